@@ -1,0 +1,332 @@
+"""Daemons with a log and a pid file, and waiting with a deadline.
+
+A pid file holds the pid, the kernel's start time of the process and the boot id, so that a recycled pid
+is never signalled. Each daemon leads a session of its own; stop() ends what is left of that session too.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from testbed.errors import TestbedError
+from testbed.paths import Instance
+
+T = TypeVar("T")
+
+# Every process of an instance carries this in its environment, so that a sweep finds it without a pid file.
+INSTANCE_VARIABLE = "LUCID_TESTBED_INSTANCE"
+
+
+def wait_until(predicate: Callable[[], T], deadline: float, what: str, interval: float = 0.05) -> T:
+    """The first truthy answer of `predicate`; raises TestbedError after `deadline` seconds, naming `what`."""
+    end = time.monotonic() + deadline
+    while True:
+        answer = predicate()
+        if answer:
+            return answer
+        if time.monotonic() >= end:
+            raise TestbedError(f"{what}: not within {deadline:g} s.")
+        time.sleep(interval)
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that cannot be confused with a later one of the same number."""
+
+    pid: int
+    start_time: int  # clock ticks after boot, field 22 of /proc/<pid>/stat
+    boot_id: str
+
+    @classmethod
+    def of(cls, pid: int) -> "ProcessId | None":
+        """The identity of a live process; None when there is none, or only a zombie."""
+        stat = _stat(pid)
+        if stat is None or stat.state in "ZX":
+            return None
+        return cls(pid, stat.start_time, _boot_id())
+
+    def alive(self) -> bool:
+        _reap(self.pid)
+        return ProcessId.of(self.pid) == self
+
+    def signal(self, number: int) -> bool:
+        """Sends the signal when the process is still that one; says whether it was sent."""
+        if not self.alive():
+            return False
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def session(self) -> list["ProcessId"]:
+        """Live members of the session that this process leads, itself included.
+
+        The kernel does not reuse a pid as long as it names a session. So when another process has the
+        number now, the session is gone.
+        """
+        _reap(self.pid)
+        leader = _stat(self.pid)
+        if self.boot_id != _boot_id() or (leader is not None and leader.start_time != self.start_time):
+            return []
+        members = []
+        for pid in _all_pids():
+            stat = _stat(pid)
+            if stat is not None and stat.session == self.pid and stat.state not in "ZX":
+                members.append(ProcessId(pid, stat.start_time, self.boot_id))
+        return members
+
+
+class Daemon:
+    """A background process of an instance: run/<name>.pid and logs/<name>.log.
+
+    `ready` is asked until it is truthy; it must answer quickly and must not raise.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        ready: Callable[[], object] | None = None,
+        ready_deadline: float = 60,
+        stop_deadline: float = 15,
+    ) -> None:
+        self.instance = instance
+        self.name = name
+        self.command = [str(word) for word in command]
+        self._env = dict(env or {})
+        self._cwd = cwd
+        self._ready = ready
+        self._ready_deadline = ready_deadline
+        self._stop_deadline = stop_deadline
+        self._log_offset = 0
+
+    @property
+    def pidfile(self) -> Path:
+        return self.instance.root / "run" / f"{self.name}.pid"
+
+    @property
+    def log(self) -> Path:
+        return self.instance.root / "logs" / f"{self.name}.log"
+
+    @property
+    def process(self) -> ProcessId | None:
+        """What the pid file names, alive or not."""
+        return read_pidfile(self.pidfile)
+
+    def running(self) -> bool:
+        process = self.process
+        return process is not None and process.alive()
+
+    def start(self) -> bool:
+        """Starts the daemon and waits until it is ready; False when it ran already.
+
+        Raises TestbedError with the last lines of its log when it ends or is not ready in time.
+        """
+        started = not self.running()
+        if started:
+            stop_process(self.process, 0)
+            self._spawn()
+        if self._ready is not None:
+            self.wait_ready(self._ready, self._ready_deadline)
+        return started
+
+    def wait_ready(self, predicate: Callable[[], T], deadline: float) -> T:
+        """Like wait_until, but gives up at once when the daemon has ended, and shows its log."""
+        end = time.monotonic() + deadline
+        while True:
+            answer = predicate()
+            if answer:
+                return answer
+            if not self.running():
+                raise TestbedError(f"{self.name} ended while it started. {self._last_words()}")
+            if time.monotonic() >= end:
+                raise TestbedError(f"{self.name} was not ready within {deadline:g} s. {self._last_words()}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """TERM, then KILL after the deadline, for the whole session; harmless when nothing runs."""
+        stop_process(self.process, self._stop_deadline)
+        self.pidfile.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """KILL at once, as a crash would."""
+        stop_process(self.process, 0)
+        self.pidfile.unlink(missing_ok=True)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """SIGSTOP for the whole session: connections stay open and nothing answers."""
+        self._signal_session(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal_session(signal.SIGCONT)
+
+    def last_log_lines(self, count: int = 15) -> str:
+        """The end of what the daemon wrote since its last start by this object."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_offset, size - 20_000))
+            lines = log.read().decode(errors="replace").splitlines()
+        return "\n".join(line[:500] for line in lines[-count:])
+
+    def _last_words(self) -> str:
+        return f"The end of {self.log}:\n{self.last_log_lines()}"
+
+    def _signal_session(self, number: int) -> None:
+        process = self.process
+        if process is None or not process.alive():
+            raise TestbedError(f"{self.name} does not run, so it cannot be frozen or thawed; start it first.")
+        for member in process.session():
+            member.signal(number)
+
+    def _spawn(self) -> None:
+        self.pidfile.parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        # posix_spawn has no working directory; env(1) has.
+        command = ["env", f"--chdir={self._cwd}", *self.command] if self._cwd else self.command
+        environment = {**os.environ, **self._env, INSTANCE_VARIABLE: str(self.instance.root)}
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._log_offset = os.lseek(log, 0, os.SEEK_END)
+            pid = os.posix_spawnp(
+                command[0],
+                command,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log, 1),
+                    (os.POSIX_SPAWN_DUP2, log, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
+            )
+        except FileNotFoundError as missing:
+            raise TestbedError(f"{self.name} cannot start: {command[0]} is not installed.") from missing
+        finally:
+            os.close(log)
+        stat = _stat(pid)
+        if stat is None:
+            raise TestbedError(f"{self.name} ended at once. {self._last_words()}")
+        write_pidfile(self.pidfile, ProcessId(pid, stat.start_time, _boot_id()))
+
+
+def write_pidfile(path: Path, process: ProcessId) -> None:
+    """Replaces the file in one step, so that a reader never sees half of it."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(asdict(process)))
+    draft.replace(path)
+
+
+def read_pidfile(path: Path) -> ProcessId | None:
+    """None when there is no such file; raises TestbedError when it holds something else."""
+    try:
+        return ProcessId(**json.loads(path.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as broken:
+        raise TestbedError(f"{path} is not a pid file of the test bed; remove it.") from broken
+
+
+def stop_process(process: ProcessId | None, deadline: float) -> None:
+    """Ends the session of the process: TERM (unless the deadline is 0), KILL for what is left after it."""
+    if process is None:
+        return
+    if deadline > 0 and process.signal(signal.SIGTERM):
+        process.signal(signal.SIGCONT)  # a frozen process sees TERM only once it is thawed
+        end = time.monotonic() + deadline
+        while process.alive() and time.monotonic() < end:
+            time.sleep(0.02)
+    for _ in range(500):
+        members = process.session()
+        if not members:
+            return
+        for member in members:
+            member.signal(signal.SIGKILL)
+        time.sleep(0.02)
+    raise TestbedError(
+        f"Processes {[member.pid for member in process.session()]} do not end; end them by hand."
+    )
+
+
+def stop_all(instance: Instance, deadline: float = 15) -> None:
+    """Ends every process of the instance: those with a pid file, then whatever carries its mark."""
+    pidfiles = sorted((instance.root / "run").glob("*.pid"))
+    processes = [process for process in map(read_pidfile, pidfiles) if process is not None]
+    for process in processes:
+        process.signal(signal.SIGTERM)
+        process.signal(signal.SIGCONT)
+    end = time.monotonic() + deadline
+    while any(process.alive() for process in processes) and time.monotonic() < end:
+        time.sleep(0.02)
+    for process in processes:
+        stop_process(process, 0)
+    for stray in marked(instance):
+        stray.signal(signal.SIGKILL)
+    for pidfile in pidfiles:
+        pidfile.unlink(missing_ok=True)
+
+
+def marked(instance: Instance) -> list[ProcessId]:
+    """Live processes, this one excepted, that carry the mark of the instance in their environment."""
+    mark = f"{INSTANCE_VARIABLE}={instance.root}".encode()
+    found = []
+    for pid in _all_pids():
+        if pid == os.getpid():
+            continue
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes()
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue
+        process = ProcessId.of(pid) if mark in environment.split(b"\0") else None
+        if process is not None:
+            found.append(process)
+    return found
+
+
+@dataclass(frozen=True)
+class _Stat:
+    state: str
+    session: int
+    start_time: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the command in parentheses, which may itself hold spaces and parentheses.
+    fields = text.rpartition(")")[2].split()
+    return _Stat(state=fields[0], session=int(fields[3]), start_time=int(fields[19]))
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _reap(pid: int) -> None:
+    """Collects the process when it is an ended child of ours, so that it does not stay a zombie."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
