@@ -1,0 +1,1 @@
+"""The archive: stream format, timeline, retention and destinations."""

@@ -1,0 +1,1 @@
+"""kopf glue: watch events become triggers of the engine. Nothing is decided here."""

@@ -1,0 +1,1 @@
+"""Pydantic models: the one source of CRDs, chart and API schemas."""

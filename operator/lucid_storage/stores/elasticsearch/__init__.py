@@ -1,0 +1,1 @@
+"""Elasticsearch: the port that kinds speak to, our types, and the adapter over the official client."""

@@ -1,0 +1,1 @@
+"""Redis: the port that kinds speak to, our types, and the adapter over redis-py."""
