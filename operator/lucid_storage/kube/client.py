@@ -1,0 +1,149 @@
+"""The Kubernetes API, narrowed to what the operator needs: plain JSON in, plain JSON out.
+
+Requests go through the official client's asyncio transport (its authentication, TLS and token rotation), without
+its generated classes: a resource is a dict, and decoding thousands of them stays cheap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from lucid_storage.models.meta import GROUP, VERSION
+
+Json = dict[str, Any]
+"""A Kubernetes object or a part of one, as the API server sends it."""
+
+MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+REQUEST_SECONDS = 20.0
+
+
+class KubeApiError(Exception):
+    """The API server refused or did not answer. `status` is the HTTP status, 0 when there was no answer."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}" if status else message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+async def load_configuration(kubeconfig: str | None = None, context: str | None = None) -> client.Configuration:
+    """In-cluster credentials where there are any, else the kubeconfig of the environment."""
+    configuration = client.Configuration()
+    if kubeconfig is None:
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            pass
+        else:
+            return configuration
+    await config.load_kube_config(
+        config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+    )
+    return configuration
+
+
+def resource_path(plural: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+    """Path of one of our own resources, or of a list of them."""
+    parts = [f"/apis/{GROUP}/{VERSION}"]
+    if namespace is not None:
+        parts.append(f"namespaces/{quote(namespace)}")
+    parts.append(plural)
+    if name is not None:
+        parts.append(quote(name))
+    if sub is not None:
+        parts.append(sub)
+    return "/".join(parts)
+
+
+class Kube:
+    """One connection pool to the API server.
+
+    `guard` is called right before each request that changes something; it raises LeadershipLostError when this
+    process may not act.
+    """
+
+    def __init__(
+        self, configuration: client.Configuration, *, guard: Callable[[], None] | None = None, pool_size: int = 12
+    ) -> None:
+        configuration.connection_pool_maxsize = pool_size
+        configuration.retries = None
+        self._api = client.ApiClient(configuration)
+        self._guard = guard or (lambda: None)
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        guarded: bool = True,
+        seconds: float = REQUEST_SECONDS,
+    ) -> Json:
+        """One request. Raises KubeApiError, with status 0 when the API server cannot be reached in `seconds`."""
+        full_path = f"{path}?{urlencode(query)}" if query else path
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        serialized = await self._api.param_serialize(
+            method, full_path, header_params=headers, body=body, auth_settings=["BearerToken"]
+        )
+        if guarded and method != "GET":
+            self._guard()
+        try:
+            response = await self._api.call_api(*serialized, _request_timeout=seconds)
+            raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeApiError(0, "Unreachable", f"the API server cannot be reached: {error}") from error
+        document = _decode(raw)
+        if response.status >= 400:
+            raise KubeApiError(
+                response.status, str(document.get("reason", response.reason)), str(document.get("message", ""))
+            )
+        return document
+
+    async def get(self, path: str) -> Json | None:
+        """An object, or None when there is none."""
+        try:
+            return await self.request("GET", path)
+        except KubeApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def patch(self, path: str, patch: object, content_type: str = MERGE_PATCH) -> Json | None:
+        """Patch an object; None when it is gone."""
+        try:
+            return await self.request("PATCH", path, body=patch, content_type=content_type)
+        except KubeApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def secret(self, namespace: str, name: str) -> Json | None:
+        """A Secret, or None. Secrets are read when needed and neither listed nor watched."""
+        return await self.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+
+    async def namespace_terminating(self, namespace: str) -> bool:
+        """Whether the namespace is being deleted (or is gone already)."""
+        found = await self.get(f"/api/v1/namespaces/{quote(namespace)}")
+        return found is None or found.get("status", {}).get("phase") == "Terminating"
+
+
+def _decode(raw: bytes) -> Json:
+    try:
+        return cast("Json", json.loads(raw)) if raw else {}
+    except ValueError:
+        return {"message": raw[:200].decode(errors="replace")}
