@@ -264,6 +264,16 @@ def stop_process(process: ProcessId | None, deadline: float) -> None:
     )
 
 
+def stop_together(daemons: Sequence[Daemon]) -> None:
+    """Stops the daemons at the same time, so that the slowest one decides how long it takes."""
+    for daemon in daemons:
+        process = daemon.process
+        if process is not None and process.signal(signal.SIGTERM):
+            process.signal(signal.SIGCONT)
+    for daemon in daemons:
+        daemon.stop()
+
+
 def stop_all(instance: Instance, deadline: float = 15) -> None:
     """Ends every process of the instance: those with a pid file, then whatever carries its mark."""
     pidfiles = sorted((instance.root / "run").glob("*.pid"))
