@@ -1,0 +1,32 @@
+"""Names that clients, manifests and documentation rely on. They do not change within v1alpha1."""
+
+from __future__ import annotations
+
+GROUP = "storage.lucid-blockchain.org"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+CATEGORY = "lucid"
+
+FINALIZER = f"{GROUP}/cleanup"
+"""Set only while a deletion has work to do: under `deletionPolicy: Delete`, or a worker that must be ended."""
+
+CONFIRM_DELETE = f"{GROUP}/confirm-delete"
+"""Annotation: its value must be the target before adopted data is dropped."""
+
+PAUSED = f"{GROUP}/paused"
+"""Annotation: "true" stops all writes to the store."""
+
+RUN_AGAIN = f"{GROUP}/run-again"
+"""Annotation of a Restore: a new value asks for another run."""
+
+RELEASE_OLD_VOLUME = f"{GROUP}/release-old-volume"
+"""Annotation of a Volume: the name of the old PersistentVolume that may go after a migration."""
+
+SECRET_ALLOWED_LABEL = f"{GROUP}/allowed"
+"""Label that a Secret must carry with the value "true" before a resource may use it."""
+
+RESERVED_PREFIXES = ("lucid_stg_", "lucid_old_")
+"""Collections that a restore stages or moves aside; no resource may claim such a name."""
+
+RESERVED_DATABASES = ("admin", "local", "config")
+"""MongoDB's own databases."""
