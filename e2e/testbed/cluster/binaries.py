@@ -80,13 +80,14 @@ PROGRAMS = {
         _kubernetes("kube-proxy"),
         _kubernetes("kubectl"),
         Program("coredns", "coredns", "."),
+        Program("pause", "pause", "."),
         Program("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
         Program("kind", "kind", "sigs.k8s.io/kind"),
         Program("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     )
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-NODE = ("kubelet", "kube-proxy", "coredns")
+NODE = ("kubelet", "kube-proxy", "coredns", "pause")
 
 
 def ensure(names: Iterable[str], progress: Progress) -> dict[str, Path]:

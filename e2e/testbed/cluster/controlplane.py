@@ -95,10 +95,10 @@ class ControlPlane:
         self.apiserver.kill()
         self.etcd.stop()
 
-    def client_config(self, login: str, server: str | None = None) -> Path:
+    def client_config(self, login: str, server: str | None = None, path: Path | None = None) -> Path:
         """The kubeconfig of a component."""
         return kubeconfig.write(
-            self.instance.data / "kubeconfig" / login,
+            path or self.instance.data / "kubeconfig" / login,
             server=server or self.server,
             authority=self.pki.authority,
             token=self.pki.token(login),

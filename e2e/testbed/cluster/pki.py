@@ -92,7 +92,17 @@ class Pki:
 
     def _make_authority(self) -> None:
         self._make_key(self.key("ca"))
-        request = ["req", "-x509", "-new", "-key", self.key("ca"), "-days", _DAYS, "-out", self.authority]
+        request: list[str | Path] = [
+            "req",
+            "-x509",
+            "-new",
+            "-key",
+            self.key("ca"),
+            "-days",
+            _DAYS,
+            "-out",
+            self.authority,
+        ]
         subject = ["-subj", "/CN=lucid-testbed-ca", "-addext", "basicConstraints=critical,CA:TRUE"]
         _openssl(*request, *subject, "-addext", "keyUsage=critical,keyCertSign")
 
@@ -106,8 +116,15 @@ class Pki:
         extensions = self.folder / f"{name}.ext"
         extensions.write_text(f"keyUsage=digitalSignature\nextendedKeyUsage={usage}\n{extension}")
         _openssl("req", "-new", "-key", self.key(name), "-subj", subject, "-out", request)
-        serial = ["-set_serial", str(secrets.randbits(64)), "-days", _DAYS, "-extfile", extensions]
-        authority = ["-CA", self.authority, "-CAkey", self.key("ca")]
+        serial: list[str | Path] = [
+            "-set_serial",
+            str(secrets.randbits(64)),
+            "-days",
+            _DAYS,
+            "-extfile",
+            extensions,
+        ]
+        authority: list[str | Path] = ["-CA", self.authority, "-CAkey", self.key("ca")]
         _openssl("x509", "-req", "-in", request, *authority, *serial, "-out", self.certificate(name))
 
 

@@ -1,0 +1,3 @@
+module lucid.example/testbed/pause
+
+go 1.24.0
