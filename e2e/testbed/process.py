@@ -244,14 +244,23 @@ def read_pidfile(path: Path) -> ProcessId | None:
 
 
 def stop_process(process: ProcessId | None, deadline: float) -> None:
-    """Ends the session of the process: TERM (unless the deadline is 0), KILL for what is left after it."""
+    """Ends the session of the process: TERM (unless the deadline is 0), KILL for what is left after it.
+
+    What outlives the leader gets a TERM of its own: a launcher may end before the server that it started.
+    """
     if process is None:
         return
-    if deadline > 0 and process.signal(signal.SIGTERM):
-        process.signal(signal.SIGCONT)  # a frozen process sees TERM only once it is thawed
-        end = time.monotonic() + deadline
-        while process.alive() and time.monotonic() < end:
-            time.sleep(0.02)
+    asked: set[ProcessId] = set()
+    end = time.monotonic() + deadline
+    while deadline > 0 and time.monotonic() < end:
+        members = process.session()
+        if not members:
+            return
+        for member in [process] if process in members else members:
+            if member not in asked:
+                _terminate(member)
+                asked.add(member)
+        time.sleep(0.03)
     for _ in range(500):
         members = process.session()
         if not members:
@@ -259,17 +268,20 @@ def stop_process(process: ProcessId | None, deadline: float) -> None:
         for member in members:
             member.signal(signal.SIGKILL)
         time.sleep(0.02)
-    raise TestbedError(
-        f"Processes {[member.pid for member in process.session()]} do not end; end them by hand."
-    )
+    raise TestbedError(f"Processes {[member.pid for member in process.session()]} do not end; end them by hand.")
+
+
+def _terminate(process: ProcessId) -> None:
+    process.signal(signal.SIGTERM)
+    process.signal(signal.SIGCONT)  # a frozen process sees TERM only once it is thawed
 
 
 def stop_together(daemons: Sequence[Daemon]) -> None:
     """Stops the daemons at the same time, so that the slowest one decides how long it takes."""
     for daemon in daemons:
         process = daemon.process
-        if process is not None and process.signal(signal.SIGTERM):
-            process.signal(signal.SIGCONT)
+        if process is not None:
+            _terminate(process)
     for daemon in daemons:
         daemon.stop()
 
@@ -279,13 +291,10 @@ def stop_all(instance: Instance, deadline: float = 15) -> None:
     pidfiles = sorted((instance.root / "run").glob("*.pid"))
     processes = [process for process in map(read_pidfile, pidfiles) if process is not None]
     for process in processes:
-        process.signal(signal.SIGTERM)
-        process.signal(signal.SIGCONT)
+        _terminate(process)
     end = time.monotonic() + deadline
-    while any(process.alive() for process in processes) and time.monotonic() < end:
-        time.sleep(0.02)
     for process in processes:
-        stop_process(process, 0)
+        stop_process(process, max(end - time.monotonic(), 0))
     for stray in marked(instance):
         stray.signal(signal.SIGKILL)
     for pidfile in pidfiles:
