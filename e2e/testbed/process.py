@@ -4,22 +4,26 @@ A pid file holds the pid, the kernel's start time of the process and the boot id
 is never signalled. Each daemon leads a session of its own; stop() ends what is left of that session too.
 """
 
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from testbed.errors import TestbedError
+from testbed.identity import (
+    INSTANCE_VARIABLE,
+    ProcessId,
+    marked,
+    read_pidfile,
+    stop_process,
+    terminate,
+    write_pidfile,
+)
 from testbed.paths import Instance
 
 T = TypeVar("T")
-
-# Every process of an instance carries this in its environment, so that a sweep finds it without a pid file.
-INSTANCE_VARIABLE = "LUCID_TESTBED_INSTANCE"
 
 
 def wait_until(predicate: Callable[[], T], deadline: float, what: str, interval: float = 0.05) -> T:
@@ -32,54 +36,6 @@ def wait_until(predicate: Callable[[], T], deadline: float, what: str, interval:
         if time.monotonic() >= end:
             raise TestbedError(f"{what}: not within {deadline:g} s.")
         time.sleep(interval)
-
-
-@dataclass(frozen=True)
-class ProcessId:
-    """A process that cannot be confused with a later one of the same number."""
-
-    pid: int
-    start_time: int  # clock ticks after boot, field 22 of /proc/<pid>/stat
-    boot_id: str
-
-    @classmethod
-    def of(cls, pid: int) -> "ProcessId | None":
-        """The identity of a live process; None when there is none, or only a zombie."""
-        stat = _stat(pid)
-        if stat is None or stat.state in "ZX":
-            return None
-        return cls(pid, stat.start_time, _boot_id())
-
-    def alive(self) -> bool:
-        _reap(self.pid)
-        return ProcessId.of(self.pid) == self
-
-    def signal(self, number: int) -> bool:
-        """Sends the signal when the process is still that one; says whether it was sent."""
-        if not self.alive():
-            return False
-        try:
-            os.kill(self.pid, number)
-        except ProcessLookupError:
-            return False
-        return True
-
-    def session(self) -> list["ProcessId"]:
-        """Live members of the session that this process leads, itself included.
-
-        The kernel does not reuse a pid as long as it names a session. So when another process has the
-        number now, the session is gone.
-        """
-        _reap(self.pid)
-        leader = _stat(self.pid)
-        if self.boot_id != _boot_id() or (leader is not None and leader.start_time != self.start_time):
-            return []
-        members = []
-        for pid in _all_pids():
-            stat = _stat(pid)
-            if stat is not None and stat.session == self.pid and stat.state not in "ZX":
-                members.append(ProcessId(pid, stat.start_time, self.boot_id))
-        return members
 
 
 class Daemon:
@@ -220,60 +176,7 @@ class Daemon:
             raise TestbedError(f"{self.name} cannot start: {command[0]} is not installed.") from missing
         finally:
             os.close(log)
-        stat = _stat(pid)
-        if stat is None:
-            raise TestbedError(f"{self.name} ended at once. {self._last_words()}")
-        write_pidfile(self.pidfile, ProcessId(pid, stat.start_time, _boot_id()))
-
-
-def write_pidfile(path: Path, process: ProcessId) -> None:
-    """Replaces the file in one step, so that a reader never sees half of it."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(asdict(process)))
-    draft.replace(path)
-
-
-def read_pidfile(path: Path) -> ProcessId | None:
-    """None when there is no such file; raises TestbedError when it holds something else."""
-    try:
-        return ProcessId(**json.loads(path.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError) as broken:
-        raise TestbedError(f"{path} is not a pid file of the test bed; remove it.") from broken
-
-
-def stop_process(process: ProcessId | None, deadline: float) -> None:
-    """Ends the session of the process: TERM (unless the deadline is 0), KILL for what is left after it.
-
-    What outlives the leader gets a TERM of its own: a launcher may end before the server that it started.
-    """
-    if process is None:
-        return
-    asked: set[ProcessId] = set()
-    end = time.monotonic() + deadline
-    while deadline > 0 and time.monotonic() < end:
-        members = process.session()
-        if not members:
-            return
-        for member in [process] if process in members else members:
-            if member not in asked:
-                _terminate(member)
-                asked.add(member)
-        time.sleep(0.03)
-    for _ in range(500):
-        members = process.session()
-        if not members:
-            return
-        for member in members:
-            member.signal(signal.SIGKILL)
-        time.sleep(0.02)
-    raise TestbedError(f"Processes {[member.pid for member in process.session()]} do not end; end them by hand.")
-
-
-def _terminate(process: ProcessId) -> None:
-    process.signal(signal.SIGTERM)
-    process.signal(signal.SIGCONT)  # a frozen process sees TERM only once it is thawed
+        write_pidfile(self.pidfile, ProcessId.of_child(pid))
 
 
 def stop_together(daemons: Sequence[Daemon]) -> None:
@@ -281,7 +184,7 @@ def stop_together(daemons: Sequence[Daemon]) -> None:
     for daemon in daemons:
         process = daemon.process
         if process is not None:
-            _terminate(process)
+            terminate(process)
     for daemon in daemons:
         daemon.stop()
 
@@ -291,7 +194,7 @@ def stop_all(instance: Instance, deadline: float = 15) -> None:
     pidfiles = sorted((instance.root / "run").glob("*.pid"))
     processes = [process for process in map(read_pidfile, pidfiles) if process is not None]
     for process in processes:
-        _terminate(process)
+        terminate(process)
     end = time.monotonic() + deadline
     for process in processes:
         stop_process(process, max(end - time.monotonic(), 0))
@@ -299,53 +202,3 @@ def stop_all(instance: Instance, deadline: float = 15) -> None:
         stray.signal(signal.SIGKILL)
     for pidfile in pidfiles:
         pidfile.unlink(missing_ok=True)
-
-
-def marked(instance: Instance) -> list[ProcessId]:
-    """Live processes, this one excepted, that carry the mark of the instance in their environment."""
-    mark = f"{INSTANCE_VARIABLE}={instance.root}".encode()
-    found = []
-    for pid in _all_pids():
-        if pid == os.getpid():
-            continue
-        try:
-            environment = Path(f"/proc/{pid}/environ").read_bytes()
-        except (FileNotFoundError, PermissionError, ProcessLookupError):
-            continue
-        process = ProcessId.of(pid) if mark in environment.split(b"\0") else None
-        if process is not None:
-            found.append(process)
-    return found
-
-
-@dataclass(frozen=True)
-class _Stat:
-    state: str
-    session: int
-    start_time: int
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field is the command in parentheses, which may itself hold spaces and parentheses.
-    fields = text.rpartition(")")[2].split()
-    return _Stat(state=fields[0], session=int(fields[3]), start_time=int(fields[19]))
-
-
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def _reap(pid: int) -> None:
-    """Collects the process when it is an ended child of ours, so that it does not stay a zombie."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return

@@ -38,8 +38,8 @@ def ensure(version: str, progress: Progress) -> Path:
 class Elasticsearch:
     """A server that keeps its data and a snapshot repository folder in the instance.
 
-    With `security` the user `lucid` with the role `superuser` must log in; its password is drawn once and kept
-    in the instance.
+    With `security` the user `lucid` with the role `superuser` must log in; its password is drawn once and
+    kept in the instance.
     """
 
     def __init__(
