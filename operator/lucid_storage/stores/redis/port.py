@@ -1,4 +1,4 @@
-"""The Redis deployment as kinds see it. Implemented by `adapter.RedisDeployment`, and by a fake in unit tests."""
+"""The Redis deployment as kinds see it. Implemented by `adapter.RedisDeployment`, and by a fake in tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport, RedisInfo
 
 
 class RedisPort(Protocol):
-    """One Redis behind one set of credentials. Errors as in MongoPort; each call is bounded (10 s) but `scan`."""
+    """One Redis behind one set of credentials. Errors as in MongoPort; calls but `scan` are bounded (10 s)."""
 
     async def info(self) -> RedisInfo:
         """Replication id, version, role. Raises NotSupportedError (with a sentence) in Cluster mode."""
@@ -19,8 +19,9 @@ class RedisPort(Protocol):
     ) -> dict[str, KeySpaceReport]:
         """One walk over the whole key space for all patterns together (SCAN with COUNT, pipelined TTL for the
         matching keys), held under `keys_per_second`; a key belongs to the most specific pattern that matches.
-        Where `enforce` is set, EXPIRE ... NX for matching keys without a TTL (Redis 7; before it the same by a
-        check in a transaction). Never DEL, never KEYS."""
+        Where `enforce` is set, EXPIRE ... NX for matching keys without a TTL (Redis 7; before it the same by
+        a check in a transaction). Never DEL, never KEYS.
+        """
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""

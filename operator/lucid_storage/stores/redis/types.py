@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lucid_storage.errors import LucidError
+
 
 @dataclass(frozen=True, slots=True)
 class KeySpace:
@@ -22,15 +24,18 @@ class KeySpaceReport:
     pattern: str
     keys: int
     without_ttl: int
+    """Keys found without a TTL, the ones that `corrected` counts included."""
     over_ttl: int
     """Keys whose remaining TTL is longer than declared."""
     sampled_bytes: int
-    """Sum of MEMORY USAGE over the sampled keys."""
+    """Sum of MEMORY USAGE over the sampled keys; nothing is sampled where the login may not ask for it."""
     sampled_keys: int
     corrected: int
     """Keys that got their TTL in this scan."""
     complete: bool
     """False while the scan is still under way or was cut off by its budget."""
+    refused: LucidError | None = None
+    """Why TTLs could not be set. One pattern that may not be written does not hide the others' counts."""
 
 
 @dataclass(frozen=True, slots=True)
