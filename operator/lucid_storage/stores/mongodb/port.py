@@ -92,9 +92,7 @@ class MongoPort(Protocol):
     ) -> DuplicateReport:
         """Which documents stand in the way of a unique index, as far as the budget goes."""
 
-    def watch_ddl(
-        self, databases: Sequence[str]
-    ) -> AbstractAsyncContextManager[AsyncIterator[DdlEvent]]:
+    def watch_ddl(self, databases: Sequence[str]) -> AbstractAsyncContextManager[AsyncIterator[DdlEvent]]:
         """Change stream with expanded events, matched to DDL on the server. Entering returns only when the
         stream is open, so that a look afterwards misses nothing. At deployment scope where the login may,
         else over each of `databases`; raises AccessDeniedError when neither is allowed and NotSupportedError

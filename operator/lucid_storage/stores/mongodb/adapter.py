@@ -1,0 +1,80 @@
+"""The adapter as a whole: one MongoDB deployment behind one set of credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lucid_storage.stores.mongodb.collections import Collections
+from lucid_storage.stores.mongodb.connection import Connection
+from lucid_storage.stores.mongodb.indexes import Indexes
+from lucid_storage.stores.mongodb.types import (
+    CollectionChange,
+    CollectionOptions,
+    CollectionState,
+    CollectionStats,
+    IndexChange,
+    IndexDefinition,
+    IndexState,
+    ServerInfo,
+)
+
+
+class MongoDeployment:
+    """Implements MongoPort over PyMongo's asyncio client. `label` names the connection in messages.
+
+    Raises LucidError (SecretInvalid) when the connection string cannot be parsed.
+    """
+
+    def __init__(self, uri: str, *, label: str, app_name: str, guard: Callable[[], None]) -> None:
+        self._connection = Connection(uri, label=label, app_name=app_name, guard=guard)
+        self._collections = Collections(self._connection)
+        self._indexes = Indexes(self._connection, self._collections)
+
+    async def info(self) -> ServerInfo:
+        return await self._connection.info()
+
+    async def databases(self) -> tuple[str, ...]:
+        return await self._collections.databases()
+
+    async def collections(self, database: str) -> tuple[CollectionState, ...]:
+        return await self._collections.all(database)
+
+    async def collection(self, database: str, name: str) -> CollectionState | None:
+        return await self._collections.one(database, name)
+
+    async def create_collection(self, database: str, name: str, options: CollectionOptions) -> bool:
+        try:
+            return await self._collections.create(database, name, options)
+        finally:
+            self._indexes.snapshots.forget((database, name))
+
+    async def change_collection(self, database: str, name: str, change: CollectionChange) -> None:
+        await self._collections.change(database, name, change)
+
+    async def drop_collection(self, database: str, name: str, uuid: str) -> bool:
+        try:
+            return await self._collections.drop(database, name, uuid)
+        finally:
+            self._indexes.snapshots.forget((database, name))
+
+    async def collection_stats(self, database: str, name: str) -> CollectionStats | None:
+        return await self._collections.stats(database, name)
+
+    async def indexes(self, database: str, collection: str) -> tuple[IndexState, ...] | None:
+        return await self._indexes.all(database, collection)
+
+    async def create_index(
+        self, database: str, collection: str, name: str, definition: IndexDefinition
+    ) -> None:
+        await self._indexes.create(database, collection, name, definition)
+
+    async def change_index(self, database: str, collection: str, name: str, change: IndexChange) -> None:
+        await self._indexes.change(database, collection, name, change)
+
+    async def drop_index(self, database: str, collection: str, name: str) -> bool:
+        return await self._indexes.drop(database, collection, name)
+
+    async def close(self) -> None:
+        await self._collections.snapshots.close()
+        await self._indexes.snapshots.close()
+        await self._connection.close()

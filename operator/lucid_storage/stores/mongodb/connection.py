@@ -1,0 +1,241 @@
+"""One client a deployment: every command goes through here, bounded, guarded and with errors translated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import pymongo
+from pymongo import AsyncMongoClient, ReadPreference
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+
+from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
+from lucid_storage.stores.mongodb.errors import Attempt, invalid_uri, translated, why_unreachable
+from lucid_storage.stores.mongodb.types import ServerInfo, Topology
+
+Document: TypeAlias = dict[str, object]
+Command: TypeAlias = Mapping[str, object]
+
+CALL_SECONDS = 20.0
+SELECTION_MS = 5_000
+MAX_CONNECTIONS = 16
+INFO_SECONDS = 30.0
+MAJORITY: Mapping[str, object] = {"w": "majority", "wtimeout": 15_000}
+
+
+class ExpectedAnswerError(Exception):
+    """The server refused with a code that the caller named as a value, such as "not there"."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class Connection:
+    """The driver's client behind our bounds and errors.
+
+    `guard` is called right before each writing command and raises LeadershipLostError when this process
+    may not act. Between it and the server lies the choice of a server (5 s at most).
+    """
+
+    def __init__(self, uri: str, *, label: str, app_name: str, guard: Callable[[], None]) -> None:
+        self.label = label
+        self._guard = guard
+        self._info: tuple[float, ServerInfo] | None = None
+        try:
+            self.client: AsyncMongoClient[Document] = AsyncMongoClient(
+                uri,
+                appname=app_name,
+                maxPoolSize=MAX_CONNECTIONS,
+                minPoolSize=0,
+                maxIdleTimeMS=60_000,
+                retryWrites=True,
+                retryReads=True,
+                serverSelectionTimeoutMS=SELECTION_MS,
+                connectTimeoutMS=5_000,
+                waitQueueTimeoutMS=10_000,
+                datetime_conversion="DATETIME_MS",
+                unicode_decode_error_handler="replace",
+                tz_aware=False,
+            )
+        except (PyMongoError, ValueError, TypeError, KeyError):
+            raise invalid_uri(label) from None
+
+    def attempt(self, task: str, *, action: str | None = None, reads_documents: bool = False) -> Attempt:
+        return Attempt(self.label, task, action, reads_documents)
+
+    def database(self, name: str) -> AsyncDatabase[Document]:
+        return self.client.get_database(name)
+
+    @contextmanager
+    def bounded(
+        self,
+        attempt: Attempt,
+        seconds: float | None = CALL_SECONDS,
+        expected: Collection[int] = (),
+    ) -> Iterator[None]:
+        """Our errors, and at most `seconds` for what the driver does inside (None: no bound).
+
+        Raises ExpectedAnswerError for the server's codes in `expected`.
+        """
+        try:
+            with translated(attempt, self.unreachable), pymongo.timeout(seconds):
+                try:
+                    yield
+                except OperationFailure as error:
+                    if error.code is not None and error.code in expected:
+                        raise ExpectedAnswerError(error.code) from None
+                    raise
+        except StoreUnavailableError:
+            self._info = None
+            raise
+
+    async def read(
+        self,
+        database: str,
+        command: Command,
+        attempt: Attempt,
+        *,
+        seconds: float = CALL_SECONDS,
+        expected: Collection[int] = (),
+    ) -> Document:
+        """A reading command on the primary, tried once more when the connection was lost."""
+        with self.bounded(attempt, seconds, expected):
+            try:
+                return await self._run(database, command)
+            except AutoReconnect:
+                return await self._run(database, command)
+
+    async def write(
+        self,
+        database: str,
+        command: Command,
+        attempt: Attempt,
+        *,
+        seconds: float | None = CALL_SECONDS,
+        expected: Collection[int] = (),
+    ) -> Document:
+        """A writing command with majority concern. Not repeated by itself: the caller looks again first."""
+        with self.bounded(attempt, seconds, expected):
+            self._guard()
+            answer = await self._run(database, {**command, "writeConcern": dict(MAJORITY)})
+            problem = answer.get("writeConcernError")
+            if isinstance(problem, Mapping):
+                raise OperationFailure("write concern", int(problem.get("code", 64)), dict(problem))
+            return answer
+
+    async def aggregate(
+        self,
+        database: str,
+        collection: str | None,
+        pipeline: Sequence[Mapping[str, object]],
+        attempt: Attempt,
+        *,
+        seconds: float = CALL_SECONDS,
+        off_primary: bool = False,
+        collation: Mapping[str, object] | None = None,
+        expected: Collection[int] = (),
+    ) -> list[Document]:
+        """All results of an aggregation; `off_primary` reads from a secondary where there is one.
+
+        The server itself ends it after `seconds`, so that nothing runs on when nobody waits any more.
+        """
+        scope = self.client.get_database(
+            database,
+            read_preference=ReadPreference.SECONDARY_PREFERRED if off_primary else ReadPreference.PRIMARY,
+        )
+        with self.bounded(attempt, seconds, expected):
+            if collection is None:
+                cursor = await scope.aggregate(list(pipeline))
+            else:
+                cursor = await scope[collection].aggregate(
+                    list(pipeline), allowDiskUse=True, collation=collation
+                )
+            async with cursor:
+                return await cursor.to_list()
+
+    async def info(self) -> ServerInfo:
+        """Who the server is; cached for 30 s and forgotten when the connection is lost."""
+        now = asyncio.get_running_loop().time()
+        if self._info is not None and now - self._info[0] < INFO_SECONDS:
+            return self._info[1]
+        info = await self._ask_info()
+        self._info = (now, info)
+        return info
+
+    def unreachable(self) -> str:
+        """Which hosts do not answer and why, for a person; no credentials."""
+        answers = []
+        for (host, port), server in self.client.topology_description.server_descriptions().items():
+            if server.error is not None:
+                answers.append(f"{host}:{port} {why_unreachable(str(server.error))}")
+            else:
+                answers.append(f"{host}:{port} is {server.server_type_name}")
+        return "no primary can be reached (" + "; ".join(answers[:7]) + ")" if answers else ""
+
+    async def close(self) -> None:
+        await self.client.close()
+
+    async def _run(self, database: str, command: Command) -> Document:
+        # A command helper of the driver would add options of its own; here the command is what it says.
+        return await self.client.get_database(database).command(dict(command))
+
+    async def _ask_info(self) -> ServerInfo:
+        attempt = self.attempt("ask who it is")
+        hello = await self.read("admin", {"hello": 1}, attempt)
+        build = await self.read("admin", {"buildInfo": 1}, attempt)
+        version = _version(build)
+        if hello.get("msg") == "isdbgrid":
+            return await self._cluster_info(version)
+        if "setName" in hello:
+            return await self._replica_set_info(hello, version)
+        return ServerInfo(
+            f"standalone/{','.join(self._hosts())}", version, Topology.STANDALONE, by_hosts=True
+        )
+
+    async def _replica_set_info(self, hello: Document, version: tuple[int, int, int]) -> ServerInfo:
+        attempt = self.attempt("read the replica set's id", action="replSetGetConfig")
+        try:
+            answer = await self.read("admin", {"replSetGetConfig": 1}, attempt)
+        except AccessDeniedError:
+            hosts = hello.get("hosts")
+            names = ",".join(sorted(map(str, hosts))) if isinstance(hosts, list) else ",".join(self._hosts())
+            identity = f"replicaSet/{hello['setName']}/{names}"
+            return ServerInfo(identity, version, Topology.REPLICA_SET, by_hosts=True)
+        identity = str(_at(answer, "config", "settings", "replicaSetId"))
+        return ServerInfo(identity, version, Topology.REPLICA_SET)
+
+    async def _cluster_info(self, version: tuple[int, int, int]) -> ServerInfo:
+        attempt = self.attempt("read the sharded cluster's id", action="find on config.version")
+        command = {"find": "version", "filter": {"clusterId": {"$exists": True}}, "limit": 1}
+        try:
+            answer = await self.read("config", command, attempt)
+        except AccessDeniedError:
+            identity = f"sharded/{','.join(self._hosts())}"
+            return ServerInfo(identity, version, Topology.SHARDED, by_hosts=True)
+        batch = _at(answer, "cursor", "firstBatch")
+        found = batch[0].get("clusterId") if isinstance(batch, list) and batch else None
+        if found is None:
+            identity = f"sharded/{','.join(self._hosts())}"
+            return ServerInfo(identity, version, Topology.SHARDED, by_hosts=True)
+        return ServerInfo(str(found), version, Topology.SHARDED)
+
+    def _hosts(self) -> list[str]:
+        servers = self.client.topology_description.server_descriptions()
+        return sorted(f"{host}:{port}" for host, port in servers)
+
+
+def _version(build: Document) -> tuple[int, int, int]:
+    parts = build.get("versionArray")
+    assert isinstance(parts, list)
+    major, minor, patch = (int(part) for part in parts[:3])
+    return major, minor, patch
+
+
+def _at(document: object, *path: str) -> object:
+    for name in path:
+        document = document.get(name) if isinstance(document, Mapping) else None
+    return document
