@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -151,6 +152,8 @@ class Node:
         return self._run(self._inside(["ctr", "--address", CONTAINERD_SOCKET, "version"])).returncode == 0
 
     def _kubelet(self) -> Daemon:
+        reported = Daemon(self.instance, "kubelet", ()).running()
+        since = datetime.min.replace(tzinfo=UTC) if reported else datetime.now(UTC).replace(microsecond=0)
         command = [
             self._program("kubelet"),
             f"--config={self._config_file('kubelet.yaml')}",
@@ -158,7 +161,7 @@ class Node:
             f"--node-ip={self.network.node_address}",
             f"--hostname-override={self.name}",
         ]
-        return self._daemon("kubelet", command, self.ready)
+        return self._daemon("kubelet", command, lambda: self.ready(since))
 
     def _kube_proxy(self) -> Daemon:
         command = [
@@ -172,16 +175,20 @@ class Node:
         command = [self._program("coredns"), "-conf", self._config_file("Corefile")]
         return self._daemon("dns", command, lambda: self._answers(DNS_READY_PORT, "/ready"))
 
-    def ready(self) -> bool:
-        """Whether Kubernetes calls the node Ready, by a report of the kubelet that runs now."""
+    def ready(self, since: datetime) -> bool:
+        """Whether the kubelet has reported the node Ready since then; older reports stay in the API."""
         query = ["get", "node", self.name, "--output=json", "--ignore-not-found"]
-        answer = self._run(
-            [str(self._control_plane.kubectl), f"--kubeconfig={self._control_plane.kubeconfig}", *query]
-        )
+        kubectl = [str(self._control_plane.kubectl), f"--kubeconfig={self._control_plane.kubeconfig}"]
+        answer = self._run([*kubectl, *query])
         if answer.returncode != 0 or not answer.stdout.strip():
             return False
-        status = json.loads(answer.stdout)["status"]
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+        conditions = json.loads(answer.stdout)["status"].get("conditions", ())
+        return any(
+            condition["type"] == "Ready"
+            and condition["status"] == "True"
+            and datetime.fromisoformat(condition["lastHeartbeatTime"]) >= since
+            for condition in conditions
+        )
 
     def _answers(self, port: int, path: str) -> bool:
         connection = http.client.HTTPConnection(self.network.node_address, port, timeout=2)
