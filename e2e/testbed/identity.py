@@ -104,6 +104,8 @@ def stop_process(process: ProcessId | None, deadline: float) -> None:
             if member not in asked:
                 terminate(member)
                 asked.add(member)
+        for member in members:
+            member.signal(signal.SIGCONT)  # a frozen process sees TERM only once it is thawed
         time.sleep(0.03)
     for _ in range(500):
         members = process.session()

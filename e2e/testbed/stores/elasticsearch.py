@@ -128,6 +128,19 @@ class Elasticsearch:
             text = answer.read()
         return json.loads(text) if text else None
 
+    def delete_with_prefix(self, prefix: str) -> None:
+        """Deletes the indices and templates whose names begin so."""
+        for index in self.request("GET", f"/{prefix}*/_settings?expand_wildcards=all"):
+            self.request("DELETE", f"/{index}")
+        templates = self.request("GET", "/_index_template")["index_templates"]
+        for name in [template["name"] for template in templates]:
+            if name.startswith(prefix):
+                self.request("DELETE", f"/_index_template/{name}")
+        components = self.request("GET", "/_component_template")["component_templates"]
+        for name in [component["name"] for component in components]:
+            if name.startswith(prefix):
+                self.request("DELETE", f"/_component_template/{name}")
+
     def set_password(self, password: str) -> None:
         """Changes the password; the running server takes it within five seconds."""
         self.password = password
