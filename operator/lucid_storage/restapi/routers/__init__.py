@@ -1,0 +1,1 @@
+"""Routes by subject. A route parses, calls the backend once and answers."""
