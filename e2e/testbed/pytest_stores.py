@@ -2,8 +2,8 @@
 
 `mongodb`, `mongodb_rs3`, `redis_server` and `elasticsearch_server` are shared by all workers of a run: use a
 name of your own in them (`database`, `key_prefix`, `index_prefix`) and never stop or freeze them. A test that
-breaks its server takes one for itself from `private_mongodb`, `private_redis` or `private_elasticsearch`; each
-may be called several times. All are our own, whatever MONGODB_URI and the like say.
+breaks its server takes one for itself from `private_mongodb`, `private_redis` or `private_elasticsearch`;
+each may be called several times. All are our own, whatever MONGODB_URI and the like say.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 """The servers of one test run, shared by its workers, and gone with the last of them.
 
 Every process that takes part holds a shared lock on one file. A reaper, a process of its own, waits for the
-exclusive lock. It gets it when the last participant has ended, be it by Ctrl-C or by SIGKILL, since the kernel
-gives locks back; then it stops what is left and removes the folder.
+exclusive lock. It gets it when the last participant has ended, be it by Ctrl-C or by SIGKILL, since the
+kernel gives locks back; then it stops what is left and removes the folder.
 """
 
 import fcntl
@@ -76,7 +76,7 @@ def reap(root: Path) -> None:
 
 def _reaper(instance: Instance) -> Daemon:
     source = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "testbed.reaper", instance.root]
+    command: list[str | Path] = [sys.executable, "-m", "testbed.reaper", instance.root]
     return Daemon(instance, "reaper", command, env={"PYTHONPATH": str(source)})
 
 

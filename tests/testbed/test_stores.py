@@ -122,7 +122,7 @@ def test_redis_frozen_does_not_answer_and_thawed_does(private_redis: Callable[..
     store = private_redis()
     store.freeze()
     with (
-        redis.Redis(port=store.port, socket_timeout=0.3, retry=None) as client,
+        redis.Redis(port=store.port, socket_timeout=0.3) as client,
         pytest.raises(redis.TimeoutError),
     ):
         client.ping()
