@@ -1,7 +1,7 @@
-"""What the models of all kinds are made of: base classes, bounded strings, free-form documents, shared parts.
+"""What the models of all kinds are made of: base classes, bounded strings, free-form documents.
 
-A spec is what a person declares. A field that is None is absent: the server's value is left alone, and the CRD
-has no default for it. A field with another Python default has that default in the CRD too.
+A spec is what a person declares. A field that is None is absent: the server's value is left alone, and the
+CRD has no default for it. A field with another Python default has that default in the CRD too.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ class Connection(SpecModel):
     """Which credentials are used. Without it, those of the operator, in the namespaces that it serves."""
 
     secret_name: DnsName
-    """A Secret in the same namespace with the label `storage.lucid-blockchain.org/allowed: "true"` and the keys
-    `MONGODB_URI`, `REDIS_URL` or `ELASTICSEARCH_URL`."""
+    """A Secret in the same namespace with the label `storage.lucid-blockchain.org/allowed: "true"` and the
+    operator's settings as keys: `MONGODB_URI`, `REDIS_URL`, `ELASTICSEARCH_URL` or their parts."""
 
 
 class ConditionStatus(StrEnum):
@@ -220,5 +220,7 @@ class KindStatus(StatusModel):
 
     observed_generation: Count | None = None
     """The generation of the spec that was last worked on."""
+    applied_generation: Count | None = None
+    """The generation that was last applied in full: a difference found after that is drift."""
     conditions: Conditions | None = None
     """Ready, Reconciling, Stalled and the kind's own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import GetJsonSchemaHandler
@@ -79,14 +80,39 @@ def immutable(what: str, advice: str = "create another resource instead") -> Rul
 
 def immutable_optional(field: str, advice: str = "create another resource instead") -> Rule:
     """For an optional field; belongs on the object that has the field, since adding it is a change too."""
-    return Rule(
-        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        f"{field} cannot be added, changed or removed; {advice}.",
-    )
+    return Rule(_unchanged(field), f"{field} cannot be added, changed or removed; {advice}.")
 
 
 def at_most_one(*fields: str) -> Rule:
     """Fields that exclude one another."""
-    present = ", ".join(f"has(self.{field})" for field in fields)
     names = f"{', '.join(fields[:-1])} and {fields[-1]}"
-    return Rule(f"[{present}].filter(x, x).size() <= 1", f"{names} exclude one another; keep one of them.")
+    return Rule(f"{_present(fields)} <= 1", f"{names} exclude one another; keep one of them.")
+
+
+def exactly_one(*fields: str) -> Rule:
+    """A union: one field a variant."""
+    names = f"{', '.join(fields[:-1])} and {fields[-1]}"
+    return Rule(f"{_present(fields)} == 1", f"Fill exactly one of {names}.")
+
+
+def immutable_all(message: str, *, required: Sequence[str], optional: Sequence[str]) -> tuple[Rule, ...]:
+    """One rule a field, all with the same sentence; belongs on the object that has the fields."""
+    return tuple(Rule(f"self.{field} == oldSelf.{field}", message) for field in required) + tuple(
+        Rule(_unchanged(field), message) for field in optional
+    )
+
+
+def rising_flag(field: str) -> Rule:
+    """A flag that goes from false to true only; it has a default, so it is always present."""
+    return Rule(f"!oldSelf.{field} || self.{field}", f"{field} cannot be taken back once it is true.")
+
+
+def _present(fields: Sequence[str]) -> str:
+    return f"[{', '.join(f'has(self.{field})' for field in fields)}].filter(x, x).size()"
+
+
+def _unchanged(field: str) -> str:
+    return (
+        f"has(self.{field}) == has(oldSelf.{field}) && "
+        f"(!has(self.{field}) || self.{field} == oldSelf.{field})"
+    )

@@ -38,9 +38,9 @@ class Collation(SpecModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.locale != 'simple' || !(has(self.strength) || has(self.caseLevel) || has(self.caseFirst) || "
-            "has(self.numericOrdering) || has(self.alternate) || has(self.maxVariable) || "
-            "has(self.normalization) || has(self.backwards))",
+            "self.locale != 'simple' || !(has(self.strength) || has(self.caseLevel) || "
+            "has(self.caseFirst) || has(self.numericOrdering) || has(self.alternate) || "
+            "has(self.maxVariable) || has(self.normalization) || has(self.backwards))",
             "The locale simple compares bytes and takes no other option; remove the other collation fields.",
         ),
     )

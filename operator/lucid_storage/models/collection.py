@@ -58,7 +58,7 @@ class TimeSeries(SpecModel):
         Rule(
             "has(self.bucketMaxSpanSeconds) == has(self.bucketRoundingSeconds) && "
             "(!has(self.bucketMaxSpanSeconds) || self.bucketMaxSpanSeconds == self.bucketRoundingSeconds)",
-            "bucketMaxSpanSeconds and bucketRoundingSeconds go together and must be equal; set both to the same.",
+            "bucketMaxSpanSeconds and bucketRoundingSeconds must both be given, with the same value.",
         ),
         Rule(
             "!(has(self.granularity) && has(self.bucketMaxSpanSeconds))",
@@ -162,12 +162,12 @@ class CacheKeySpace(SpecModel):
     ttl_seconds: Annotated[int, Field(ge=1, le=315_360_000)]
     """The longest time that such a key may live, in seconds."""
     ttl_policy: TtlPolicy = TtlPolicy.REPORT
-    """Report counts keys without TTL; Enforce gives them one. The first Enforce must be named in allowDataLoss."""
+    """Report counts keys without TTL; Enforce gives them one. The first Enforce needs allowDataLoss."""
 
 
 _TIME_SERIES_ALONE = Rule(
-    "!has(self.timeSeries) || !(has(self.validator) || has(self.validationLevel) || has(self.validationAction) "
-    "|| has(self.preAndPostImages))",
+    "!has(self.timeSeries) || !(has(self.validator) || has(self.validationLevel) || "
+    "has(self.validationAction) || has(self.preAndPostImages))",
     "A time-series collection can have no validator and no pre- and post-images; remove them.",
 )
 
@@ -263,7 +263,7 @@ class CollectionStatus(KindStatus):
     """What is known of the collection."""
 
     database: ShortText | None = None
-    """The database this resource was settled on; a later change of the operator's default does not move it."""
+    """The database this resource was settled on; a changed setting of the operator does not move it."""
     target: Annotated[str, StringConstraints(max_length=512)] | None = None
     """`<database>.<collection>`."""
     server_identity: ShortText | None = None

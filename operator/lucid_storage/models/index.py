@@ -58,17 +58,21 @@ IndexOrder = Annotated[
 ]
 
 
+_PATH_PART = "[^.$][^.]*|[$](id|ref|db)|[$][*][*]$"
+"""Of a regular expression: plain, a part of a DBRef, or a wildcard, which ends the path."""
+
+
 class IndexKey(SpecModel):
     """One field of the key pattern."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "!(self.field.matches('^[$][*][*]$|[.][$][*][*]$')) || self.order in [1, -1, 'text']",
+            "!self.field.endsWith('$**') || self.order == 1 || self.order == -1 || self.order == 'text'",
             "A wildcard field takes the order 1, -1 or text.",
         ),
         Rule(
-            r"self.field.matches('^([^.$][^.]*|[$](id|ref|db)|[$][*][*]$)([.]([^.$][^.]*|[$](id|ref|db)|[$][*][*]$))*$')",
-            "A field path cannot have a part that starts with a $, but for a wildcard such as data.$** at its end.",
+            f"self.field.matches('^({_PATH_PART})([.]({_PATH_PART}))*$')",
+            "No part of a field path can start with $, but for a wildcard such as data.$** at its end.",
         ),
     )
 
@@ -79,7 +83,6 @@ class IndexKey(SpecModel):
 
 
 _ANY_TEXT = "self.keys.exists(k, k.order == 'text')"
-_ANY_WILDCARD = "self.keys.exists(k, k.field == '$**' || k.field.endsWith('.$**'))"
 _PLAIN_WILDCARD = "self.keys.exists(k, (k.field == '$**' || k.field.endsWith('.$**')) && k.order != 'text')"
 
 _INDEX_RULES = (
@@ -109,8 +112,7 @@ _INDEX_RULES = (
         "An index can have only one hashed field; give the others 1 or -1.",
     ),
     Rule(
-        "!(has(self.unique) && self.unique) || !self.keys.exists(k, k.order in ['hashed', 'text', '2d', '2dsphere'])"
-        " || self.keys.exists(k, k.order in ['2d', '2dsphere']) && !self.keys.exists(k, k.order in ['hashed', 'text'])",
+        "!(has(self.unique) && self.unique) || !self.keys.exists(k, k.order in ['hashed', 'text'])",
         "A hashed or text index cannot be unique; remove unique.",
     ),
     Rule(
@@ -118,7 +120,7 @@ _INDEX_RULES = (
         "sparse and partialFilterExpression exclude one another; keep partialFilterExpression.",
     ),
     Rule(
-        "!self.keys.exists(k, k.order == 'text') || !self.keys.exists(k, k.order in ['hashed', '2d', '2dsphere'])",
+        f"!({_ANY_TEXT}) || !self.keys.exists(k, k.order in ['hashed', '2d', '2dsphere'])",
         "A text index cannot also have hashed, 2d or 2dsphere fields.",
     ),
     Rule(
@@ -146,7 +148,7 @@ _INDEX_RULES = (
     Rule(
         f"{_ANY_TEXT} || !(has(self.weights) || has(self.defaultLanguage) || has(self.languageOverride) "
         "|| has(self.textIndexVersion))",
-        "weights, defaultLanguage, languageOverride and textIndexVersion belong to a text index; remove them.",
+        "weights, defaultLanguage, languageOverride and textIndexVersion need a text index; remove them.",
     ),
     Rule(
         "self.keys.exists(k, k.order == '2d') || !(has(self.bits) || has(self.min) || has(self.max))",
@@ -208,7 +210,7 @@ class MongoIndex(SpecModel):
     max: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
     """Upper bound of a 2d index; the server's default is 180."""
     drop_after_seconds: Annotated[int, Field(ge=0, le=604_800)] | None = None
-    """How long a superseded index stays hidden before it is dropped, in seconds; 600 where nothing is given."""
+    """How long a superseded index stays hidden before it is dropped, in seconds; without it, 600."""
 
 
 class ManagedBy(StrEnum):
@@ -226,7 +228,8 @@ class Lifecycle(SpecModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "self.hotDays <= self.warmDays && self.warmDays <= self.coldDays && self.coldDays <= self.deleteDays",
+            "self.hotDays <= self.warmDays && self.warmDays <= self.coldDays && "
+            "self.coldDays <= self.deleteDays",
             "The days must ascend: hotDays, warmDays, coldDays, deleteDays.",
         ),
     )
@@ -240,8 +243,8 @@ class Lifecycle(SpecModel):
     delete_days: Days = 90
     """Deleted on this day."""
     managed_by: ManagedBy = ManagedBy.SERVER
-    """Server uses index lifecycle management. Operator makes and deletes monthly indices only; it is also what
-    happens where the server has no lifecycle management."""
+    """Server uses index lifecycle management. Operator makes and deletes monthly indices only; that is also
+    what happens where the server has no lifecycle management."""
 
 
 IndexPattern = Annotated[
@@ -397,7 +400,7 @@ class IndexStatus(KindStatus):
     engine: Engine | None = None
     """The ENGINE column."""
     database: ShortText | None = None
-    """The database this resource was settled on; a later change of the operator's default does not move it."""
+    """The database this resource was settled on; a changed setting of the operator does not move it."""
     target: Annotated[str, StringConstraints(max_length=512)] | None = None
     """`<database>.<collection>`, or the pattern."""
     keys: Annotated[str, StringConstraints(max_length=1024)] | None = None

@@ -7,8 +7,11 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 CATEGORY = "lucid"
 
+ANNOTATION_PREFIX = f"{GROUP}/"
+"""Only annotations of our own group are kept in memory."""
+
 FINALIZER = f"{GROUP}/cleanup"
-"""Set only while a deletion has work to do: under `deletionPolicy: Delete`, or a worker that must be ended."""
+"""Set only where a deletion has work to do: `deletionPolicy: Delete`, or a worker that must be ended."""
 
 CONFIRM_DELETE = f"{GROUP}/confirm-delete"
 """Annotation: its value must be the target before adopted data is dropped."""
