@@ -117,16 +117,16 @@ def equivalent(a: JsonDoc | None, b: JsonDoc | None) -> bool:
 
 def collation_equivalent(wanted: JsonDoc | None, observed: JsonDoc | None) -> bool:
     """Whether the server would expand `wanted` to `observed`. The simple locale is the same as none."""
-    wanted, observed = _explicit(wanted), _explicit(observed)
-    if wanted is None or observed is None:
-        return wanted is observed
-    if wanted.get("locale") != observed.get("locale"):
+    declared, expanded = _explicit(wanted), _explicit(observed)
+    if declared is None or expanded is None:
+        return declared is expanded
+    if declared.get("locale") != expanded.get("locale"):
         return False
     for option, usual in _COLLATION_DEFAULTS.items():
-        if option in wanted:
-            if not _same(wanted[option], observed.get(option, usual)):
+        if option in declared:
+            if not _same(declared[option], expanded.get(option, usual)):
                 return False
-        elif option not in _LOCALE_DEPENDENT and not _same(observed.get(option, usual), usual):
+        elif option not in _LOCALE_DEPENDENT and not _same(expanded.get(option, usual), usual):
             return False
     return True
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from lucid_storage.stores.mongodb.collections import Collections
 from lucid_storage.stores.mongodb.connection import Connection
@@ -12,11 +13,13 @@ from lucid_storage.stores.mongodb.types import (
     CollectionOptions,
     CollectionState,
     CollectionStats,
+    DdlEvent,
     IndexChange,
     IndexDefinition,
     IndexState,
     ServerInfo,
 )
+from lucid_storage.stores.mongodb.watch import DdlWatch
 
 
 class MongoDeployment:
@@ -29,6 +32,7 @@ class MongoDeployment:
         self._connection = Connection(uri, label=label, app_name=app_name, guard=guard)
         self._collections = Collections(self._connection)
         self._indexes = Indexes(self._connection, self._collections)
+        self._watch = DdlWatch(self._connection)
 
     async def info(self) -> ServerInfo:
         return await self._connection.info()
@@ -73,6 +77,31 @@ class MongoDeployment:
 
     async def drop_index(self, database: str, collection: str, name: str) -> bool:
         return await self._indexes.drop(database, collection, name)
+
+    @asynccontextmanager
+    async def watch_ddl(self, databases: Sequence[str]) -> AsyncIterator[AsyncIterator[DdlEvent]]:
+        async with self._watch.open(databases) as events:
+            self._forget_all()
+            yield self._noted(events)
+
+    async def _noted(self, events: AsyncIterator[DdlEvent]) -> AsyncIterator[DdlEvent]:
+        # Whoever looks because of an event must not be served a listing from before it.
+        async for event in events:
+            for database, collection in (
+                (event.database, event.collection),
+                (event.to_database, event.to_collection),
+            ):
+                if database is not None:
+                    self._collections.snapshots.forget(database)
+                if database is not None and collection is not None:
+                    self._indexes.snapshots.forget((database, collection))
+            if event.collection is None:
+                self._indexes.snapshots.forget_all()
+            yield event
+
+    def _forget_all(self) -> None:
+        self._collections.snapshots.forget_all()
+        self._indexes.snapshots.forget_all()
 
     async def close(self) -> None:
         await self._collections.snapshots.close()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 import pymongo
@@ -13,7 +13,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
-from lucid_storage.stores.mongodb.errors import Attempt, invalid_uri, translated, why_unreachable
+from lucid_storage.stores.mongodb.errors import Attempt, invalid_uri, no_answer, translated, why_unreachable
 from lucid_storage.stores.mongodb.types import ServerInfo, Topology
 
 Document: TypeAlias = dict[str, object]
@@ -89,6 +89,20 @@ class Connection:
                     if error.code is not None and error.code in expected:
                         raise ExpectedAnswerError(error.code) from None
                     raise
+        except StoreUnavailableError:
+            self._info = None
+            raise
+
+    @asynccontextmanager
+    async def patient(self, attempt: Attempt, seconds: float) -> AsyncIterator[None]:
+        """Like `bounded`, by giving up waiting: for streams, which take no bound of the driver."""
+        try:
+            with translated(attempt, self.unreachable):
+                async with asyncio.timeout(seconds):
+                    yield
+        except TimeoutError:
+            self._info = None
+            raise no_answer(attempt, seconds) from None
         except StoreUnavailableError:
             self._info = None
             raise

@@ -328,6 +328,11 @@ def invalid_uri(label: str) -> LucidError:
     return _secret_invalid(label)
 
 
+def no_answer(attempt: Attempt, seconds: float) -> StoreUnavailableError:
+    """The server keeps the connection open and says nothing."""
+    return _unavailable(attempt, f"the server did not answer within {seconds:g} s")
+
+
 def _unavailable(attempt: Attempt, why: str) -> StoreUnavailableError:
     return StoreUnavailableError(f"{_cannot(attempt)}: {why}; it is tried again.")
 
