@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from lucid_storage.stores.mongodb import builds, counting, duplicates
 from lucid_storage.stores.mongodb.collections import Collections
 from lucid_storage.stores.mongodb.connection import Connection
 from lucid_storage.stores.mongodb.indexes import Indexes
 from lucid_storage.stores.mongodb.types import (
+    BuildProgress,
     CollectionChange,
     CollectionOptions,
     CollectionState,
     CollectionStats,
     DdlEvent,
+    DuplicateReport,
     IndexChange,
     IndexDefinition,
     IndexState,
+    JsonDoc,
     ServerInfo,
+    Violations,
 )
 from lucid_storage.stores.mongodb.watch import DdlWatch
 
@@ -64,6 +69,18 @@ class MongoDeployment:
     async def collection_stats(self, database: str, name: str) -> CollectionStats | None:
         return await self._collections.stats(database, name)
 
+    async def count_violations(
+        self, database: str, name: str, validator: JsonDoc, budget_seconds: float
+    ) -> Violations:
+        return await counting.count_violations(self._connection, database, name, validator, budget_seconds)
+
+    async def count_expired(
+        self, database: str, name: str, field: str, seconds: int, budget_seconds: float
+    ) -> int | None:
+        return await counting.count_expired(
+            self._connection, database, name, field, seconds, budget_seconds=budget_seconds
+        )
+
     async def indexes(self, database: str, collection: str) -> tuple[IndexState, ...] | None:
         return await self._indexes.all(database, collection)
 
@@ -77,6 +94,14 @@ class MongoDeployment:
 
     async def drop_index(self, database: str, collection: str, name: str) -> bool:
         return await self._indexes.drop(database, collection, name)
+
+    async def build_progress(self, database: str, collection: str) -> tuple[BuildProgress, ...]:
+        return await builds.build_progress(self._connection, database, collection)
+
+    async def duplicates(
+        self, database: str, collection: str, definition: IndexDefinition, budget_seconds: float
+    ) -> DuplicateReport:
+        return await duplicates.duplicates(self._connection, database, collection, definition, budget_seconds)
 
     @asynccontextmanager
     async def watch_ddl(self, databases: Sequence[str]) -> AsyncIterator[AsyncIterator[DdlEvent]]:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import pymongo
 from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, PyMongoError
 
 from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
 from lucid_storage.stores.mongodb.errors import Attempt, invalid_uri, no_answer, translated, why_unreachable
@@ -23,6 +23,7 @@ CALL_SECONDS = 20.0
 SELECTION_MS = 5_000
 MAX_CONNECTIONS = 16
 INFO_SECONDS = 30.0
+SHORTEST_BUDGET_SECONDS = 0.01
 MAJORITY: Mapping[str, object] = {"w": "majority", "wtimeout": 15_000}
 
 
@@ -149,27 +150,47 @@ class Connection:
         attempt: Attempt,
         *,
         seconds: float = CALL_SECONDS,
-        off_primary: bool = False,
-        collation: Mapping[str, object] | None = None,
         expected: Collection[int] = (),
     ) -> list[Document]:
-        """All results of an aggregation; `off_primary` reads from a secondary where there is one.
+        """All results of an aggregation on the primary; with no collection, of one on the database.
 
         The server itself ends it after `seconds`, so that nothing runs on when nobody waits any more.
         """
-        scope = self.client.get_database(
-            database,
-            read_preference=ReadPreference.SECONDARY_PREFERRED if off_primary else ReadPreference.PRIMARY,
-        )
+        scope = self.client.get_database(database, read_preference=ReadPreference.PRIMARY)
         with self.bounded(attempt, seconds, expected):
             if collection is None:
                 cursor = await scope.aggregate(list(pipeline))
             else:
-                cursor = await scope[collection].aggregate(
-                    list(pipeline), allowDiskUse=True, collation=collation
-                )
+                cursor = await scope[collection].aggregate(list(pipeline))
             async with cursor:
                 return await cursor.to_list()
+
+    async def aggregate_within(
+        self,
+        seconds: float,
+        database: str,
+        collection: str,
+        pipeline: Sequence[Mapping[str, object]],
+        attempt: Attempt,
+        *,
+        collation: Mapping[str, object] | None = None,
+    ) -> list[Document] | None:
+        """An aggregation of `seconds` at most, from a secondary if there is one; None when it was cut off."""
+        if seconds < SHORTEST_BUDGET_SECONDS:
+            return None
+        scope = self.client.get_database(database, read_preference=ReadPreference.SECONDARY_PREFERRED)
+        async with self.patient(attempt, seconds + SELECTION_MS / 1000 + 5):
+            try:
+                cursor = await scope[collection].aggregate(
+                    list(pipeline),
+                    allowDiskUse=True,
+                    collation=collation,
+                    maxTimeMS=int(seconds * 1000),
+                )
+                async with cursor:
+                    return await cursor.to_list()
+            except ExecutionTimeout:
+                return None
 
     async def info(self) -> ServerInfo:
         """Who the server is; cached for 30 s and forgotten when the connection is lost."""
@@ -195,7 +216,8 @@ class Connection:
 
     async def _run(self, database: str, command: Command) -> Document:
         # A command helper of the driver would add options of its own; here the command is what it says.
-        return await self.client.get_database(database).command(dict(command))
+        options = self.client.codec_options
+        return await self.client.get_database(database).command(dict(command), codec_options=options)
 
     async def _ask_info(self) -> ServerInfo:
         attempt = self.attempt("ask who it is")
