@@ -35,9 +35,9 @@ class StatusModel(BaseModel):
 
     model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
-    def to_dict(self) -> dict[str, JsonValue]:
+    def to_dict(self) -> dict[str, object]:
         """The JSON form that belongs into the object: camelCase, and no absent field."""
-        document: dict[str, JsonValue] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document: dict[str, object] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return document
 
 
@@ -69,6 +69,10 @@ DatabaseName = Annotated[
             'A database name cannot hold any of / \\ . " $ * < > : | ? or a blank; choose another name.',
         ),
         Rule(
+            "size(bytes(self)) <= 63",
+            "A database name has at most 63 bytes in UTF-8; choose a shorter name.",
+        ),
+        Rule(
             f"!(self.lowerAscii() in [{_quoted(RESERVED_DATABASES)}])",
             "The databases admin, local and config belong to MongoDB itself; name a database of your own.",
         ),
@@ -77,7 +81,7 @@ DatabaseName = Annotated[
 
 CollectionName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=235),
+    StringConstraints(min_length=1, max_length=253),
     Rules(
         Rule("!self.contains('$')", "A collection name cannot hold a $; choose another name."),
         _NO_NUL,
@@ -86,8 +90,8 @@ CollectionName = Annotated[
             "Collections whose name starts with system. belong to MongoDB itself; choose another name.",
         ),
         Rule(
-            "!self.startsWith('.') && !self.endsWith('.') && !self.contains('..')",
-            "A collection name cannot start or end with a dot or hold two in a row; choose another name.",
+            "!self.startsWith('.')",
+            "A collection name cannot start with a dot; choose another name.",
         ),
         Rule(
             " && ".join(f"!self.startsWith('{prefix}')" for prefix in RESERVED_PREFIXES),
@@ -99,11 +103,10 @@ CollectionName = Annotated[
 
 IndexName = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=250),
+    StringConstraints(min_length=1, max_length=512),
     Rules(
         Rule("self != '*'", "An index cannot be named *; choose another name."),
         Rule("self != '_id_'", "The index _id_ is made by MongoDB itself and cannot be declared."),
-        Rule("!self.startsWith('$')", "An index name cannot start with a $; choose another name."),
         _NO_NUL,
     ),
 ]
@@ -219,7 +222,9 @@ class KindStatus(StatusModel):
     """What the status of every kind has."""
 
     observed_generation: Count | None = None
-    """The generation of the spec that was last worked on."""
+    """The generation of the spec that was last looked at."""
+    applied_generation: Count | None = None
+    """The generation of the spec that was last applied in full; a difference found after it is drift."""
     applied_generation: Count | None = None
     """The generation that was last applied in full: a difference found after that is drift."""
     conditions: Conditions | None = None

@@ -1,0 +1,1 @@
+"""Collection: `desired` and `plan` are pure, `kind` has the hands."""

@@ -1,0 +1,115 @@
+"""What to say and do about the Redis key spaces of a Collection. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds import consent, figures
+from lucid_storage.kinds.collection.desired import CollectionDesired
+from lucid_storage.kinds.contract import Action, Verdict
+from lucid_storage.models.collection import KeySpaceStatus
+from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport
+
+FIRST_SCAN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class EnforceKeySpaces:
+    """From now on, keys of these patterns without a TTL get one."""
+
+    spaces: tuple[KeySpace, ...]
+
+    def describe(self) -> str:
+        named = ", ".join(s.pattern for s in self.spaces if s.enforce)
+        return f"set TTLs on keys of {named} that have none"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheJudgement:
+    """The cache's part of a plan."""
+
+    status: list[KeySpaceStatus]
+    verdict: Verdict | None = None
+    actions: tuple[Action, ...] = ()
+    message: str = ""
+    recheck_seconds: float | None = None
+
+
+def effective(declared: Sequence[KeySpace], known: Sequence[KeySpaceStatus]) -> tuple[KeySpace, ...]:
+    """The key spaces as they may be scanned now: a TTL is set only where enforcing was agreed to before."""
+    enforced = {k.key_pattern for k in known if k.enforced}
+    return tuple(replace(s, enforce=s.enforce and s.pattern in enforced) for s in declared)
+
+
+def judge(
+    desired: CollectionDesired,
+    known: Sequence[KeySpaceStatus],
+    reports: Mapping[str, KeySpaceReport] | None,
+    trouble: LucidError | None,
+    now: datetime,
+) -> CacheJudgement:
+    """Status, refusals and the first enforcement."""
+    before = {k.key_pattern: k for k in known}
+    kept = [before.get(s.pattern) or KeySpaceStatus(key_pattern=s.pattern) for s in desired.cache]
+    if not desired.cache:
+        return CacheJudgement([])
+    if trouble is not None:
+        return CacheJudgement(kept, verdict=Verdict(trouble.reason, trouble.message, stalled=trouble.stalled))
+    if reports is None or any(s.pattern not in reports for s in desired.cache):
+        if all(k.scanned_at is not None for k in kept):
+            return CacheJudgement(kept, message=_strays(kept))  # scanned before this process began
+        waiting = Verdict(Reason.PROGRESSING, "The keys in Redis are being counted.")
+        return CacheJudgement(kept, verdict=waiting, recheck_seconds=FIRST_SCAN_SECONDS)
+    status = [_moved(k, reports[k.key_pattern], now) for k in kept]
+    refusal = _refusal(desired, status, reports)
+    if refusal is not None:
+        return CacheJudgement(status, verdict=Verdict(refusal.reason, refusal.message, stalled=True))
+    return _enforced(desired, status)
+
+
+def _enforced(desired: CollectionDesired, status: list[KeySpaceStatus]) -> CacheJudgement:
+    wanted = {s.pattern for s in desired.cache if s.enforce}
+    agreed = [k.model_copy(update={"enforced": True if k.key_pattern in wanted else None}) for k in status]
+    spaces = effective(desired.cache, agreed)
+    actions = (EnforceKeySpaces(spaces),) if spaces != effective(desired.cache, status) else ()
+    return CacheJudgement(agreed, actions=actions, message=_strays(agreed))
+
+
+def _refusal(
+    desired: CollectionDesired, status: Sequence[KeySpaceStatus], reports: Mapping[str, KeySpaceReport]
+) -> LucidError | None:
+    """The first Enforce makes keys expire that would have lived on: counted, and refused without consent."""
+    enforced = {k.key_pattern for k in status if k.enforced}
+    for space in desired.cache:
+        strays = reports[space.pattern].without_ttl
+        if not space.enforce or space.pattern in enforced or not strays:
+            continue
+        loss = f"let {strays} keys of {space.pattern} expire in {space.ttl_seconds} s that have no TTL now"
+        refusal = consent.demand(
+            desired.allow_data_loss, space.pattern, loss, backup_before=desired.backup_before
+        )
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def _moved(known: KeySpaceStatus, report: KeySpaceReport, now: datetime) -> KeySpaceStatus:
+    fresh = {
+        "keys": report.keys,
+        "sampled_bytes": report.sampled_bytes,
+        "strays": report.without_ttl,
+        "over_ttl": report.over_ttl,
+    }
+    due = figures.due(known.scanned_at, now)
+    if not due or not any(figures.moved(getattr(known, name), value) for name, value in fresh.items()):
+        return known
+    update = {**fresh, "corrected": report.corrected, "scanned_at": now.replace(microsecond=0)}
+    return known.model_copy(update=update)
+
+
+def _strays(status: Sequence[KeySpaceStatus]) -> str:
+    found = [f"{k.strays} keys of {k.key_pattern}" for k in status if k.strays and not k.enforced]
+    return f"{', '.join(found)} have no TTL" if found else ""

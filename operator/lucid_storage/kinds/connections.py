@@ -1,0 +1,284 @@
+"""Which store a resource may use, and one shared client for each deployment.
+
+The rule of tenancy lives here: the operator's own credentials serve only the namespaces in its settings; any other
+resource names a labelled Secret of its own namespace. A deployment that does not answer is remembered as down: its
+resources fail fast with the same sentence while one prober asks it, instead of each waiting for a time-out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from lucid_storage.errors import (
+    LoginFailedError,
+    LucidError,
+    NotAllowedError,
+    Reason,
+    RefusedError,
+    StoreUnavailableError,
+)
+from lucid_storage.kube.client import Json
+from lucid_storage.models.meta import SECRET_ALLOWED_LABEL
+from lucid_storage.models.settings import Settings, SettingsError, StoreSettings
+from lucid_storage.stores.elasticsearch.port import ElasticPort
+from lucid_storage.stores.mongodb.port import MongoPort
+from lucid_storage.stores.redis.port import RedisPort
+
+logger = logging.getLogger(__name__)
+
+SECRET_SECONDS = 30.0
+PROBE_FIRST, PROBE_MOST = 1.0, 15.0
+
+
+class Port(Protocol):
+    """What all store ports share."""
+
+    async def close(self) -> None: ...
+
+
+P_co = TypeVar("P_co", bound=Port, covariant=True)
+ReadSecret = Callable[[str, str], Awaitable[Json | None]]
+CheckAddress = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine(Generic[P_co]):
+    """One kind of store: how to read its address from settings, check a tenant's, and open it."""
+
+    name: str
+    """mongodb, redis or elasticsearch."""
+    title: str
+    variable: str
+    address: Callable[[StoreSettings], str | None]
+    check: CheckAddress
+    open: Callable[[str, str], P_co]
+    """(address, label) -> port."""
+    probe: Callable[[P_co], Awaitable[object]]  # type: ignore[misc]
+
+
+@dataclass(slots=True)
+class Deployment(Generic[P_co]):
+    """One store behind one set of credentials."""
+
+    port: P_co
+    label: str
+    """Who lends the credentials: "operator" or "secret <namespace>/<name>". Never an address or a login."""
+    address: str = field(repr=False)
+    engine: Engine[P_co] = field(repr=False)
+    down: LucidError | None = None
+    databases: set[str] = field(default_factory=set)
+    """Databases that resources use here, for change streams of narrow scope."""
+    prober: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class _SecretEntry:
+    settings: StoreSettings
+    version: str
+    expires: float
+
+
+class Connections:
+    """Finds, opens, shares and closes deployments.
+
+    `on_change` is called with a deployment when it went down or came back.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        read_secret: ReadSecret,
+        *,
+        mongodb: Engine[MongoPort],
+        redis: Engine[RedisPort],
+        elasticsearch: Engine[ElasticPort],
+        on_change: Callable[[Deployment[Port]], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._read_secret = read_secret
+        self._mongodb = mongodb
+        self._redis = redis
+        self._elasticsearch = elasticsearch
+        self.on_change = on_change
+        self._open: dict[tuple[str, str, str], Deployment[Port]] = {}
+        self._secrets: dict[tuple[str, str], _SecretEntry] = {}
+
+    @property
+    def deployments(self) -> list[Deployment[Port]]:
+        return list(self._open.values())
+
+    async def mongodb(self, namespace: str, secret: str | None) -> Deployment[MongoPort]:
+        """Raises NotAllowedError, RefusedError(NotConfigured) or the deployment's own error while it is down."""
+        return await self._get(self._mongodb, namespace, secret)
+
+    async def redis(self, namespace: str, secret: str | None) -> Deployment[RedisPort]:
+        """As `mongodb`."""
+        return await self._get(self._redis, namespace, secret)
+
+    async def elasticsearch(self, namespace: str, secret: str | None) -> Deployment[ElasticPort]:
+        """As `mongodb`."""
+        return await self._get(self._elasticsearch, namespace, secret)
+
+    async def default_database(self, namespace: str, secret: str | None) -> str | None:
+        """MONGODB_DATABASE of the credentials in use."""
+        return (await self._store_settings(namespace, secret)).mongodb_database
+
+    def check_database(self, namespace: str, secret: str | None, database: str) -> None:
+        """Raise NotAllowedError when the namespace may not use the database with the operator's credentials."""
+        if secret is not None:
+            return
+        served = self._settings.served(namespace)
+        if served is not None and not served.allows(database):
+            raise NotAllowedError(
+                f'The namespace "{namespace}" may not use the database "{database}" with the operator\'s credentials;'
+                " ask for it in SERVED_NAMESPACES, or name a Secret in spec.connection.",
+                reason=Reason.DATABASE_NOT_ALLOWED,
+            )
+
+    @contextlib.asynccontextmanager
+    async def watching(self, deployment: Deployment[P_co]) -> AsyncIterator[P_co]:
+        """Use a deployment and remember whether it answered."""
+        try:
+            yield deployment.port
+        except StoreUnavailableError as error:
+            self._went_down(deployment, error)
+            raise
+        except LoginFailedError as error:
+            self._secrets.clear()  # the password may have been rotated a moment ago
+            self._went_down(deployment, error)
+            raise
+
+    async def close(self) -> None:
+        """Close every deployment. Idempotent."""
+        for deployment in self.deployments:
+            await self._close(deployment)
+        self._open.clear()
+
+    async def _get(self, engine: Engine[P_co], namespace: str, secret: str | None) -> Deployment[P_co]:
+        settings = await self._store_settings(namespace, secret)
+        address = engine.address(settings)
+        if address is None:
+            raise _not_configured(engine, secret)
+        slot = (engine.name, namespace if secret else "", secret or "")
+        found = self._open.get(slot)
+        if found is None or found.address != address:
+            if secret is not None:
+                await engine.check(address)
+            found = await self._replace(slot, engine, address)
+        if found.down is not None:
+            raise type(found.down)(found.down.message, reason=found.down.reason)
+        return found  # type: ignore[return-value]
+
+    async def _replace(
+        self, slot: tuple[str, str, str], engine: Engine[P_co], address: str
+    ) -> Deployment[Port]:
+        label = f"secret {slot[1]}/{slot[2]}" if slot[2] else "operator"
+        old = self._open.get(slot)
+        if old is not None and old.address == address:  # another task was faster
+            return old
+        opened: Deployment[Port] = Deployment(
+            port=engine.open(address, label), label=label, address=address, engine=engine
+        )
+        self._open[slot] = opened
+        self.on_change(opened)
+        if old is not None:
+            opened.databases |= old.databases
+            await self._close(old)
+        return opened
+
+    async def _store_settings(self, namespace: str, secret: str | None) -> StoreSettings:
+        if secret is not None:
+            return await self._secret_settings(namespace, secret)
+        if self._settings.served(namespace) is None:
+            raise NotAllowedError(
+                f'The operator\'s own credentials do not serve the namespace "{namespace}": name a Secret with the'
+                f' label {SECRET_ALLOWED_LABEL}: "true" in spec.connection.secretName.'
+            )
+        return self._settings
+
+    async def _secret_settings(self, namespace: str, name: str) -> StoreSettings:
+        now = asyncio.get_running_loop().time()
+        entry = self._secrets.get((namespace, name))
+        if entry is not None and entry.expires > now:
+            return entry.settings
+        body = await self._read_secret(namespace, name)
+        if body is None:
+            raise RefusedError(
+                f'The Secret "{name}" does not exist in this namespace; create it, or change'
+                " spec.connection.secretName.",
+                reason=Reason.SECRET_NOT_FOUND,
+            )
+        labels = body["metadata"].get("labels") or {}
+        if labels.get(SECRET_ALLOWED_LABEL) != "true":
+            raise NotAllowedError(
+                f'The Secret "{name}" lacks the label {SECRET_ALLOWED_LABEL}: "true", without which the operator'
+                " does not use it.",
+                reason=Reason.SECRET_NOT_ALLOWED,
+            )
+        settings = _parse(name, body)
+        self._secrets[namespace, name] = _SecretEntry(
+            settings, body["metadata"]["resourceVersion"], now + SECRET_SECONDS
+        )
+        return settings
+
+    def _went_down(self, deployment: Deployment[P_co], error: LucidError) -> None:
+        if deployment.down is not None:
+            return
+        deployment.down = error
+        logger.warning("%s is down: %s", deployment.engine.title, error.message, extra={"store": deployment.label})
+        self.on_change(deployment)
+        deployment.prober = asyncio.create_task(self._probe(deployment))
+
+    async def _probe(self, deployment: Deployment[P_co]) -> None:
+        wait = PROBE_FIRST
+        while True:
+            await asyncio.sleep(wait * random.uniform(0.75, 1.0))  # noqa: S311 - jitter
+            try:
+                await deployment.engine.probe(deployment.port)
+            except LucidError as error:
+                if error.message != (deployment.down and deployment.down.message):
+                    deployment.down = error
+                    self.on_change(deployment)
+            else:
+                break
+            wait = min(PROBE_MOST, wait * 1.6)
+        deployment.down = None
+        logger.info("%s is back", deployment.engine.title, extra={"store": deployment.label})
+        self.on_change(deployment)
+
+    async def _close(self, deployment: Deployment[Port]) -> None:
+        if deployment.prober is not None:
+            deployment.prober.cancel()
+            await asyncio.gather(deployment.prober, return_exceptions=True)
+        await deployment.port.close()
+
+
+def _parse(name: str, body: Json) -> StoreSettings:
+    try:
+        data = {
+            key: base64.b64decode(value, validate=True).decode().strip()
+            for key, value in (body.get("data") or {}).items()
+            if key in _SECRET_KEYS
+        }
+        return StoreSettings.read(data)
+    except (SettingsError, binascii.Error, UnicodeDecodeError) as error:
+        detail = str(error) if isinstance(error, SettingsError) else "a value is not text"
+        raise NotAllowedError(f'The Secret "{name}" cannot be used: {detail}.', reason=Reason.SECRET_INVALID) from None
+
+
+_SECRET_KEYS = frozenset((f.alias or n.upper()) for n, f in StoreSettings.model_fields.items())
+
+
+def _not_configured(engine: Engine[P_co], secret: str | None) -> RefusedError:
+    where = f'the Secret "{secret}"' if secret else "the operator's settings"
+    return RefusedError(
+        f"{engine.title} is not configured: put {engine.variable} into {where}.", reason=Reason.NOT_CONFIGURED
+    )

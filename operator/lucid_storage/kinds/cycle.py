@@ -1,0 +1,315 @@
+"""One look at one resource, in the order that is the same for every kind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Generic, cast
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds import conditions, drift
+from lucid_storage.kinds.contract import Action, D, Kind, Notice, O, Plan, S, Scope, Verdict
+from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kube.events import Event, EventRecorder
+from lucid_storage.kube.finalizers import Finalizers
+from lucid_storage.kube.resources import PAUSED, Key, Resource
+from lucid_storage.kube.status import StatusWriter
+from lucid_storage.models.base import DeletionPolicy
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 12
+"""Observations in one look before it counts as a defect: no plan needs more than a few."""
+LET_GO_SECONDS = 45.0
+"""How long a Delete is tried in a terminating namespace (DESIGN: a namespace goes within a minute)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the engine does next with the key."""
+
+    again_seconds: float | None = None
+    """Look again after this long."""
+    failed: bool = False
+    """Look again after the back-off."""
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class Services:
+    """What a cycle needs besides its kind."""
+
+    status: StatusWriter
+    events: EventRecorder
+    finalizers: Finalizers
+    metrics: Metrics
+    namespace_terminating: Callable[[str], Awaitable[bool]]
+    peers: Callable[[Resource, str], Sequence[Resource]]
+    """Other live resources of the kind with this target; also files the resource under it."""
+    touch_dependents: Callable[[Key, str], None]
+    """The real object behind a target was made or changed: whoever waits for it looks again."""
+    forbid_drops: bool = False
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+class Cycle(Generic[D, O, S]):
+    """Drives one kind."""
+
+    def __init__(self, kind: Kind[D, O, S], services: Services) -> None:
+        self.kind = kind
+        self._services = services
+        self._fights: dict[Key, drift.FightGuard] = {}
+
+    async def run(self, resource: Resource) -> Outcome:
+        """Raises LeadershipLostError and KubeApiError; everything that a store says becomes a condition."""
+        status = self.kind.status_type.model_validate(resource.status)  # type: ignore[attr-defined]
+        if resource.deleted is not None:
+            return await self._delete(resource, status)
+        try:
+            desired = await self.kind.desired(resource)
+        except LucidError as error:
+            return await self._refuse(resource, status, error)
+        if not await self._settle_finalizer(resource, desired):
+            return Outcome(again_seconds=1)
+        try:
+            return await self._converge(resource, desired, status)
+        except LucidError as error:
+            return await self._refuse(resource, status, await self._explained(resource, desired, status, error))
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._fights.pop(key, None)
+
+    # Converging
+
+    async def _converge(self, resource: Resource, desired: D, status: S) -> Outcome:
+        identity = await self.kind.identity(resource, desired)
+        self._check_pinned(desired, status, identity)
+        scope = Scope(
+            now=self._services.now(),
+            settled=status.applied_generation == resource.generation,
+            peers=self._services.peers(resource, desired.target),
+        )
+        await self._check_claims(resource, desired, identity, scope)
+        status.observed_generation = resource.generation
+        status.database, status.target, status.server_identity = desired.database, desired.target, identity
+        plan = await self._rounds(resource, desired, status, scope)
+        return await self._settle(resource, desired, plan)
+
+    async def _rounds(self, resource: Resource, desired: D, status: S, scope: Scope) -> Plan[S]:
+        questions: tuple[object, ...] = ()
+        notices: tuple[Notice, ...] = ()
+        for _ in range(ROUNDS):
+            observed = await self.kind.observe(resource, desired, status, questions, scope)
+            plan = self.kind.plan(resource, desired, observed, status, scope)
+            open_questions = tuple(q for q in plan.questions if q not in questions)
+            if open_questions:
+                questions = (*questions, *open_questions)
+                continue
+            notices = (*notices, *plan.notices)
+            status = plan.status
+            if not plan.actions:
+                return replace(plan, notices=notices)
+            if PAUSED in resource.annotations and resource.annotations[PAUSED] == "true":
+                return replace(plan, actions=(), notices=notices, verdict=_paused(plan))
+            if plan.drift:
+                self._note_correction(resource, plan)
+            if plan.journal:
+                await self._write(resource, status, _working(plan), "")
+            await self._act(resource, desired, status, plan.actions)
+            questions = ()
+        raise LucidError("The resource did not settle; this is a defect of the operator, please report it.")
+
+    async def _act(self, resource: Resource, desired: D, status: S, actions: Sequence[Action]) -> None:
+        for action in actions:
+            logger.info(action.describe(), extra={"resource": str(resource.key)})
+            await self.kind.apply(resource, desired, status, action)
+            self._services.metrics.actions.labels(self.kind.info.kind, type(action).__name__).inc()
+        self._services.touch_dependents(resource.key, desired.target)
+
+    async def _settle(self, resource: Resource, desired: D, plan: Plan[S]) -> Outcome:
+        status = plan.status
+        status.drift = drift.merged(plan.drift, status.drift or []) if not plan.actions else []
+        if plan.verdict is None:
+            status.applied_generation = resource.generation
+        for notice in plan.notices:
+            self._emit(resource, notice)
+        await self._write(resource, status, plan.verdict, plan.message)
+        sweep = self.kind.sweep_seconds(resource, desired)
+        return Outcome(again_seconds=min(sweep, plan.recheck_seconds or sweep))
+
+    def _note_correction(self, resource: Resource, plan: Plan[S]) -> None:
+        """Count a correction; raise when somebody keeps changing the object back."""
+        guard = self._fights.get(resource.key)
+        if guard is None or guard.generation != resource.generation:
+            guard = self._fights[resource.key] = drift.FightGuard(resource.generation)
+        if not guard.may_correct(monotonic()):
+            raise LucidError(
+                f"Somebody changed {plan.drift[0].field} back more than {drift.FIGHT_CORRECTIONS} times in 10"
+                " minutes, so the operator stopped writing. Find who does (another tool, a start-up script),"
+                " then change this resource or restart the operator.",
+                reason=Reason.DRIFT_FIGHT,
+            )
+        fields = ", ".join(e.field for e in plan.drift[:5])
+        self._services.metrics.corrections.labels(self.kind.info.kind).inc()
+        self._emit(resource, Notice("DriftCorrected", f"Changed behind the operator's back, put right: {fields}."))
+
+    # Refusing
+
+    def _check_pinned(self, desired: D, status: S, identity: str) -> None:
+        """A changed setting never moves a resource silently to another place."""
+        if status.database is not None and desired.database != status.database:
+            raise LucidError(
+                f'This resource was applied to the database "{status.database}", and its default is now'
+                f' "{desired.database}". Set spec.database, or delete and create the resource to move it.',
+                reason=Reason.TARGET_CHANGED,
+            )
+        if status.server_identity is not None and status.server_identity != identity:
+            raise LucidError(
+                f"The connection now leads to another server ({identity}) than the one this resource was applied to"
+                f" ({status.server_identity}). Delete and create the resource to move it.",
+                reason=Reason.TARGET_CHANGED,
+            )
+
+    async def _check_claims(self, resource: Resource, desired: D, identity: str, scope: Scope) -> None:
+        """The oldest resource that can log in owns the real object."""
+        for peer in sorted(scope.peers, key=lambda p: p.seniority):
+            if peer.seniority >= resource.seniority:
+                return
+            try:
+                theirs = await self.kind.desired(peer)
+                same = self.kind.same_object(desired, theirs) and (
+                    await self.kind.identity(peer, theirs) == identity
+                )
+            except LucidError:
+                continue  # it cannot log in or is no valid declaration, so it owns nothing
+            if same:
+                raise LucidError(
+                    f"{desired.target} is already declared by {peer.key.namespace}/{peer.key.name}, which is older."
+                    " Delete one of the two.",
+                    reason=Reason.CONFLICT,
+                )
+
+    async def _explained(self, resource: Resource, desired: D, status: S, error: LucidError) -> LucidError:
+        try:
+            return await self.kind.explain(resource, desired, status, error)
+        except LucidError as second:
+            logger.warning("no details for %s: %s", resource.key, second.message)
+            return error
+
+    async def _refuse(self, resource: Resource, status: S, error: LucidError) -> Outcome:
+        verdict = Verdict(error.reason, error.message, stalled=error.stalled)
+        await self._write(resource, status, verdict, "")
+        return Outcome(failed=True)
+
+    # Deleting
+
+    async def _delete(self, resource: Resource, status: S) -> Outcome:
+        if not resource.held:
+            return Outcome(gone=True)
+        try:
+            message = await self._disposed(resource, status)
+        except LucidError as error:
+            left = await self._seconds_left(resource)
+            if left is None or left > 0:
+                said = f"The data is not dropped yet: {error.message}"
+                await self._write(resource, status, Verdict(Reason.DELETING, said), "")
+                return Outcome(failed=True, again_seconds=left)
+            self._services.metrics.let_go.labels(self.kind.info.kind).inc()
+            message = f"Let go because the namespace is being deleted; the data stays: {error.message}"
+            logger.warning("%s", message, extra={"resource": str(resource.key)})
+        self._emit(resource, Notice("Deleted", message))
+        released = await self._services.finalizers.release(resource)
+        return Outcome(gone=True) if released else Outcome(again_seconds=1)
+
+    async def _disposed(self, resource: Resource, status: S) -> str:
+        """Drop the real object if that is right; returns what happened to it."""
+        if resource.annotations.get(PAUSED) == "true":
+            raise LucidError("the resource is paused; remove the annotation to go on.", reason=Reason.PAUSED)
+        desired = await self.kind.desired(resource)
+        scope = Scope(
+            now=self._services.now(), settled=True, peers=self._services.peers(resource, desired.target)
+        )
+        disposal = self.kind.disposal(resource, desired, status, scope)
+        if not disposal.drop:
+            return disposal.message
+        if self._services.forbid_drops:
+            return f"{desired.target} stays: the operator's settings forbid all drops (FORBID_DROPS)."
+        self._check_pinned(desired, status, await self.kind.identity(resource, desired))
+        return await self.kind.dispose(resource, desired, status)
+
+    async def _seconds_left(self, resource: Resource) -> float | None:
+        """How long a failing deletion may still be tried; None means for ever."""
+        since = resource.deleting_since()
+        if since is None or not await self._services.namespace_terminating(resource.key.namespace):
+            return None
+        return LET_GO_SECONDS - (self._services.now() - since).total_seconds()
+
+    async def _settle_finalizer(self, resource: Resource, desired: D) -> bool:
+        if desired.deletion_policy is DeletionPolicy.DELETE:
+            return await self._services.finalizers.hold(resource)
+        return await self._services.finalizers.release(resource)
+
+    # Telling
+
+    async def _write(self, resource: Resource, status: S, verdict: Verdict | None, message: str) -> None:
+        before = self.kind.status_type.model_validate(resource.status)  # type: ignore[attr-defined]
+        previous = cast("S", before).conditions or []
+        status.observed_generation = resource.generation
+        status.message = message if verdict is None else verdict.message
+        status.conditions = conditions.build(
+            previous,
+            generation=resource.generation,
+            now=self._services.now(),
+            verdict=verdict,
+            message=message,
+            extra=self._extra_conditions(resource, status, [c.type for c in previous]),
+        )
+        document = cast("dict[str, Any]", status.to_dict())
+        if await self._services.status.write(resource, document):
+            resource.status.clear()
+            resource.status.update(document)
+        self._announce(resource, verdict, {c.type: (c.status, c.reason) for c in previous})
+
+    def _extra_conditions(
+        self, resource: Resource, status: S, known: Sequence[str]
+    ) -> list[tuple[str, bool, Reason, str]]:
+        fields = ", ".join(e.field for e in status.drift or ())
+        reason = Reason.DRIFT_DETECTED if fields else Reason.IN_SYNC
+        rows = [("Drifted", bool(fields), reason, f"The server differs in: {fields}." if fields else "")]
+        paused = resource.annotations.get(PAUSED) == "true"
+        if paused or "Paused" in known:
+            said = "The annotation stops all writes; remove it to go on." if paused else ""
+            rows.append(("Paused", paused, Reason.PAUSED if paused else Reason.IN_SYNC, said))
+        return rows
+
+    def _announce(
+        self, resource: Resource, verdict: Verdict | None, before: dict[str, tuple[str, str]]
+    ) -> None:
+        """An Event when Ready or its reason changed, and on nothing else."""
+        now = ("True", str(Reason.RECONCILED)) if verdict is None else ("False", str(verdict.reason))
+        if before.get("Ready") == now:
+            return
+        if verdict is None:
+            self._emit(resource, Notice("Ready", "The server matches the declaration."))
+        else:
+            self._emit(resource, Notice(str(verdict.reason), verdict.message, warning=verdict.stalled))
+
+    def _emit(self, resource: Resource, notice: Notice) -> None:
+        self._services.events.emit(
+            Event(
+                resource.key, self.kind.info.kind, resource.uid, notice.reason, notice.message, notice.warning
+            )
+        )
+
+
+def _working(plan: Plan[S]) -> Verdict:
+    return plan.verdict or Verdict(Reason.PROGRESSING, f"Next: {plan.actions[0].describe()}.")
+
+
+def _paused(plan: Plan[S]) -> Verdict:
+    steps = "; ".join(a.describe() for a in plan.actions[:3])
+    return Verdict(Reason.PAUSED, f"Paused by annotation. Waiting to do: {steps}.", stalled=True)

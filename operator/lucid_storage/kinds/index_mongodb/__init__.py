@@ -1,0 +1,1 @@
+"""Index on MongoDB: `desired`, `strategy` and `plan` are pure, `kind` has the hands."""

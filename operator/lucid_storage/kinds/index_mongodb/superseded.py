@@ -1,0 +1,80 @@
+"""What becomes of indexes that were replaced: hidden, kept a while, dropped. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lucid_storage.kinds.contract import Action
+from lucid_storage.kinds.index_mongodb.actions import ChangeIndex, DropIndex
+from lucid_storage.kinds.index_mongodb.desired import IndexDesired
+from lucid_storage.models.index import IndexStatus, SupersededIndex
+from lucid_storage.stores.mongodb.definition import same_definition
+from lucid_storage.stores.mongodb.types import IndexChange, IndexDefinition, IndexState
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """`superseded` is what status must hold before the actions begin."""
+
+    actions: tuple[Action, ...] = ()
+    superseded: tuple[SupersededIndex, ...] = ()
+    message: str = ""
+    recheck_seconds: float | None = None
+
+
+def clear_away(
+    serving: IndexState,
+    desired: IndexDesired,
+    indexes: Sequence[IndexState],
+    claimed: Sequence[tuple[str, IndexDefinition]],
+    status: IndexStatus,
+    now: datetime,
+) -> Cleared:
+    """Only indexes that status recorded are touched, and none that another resource declares."""
+    actions: list[Action] = []
+    kept: list[SupersededIndex] = []
+    waits: list[float] = []
+    pending = status.pending.index_name if status.pending else None
+    for entry in _recorded(status, serving.name):
+        index = next((ix for ix in indexes if ix.name == entry.index_name), None)
+        if index is None or _is_claimed(index, claimed):
+            continue
+        if index.building or entry.index_name == pending or _acts_while_hidden(index) or not desired.drop_after_seconds:
+            actions.append(DropIndex(desired.target, index.name))
+            kept.append(entry)
+            continue
+        hidden_at = entry.hidden_at or now.replace(microsecond=0)
+        if not index.definition.hidden:
+            actions.append(ChangeIndex(desired.target, index.name, IndexChange(hidden=True)))
+        left = (hidden_at + timedelta(seconds=desired.drop_after_seconds) - now).total_seconds()
+        if index.definition.hidden and left <= 0:
+            actions.append(DropIndex(desired.target, index.name))
+        else:
+            waits.append(max(1.0, left))
+        kept.append(SupersededIndex(index_name=index.name, hidden_at=hidden_at))
+    message = f"{kept[0].index_name} is hidden and will be dropped." if kept else ""
+    return Cleared(tuple(actions), tuple(kept), message, min(waits, default=None))
+
+
+def _recorded(status: IndexStatus, serving: str) -> list[SupersededIndex]:
+    """All names that status recorded and that are not the one that serves, each once."""
+    entries = {s.index_name: s for s in status.superseded or ()}
+    names = [status.index_name, status.pending.index_name if status.pending else None]
+    for name in names:
+        if name is not None and name not in entries:
+            entries[name] = SupersededIndex(index_name=name)
+    entries.pop(serving, None)
+    return list(entries.values())
+
+
+def _acts_while_hidden(index: IndexState) -> bool:
+    """A hidden unique index still enforces and a hidden TTL index still expires, so hiding them proves nothing."""
+    return index.definition.unique or index.definition.expire_after_seconds is not None
+
+
+def _is_claimed(index: IndexState, claimed: Sequence[tuple[str, IndexDefinition]]) -> bool:
+    return any(
+        name == index.name or not same_definition(definition, index.definition) for name, definition in claimed
+    )

@@ -1,0 +1,175 @@
+"""Settings of the operator, read from environment variables. The same names are the keys of connection Secrets.
+
+The table in docs/settings.md is generated from these models.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Self
+from urllib.parse import quote
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+
+class SettingsError(Exception):
+    """A setting cannot be used. The message is a sentence that names it, and holds no value of a secret one."""
+
+
+def _json_text(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+class _Variables(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> Self:
+        """From environment variables or a Secret's data. Raises SettingsError."""
+        names = {(field.alias or name.upper()): name for name, field in cls.model_fields.items()}
+        given = {names[key]: value for key, value in variables.items() if key in names and value != ""}
+        try:
+            return cls.model_validate(given)
+        except (ValidationError, ValueError) as error:
+            raise SettingsError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError | ValueError) -> str:
+    if isinstance(error, ValidationError):
+        parts = [f"{'.'.join(str(p).upper() for p in e['loc'][:1])}: {e['msg']}" for e in error.errors()]
+        return "; ".join(parts)
+    return str(error)
+
+
+class StoreSettings(_Variables):
+    """How to reach the three stores. In a Secret only these names are read."""
+
+    mongodb_uri: SecretStr | None = Field(None, description="Connection string; wins over the parts.")
+    mongodb_host: str | None = Field(None, description="Host, or several as host:port separated by commas.")
+    mongodb_port: int = Field(27017, ge=1, le=65535, description="Port for a MONGODB_HOST without one.")
+    mongodb_username: str | None = Field(None, description="User name.")
+    mongodb_password: SecretStr | None = Field(None, description="Password.")
+    mongodb_replica_set: str | None = Field(None, description="Replica set name.")
+    mongodb_database: str | None = Field(None, description="Database for resources that name none.")
+    redis_url: SecretStr | None = Field(None, description="Redis URL; wins over the parts.")
+    redis_uri: SecretStr | None = Field(None, description="Alias of REDIS_URL.")
+    redis_host: str | None = Field(None, description="Redis host.")
+    redis_port: int = Field(6379, ge=1, le=65535, description="Redis port.")
+    redis_database: int = Field(0, ge=0, le=65535, description="Redis database number.")
+    redis_password: SecretStr | None = Field(None, description="Redis password.")
+    elasticsearch_url: SecretStr | None = Field(None, description="Elasticsearch URL; wins over the parts.")
+    elasticsearch_uri: SecretStr | None = Field(None, description="Alias of ELASTICSEARCH_URL.")
+    elasticsearch_host: str | None = Field(None, description="Elasticsearch host.")
+    elasticsearch_port: int = Field(9200, ge=1, le=65535, description="Elasticsearch port.")
+    elasticsearch_username: str | None = Field(None, description="User name, put into the URL.")
+    elasticsearch_password: SecretStr | None = Field(None, description="Password, put into the URL.")
+    elasticsearch_index_prefix: str = Field(
+        "lucid", description="Prefix for index names that the REST API makes."
+    )
+
+    def mongodb(self) -> str | None:
+        """Connection string, or None where MongoDB is not configured."""
+        if self.mongodb_uri is not None:
+            return self.mongodb_uri.get_secret_value()
+        if self.mongodb_host is None:
+            return None
+        hosts = ",".join(h if ":" in h else f"{h}:{self.mongodb_port}" for h in self.mongodb_host.split(","))
+        options = f"?replicaSet={quote(self.mongodb_replica_set)}" if self.mongodb_replica_set else ""
+        return f"mongodb://{_login(self.mongodb_username, self.mongodb_password)}{hosts}/{options}"
+
+    def redis(self) -> str | None:
+        """URL, or None where Redis is not configured."""
+        url = self.redis_url or self.redis_uri
+        if url is not None:
+            return url.get_secret_value()
+        if self.redis_host is None:
+            return None
+        login = f":{quote(self.redis_password.get_secret_value(), safe='')}@" if self.redis_password else ""
+        return f"redis://{login}{self.redis_host}:{self.redis_port}/{self.redis_database}"
+
+    def elasticsearch(self) -> str | None:
+        """URL, or None where Elasticsearch is not configured."""
+        url = self.elasticsearch_url or self.elasticsearch_uri
+        if url is not None:
+            return url.get_secret_value()
+        if self.elasticsearch_host is None:
+            return None
+        login = _login(self.elasticsearch_username, self.elasticsearch_password)
+        return f"http://{login}{self.elasticsearch_host}:{self.elasticsearch_port}"
+
+
+def _login(username: str | None, password: SecretStr | None) -> str:
+    if username is None:
+        return ""
+    secret = f":{quote(password.get_secret_value(), safe='')}" if password is not None else ""
+    return f"{quote(username, safe='')}{secret}@"
+
+
+class ServedNamespace(BaseModel):
+    """What a namespace may do with the operator's own credentials."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    databases: tuple[str, ...] = ("*",)
+    bucket_prefix: str = Field("", alias="bucketPrefix")
+
+    def allows(self, database: str) -> bool:
+        return any(fnmatchcase(database, pattern) for pattern in self.databases)
+
+
+class Settings(StoreSettings):
+    """All settings of the operator process."""
+
+    operator_namespace: str = Field(
+        "default", alias="POD_NAMESPACE", description="Namespace the operator runs in."
+    )
+    served_namespaces: Annotated[dict[str, ServedNamespace] | None, BeforeValidator(_json_text)] = Field(
+        None,
+        alias="SERVED_NAMESPACES",
+        description=(
+            "JSON object: namespaces that the operator's own credentials serve, each with `databases` (patterns) and"
+            ' `bucketPrefix`; `"*"` stands for every namespace. Default: the operator\'s own namespace.'
+        ),
+    )
+    watch_namespaces: str = Field(
+        "", alias="WATCH_NAMESPACES", description="Namespaces to watch, separated by commas; empty means all."
+    )
+    forbid_drops: bool = Field(
+        False,
+        alias="FORBID_DROPS",
+        description="Never drop a collection or index because a resource is deleted.",
+    )
+    allow_loopback: bool = Field(
+        False, alias="ALLOW_LOOPBACK_ENDPOINTS", description="Let connection Secrets name loopback addresses."
+    )
+    sweep_seconds: float = Field(
+        600, ge=5, alias="SWEEP_SECONDS", description="How often an unchanged resource is looked at anyway."
+    )
+    fallback_sweep_seconds: float = Field(
+        60, ge=5, alias="FALLBACK_SWEEP_SECONDS", description="The same where no change stream can be had."
+    )
+    cache_scan_seconds: float = Field(
+        900, ge=5, alias="CACHE_SCAN_SECONDS", description="Pause between two scans of a Redis."
+    )
+    workers: int = Field(
+        12, ge=1, le=64, alias="WORKERS", description="Resources worked on at the same time."
+    )
+    lease_seconds: float = Field(15, ge=3, alias="LEASE_SECONDS", description="Leader lease duration.")
+    leader_election: bool = Field(True, alias="LEADER_ELECTION", description="Off only for development.")
+    rest_host: str = Field("0.0.0.0", alias="REST_HOST", description="Address of the REST API.")  # noqa: S104
+    rest_port: int = Field(8089, ge=0, le=65535, alias="REST_PORT", description="Port of the REST API.")
+    rest_enabled: bool = Field(True, alias="REST_ENABLED", description="Serve the REST API.")
+    health_host: str = Field("0.0.0.0", alias="HEALTH_HOST", description="Address of probes and metrics.")  # noqa: S104
+    health_port: int = Field(
+        8081, ge=0, le=65535, alias="HEALTH_PORT", description="Port of /healthz, /readyz and /metrics."
+    )
+    log_level: str = Field("INFO", alias="LOG_LEVEL", description="Level of the JSON log.")
+
+    def served(self, namespace: str) -> ServedNamespace | None:
+        """What the namespace may do with the operator's credentials; None when it may do nothing."""
+        table = self.served_namespaces
+        if table is None:
+            return ServedNamespace() if namespace == self.operator_namespace else None
+        return table.get(namespace) or table.get("*")
