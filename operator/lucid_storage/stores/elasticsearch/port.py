@@ -1,4 +1,4 @@
-"""The Elasticsearch cluster as kinds see it. Implemented by `adapter.ElasticCluster`, and by a fake in unit tests."""
+"""The Elasticsearch cluster as kinds see it. Implemented by `adapter.ElasticCluster`, by a fake in tests."""
 
 from __future__ import annotations
 

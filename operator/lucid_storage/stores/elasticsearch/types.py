@@ -29,6 +29,8 @@ class TemplateState:
     settings: Mapping[str, JsonValue]
     aliases: Mapping[str, JsonDoc]
     meta: JsonDoc = field(default_factory=dict)
+    other: JsonDoc = field(default_factory=dict)
+    """Further fields of the body (composed_of, version...), kept so that a replacement loses none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class ElasticIndexState:
     aliases: Mapping[str, AliasState]
     health: str
     documents: int
+    """Of the primary shards."""
     bytes: int
+    """On disk, replicas included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +69,7 @@ class AliasAction:
     index: str
     alias: str
     remove: bool = False
+    """Removing an alias that is not there is no error."""
     is_write_index: bool | None = None
+    other: JsonDoc = field(default_factory=dict)
+    """filter, index_routing, search_routing, is_hidden: an alias added again keeps nothing by itself."""

@@ -9,7 +9,7 @@ from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport, RedisInfo
 
 
 class RedisPort(Protocol):
-    """One Redis behind one set of credentials. Errors as in MongoPort; calls but `scan` are bounded (10 s)."""
+    """One Redis behind one set of credentials. Errors as in MongoPort; calls but `scan` take 10 s at most."""
 
     async def info(self) -> RedisInfo:
         """Replication id, version, role. Raises NotSupportedError (with a sentence) in Cluster mode."""

@@ -1,0 +1,80 @@
+"""Index settings, pure: flat names, which ones the server adds, which ones an open index cannot change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from lucid_storage.stores.mongodb.types import JsonValue
+
+_SERVER_ADDED = {
+    "index.creation_date",
+    "index.creation_date_string",
+    "index.history.uuid",
+    "index.provided_name",
+    "index.replication.type",
+    "index.uuid",
+    "index.verified_before_close",
+    "index.transport_version.created",
+}
+_SERVER_ADDED_UNDER = (
+    "index.version.",
+    "index.resize.",
+    "index.shrink.source.",
+    "index.routing.allocation.initial_recovery.",
+)
+DEFAULT_TIER = ("index.routing.allocation.include._tier_preference", "data_content")
+"""What the server writes into a new index that names no data tier."""
+
+# Source: the static index settings of the index modules reference of Elasticsearch 8.
+_STATIC = {
+    "index.codec",
+    "index.data_path",
+    "index.load_fixed_bitset_filters_eagerly",
+    "index.mapping.coerce",
+    "index.mapping.ignore_malformed",
+    "index.mapping.nested_parent_field",
+    "index.mode",
+    "index.number_of_routing_shards",
+    "index.number_of_shards",
+    "index.queries.cache.enabled",
+    "index.routing_partition_size",
+    "index.routing_path",
+    "index.shard.check_on_startup",
+    "index.soft_deletes.enabled",
+    "index.store.preload",
+    "index.store.type",
+    "index.time_series.start_time",
+}
+_STATIC_UNDER = ("index.analysis.", "index.similarity.", "index.sort.", "index.store.fs.")
+
+
+def flat(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Settings with full dotted names that begin with "index.", given nested, dotted or without it."""
+    found: dict[str, JsonValue] = {}
+    _flatten("", settings, found)
+    return {name if name.startswith("index.") else f"index.{name}": value for name, value in found.items()}
+
+
+def _flatten(prefix: str, value: Mapping[str, JsonValue], found: dict[str, JsonValue]) -> None:
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            _flatten(f"{prefix}{name}.", inner, found)
+        else:
+            found[prefix + name] = inner
+
+
+def declared(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """An index's settings as somebody set them: flat, without what the server adds to every index."""
+    return {
+        name: value
+        for name, value in flat(settings).items()
+        if name not in _SERVER_ADDED
+        and not name.startswith(_SERVER_ADDED_UNDER)
+        and (name, value) != DEFAULT_TIER
+    }
+
+
+def static_settings(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the flat names that an existing open index cannot change; they need a new index."""
+    full = (name if name.startswith("index.") else f"index.{name}" for name in names)
+    return tuple(sorted(name for name in full if name in _STATIC or name.startswith(_STATIC_UNDER)))
