@@ -14,11 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lucid_storage.restapi.clock import Clock
 from lucid_storage.restapi.errors import ApiError, envelope, internal_error, timed_out
 from lucid_storage.restapi.limits import Limits
+from lucid_storage.restapi.operations import BASE_PATH
 
 log = logging.getLogger(__name__)
 
 Observer = Callable[[str, str, int, float], None]
-"""Method, route (the pattern, never the path), status, seconds. For metrics; must not block."""
+"""Method, route (the pattern below the base path), status, seconds. For metrics; must not block."""
 
 _CLOSE = (b"connection", b"close")
 
@@ -49,8 +50,8 @@ class Gate:
         finally:
             self._running -= 1
             if self._observe is not None:
-                route = getattr(scope.get("route"), "path", "unknown")
-                self._observe(scope["method"], route, answer.status, self._clock.monotonic() - started)
+                route = str(getattr(scope.get("route"), "path", "unknown"))
+                self._observe(scope["method"], route.removeprefix(BASE_PATH), answer.status, self._clock.monotonic() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
         try:

@@ -1,0 +1,138 @@
+"""The REST API under abuse: bounded for itself, and not felt by the loop that reconciles."""
+
+import asyncio
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rest_clients import Rest, serving
+from rest_contract import check
+from rest_doubles import FixedBackend
+
+from lucid_storage.restapi.limits import Limits
+
+ABUSER = Path(__file__).with_name("rest_abuser.py")
+ABUSE_SECONDS = 6.0
+LONGEST_PAUSE_SECONDS = 0.25
+"""Far below any deadline of a reconcile (a lease is renewed every few seconds)."""
+
+
+async def test_abuse_does_not_hold_up_another_threads_loop_nor_honest_callers() -> None:
+    with serving(FixedBackend()) as rest:
+        host, port = rest.server.address
+        abuser = await asyncio.create_subprocess_exec(
+            sys.executable, str(ABUSER), host, str(port), str(ABUSE_SECONDS), stdout=asyncio.subprocess.PIPE
+        )
+        pauses: list[float] = []
+        answered: list[float] = []
+        watch = asyncio.create_task(_measure_pauses(pauses))
+        honest = asyncio.create_task(_ask(rest, answered))
+        output, _ = await abuser.communicate()
+        watch.cancel()
+        honest.cancel()
+        await asyncio.gather(watch, honest, return_exceptions=True)
+        assert abuser.returncode == 0
+        assert int(output) > 1000
+        after = await rest.call("/database/stats")
+        assert rest.server.healthy()
+    pauses.sort()
+    print(
+        f"{int(output)} requests of abuse; pauses of the main loop: median {pauses[len(pauses) // 2] * 1000:.1f} ms,"
+        f" 99th percentile {pauses[len(pauses) * 99 // 100] * 1000:.1f} ms, longest {pauses[-1] * 1000:.1f} ms;"
+        f" {len(answered)} honest answers, the slowest {max(answered) * 1000:.0f} ms"
+    )
+    assert after.status == 200
+    assert pauses[-1] < LONGEST_PAUSE_SECONDS
+    assert pauses[len(pauses) * 99 // 100] < 0.05
+    assert len(answered) > 10
+
+
+async def _measure_pauses(pauses: list[float]) -> None:
+    """How late a timer of 5 ms is, again and again."""
+    while True:
+        started = time.monotonic()
+        await asyncio.sleep(0.005)
+        pauses.append(time.monotonic() - started - 0.005)
+
+
+async def _ask(rest: Rest, answered: list[float]) -> None:
+    """A caller who was known before the address was shut out for its guesses keeps a place."""
+    while True:
+        started = time.monotonic()
+        reply = await rest.call("/database/stats")
+        # The abuser shares our address, so its failed logins may cost us a 429, but never an answer.
+        assert reply.status in {200, 429}
+        answered.append(time.monotonic() - started)
+        await asyncio.sleep(0.1)
+
+
+def test_header_that_never_ends_is_cut() -> None:
+    with serving(FixedBackend(), limits=replace(Limits(), header_seconds=0.5)) as rest:
+        for begin in (b"", b"GET /api/v1/data", b"GET /api/v1/nothing HTTP/1.1\r\nHost: x\r\n\r\nGET /x"):
+            with socket.create_connection(rest.server.address, timeout=10) as connection:
+                started = time.monotonic()
+                connection.sendall(begin)
+                while time.monotonic() - started < 0.3:
+                    time.sleep(0.1)
+                    if begin:
+                        connection.sendall(b"x")
+                assert _ended(connection)
+                assert time.monotonic() - started < 3
+
+
+def test_header_that_is_too_large_is_refused_in_the_envelope() -> None:
+    with serving(FixedBackend()) as rest, socket.create_connection(rest.server.address, timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000)
+        answer = _read_all(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400")
+    import json
+
+    check(json.loads(body), "ErrorResponse")
+
+
+def test_connections_without_a_request_give_way_to_new_ones() -> None:
+    with serving(FixedBackend(), limits=replace(Limits(), connections=5)) as rest:
+        idle = [socket.create_connection(rest.server.address, timeout=10) for _ in range(12)]
+        with socket.create_connection(rest.server.address, timeout=10) as connection:
+            connection.sendall(
+                b"GET /api/v1/database/stats HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n"
+                b"Connection: close\r\n\r\n"
+            )
+            assert _read_all(connection).startswith(b"HTTP/1.1 200")
+        assert all(_ended(connection) for connection in idle[:8])
+        for connection in idle:
+            connection.close()
+
+
+def test_stop_waits_for_a_running_request_and_not_for_idle_connections() -> None:
+    with serving(FixedBackend(seconds=1.0)) as rest:
+        with (
+            socket.create_connection(rest.server.address, timeout=10),
+            socket.create_connection(rest.server.address, timeout=10) as busy,
+        ):
+            busy.sendall(b"GET /api/v1/database/stats HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n")
+            time.sleep(0.3)  # the request is under way now, which nothing outside can see
+            started = time.monotonic()
+            assert rest.server.stop(8)
+            assert time.monotonic() - started < 5
+            assert _read_all(busy).startswith(b"HTTP/1.1 200")
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    found = b""
+    while part := connection.recv(65536):
+        found += part
+    return found
+
+
+def _ended(connection: socket.socket) -> bool:
+    """Waits for the end of the connection, for as long as its timeout."""
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionError:
+        return True
+    return True
