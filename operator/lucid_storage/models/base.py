@@ -224,8 +224,6 @@ class KindStatus(StatusModel):
     observed_generation: Count | None = None
     """The generation of the spec that was last looked at."""
     applied_generation: Count | None = None
-    """The generation of the spec that was last applied in full; a difference found after it is drift."""
-    applied_generation: Count | None = None
     """The generation that was last applied in full: a difference found after that is drift."""
     conditions: Conditions | None = None
     """Ready, Reconciling, Stalled and the kind's own."""

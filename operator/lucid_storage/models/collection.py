@@ -68,13 +68,8 @@ class TimeSeries(SpecModel):
             "!has(self.metaField) || self.metaField != self.timeField", "metaField and timeField must differ."
         ),
         Rule(
-            "!self.timeField.contains('.') && self.timeField != '_id' && !self.timeField.startsWith('$')",
-            "timeField must be a top-level field other than _id.",
-        ),
-        Rule(
-            "!has(self.metaField) || !self.metaField.contains('.') && self.metaField != '_id' "
-            "&& !self.metaField.startsWith('$')",
-            "metaField must be a top-level field other than _id.",
+            "!self.timeField.contains('.') && !(has(self.metaField) && self.metaField.contains('.'))",
+            "timeField and metaField must be top-level fields; remove the dot.",
         ),
     )
 

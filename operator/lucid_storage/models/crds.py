@@ -46,7 +46,7 @@ def crd(info: KindInfo) -> dict[str, Any]:
 
 def crds() -> list[dict[str, Any]]:
     """All CRDs, in the order of the table of kinds."""
-    return [crd(info) for info in KINDS]
+    return [crd(info) for info in KINDS.values()]
 
 
 def crd_yaml(info: KindInfo) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lucid_storage.models.backup import BackupSpec, BackupStatus
@@ -207,20 +208,7 @@ VOLUME = KindInfo(
     conditions=("Paused", "UsageWarning", "UsageCritical", "Expandable", "OwnersNotKept"),
 )
 
-KINDS: tuple[KindInfo, ...] = (
-    COLLECTION,
-    INDEX,
-    SHARDED_COLLECTION,
-    BACKUP_SCHEDULE,
-    BACKUP,
-    RESTORE,
-    VOLUME,
-)
-
-
-def kind_info(kind: str) -> KindInfo:
-    """The entry of a kind. Raises KeyError for one that is not ours."""
-    for info in KINDS:
-        if info.kind == kind:
-            return info
-    raise KeyError(kind)
+KINDS: Mapping[str, KindInfo] = {
+    info.kind: info
+    for info in (COLLECTION, INDEX, SHARDED_COLLECTION, BACKUP_SCHEDULE, BACKUP, RESTORE, VOLUME)
+}

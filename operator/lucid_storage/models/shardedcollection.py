@@ -29,7 +29,7 @@ from lucid_storage.models.cel import IntOrString, ListMap, ListSet, Rule, Rules,
 ShardKeyOrder = Annotated[
     Literal[1, "hashed"],
     IntOrString(),
-    Rules(Rule("type(self) == int ? self == 1 : self == 'hashed'", "order must be 1 or hashed.")),
+    Rules(Rule("self == 1 || self == 'hashed'", "order must be 1 or hashed.")),
 ]
 
 
