@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import GetJsonSchemaHandler
@@ -81,6 +82,23 @@ def immutable(what: str, advice: str = "create another resource instead") -> Rul
 def immutable_optional(field: str, advice: str = "create another resource instead") -> Rule:
     """For an optional field; belongs on the object that has the field, since adding it is a change too."""
     return Rule(_unchanged(field), f"{field} cannot be added, changed or removed; {advice}.")
+
+
+def fixed_fields(rules: Iterable[Mapping[str, str]]) -> set[str]:
+    """The fields that rules of an object, as they stand in a CRD, make immutable; "" is the object itself."""
+    fixed = set()
+    for rule in rules:
+        if rule["rule"] == "self == oldSelf":
+            fixed.add("")
+        if match := _FIXED.match(rule["rule"]):
+            fixed.add(match["optional"] or match["required"])
+    return fixed
+
+
+_FIXED = re.compile(
+    r"has\(self\.(?P<optional>\w+)\) == has\(oldSelf\.(?P=optional)\)"
+    r"|self\.(?P<required>\w+) == oldSelf\.(?P=required)$"
+)
 
 
 def at_most_one(*fields: str) -> Rule:

@@ -24,9 +24,22 @@ from lucid_storage.models.base import (
     Text,
 )
 from lucid_storage.models.cel import ListMap, Rule, Rules, immutable, immutable_optional
-from lucid_storage.models.elasticindex import ElasticIndex as ElasticIndex
-from lucid_storage.models.elasticindex import ManagedBy
-from lucid_storage.models.mongoindex import MongoIndex as MongoIndex
+from lucid_storage.models.elasticindex import ElasticIndex, ManagedBy
+from lucid_storage.models.mongoindex import MongoIndex
+
+__all__ = [
+    "DuplicateSummary",
+    "ElasticIndex",
+    "ElasticStatus",
+    "Engine",
+    "IndexSpec",
+    "IndexStatus",
+    "ManagedBy",
+    "MongoIndex",
+    "PendingIndex",
+    "ReplacePolicy",
+    "SupersededIndex",
+]
 
 
 class Engine(StrEnum):
