@@ -8,3 +8,16 @@ node          containerd, kubelet, kube-proxy and CoreDNS in namespaces of their
 images        building images and bringing them to the node
 provider      the choice between own cluster, kind, and the current kubeconfig
 """
+
+from testbed.cluster.provider import Cluster, Mode, choose
+from testbed.paths import Instance
+from testbed.progress import Progress
+
+__all__ = ["Cluster", "choose", "up"]
+
+
+def up(instance: Instance, mode: Mode = "node", progress: Progress | None = None) -> Cluster:
+    """Starts the cluster that $CLUSTER names and returns it; raises TestbedError with what to do."""
+    cluster = choose(instance, progress or Progress())
+    cluster.up(mode)
+    return cluster

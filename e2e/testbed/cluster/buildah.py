@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from testbed import apt
+from testbed.cluster import overlay
 from testbed.errors import TestbedError
 from testbed.paths import cache_dir
 from testbed.progress import Progress
 
 _PULL_SECONDS = 300
+_IMAGES_KEPT = 100
 
 
 class Buildah:
@@ -29,8 +31,9 @@ class Buildah:
         store = cache_dir() / "buildah"
         store.mkdir(exist_ok=True)
         # vfs copies every layer, but works on any file system.
-        self._command = ["buildah", "--storage-driver=vfs", f"--root={store / 'root'}"]
-        self._command.append(f"--runroot={store / 'run'}")
+        driver = "overlay" if overlay.usable(store) else "vfs"
+        self._command = ["buildah", f"--storage-driver={driver}", f"--root={store / driver}"]
+        self._command.append(f"--runroot={store / f'{driver}.run'}")
         self.lock_file = store / "lock"
 
     def image_id(self, name: str) -> str | None:
@@ -90,8 +93,9 @@ class Buildah:
             draft.unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Removes images without a name: layers of builds that were replaced."""
-        self._run("rmi", "--prune")
+        """Removes unnamed images, which are the cached layers too, once there are very many of them."""
+        if len(self._run("images", "--all", "--quiet").split()) > _IMAGES_KEPT:
+            self._run("rmi", "--prune")
 
     def _run(self, *arguments: str) -> str:
         answer = self._try(*arguments)

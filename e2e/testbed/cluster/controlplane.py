@@ -17,7 +17,7 @@ from testbed.progress import Progress, Silent
 
 NODE_LOGIN = "kubelet"
 _MASTERS = ("system:masters",)
-_LOOPBACK = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class ControlPlane:
@@ -32,7 +32,7 @@ class ControlPlane:
         instance: Instance,
         progress: Progress | None = None,
         *,
-        address: str = _LOOPBACK,
+        address: str = LOOPBACK,
         service_cidr: str = "10.96.0.0/16",
         node_name: str = "node",
     ) -> None:
@@ -62,7 +62,7 @@ class ControlPlane:
 
     @property
     def server(self) -> str:
-        return f"https://{_LOOPBACK}:{self.port}"
+        return f"https://{LOOPBACK}:{self.port}"
 
     def start(self) -> Path:
         """Brings the control plane up and returns the administrator's kubeconfig; twice is harmless.
@@ -89,11 +89,15 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Ends everything; data stay for the next start. Harmless when nothing runs."""
-        for daemon in (self.scheduler, self.controller_manager):
-            daemon.kill()
+        self.end(self.instance)
+
+    @staticmethod
+    def end(instance: Instance) -> None:
+        """stop() for who only knows the instance: builds and reserves nothing."""
         # The API server waits for open watches when asked politely; etcd has everything it confirmed.
-        self.apiserver.kill()
-        self.etcd.stop()
+        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver"):
+            Daemon(instance, name, ()).kill()
+        Daemon(instance, "etcd", ()).stop()
 
     def client_config(self, login: str, server: str | None = None, path: Path | None = None) -> Path:
         """The kubeconfig of a component."""
@@ -122,11 +126,11 @@ class ControlPlane:
         first = self._service_cidr.split("/")[0].rpartition(".")[0] + ".1"
         names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
         names.append("kubernetes.default.svc.cluster.local")
-        return [f"DNS:{name}" for name in names] + [f"IP:{ip}" for ip in {_LOOPBACK, self.address, first}]
+        return [f"DNS:{name}" for name in names] + [f"IP:{ip}" for ip in {LOOPBACK, self.address, first}]
 
     def _etcd(self) -> Daemon:
-        client = f"http://{_LOOPBACK}:{self._etcd_port}"
-        peer = f"http://{_LOOPBACK}:{ports.reserve(self.instance, 'etcd-peer')}"
+        client = f"http://{LOOPBACK}:{self._etcd_port}"
+        peer = f"http://{LOOPBACK}:{ports.reserve(self.instance, 'etcd-peer')}"
         command: list[str | Path] = [
             self._programs["etcd"],
             "--name=lucid",
@@ -144,12 +148,12 @@ class ControlPlane:
 
     def _apiserver(self) -> Daemon:
         pki = self.pki
-        local = self.address == _LOOPBACK
+        local = self.address == LOOPBACK
         command: list[str | Path] = [
             self._programs["kube-apiserver"],
-            f"--etcd-servers=http://{_LOOPBACK}:{self._etcd_port}",
+            f"--etcd-servers=http://{LOOPBACK}:{self._etcd_port}",
             f"--secure-port={self.port}",
-            f"--bind-address={_LOOPBACK if local else '0.0.0.0'}",
+            f"--bind-address={LOOPBACK if local else '0.0.0.0'}",
             # Nobody reaches the service `kubernetes` without a node, and a loopback address is refused there.
             *(["--endpoint-reconciler-type=none"] if local else [f"--advertise-address={self.address}"]),
             f"--service-cluster-ip-range={self._service_cidr}",
@@ -173,7 +177,7 @@ class ControlPlane:
         command: list[str | Path] = [
             self._programs["kube-controller-manager"],
             f"--kubeconfig={self.instance.data / 'kubeconfig' / 'controller-manager'}",
-            f"--bind-address={_LOOPBACK}",
+            f"--bind-address={LOOPBACK}",
             f"--secure-port={port}",
             f"--service-account-private-key-file={self.pki.service_account_key}",
             f"--root-ca-file={self.pki.authority}",
@@ -191,7 +195,7 @@ class ControlPlane:
         command: list[str | Path] = [
             self._programs["kube-scheduler"],
             f"--kubeconfig={self.instance.data / 'kubeconfig' / 'scheduler'}",
-            f"--bind-address={_LOOPBACK}",
+            f"--bind-address={LOOPBACK}",
             f"--secure-port={port}",
             "--leader-elect=false",
         ]
@@ -202,13 +206,13 @@ def _answers(port: int, path: str, authority: Path | None = None) -> bool:
     """Whether GET gives 200. Etcd speaks plain HTTP; without `authority` the certificate is not checked."""
     connection: http.client.HTTPConnection
     if path == "/health":
-        connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=2)
+        connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
     else:
         context = ssl.create_default_context(cafile=str(authority) if authority else None)
         if authority is None:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(_LOOPBACK, port, timeout=2, context=context)
+        connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=2, context=context)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.HTTPStatus.OK

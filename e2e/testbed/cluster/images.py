@@ -103,7 +103,8 @@ def _copy_sources(dockerfile: str) -> Iterator[str]:
 
 
 def _is_cache(path: Path) -> bool:
-    return "__pycache__" in path.parts or ".git" in path.parts or path.suffix == ".pyc"
+    made = {"__pycache__", ".git", ".mypy_cache", ".ruff_cache"}
+    return bool(made & set(path.parts)) or ".egg-info/" in str(path) or path.suffix == ".pyc"
 
 
 def _build_mounts() -> dict[Path, str]:

@@ -33,9 +33,9 @@ class Network:
         A reservation holds as long as the folder of the instance exists.
         """
         with _locked():
-            known = instance.run / "network"
-            if known.exists():
-                return cls(int(known.read_text()))
+            network = cls.reserved(instance)
+            if network is not None:
+                return network
             routed = _routed()
             for number in _NUMBERS:
                 network, claim = cls(number), _folder() / str(number)
@@ -44,9 +44,15 @@ class Network:
                 if held or any(network._overlaps(subnet) for subnet in routed):
                     continue
                 claim.write_text(str(instance.root))
-                known.write_text(str(number))
+                (instance.run / "network").write_text(str(number))
                 return network
         raise TestbedError("All subnets from 10.213.0.0 to 10.213.255.0 are taken; stop other test beds.")
+
+    @classmethod
+    def reserved(cls, instance: Instance) -> "Network | None":
+        """The network of the instance when it has one."""
+        known = instance.root / "run" / "network"
+        return cls(int(known.read_text())) if known.exists() else None
 
     @staticmethod
     def release(instance: Instance) -> None:

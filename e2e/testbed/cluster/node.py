@@ -90,10 +90,15 @@ class Node:
 
     def stop(self) -> None:
         """Ends the node with all its containers; images and data stay. Harmless when nothing runs."""
+        self.end(self.instance, self.network)
+
+    @staticmethod
+    def end(instance: Instance, network: Network) -> None:
+        """stop() for who only knows the instance and its network: builds nothing."""
         for name in ("node", "containerd", "kubelet", "kube-proxy", "dns"):
-            Daemon(self.instance, name, ()).kill()
-        cgroups.delete(self._cgroup)
-        self.network.delete()
+            Daemon(instance, name, ()).kill()
+        cgroups.delete(network.bridge)
+        network.delete()
 
     def load(self, image: Path) -> None:
         """Brings an image in the form of `docker save` to the node; raises TestbedError when refused."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from testbed.cluster import overlay
 from testbed.cluster.network import Network
 from testbed.cluster.node_init import INSTANCE
 
@@ -40,8 +41,7 @@ class NodeConfig:
         _write(self.folder / "Corefile", self._corefile())
 
     def _containerd(self) -> str:
-        # An overlay cannot lie on an overlay, which the root of a container usually is.
-        snapshotter = "native" if _file_system(self.root) == "overlay" else "overlayfs"
+        snapshotter = "overlayfs" if overlay.usable(self.root) else "native"
         return f"""\
 version = 2
 root = "/var/lib/containerd"
@@ -154,13 +154,3 @@ def _write(path: Path, text: str) -> None:
     """Leaves a file alone that holds the text already: kube-proxy ends when its configuration is touched."""
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
-
-
-def _file_system(folder: Path) -> str:
-    """The type of the file system that holds the folder."""
-    best, kind = "", ""
-    for line in Path("/proc/mounts").read_text().splitlines():
-        _, place, found, *_ = line.split()
-        if folder.is_relative_to(place) and len(place) >= len(best):
-            best, kind = place, found
-    return kind
