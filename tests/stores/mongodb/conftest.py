@@ -1,0 +1,28 @@
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from lucid_storage.stores.mongodb.adapter import MongoDeployment
+from testbed.stores.mongodb import MongoDB
+
+Connect = Callable[..., MongoDeployment]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """`connect(uri, guard=...)`: an adapter that is closed after the test."""
+    opened: list[MongoDeployment] = []
+
+    def make(uri: str, guard: Callable[[], None] = lambda: None) -> MongoDeployment:
+        deployment = MongoDeployment(uri, label="the test's MongoDB", app_name="lucid-test", guard=guard)
+        opened.append(deployment)
+        return deployment
+
+    yield make
+    for deployment in opened:
+        await deployment.close()
+
+
+@pytest.fixture
+async def deployment(mongodb: MongoDB, connect: Connect) -> MongoDeployment:
+    return connect(mongodb.uri)
