@@ -5,13 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from testbed import ports
 from testbed.errors import TestbedError
 from testbed.identity import ProcessId, marked, stop_process, write_pidfile
 from testbed.paths import Instance
@@ -129,20 +128,25 @@ def test_waiting_gives_up_at_its_deadline_and_says_for_what() -> None:
     assert time.monotonic() - began < 5
 
 
-def _reserve_some(root: str) -> list[int]:
-    instance = Instance(Path(root).name, Path(root))
-    return [ports.reserve(instance, f"server-{number}") for number in range(20)]
+def test_parallel_runs_get_different_ports_and_keep_them(tmp_path: Path) -> None:
+    script = """
+import pathlib, sys
+from testbed import ports
+from testbed.paths import Instance
+instance = Instance("run", pathlib.Path(sys.argv[1]))
+print(*[ports.reserve(instance, f"server-{number}") for number in range(20)])
+"""
+    environment = {**_environment(), "LUCID_TESTBED_CACHE": str(tmp_path / "cache")}
 
+    def reserve(number: int) -> list[str]:
+        command = [sys.executable, "-c", script, str(tmp_path / f"run-{number}")]
+        answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return answer.stdout.split()
 
-def test_parallel_runs_get_different_ports_and_keep_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LUCID_TESTBED_CACHE", str(tmp_path / "cache"))
-    roots = [str(tmp_path / f"run-{number}") for number in range(4)]
-    with ProcessPoolExecutor(4) as pool:
-        reserved = list(pool.map(_reserve_some, roots))
+    with ThreadPoolExecutor(4) as pool:
+        reserved = list(pool.map(reserve, range(4)))
     assert len({port for run in reserved for port in run}) == 80
-    assert _reserve_some(roots[0]) == reserved[0]
+    assert reserve(0) == reserved[0]
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -158,14 +162,22 @@ Daemon(run.instance, "server", ["sleep", "300"]).start()
 print(run.instance.root, flush=True)
 time.sleep(300)
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", script]
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as run:
-        assert run.stdout is not None
-        root = Path(run.stdout.readline().strip())
-        instance = Instance(root.name, root)
-        assert len(marked(instance)) == 2  # the server and the reaper
-        run.send_signal(end)
+        try:
+            assert run.stdout is not None
+            root = Path(run.stdout.readline().strip())
+            instance = Instance(root.name, root)
+            assert len(marked(instance)) == 2  # the server and the reaper
+            run.send_signal(end)
+            run.wait(10)
+        finally:
+            run.kill()
     wait_until(lambda: not root.exists() and marked(instance) == [], 20, "The end of the servers")
+
+
+def _environment() -> dict[str, str]:
+    """For a Python of its own that imports the test bed."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
