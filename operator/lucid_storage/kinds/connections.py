@@ -61,7 +61,7 @@ class Engine(Generic[P_co]):
     check: CheckAddress
     open: Callable[[str, str], P_co]
     """(address, label) -> port."""
-    probe: Callable[[P_co], Awaitable[object]]  # type: ignore[misc]
+    probe: Callable[[P_co], Awaitable[object]]
 
 
 @dataclass(slots=True)

@@ -230,9 +230,8 @@ class Cycle(Generic[D, O, S]):
         if resource.annotations.get(PAUSED) == "true":
             raise LucidError("the resource is paused; remove the annotation to go on.", reason=Reason.PAUSED)
         desired = await self.kind.desired(resource)
-        scope = Scope(
-            now=self._services.now(), settled=True, peers=self._services.peers(resource, desired.target)
-        )
+        claims = [p for p in self._services.peers(resource, desired.target) if await self._may_claim(p, desired)]
+        scope = Scope(now=self._services.now(), settled=True, peers=claims)
         disposal = self.kind.disposal(resource, desired, status, scope)
         if not disposal.drop:
             return disposal.message
@@ -240,6 +239,13 @@ class Cycle(Generic[D, O, S]):
             return f"{desired.target} stays: the operator's settings forbid all drops (FORBID_DROPS)."
         self._check_pinned(desired, status, await self.kind.identity(resource, desired))
         return await self.kind.dispose(resource, desired, status)
+
+    async def _may_claim(self, peer: Resource, desired: D) -> bool:
+        """Whether a resource declares the same object; in doubt it does, since a drop cannot be undone."""
+        try:
+            return self.kind.same_object(desired, await self.kind.desired(peer))
+        except LucidError:
+            return True
 
     async def _seconds_left(self, resource: Resource) -> float | None:
         """How long a failing deletion may still be tried; None means for ever."""

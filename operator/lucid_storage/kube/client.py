@@ -7,7 +7,7 @@ its generated classes: a resource is a dict, and decoding thousands of them stay
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlencode
 
@@ -89,12 +89,13 @@ class Kube:
         query: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         guarded: bool = True,
         seconds: float = REQUEST_SECONDS,
     ) -> Json:
         """One request. Raises KubeApiError, with status 0 when the API server cannot be reached in `seconds`."""
         full_path = f"{path}?{urlencode(query)}" if query else path
-        headers = {"Accept": "application/json"}
+        headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
         serialized = await self._api.param_serialize(
@@ -131,6 +132,19 @@ class Kube:
             if error.status == 404:
                 return None
             raise
+
+    async def pages(
+        self, path: str, *, accept: str = "application/json", page: int = 500
+    ) -> AsyncIterator[list[Json]]:
+        """A list in pages of bounded size. A list that expires half-way is begun anew by the caller (KubeApiError 410)."""
+        query = {"limit": str(page)}
+        while True:
+            found = await self.request("GET", path, query=query, accept=accept)
+            yield found.get("items") or []
+            following = (found.get("metadata") or {}).get("continue")
+            if not following:
+                return
+            query["continue"] = following
 
     async def secret(self, namespace: str, name: str) -> Json | None:
         """A Secret, or None. Secrets are read when needed and neither listed nor watched."""

@@ -72,7 +72,7 @@ async def check_host(host: str, *, allow_loopback: bool) -> None:
     except (OSError, TimeoutError):
         raise StoreUnavailableError(f"the host {host} of the connection Secret cannot be resolved") from None
     for *_, address in found:
-        ip = ipaddress.ip_address(address[0].split("%")[0])
+        ip = ipaddress.ip_address(str(address[0]).split("%")[0])
         if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
             ip = ip.ipv4_mapped
         refused = ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lucid_storage.models.base import DeletionPolicy, DriftPolicy
-from lucid_storage.models.index import IndexSpec, MongoIndex, ReplacePolicy
+from lucid_storage.models.index import IndexSpec, ReplacePolicy
+from lucid_storage.models.mongoindex import MongoIndex
 from lucid_storage.stores.mongodb.types import IndexDefinition, KeyOrder
 
 NAME_LIMIT = 250

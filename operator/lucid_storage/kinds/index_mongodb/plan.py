@@ -179,7 +179,7 @@ def _create(
     status: IndexStatus,
     scope: Scope,
 ) -> Plan[IndexStatus]:
-    lost = ()
+    lost: tuple[DriftEntry, ...] = ()
     if scope.settled and status.index_name is not None:
         lost = (drift.entry("index", status.index_name, "absent", scope.now),)
         if desired.drift_policy is not DriftPolicy.CORRECT:

@@ -1,0 +1,62 @@
+"""`lucid-storage <command>`: one entry point for the operator and for what runs in Jobs or at a prompt.
+
+Commands are imported when they are run, so that each process pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(prog="lucid-storage", description="The Lucid Storage Operator.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("operator", help="run the operator with the REST API in the same process")
+    crds = commands.add_parser("crds", help="print the CustomResourceDefinitions as YAML")
+    crds.set_defaults(command="crds")
+    export = commands.add_parser("export", help="write the resources that describe a live database")
+    export.add_argument("--database", required=True, help="database to describe")
+    export.add_argument("--output", required=True, help="directory for the files")
+    export.add_argument("--namespace", default=None, help="namespace to write into the resources (default: none)")
+    export.add_argument("--elasticsearch", action="store_true", help="describe Elasticsearch index series too")
+    given = parser.parse_args(arguments)
+    return _COMMANDS[given.command](given)
+
+
+def _operator(_: argparse.Namespace) -> int:
+    from lucid_storage.app.logs import configure
+    from lucid_storage.app.operator import run_operator
+    from lucid_storage.models.settings import Settings, SettingsError
+
+    try:
+        settings = Settings.read(os.environ)
+    except SettingsError as error:
+        print(f"lucid-storage: a setting cannot be used: {error}", file=sys.stderr)
+        return 2
+    configure(settings.log_level)
+    return run_operator(settings)
+
+
+def _crds(_: argparse.Namespace) -> int:
+    import yaml
+
+    from lucid_storage.models.crds import crds
+
+    yaml.safe_dump_all(crds(), sys.stdout, sort_keys=False)
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    from lucid_storage.app.export import run_export
+
+    return run_export(given.database, given.output, given.namespace, elasticsearch=given.elasticsearch)
+
+
+_COMMANDS = {"operator": _operator, "crds": _crds, "export": _export}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Everything that runs only while this process leads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lucid_storage.app.health import Check
+from lucid_storage.app.stores import store_engines
+from lucid_storage.handlers.watch import Watch
+from lucid_storage.kinds.cache import ResourceCache
+from lucid_storage.kinds.collection.kind import CollectionKind
+from lucid_storage.kinds.connections import Connections, Deployment, Port
+from lucid_storage.kinds.cycle import Cycle, Services
+from lucid_storage.kinds.engine import Engine
+from lucid_storage.kinds.index import IndexKind
+from lucid_storage.kinds.index_elasticsearch.kind import ElasticIndexKind
+from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
+from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
+from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.queue import WorkQueue
+from lucid_storage.kinds.resync import Resync
+from lucid_storage.kinds.scanner import KeySpaceScanner
+from lucid_storage.kinds.streams import DdlStreams
+from lucid_storage.kinds.unserved import tell_unserved
+from lucid_storage.kube.client import Kube
+from lucid_storage.kube.events import EventRecorder
+from lucid_storage.kube.finalizers import Finalizers
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.kube.status import StatusWriter
+from lucid_storage.models.kinds import KINDS
+from lucid_storage.models.settings import Settings
+from lucid_storage.stores.mongodb.types import DdlEvent
+
+logger = logging.getLogger(__name__)
+
+
+class Leading:
+    """The object graph of a leader. `guard` is asked before every write."""
+
+    def __init__(self, settings: Settings, kube: Kube, guard: Callable[[], None], metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._namespaces = [n.strip() for n in settings.watch_namespaces.split(",") if n.strip()]
+        self._cache = ResourceCache()
+        self._writer = StatusWriter(kube, on_write=metrics.status_writes.inc)
+        self._events = EventRecorder(kube)
+        stores = store_engines(settings, guard)
+        self._connections = Connections(
+            settings,
+            kube.secret,
+            mongodb=stores.mongodb,
+            redis=stores.redis,
+            elasticsearch=stores.elasticsearch,
+            on_change=self._store_changed,
+        )
+        self._streams = DdlStreams(
+            self._connections, metrics, on_event=self._ddl, on_open=lambda: self._engine.touch_all()
+        )
+        self._scanner = KeySpaceScanner(
+            self._connections, lambda key: self._engine.touch(key), settings.cache_scan_seconds
+        )
+        self._builds = IndexBuilds(lambda key: self._engine.touch(key))
+        self._engine = Engine(
+            self._cycles(kube),
+            self._cache,
+            WorkQueue(),
+            metrics,
+            default_database=settings.mongodb_database,
+            workers=settings.workers,
+            on_gone=self._clean_up,
+        )
+        self._resync = Resync(kube, self._engine, metrics, self._namespaces)
+        self._watch = Watch(
+            self._engine.plurals,
+            seen=self._engine.seen,
+            gone=self._engine.gone,
+            unserved=[k.plural for k in KINDS.values() if k.plural not in self._engine.plurals],
+            on_unserved=self._unserved,
+            namespaces=self._namespaces,
+        )
+
+    async def run(self) -> None:
+        """Lead until stopped. Raises what the first part that fails raises."""
+        await self._resync.list_all()
+        jobs = [self._engine.run(), self._events.run(), self._resync.run(), self._gauges(), self._watch.run()]
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let everything go. Builds go on at the server."""
+        await self._streams.close()
+        await self._scanner.close()
+        await self._builds.close()
+        await self._connections.close()
+
+    def checks(self) -> Mapping[str, Check]:
+        """What /healthz and /readyz tell."""
+        resync = self._resync
+        checks = {
+            "watch": Check(
+                not resync.watch_dead,
+                "the watch tells nothing any more" if resync.watch_dead else "the watch tells all changes",
+                fatal=True,
+            ),
+            "apiserver": Check(
+                resync.reachable, "answers" if resync.reachable else "cannot be reached", needed=True
+            ),
+            "firstLook": Check(
+                resync.listed and self._engine.settled, "every resource was looked at once", needed=True
+            ),
+        }
+        for deployment in self._connections.deployments:
+            name = f"{deployment.engine.name} ({deployment.label})"
+            down = deployment.down
+            checks[name] = Check(down is None, "answers" if down is None else down.message)
+        return checks
+
+    def _cycles(self, kube: Kube) -> dict[str, Cycle[Any, Any, Any]]:
+        services = Services(
+            status=self._writer,
+            events=self._events,
+            finalizers=Finalizers(kube),
+            metrics=self._metrics,
+            namespace_terminating=kube.namespace_terminating,
+            peers=self._peers,
+            touch_dependents=lambda key, target: self._engine.touch_target(target, but=key),
+            forbid_drops=self._settings.forbid_drops,
+        )
+        index = IndexKind(
+            MongoIndexKind(self._connections, self._builds, self._sweep_seconds),
+            ElasticIndexKind(self._connections, self._sweep_seconds),
+        )
+        collection = CollectionKind(self._connections, self._scanner, self._sweep_seconds)
+        return {
+            "collections": Cycle(collection, services),
+            "indexes": Cycle(index, services),
+        }
+
+    def _peers(self, resource: Resource, target: str) -> list[Resource]:
+        self._cache.file(resource.key, target)
+        return self._cache.peers(resource, target)
+
+    def _sweep_seconds(self, resource: Resource, secret: str | None) -> float:
+        label = f"secret {resource.key.namespace}/{secret}" if secret else "operator"
+        uses_mongodb = resource.spec.get("engine") != "elasticsearch"
+        fast = uses_mongodb and not self._streams.is_open(label)
+        seconds = self._settings.fallback_sweep_seconds if fast else self._settings.sweep_seconds
+        return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+
+    def _store_changed(self, deployment: Deployment[Port]) -> None:
+        self._metrics.store_up.labels(deployment.engine.name, deployment.label).set(deployment.down is None)
+        self._streams.ensure(deployment)
+        self._engine.touch_all()
+
+    def _ddl(self, event: DdlEvent) -> None:
+        if event.collection is None:
+            self._engine.touch_database(event.database)
+            return
+        self._engine.touch_target(f"{event.database}.{event.collection}")
+        if event.to_database is not None and event.to_collection is not None:
+            self._engine.touch_target(f"{event.to_database}.{event.to_collection}")
+
+    async def _clean_up(self, key: Key) -> None:
+        self._scanner.forget(key)
+        await self._builds.forget(key)
+
+    async def _unserved(self, resource: Resource) -> None:
+        kind = next(k.kind for k in KINDS.values() if k.plural == resource.key.plural)
+        await tell_unserved(self._writer, resource, kind)
+
+    async def _gauges(self) -> None:
+        """Counts of resources by state, refreshed now and then."""
+        while True:
+            for plural in self._engine.plurals:
+                kind = next(k.kind for k in KINDS.values() if k.plural == plural)
+                ready = [_is_ready(r) for r in self._cache.of_kind(plural)]
+                self._metrics.ready.labels(kind, "true").set(sum(ready))
+                self._metrics.ready.labels(kind, "false").set(len(ready) - sum(ready))
+            await asyncio.sleep(15)
+
+
+def _is_ready(resource: Resource) -> bool:
+    conditions = resource.status.get("conditions") or []
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)

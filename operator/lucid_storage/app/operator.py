@@ -1,0 +1,121 @@
+"""The operator process: settings become clients, clients become kinds, kinds meet the engine, kopf and REST."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from uuid import uuid4
+
+from lucid_storage.app.health import Check, HealthServer
+from lucid_storage.app.leading import Leading
+from lucid_storage.errors import LeadershipLostError
+from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kube.client import Kube, load_configuration
+from lucid_storage.kube.lease import Lease
+from lucid_storage.models.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LEASE_NAME = "lucid-storage-operator"
+
+
+class Operator:
+    """One replica: stands by until it leads, then leads until it is stopped or loses the lease."""
+
+    def __init__(self, settings: Settings, *, identity: str | None = None) -> None:
+        self._settings = settings
+        self._identity = identity or f"{socket.gethostname()}_{uuid4().hex[:8]}"
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+        self._leading: Leading | None = None
+        self.health = HealthServer(self._metrics.registry, self._checks)
+
+    def stop(self) -> None:
+        """End soon; callable from a signal handler."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Raises LeadershipLostError when the process must end without acting any further."""
+        settings = self._settings
+        lease_kube = Kube(await load_configuration(), pool_size=2)
+        lease = Lease(
+            lease_kube,
+            namespace=settings.operator_namespace,
+            name=LEASE_NAME,
+            identity=self._identity,
+            duration=settings.lease_seconds,
+            renew_deadline=settings.lease_seconds * 2 / 3,
+            retry=settings.lease_seconds / 7.5,
+        )
+        guard: Callable[[], None] = lease.guard if settings.leader_election else lambda: None
+        kube = Kube(await load_configuration(), guard=guard)
+        _on_signals(self.stop)
+        await self.health.start(settings.health_host, settings.health_port)
+        try:
+            if settings.leader_election and not await self._unless_stopped(lease.acquire()):
+                return
+            await self._lead(kube, lease, guard)
+        finally:
+            with contextlib.suppress(Exception):
+                await lease.release()
+            await self.health.stop()
+            await kube.close()
+            await lease_kube.close()
+
+    async def _lead(self, kube: Kube, lease: Lease, guard: Callable[[], None]) -> None:
+        self._metrics.leading.set(1)
+        leading = self._leading = Leading(self._settings, kube, guard, self._metrics)
+        try:
+            jobs = [leading.run(), self._stop.wait()]
+            if self._settings.leader_election:
+                jobs.append(lease.keep())
+            await _first(jobs)
+        finally:
+            self._metrics.leading.set(0)
+            await leading.close()
+
+    async def _unless_stopped(self, job: Awaitable[None]) -> bool:
+        """Whether the job ended before a stop was asked for."""
+        await _first([job, self._stop.wait()])
+        return not self._stop.is_set()
+
+    def _checks(self) -> Mapping[str, Check]:
+        if self._leading is None:
+            return {"leader": Check(True, "standing by: another replica leads")}
+        return {"leader": Check(True, "this replica leads"), **self._leading.checks()}
+
+
+async def _first(jobs: list[Awaitable[object]]) -> None:
+    """Wait for the first job to end, cancel the others, and raise what it raised."""
+    tasks = [asyncio.ensure_future(job) for job in jobs]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def run_operator(settings: Settings) -> int:
+    """Returns the process's exit status: 0 after a stop, 1 when the lease was lost (the pod is started anew)."""
+    try:
+        asyncio.run(Operator(settings).run())
+    except* LeadershipLostError as group:
+        logger.error("ending: %s", group.exceptions[0])
+        logging.shutdown()
+        # Nothing more may be sent, not even by a library's clean-up.
+        os._exit(1)
+    return 0

@@ -1,0 +1,64 @@
+"""The three kinds of store, wired: how each is addressed, checked, opened and probed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from lucid_storage.kinds.connections import Engine
+from lucid_storage.models.settings import Settings, StoreSettings
+from lucid_storage.stores.elasticsearch.adapter import ElasticCluster
+from lucid_storage.stores.elasticsearch.port import ElasticPort
+from lucid_storage.stores.endpoints import check_mongodb, check_url
+from lucid_storage.stores.mongodb.adapter import MongoDeployment
+from lucid_storage.stores.mongodb.port import MongoPort
+from lucid_storage.stores.redis.adapter import RedisDeployment
+from lucid_storage.stores.redis.port import RedisPort
+
+APP_NAME = "lucid-storage"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEngines:
+    mongodb: Engine[MongoPort]
+    redis: Engine[RedisPort]
+    elasticsearch: Engine[ElasticPort]
+
+
+def store_engines(settings: Settings, guard: Callable[[], None]) -> StoreEngines:
+    """`guard` is asked before every write to a store."""
+    loopback = settings.allow_loopback
+    return StoreEngines(
+        mongodb=Engine(
+            name="mongodb",
+            title="MongoDB",
+            variable="MONGODB_URI",
+            address=StoreSettings.mongodb,
+            check=partial(check_mongodb, allow_loopback=loopback),
+            open=lambda uri, label: MongoDeployment(uri, label=label, app_name=APP_NAME, guard=guard),
+            probe=lambda port: port.info(),
+        ),
+        redis=Engine(
+            name="redis",
+            title="Redis",
+            variable="REDIS_URL",
+            address=StoreSettings.redis,
+            check=lambda url: check_url(
+                url, frozenset({"redis", "rediss"}), "REDIS_URL", allow_loopback=loopback
+            ),
+            open=lambda url, label: RedisDeployment(url, label=label, guard=guard),
+            probe=lambda port: port.info(),
+        ),
+        elasticsearch=Engine(
+            name="elasticsearch",
+            title="Elasticsearch",
+            variable="ELASTICSEARCH_URL",
+            address=StoreSettings.elasticsearch,
+            check=lambda url: check_url(
+                url, frozenset({"http", "https"}), "ELASTICSEARCH_URL", allow_loopback=loopback
+            ),
+            open=lambda url, label: ElasticCluster(url, label=label, guard=guard),
+            probe=lambda port: port.info(),
+        ),
+    )

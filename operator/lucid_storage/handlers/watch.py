@@ -1,0 +1,92 @@
+"""kopf's part: it watches, and every event becomes a trigger of the engine.
+
+Only `on.event` handlers are used: kopf then keeps no progress, no diff-base and no finalizer in the objects, and
+our own queue does the retries. docs/decisions/kopf.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import kopf
+
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.meta import GROUP, VERSION
+
+INACTIVITY_SECONDS = 70.0
+"""A watch that is silent for this long is opened again. The API server sends a bookmark about every minute."""
+
+
+class Watch:
+    """One kopf operator over the given kinds."""
+
+    def __init__(
+        self,
+        plurals: Sequence[str],
+        *,
+        seen: Callable[[Resource], None],
+        gone: Callable[[Key], None],
+        unserved: Sequence[str] = (),
+        on_unserved: Callable[[Resource], Awaitable[None]] | None = None,
+        namespaces: Sequence[str] = (),
+    ) -> None:
+        self._seen = seen
+        self._gone = gone
+        self._on_unserved = on_unserved
+        self._namespaces = list(namespaces)
+        self._stop = asyncio.Event()
+        self._registry = kopf.OperatorRegistry()
+        for plural in plurals:
+            kopf.on.event(GROUP, VERSION, plural, registry=self._registry)(self._handler(plural))
+        for plural in unserved:
+            kopf.on.event(GROUP, VERSION, plural, registry=self._registry)(self._unserved_handler(plural))
+        kopf.on.login(registry=self._registry)(_login)
+
+    async def run(self) -> None:
+        """Watch until `stop` is called or the task is cancelled."""
+        await kopf.operator(
+            registry=self._registry,
+            settings=_settings(),
+            standalone=True,
+            namespaces=self._namespaces,
+            clusterwide=not self._namespaces,
+            stop_flag=self._stop,
+        )
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _handler(self, plural: str) -> Callable[..., Awaitable[None]]:
+        async def on_event(event: Any, **_: Any) -> None:
+            resource = Resource.from_body(plural, event["object"])
+            if event["type"] == "DELETED":
+                self._gone(resource.key)
+            else:
+                self._seen(resource)
+
+        return on_event
+
+    def _unserved_handler(self, plural: str) -> Callable[..., Awaitable[None]]:
+        async def on_event(event: Any, **_: Any) -> None:
+            if event["type"] != "DELETED" and self._on_unserved is not None:
+                await self._on_unserved(Resource.from_body(plural, event["object"]))
+
+        return on_event
+
+
+def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False  # events are ours
+    settings.watching.inactivity_timeout = INACTIVITY_SECONDS
+    settings.watching.connect_timeout = 10
+    settings.networking.request_timeout = 60
+    settings.batching.idle_timeout = 1  # a worker task for each object ends soon after its last event
+    settings.batching.exit_timeout = 1
+    settings.scanning.disabled = True
+    return settings

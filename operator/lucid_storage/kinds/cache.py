@@ -1,0 +1,74 @@
+"""The resources as last seen, and who shares a target with whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lucid_storage.kube.resources import Key, Resource
+
+
+class ResourceCache:
+    """Every resource of the kinds that are reconciled."""
+
+    def __init__(self) -> None:
+        self._resources: dict[Key, Resource] = {}
+        self._target_of: dict[Key, tuple[str, str]] = {}
+        self._by_target: dict[tuple[str, str], set[Key]] = {}
+
+    def __len__(self) -> int:
+        return len(self._resources)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._resources
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(list(self._resources))
+
+    def get(self, key: Key) -> Resource | None:
+        return self._resources.get(key)
+
+    def put(self, resource: Resource) -> None:
+        self._resources[resource.key] = resource
+
+    def file(self, key: Key, target: str) -> None:
+        """Remember what a resource is about."""
+        slot = (key.plural, target)
+        before = self._target_of.get(key)
+        if before == slot:
+            return
+        self._unfile(key)
+        self._target_of[key] = slot
+        self._by_target.setdefault(slot, set()).add(key)
+
+    def drop(self, key: Key) -> set[Key]:
+        """The resource is gone; returns those that shared its target and may now take over."""
+        self._resources.pop(key, None)
+        slot = self._target_of.get(key)
+        self._unfile(key)
+        return set(self._by_target.get(slot, ())) if slot is not None else set()
+
+    def about(self, plural: str, target: str) -> set[Key]:
+        """Resources of a kind with this target."""
+        return self._by_target.get((plural, target), set())
+
+    def in_database(self, plural: str, database: str) -> list[Key]:
+        """Resources of a kind whose target lies in a database."""
+        prefix = f"{database}."
+        return [k for (p, t), keys in self._by_target.items() if p == plural and t.startswith(prefix) for k in keys]
+
+    def peers(self, resource: Resource, target: str) -> list[Resource]:
+        """Other live resources of the kind with the same target."""
+        keys = self.about(resource.key.plural, target) - {resource.key}
+        found = (self._resources.get(k) for k in keys)
+        return [r for r in found if r is not None and r.deleted is None]
+
+    def of_kind(self, plural: str) -> list[Resource]:
+        return [r for k, r in self._resources.items() if k.plural == plural]
+
+    def _unfile(self, key: Key) -> None:
+        slot = self._target_of.pop(key, None)
+        if slot is not None:
+            members = self._by_target[slot]
+            members.discard(key)
+            if not members:
+                del self._by_target[slot]

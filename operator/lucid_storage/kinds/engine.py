@@ -1,0 +1,173 @@
+"""The one engine: keeps what was seen, decides when to look, drives the cycles.
+
+Every trigger means "look again": a watch event, a DDL event, a store that came back, a sweep, a back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Any
+
+from lucid_storage.errors import LeadershipLostError
+from lucid_storage.kinds.cache import ResourceCache
+from lucid_storage.kinds.cycle import Cycle, Outcome
+from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.queue import WorkQueue
+from lucid_storage.kube.client import KubeApiError
+from lucid_storage.kube.resources import Key, Resource
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs `workers` looks at a time; each resource is looked at by one worker at a time."""
+
+    def __init__(
+        self,
+        cycles: Mapping[str, Cycle[Any, Any, Any]],
+        cache: ResourceCache,
+        queue: WorkQueue,
+        metrics: Metrics,
+        *,
+        default_database: str | None,
+        workers: int,
+        on_gone: Callable[[Key], Awaitable[None]] | None = None,
+    ) -> None:
+        self._cycles = cycles
+        self._cache = cache
+        self._queue = queue
+        self._metrics = metrics
+        self._default_database = default_database
+        self._workers = workers
+        self._on_gone = on_gone
+        self._looked: set[Key] = set()
+
+    @property
+    def plurals(self) -> list[str]:
+        return list(self._cycles)
+
+    @property
+    def settled(self) -> bool:
+        """Every known resource was looked at once."""
+        return len(self._looked) >= len(self._cache)
+
+    def keys(self, plural: str) -> list[Key]:
+        """All known resources of a kind."""
+        return [key for key in self._cache if key.plural == plural]
+
+    def known_version(self, key: Key) -> str | None:
+        """The resourceVersion of what is remembered of an object."""
+        resource = self._cache.get(key)
+        return resource.resource_version if resource is not None else None
+
+    def seen(self, resource: Resource) -> None:
+        """An object as the API server has it. What changes nothing that we act on is no trigger."""
+        before = self._cache.get(resource.key)
+        self._cache.put(resource)
+        if before is not None and not _matters(before, resource):
+            return
+        if before is not None and before.uid != resource.uid:
+            self._cycles[resource.key.plural].forget(resource.key)
+        kind = self._cycles[resource.key.plural].kind
+        self._cache.file(resource.key, kind.guess_target(resource, self._default_database))
+        self._queue.add(resource.key)
+
+    def gone(self, key: Key) -> None:
+        """The object is gone from the API server. Those with the same target may now own it."""
+        if key not in self._cache:
+            return
+        heirs = self._cache.drop(key)
+        self._queue.forget(key)
+        self._looked.discard(key)
+        self._cycles[key.plural].forget(key)
+        for heir in heirs:
+            self._queue.add(heir)
+        self._queue.add(key)  # a worker cleans up after it, so that nothing is in flight meanwhile
+
+    def touch(self, key: Key) -> None:
+        """Look at one resource."""
+        if key in self._cache:
+            self._queue.add(key)
+
+    def touch_target(self, target: str, *, but: Key | None = None) -> None:
+        """Look at every resource about a collection."""
+        for plural in self._cycles:
+            for key in self._cache.about(plural, target):
+                if key != but:
+                    self._queue.add(key)
+
+    def touch_database(self, database: str) -> None:
+        """Look at every resource about a database."""
+        for plural in self._cycles:
+            for key in self._cache.in_database(plural, database):
+                self._queue.add(key)
+
+    def touch_all(self) -> None:
+        """One full look."""
+        for key in self._cache:
+            self._queue.add(key)
+
+    async def run(self) -> None:
+        """Work until cancelled. Raises LeadershipLostError when this process may not act any more."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            try:
+                await self._look(key)
+            finally:
+                self._queue.done(key)
+                self._metrics.queue.set(len(self._queue))
+
+    async def _look(self, key: Key) -> None:
+        resource = self._cache.get(key)
+        if resource is None:
+            if self._on_gone is not None:
+                await self._on_gone(key)
+            return
+        cycle = self._cycles[key.plural]
+        kind = cycle.kind.info.kind
+        started = monotonic()
+        try:
+            outcome = await cycle.run(resource)
+        except LeadershipLostError:
+            raise
+        except KubeApiError as error:
+            logger.warning("%s: %s", key, error)
+            outcome = Outcome(failed=True)
+        except Exception:
+            logger.exception("a defect while looking at %s; it is tried again later", key)
+            outcome = Outcome(failed=True)
+        self._looked.add(key)
+        result = "failed" if outcome.failed else "ok"
+        self._metrics.reconciles.labels(kind, result).inc()
+        self._metrics.reconcile_seconds.labels(kind).observe(monotonic() - started)
+        self._schedule(key, outcome)
+
+    def _schedule(self, key: Key, outcome: Outcome) -> None:
+        if outcome.gone or key not in self._cache:
+            return
+        if outcome.failed:
+            self._queue.retry(key)
+        else:
+            self._queue.succeeded(key)
+        if outcome.again_seconds is not None:
+            self._queue.add_after(key, max(0.2, outcome.again_seconds))
+
+
+def _matters(before: Resource, after: Resource) -> bool:
+    """Whether a new version of an object is a reason to look: our own status write is none."""
+    return (
+        before.uid != after.uid
+        or before.generation != after.generation
+        or before.deleted != after.deleted
+        or before.annotations != after.annotations
+        or before.held != after.held
+        or before.status != after.status
+    )
