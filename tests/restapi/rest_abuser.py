@@ -1,7 +1,7 @@
-"""A process that treats an HTTP server badly for some seconds: run as `python rest_abuser.py HOST PORT SECONDS`.
+"""Treats an HTTP server badly for some seconds: `python rest_abuser.py HOST PORT SECONDS`.
 
-A process of its own, so that its work does not count against the one that is tested. Prints one number: requests
-and connections that it began.
+A process of its own, so that its work does not count against the one that is tested. Prints one number:
+requests and connections that it began.
 """
 
 import asyncio

@@ -1,11 +1,12 @@
 """Answers held against the API contract, with the two places where the contract contradicts itself.
 
-`IndexResponse.key` and `IndexCreateRequest.key` say `type: integer` beside `enum: [1, -1, "2d", "2dsphere", "text",
-"hashed"]`, which no text order can satisfy. The enum is what is meant, so the type is dropped where an enum holds
-other types. (`BalancerStatusResponse.mode` has `enum: [full, off]`, where YAML reads `off` as false; its operation
-is not served yet.)
+`IndexResponse.key` and `IndexCreateRequest.key` say `type: integer` beside `enum: [1, -1, "2d", "2dsphere",
+"text", "hashed"]`, which no text order can satisfy. The enum is what is meant, so the type is dropped where
+an enum holds other types. (`BalancerStatusResponse.mode` has `enum: [full, off]`, where YAML reads `off` as
+false; its operation is not served yet.)
 """
 
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -16,6 +17,7 @@ CONTRACTS = ("storage-database", "cache-volume-search")
 _TYPES: dict[str, type | tuple[type, ...]] = {"integer": int, "string": str, "number": (int, float)}
 
 
+@cache
 def contract(name: str) -> dict[str, Any]:
     text = files("lucid_storage.restapi").joinpath("contracts", f"{name}.openapi.yaml").read_text()
     document: dict[str, Any] = yaml.safe_load(text)
@@ -31,6 +33,7 @@ def operations() -> set[tuple[str, str]]:
     }
 
 
+@cache
 def schema(name: str, *, corrected: bool = True) -> dict[str, Any]:
     """A component schema of the database contract, with its references put in place."""
     document = contract("storage-database")

@@ -42,7 +42,9 @@ class HandClock(Clock):
 class KnownCallers(AccessReviews):
     """Tokens and permissions from tables; counts how often it was asked."""
 
-    tokens: dict[str, Identity] = field(default_factory=lambda: {"alice": Identity("alice"), "bob": Identity("bob")})
+    tokens: dict[str, Identity] = field(
+        default_factory=lambda: {"alice": Identity("alice"), "bob": Identity("bob")}
+    )
     denied: set[tuple[str, str, str]] = field(default_factory=set)
     """(user, verb, resource)"""
     keys: tuple[ApiKeyEntry, ...] = ()
@@ -103,7 +105,9 @@ class FixedBackend:
             keyspace_misses=1,
             hit_rate=0.75,
         )
-        return DatabaseStats(redis=redis, unavailable={"mongodb": "MongoDB cannot be reached."}, timestamp=NOW)
+        return DatabaseStats(
+            redis=redis, unavailable={"mongodb": "MongoDB cannot be reached."}, timestamp=NOW
+        )
 
     async def collections(
         self, access: StoreAccess, database: str | None, offset: int, limit: int

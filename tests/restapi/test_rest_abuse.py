@@ -1,6 +1,7 @@
 """The REST API under abuse: bounded for itself, and not felt by the loop that reconciles."""
 
 import asyncio
+import json
 import socket
 import sys
 import time
@@ -15,12 +16,14 @@ from lucid_storage.restapi.limits import Limits
 
 ABUSER = Path(__file__).with_name("rest_abuser.py")
 ABUSE_SECONDS = 6.0
-LONGEST_PAUSE_SECONDS = 0.25
-"""Far below any deadline of a reconcile (a lease is renewed every few seconds)."""
+LONGEST_PAUSE_MS = 1000
+"""Far below any deadline of the reconciling side (a lease is renewed every few seconds)."""
+USUAL_PAUSE_MS = 50
 
 
 async def test_abuse_does_not_hold_up_another_threads_loop_nor_honest_callers() -> None:
     with serving(FixedBackend()) as rest:
+        assert (await rest.call("/database/stats")).status == 200
         host, port = rest.server.address
         abuser = await asyncio.create_subprocess_exec(
             sys.executable, str(ABUSER), host, str(port), str(ABUSE_SECONDS), stdout=asyncio.subprocess.PIPE
@@ -32,20 +35,22 @@ async def test_abuse_does_not_hold_up_another_threads_loop_nor_honest_callers() 
         output, _ = await abuser.communicate()
         watch.cancel()
         honest.cancel()
-        await asyncio.gather(watch, honest, return_exceptions=True)
+        ended = await asyncio.gather(watch, honest, return_exceptions=True)
+        assert all(isinstance(end, asyncio.CancelledError) for end in ended), ended
         assert abuser.returncode == 0
         assert int(output) > 1000
         after = await rest.call("/database/stats")
         assert rest.server.healthy()
     pauses.sort()
+    middle, late, longest = (pauses[int((len(pauses) - 1) * share)] * 1000 for share in (0.5, 0.99, 1))
     print(
-        f"{int(output)} requests of abuse; pauses of the main loop: median {pauses[len(pauses) // 2] * 1000:.1f} ms,"
-        f" 99th percentile {pauses[len(pauses) * 99 // 100] * 1000:.1f} ms, longest {pauses[-1] * 1000:.1f} ms;"
-        f" {len(answered)} honest answers, the slowest {max(answered) * 1000:.0f} ms"
+        f"{int(output)} requests of abuse; {len(answered)} honest answers, "
+        f"the slowest {max(answered) * 1000:.0f} ms; pauses of the main loop: "
+        f"median {middle:.1f}, 99th percentile {late:.1f}, longest {longest:.1f} ms"
     )
     assert after.status == 200
-    assert pauses[-1] < LONGEST_PAUSE_SECONDS
-    assert pauses[len(pauses) * 99 // 100] < 0.05
+    assert longest < LONGEST_PAUSE_MS
+    assert late < USUAL_PAUSE_MS
     assert len(answered) > 10
 
 
@@ -58,12 +63,12 @@ async def _measure_pauses(pauses: list[float]) -> None:
 
 
 async def _ask(rest: Rest, answered: list[float]) -> None:
-    """A caller who was known before the address was shut out for its guesses keeps a place."""
+    """A caller who was known before the address was shut out for its guesses is answered on."""
     while True:
         started = time.monotonic()
         reply = await rest.call("/database/stats")
-        # The abuser shares our address, so its failed logins may cost us a 429, but never an answer.
-        assert reply.status in {200, 429}
+        # 503 says that all places are taken for the moment.
+        assert reply.status in {200, 503}
         answered.append(time.monotonic() - started)
         await asyncio.sleep(0.1)
 
@@ -83,13 +88,14 @@ def test_header_that_never_ends_is_cut() -> None:
 
 
 def test_header_that_is_too_large_is_refused_in_the_envelope() -> None:
-    with serving(FixedBackend()) as rest, socket.create_connection(rest.server.address, timeout=10) as connection:
+    with (
+        serving(FixedBackend()) as rest,
+        socket.create_connection(rest.server.address, timeout=10) as connection,
+    ):
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000)
         answer = _read_all(connection)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400")
-    import json
-
     check(json.loads(body), "ErrorResponse")
 
 
@@ -108,17 +114,17 @@ def test_connections_without_a_request_give_way_to_new_ones() -> None:
 
 
 def test_stop_waits_for_a_running_request_and_not_for_idle_connections() -> None:
-    with serving(FixedBackend(seconds=1.0)) as rest:
-        with (
-            socket.create_connection(rest.server.address, timeout=10),
-            socket.create_connection(rest.server.address, timeout=10) as busy,
-        ):
-            busy.sendall(b"GET /api/v1/database/stats HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n")
-            time.sleep(0.3)  # the request is under way now, which nothing outside can see
-            started = time.monotonic()
-            assert rest.server.stop(8)
-            assert time.monotonic() - started < 5
-            assert _read_all(busy).startswith(b"HTTP/1.1 200")
+    with (
+        serving(FixedBackend(seconds=1.0)) as rest,
+        socket.create_connection(rest.server.address, timeout=10),
+        socket.create_connection(rest.server.address, timeout=10) as busy,
+    ):
+        busy.sendall(b"GET /api/v1/database/stats HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer alice\r\n\r\n")
+        time.sleep(0.3)  # the request is under way now, which nothing outside can see
+        started = time.monotonic()
+        assert rest.server.stop(8)
+        assert time.monotonic() - started < 5
+        assert _read_all(busy).startswith(b"HTTP/1.1 200")
 
 
 def _read_all(connection: socket.socket) -> bytes:

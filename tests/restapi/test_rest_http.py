@@ -191,7 +191,9 @@ async def test_callers_without_permission_are_told_which_one_they_lack() -> None
 
 async def test_api_key_stands_for_its_service_account() -> None:
     entry = ApiKeyEntry(hashlib.sha256(b"a-long-random-key").hexdigest(), "apps", "reporter")
-    callers = KnownCallers(keys=(entry,), denied={("system:serviceaccount:apps:reporter", "get", "databases")})
+    callers = KnownCallers(
+        keys=(entry,), denied={("system:serviceaccount:apps:reporter", "get", "databases")}
+    )
     with serving(FixedBackend(), callers) as rest:
         known = await rest.call("/database/collections", None, headers={"X-API-Key": "a-long-random-key"})
         denied = await rest.call("/database/health", None, headers={"X-API-Key": "a-long-random-key"})
@@ -264,9 +266,12 @@ async def test_guessing_tokens_stops_costing_reviews() -> None:
     callers = KnownCallers()
     limits = replace(Limits(), failed_logins=Rate(per_minute=60, burst=5))
     with serving(FixedBackend(), callers, clock=HandClock(), limits=limits) as rest:
+        assert (await rest.call("/database/stats", "alice")).status == 200
         statuses = [(await rest.call("/database/stats", f"guess{n}")).status for n in range(20)]
+        known = await rest.call("/database/stats", "alice")
     assert statuses == [401] * 5 + [429] * 15
-    assert callers.asked["identify"] == 5
+    assert callers.asked["identify"] == 6
+    assert known.status == 200
 
 
 async def test_one_user_cannot_take_all_places() -> None:

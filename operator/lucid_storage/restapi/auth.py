@@ -76,6 +76,16 @@ class Auth:
             capacity=1, monotonic=monotonic, seconds=lambda found: YES_SECONDS if found else NO_SECONDS
         )
 
+    def known(self, headers: Headers) -> Identity | None:
+        """The caller where a short time ago they were accepted; asks nobody."""
+        authorization, key = headers.get("authorization"), headers.get("x-api-key")
+        if authorization is not None:
+            return self._identities.held(_digest(_token(authorization)))
+        if key is not None and self._api_key_secret is not None and 0 < len(key) <= API_KEY_BYTES:
+            entry = find_api_key(self._keys.held(self._api_key_secret) or (), key.encode())
+            return None if entry is None else entry.identity()
+        return None
+
     async def identify(self, headers: Headers) -> Identity:
         """The caller. Raises ApiError 401, or 503 when the API server cannot be asked."""
         authorization, key = headers.get("authorization"), headers.get("x-api-key")
@@ -112,13 +122,9 @@ class Auth:
             self._connected = None
 
     async def _of_token(self, authorization: str) -> Identity | None:
-        scheme, _, token = authorization.partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token or len(token) > TOKEN_BYTES:
-            raise unauthenticated("The Authorization header is not usable; send 'Bearer <token>'.")
+        token = _token(authorization)
         reviews = await self._reviews()
-        digest = hashlib.sha256(token.encode()).digest()
-        return await _asked(self._identities.get(digest, lambda: reviews.identify(token)))
+        return await _asked(self._identities.get(_digest(token), lambda: reviews.identify(token)))
 
     async def _of_key(self, key: str) -> Identity | None:
         secret = self._api_key_secret
@@ -139,6 +145,18 @@ class Auth:
                 if self._connected is None:
                     self._connected = await self._connect()
         return self._connected
+
+
+def _token(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token or len(token) > TOKEN_BYTES:
+        raise unauthenticated("The Authorization header is not usable; send 'Bearer <token>'.")
+    return token
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 async def _asked(answer: Awaitable[T]) -> T:

@@ -47,6 +47,13 @@ class SharedReads(Generic[K, V]):
         # A caller who goes away must not take the load from the others.
         return await asyncio.shield(self._load(key, load))
 
+    def held(self, key: K) -> V | None:
+        """The value of `key` where there is one young enough; nothing is loaded."""
+        held = self._values.get(key)
+        if held is None or self._monotonic() - held[1] >= self._lifetime(held[0]):
+            return None
+        return held[0]
+
     async def close(self) -> None:
         """Stop the loads under way."""
         loads = list(self._loads.values())

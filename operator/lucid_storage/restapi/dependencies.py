@@ -42,22 +42,28 @@ def services_of(request: Request) -> Services:
 async def identify(request: Request) -> Identity:
     """The caller, within their rate. Raises ApiError 401, 429, 503."""
     services = services_of(request)
-    address = request.client.host if request.client is not None else ""
-    failures = ("failed", address)
-    _refuse_for(
-        services.rates.wait(failures, services.limits.failed_logins), "failed logins from your address"
-    )
-    try:
-        identity = await services.auth.identify(request.headers)
-    except ApiError as error:
-        if error.status == 401:
-            services.rates.take(failures, services.limits.failed_logins)
-        raise
+    identity = services.auth.known(request.headers) or await _ask_about(request, services)
     group = group_of(request.url.path)
     _refuse_for(
         services.rates.take((group, identity.user), services.limits.rates[group]), f"{group} requests"
     )
     services.slots.enter(identity.user, request.scope)
+    return identity
+
+
+async def _ask_about(request: Request, services: Services) -> Identity:
+    """Somebody new. What their address may cost is bounded; known callers behind it are not held up."""
+    address = request.client.host if request.client is not None else ""
+    failures, rate = ("failed", address), services.limits.failed_logins
+    _refuse_for(services.rates.take(failures, rate), "failed logins from your address")
+    try:
+        with services.slots.holding(f"unknown caller at {address}", request.scope):
+            identity = await services.auth.identify(request.headers)
+    except ApiError as error:
+        if error.status != 401:
+            services.rates.give_back(failures, rate)
+        raise
+    services.rates.give_back(failures, rate)
     return identity
 
 

@@ -51,7 +51,12 @@ class Gate:
             self._running -= 1
             if self._observe is not None:
                 route = str(getattr(scope.get("route"), "path", "unknown"))
-                self._observe(scope["method"], route.removeprefix(BASE_PATH), answer.status, self._clock.monotonic() - started)
+                self._observe(
+                    scope["method"],
+                    route.removeprefix(BASE_PATH),
+                    answer.status,
+                    self._clock.monotonic() - started,
+                )
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
         try:
@@ -113,6 +118,15 @@ class UserSlots:
             )
         self._running[user] += 1
         scope["state"]["release"] = lambda: self._leave(user)
+
+    @contextmanager
+    def holding(self, stranger: str, scope: Scope) -> Iterator[None]:
+        """A place while somebody is being asked about. Raises ApiError 429."""
+        self.enter(stranger, scope)
+        try:
+            yield
+        finally:
+            scope["state"].pop("release")()
 
     def _leave(self, user: str) -> None:
         self._running[user] -= 1

@@ -26,10 +26,9 @@ class RateLimiter:
         self._keep(key, tokens)
         return self._wait(tokens, rate)
 
-    def wait(self, key: Hashable, rate: Rate) -> int:
-        """The seconds that `take` would return, taking nothing."""
-        tokens = self._tokens(key, rate)
-        return 0 if tokens >= 1.0 else self._wait(tokens, rate)
+    def give_back(self, key: Hashable, rate: Rate) -> None:
+        """Undo a `take`."""
+        self._keep(key, min(float(rate.burst), self._tokens(key, rate) + 1.0))
 
     def __len__(self) -> int:
         return len(self._buckets)
