@@ -52,6 +52,8 @@ _WRAPPERS = frozenset(
     )
 )
 _WRAPPER_NAMES = frozenset(name for keys in _WRAPPERS for name in keys) - {"$type", "$scope"}
+_HOLD_WRAPPED = frozenset({"$date", "$scope"})
+"""Wrappers whose own value may be wrapped again: a date in milliseconds, the variables of a script."""
 
 _NOT_VALID = (BSONError, ValueError, TypeError, KeyError, ArithmeticError, AttributeError)
 
@@ -164,11 +166,13 @@ def _parse_mapping(value: Mapping[str, object], path: str, depth: int) -> object
             raise _invalid(path, f"mixes {stray[0]} with other keys, which Extended JSON v2 does not allow")
         return {key: _parse(item, f"{path}.{key}" if path else key, depth + 1) for key, item in value.items()}
     inner = {key: dict(item) if isinstance(item, Mapping) else item for key, item in value.items()}
-    if "$scope" in inner:
-        inner["$scope"] = _parse(inner["$scope"], f"{path}.$scope", depth + 1)
+    for nested in inner.keys() & _HOLD_WRAPPED:
+        inner[nested] = _parse(inner[nested], f"{path}.{nested}", depth + 1)
     try:
         parsed: object = object_hook(inner, _OPTIONS)
         encode({"value": parsed})
+        if "$numberInt" in inner and not -(2**31) <= int(inner["$numberInt"]) < 2**31:
+            raise ValueError("beyond 32 bits")
     except _NOT_VALID as error:
         raise _invalid(path, f"holds a {min(keys)} that is not valid Extended JSON v2") from error
     return parsed

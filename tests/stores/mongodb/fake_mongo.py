@@ -1,6 +1,6 @@
 """MongoPort in memory, for tests of the engine. test_mongo_contract.py holds it to what the adapter promises.
 
-A test can look into `writes`, put results into `violations`, `expired`, `duplicate_report` and `progress`, make
+A test can look into `writes`, put results into `violations`, `expired`, `duplicate_report`, `progress`, make
 the next calls fail through `failures`, and hold index builds by clearing `builds_may_end`.
 """
 
@@ -32,6 +32,7 @@ from lucid_storage.stores.mongodb.types import (
     IndexDefinition,
     IndexState,
     JsonDoc,
+    JsonValue,
     ServerInfo,
     Topology,
     Violations,
@@ -233,9 +234,9 @@ class FakeMongo:
         del self._stored[database, collection].indexes[name]
         self._tell(DdlEvent("dropIndexes", database, collection, index_names=(name,)))
 
-    def change_outside(self, database: str, name: str, **options: object) -> None:
+    def change_outside(self, database: str, name: str, options: CollectionOptions) -> None:
         stored = self._stored[database, name]
-        stored.state = replace(stored.state, options=replace(stored.state.options, **options))
+        stored.state = replace(stored.state, options=_observed_options(options))
         self._tell(DdlEvent("modify", database, name))
 
     def _existing(self, database: str, name: str) -> Stored:
@@ -298,7 +299,7 @@ def _canonical(document: JsonDoc | None) -> JsonDoc | None:
 def _expanded(collation: JsonDoc | None) -> JsonDoc | None:
     if collation is None or collation.get("locale") == "simple":
         return None
-    defaults = {
+    defaults: dict[str, JsonValue] = {
         "caseLevel": False,
         "caseFirst": "off",
         "strength": 3,

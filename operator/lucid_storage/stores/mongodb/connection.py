@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
@@ -47,23 +48,30 @@ class Connection:
         self._guard = guard
         self._info: tuple[float, ServerInfo] | None = None
         try:
-            self.client: AsyncMongoClient[Document] = AsyncMongoClient(
-                uri,
-                appname=app_name,
-                maxPoolSize=MAX_CONNECTIONS,
-                minPoolSize=0,
-                maxIdleTimeMS=60_000,
-                retryWrites=True,
-                retryReads=True,
-                serverSelectionTimeoutMS=SELECTION_MS,
-                connectTimeoutMS=5_000,
-                waitQueueTimeoutMS=10_000,
-                datetime_conversion="DATETIME_MS",
-                unicode_decode_error_handler="replace",
-                tz_aware=False,
-            )
+            # The driver warns of options that it does not know, and quotes their values.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.client = self._client(uri, app_name)
         except (PyMongoError, ValueError, TypeError, KeyError):
             raise invalid_uri(label) from None
+
+    @staticmethod
+    def _client(uri: str, app_name: str) -> AsyncMongoClient[Document]:
+        return AsyncMongoClient(
+            uri,
+            appname=app_name,
+            maxPoolSize=MAX_CONNECTIONS,
+            minPoolSize=0,
+            maxIdleTimeMS=60_000,
+            retryWrites=True,
+            retryReads=True,
+            serverSelectionTimeoutMS=SELECTION_MS,
+            connectTimeoutMS=5_000,
+            waitQueueTimeoutMS=10_000,
+            datetime_conversion="DATETIME_MS",
+            unicode_decode_error_handler="replace",
+            tz_aware=False,
+        )
 
     def attempt(self, task: str, *, action: str | None = None, reads_documents: bool = False) -> Attempt:
         return Attempt(self.label, task, action, reads_documents)

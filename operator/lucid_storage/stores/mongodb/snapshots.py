@@ -50,6 +50,10 @@ class Snapshots(Generic[Key, Value]):
     def forget_all(self) -> None:
         self._flights.clear()
 
+    def held(self) -> int:
+        """How many listings are kept now."""
+        return len(self._flights)
+
     async def close(self) -> None:
         self._flights.clear()
         running = list(self._running)
