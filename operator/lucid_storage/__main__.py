@@ -21,8 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export = commands.add_parser("export", help="write the resources that describe a live database")
     export.add_argument("--database", required=True, help="database to describe")
     export.add_argument("--output", required=True, help="directory for the files")
-    export.add_argument("--namespace", default=None, help="namespace to write into the resources (default: none)")
-    export.add_argument("--elasticsearch", action="store_true", help="describe Elasticsearch index series too")
+    export.add_argument(
+        "--namespace", default=None, help="namespace to write into the resources (default: none)"
+    )
+    export.add_argument(
+        "--elasticsearch", action="store_true", help="describe Elasticsearch index series too"
+    )
     given = parser.parse_args(arguments)
     return _COMMANDS[given.command](given)
 

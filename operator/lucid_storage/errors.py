@@ -22,7 +22,10 @@ class Reason(StrEnum):
     RECONCILED = "Reconciled", "The server matches the declaration."
     PROGRESSING = "Progressing", "Work is under way; the message says which."
     BUILDING = "Building", "An index build is running on the server."
-    REPLACING = "Replacing", "A new index is ready or building beside the old one, which is dropped afterwards."
+    REPLACING = (
+        "Replacing",
+        "A new index is ready or building beside the old one, which is dropped afterwards.",
+    )
     ADOPTED = "Adopted", "The object was there already, equal to the declaration, and is managed from now on."
     IN_SYNC = "InSync", "No difference between declaration and server."
     PAUSED = "Paused", "The annotation storage.lucid-blockchain.org/paused stops all writes."
@@ -30,10 +33,16 @@ class Reason(StrEnum):
 
     # The declaration
     INVALID_SPEC = "InvalidSpec", "The declaration cannot be used; change it as the message says."
-    TARGET_CHANGED = "TargetChanged", "A setting or field now points at another target than the one pinned in status."
+    TARGET_CHANGED = (
+        "TargetChanged",
+        "A setting or field now points at another target than the one pinned in status.",
+    )
     CONFLICT = "Conflict", "Another resource owns the same real object."
     NOT_IN_PLACE = "NotInPlace", "The server cannot make this change in place; the message says how to do it."
-    DATA_LOSS_REFUSED = "DataLossRefused", "The change would lose data; allowDataLoss must name the target first."
+    DATA_LOSS_REFUSED = (
+        "DataLossRefused",
+        "The change would lose data; allowDataLoss must name the target first.",
+    )
     BACKUP_UNAVAILABLE = "BackupUnavailable", "backupBefore is asked for, and no backup can be made."
     NOT_IMPLEMENTED = "NotImplemented", "This version of the operator does not reconcile this yet."
     DATABASE_NOT_ALLOWED = "DatabaseNotAllowed", "The namespace may not use this database."
@@ -51,7 +60,10 @@ class Reason(StrEnum):
     DRIFT_FIGHT = "DriftFight", "Somebody else keeps changing the object back; writes are stopped."
 
     # Reaching the store
-    STORE_UNAVAILABLE = "StoreUnavailable", "The store cannot be reached now; the operator tries again by itself."
+    STORE_UNAVAILABLE = (
+        "StoreUnavailable",
+        "The store cannot be reached now; the operator tries again by itself.",
+    )
     LOGIN_FAILED = "LoginFailed", "The store refused the login."
     ACCESS_DENIED = "AccessDenied", "The login lacks a privilege; the message names it."
     NOT_CONFIGURED = "NotConfigured", "No connection to this kind of store is configured."
@@ -137,4 +149,4 @@ class NotAllowedError(LucidError):
 
 
 class LeadershipLostError(Exception):
-    """This process may no longer act: its lease is not certain. Never becomes a condition."""
+    """The lease is not certain, so this process may no longer act. Never becomes a condition."""

@@ -13,7 +13,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 @dataclass(frozen=True, slots=True)
 class Check:
     """One thing that may be well or not. `fatal` ones fail /healthz, so that the pod is started anew;
-    `needed` ones fail /readyz; others (a lost store) are only told."""
+    `needed` ones fail /readyz; others (a lost store) are only told.
+    """
 
     ok: bool
     said: str
@@ -53,7 +54,9 @@ class HealthServer:
         return _answer(self._look(), lambda check: check.fatal or check.needed)
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
 
 def _answer(checks: Mapping[str, Check], counts: Callable[[Check], bool]) -> web.Response:

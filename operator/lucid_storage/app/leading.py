@@ -135,6 +135,7 @@ class Leading:
             namespace_terminating=kube.namespace_terminating,
             peers=self._peers,
             touch_dependents=lambda key, target: self._engine.touch_target(target, but=key),
+            remember=self._cache.wrote,
             forbid_drops=self._settings.forbid_drops,
         )
         index = IndexKind(

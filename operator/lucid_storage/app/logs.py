@@ -7,7 +7,11 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-_USUAL = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {"message", "asctime", "taskName"}
+_USUAL = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
+    "message",
+    "asctime",
+    "taskName",
+}
 _SIMPLE = (str, int, float, bool)
 
 

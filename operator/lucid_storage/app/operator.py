@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import uuid4
 
 from lucid_storage.app.health import Check, HealthServer
@@ -71,7 +71,7 @@ class Operator:
         self._metrics.leading.set(1)
         leading = self._leading = Leading(self._settings, kube, guard, self._metrics)
         try:
-            jobs = [leading.run(), self._stop.wait()]
+            jobs: list[Awaitable[object]] = [leading.run(), self._stop.wait()]
             if self._settings.leader_election:
                 jobs.append(lease.keep())
             await _first(jobs)
@@ -90,7 +90,7 @@ class Operator:
         return {"leader": Check(True, "this replica leads"), **self._leading.checks()}
 
 
-async def _first(jobs: list[Awaitable[object]]) -> None:
+async def _first(jobs: Sequence[Awaitable[object]]) -> None:
     """Wait for the first job to end, cancel the others, and raise what it raised."""
     tasks = [asyncio.ensure_future(job) for job in jobs]
     try:
@@ -114,7 +114,7 @@ def run_operator(settings: Settings) -> int:
     try:
         asyncio.run(Operator(settings).run())
     except* LeadershipLostError as group:
-        logger.error("ending: %s", group.exceptions[0])
+        logger.warning("ending: %s", group.exceptions[0])
         logging.shutdown()
         # Nothing more may be sent, not even by a library's clean-up.
         os._exit(1)

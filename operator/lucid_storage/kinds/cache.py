@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Key, Resource
 
 
@@ -12,6 +14,7 @@ class ResourceCache:
 
     def __init__(self) -> None:
         self._resources: dict[Key, Resource] = {}
+        self._written: dict[Key, tuple[str, str, Json]] = {}
         self._target_of: dict[Key, tuple[str, str]] = {}
         self._by_target: dict[tuple[str, str], set[Key]] = {}
 
@@ -27,8 +30,24 @@ class ResourceCache:
     def get(self, key: Key) -> Resource | None:
         return self._resources.get(key)
 
-    def put(self, resource: Resource) -> None:
+    def put(self, resource: Resource) -> Resource:
+        """Keep it, and return what is kept: with our own status where the event is older than our last write."""
+        written = self._written.get(resource.key)
+        if written is not None:
+            uid, version, status = written
+            if uid == resource.uid and _older(resource.resource_version, version):
+                resource = replace(resource, status=status)
+            else:
+                del self._written[resource.key]
         self._resources[resource.key] = resource
+        return resource
+
+    def wrote(self, resource: Resource, version: str) -> None:
+        """Our write of a status: events that are older must not bring the former status back."""
+        self._written[resource.key] = (resource.uid, version, resource.status)
+        kept = self._resources.get(resource.key)
+        if kept is not None and kept.uid == resource.uid and kept.status is not resource.status:
+            self.put(kept)
 
     def file(self, key: Key, target: str) -> None:
         """Remember what a resource is about."""
@@ -43,6 +62,7 @@ class ResourceCache:
     def drop(self, key: Key) -> set[Key]:
         """The resource is gone; returns those that shared its target and may now take over."""
         self._resources.pop(key, None)
+        self._written.pop(key, None)
         slot = self._target_of.get(key)
         self._unfile(key)
         return set(self._by_target.get(slot, ())) if slot is not None else set()
@@ -54,7 +74,12 @@ class ResourceCache:
     def in_database(self, plural: str, database: str) -> list[Key]:
         """Resources of a kind whose target lies in a database."""
         prefix = f"{database}."
-        return [k for (p, t), keys in self._by_target.items() if p == plural and t.startswith(prefix) for k in keys]
+        return [
+            k
+            for (p, t), keys in self._by_target.items()
+            if p == plural and t.startswith(prefix)
+            for k in keys
+        ]
 
     def peers(self, resource: Resource, target: str) -> list[Resource]:
         """Other live resources of the kind with the same target."""
@@ -72,3 +97,12 @@ class ResourceCache:
             members.discard(key)
             if not members:
                 del self._by_target[slot]
+
+
+def _older(version: str, than: str) -> bool:
+    """Whether one resourceVersion of an object comes before another.
+
+    They are decimal numbers that grow (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions);
+    anything else is taken as new.
+    """
+    return version.isdecimal() and than.isdecimal() and int(version) < int(than)

@@ -16,7 +16,6 @@ from lucid_storage.models.base import Condition, ConditionStatus
 MESSAGE_LIMIT = 1024
 
 
-
 def build(
     previous: Sequence[Condition],
     *,
@@ -38,14 +37,20 @@ def build(
         *extra,
     ]
     before = {c.type: c for c in previous}
-    return [_condition(before.get(kind), kind, on, why, said, generation, now) for kind, on, why, said in rows]
+    return [
+        _condition(before.get(kind), kind, on, why, said, generation, now) for kind, on, why, said in rows
+    ]
 
 
 def _condition(
     before: Condition | None, kind: str, on: bool, reason: str, message: str, generation: int, now: datetime
 ) -> Condition:
     status = ConditionStatus.TRUE if on else ConditionStatus.FALSE
-    since = before.last_transition_time if before is not None and before.status == status else now.replace(microsecond=0)
+    since = (
+        before.last_transition_time
+        if before is not None and before.status == status
+        else now.replace(microsecond=0)
+    )
     return Condition(
         type=kind,
         status=status,

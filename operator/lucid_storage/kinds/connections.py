@@ -233,7 +233,9 @@ class Connections:
         if deployment.down is not None:
             return
         deployment.down = error
-        logger.warning("%s is down: %s", deployment.engine.title, error.message, extra={"store": deployment.label})
+        logger.warning(
+            "%s is down: %s", deployment.engine.title, error.message, extra={"store": deployment.label}
+        )
         self.on_change(deployment)
         deployment.prober = asyncio.create_task(self._probe(deployment))
 
@@ -271,7 +273,9 @@ def _parse(name: str, body: Json) -> StoreSettings:
         return StoreSettings.read(data)
     except (SettingsError, binascii.Error, UnicodeDecodeError) as error:
         detail = str(error) if isinstance(error, SettingsError) else "a value is not text"
-        raise NotAllowedError(f'The Secret "{name}" cannot be used: {detail}.', reason=Reason.SECRET_INVALID) from None
+        raise NotAllowedError(
+            f'The Secret "{name}" cannot be used: {detail}.', reason=Reason.SECRET_INVALID
+        ) from None
 
 
 _SECRET_KEYS = frozenset((f.alias or n.upper()) for n, f in StoreSettings.model_fields.items())

@@ -72,7 +72,7 @@ class Status(Protocol):
 
 
 D = TypeVar("D", bound=Desired)
-O = TypeVar("O")
+V = TypeVar("V")
 S = TypeVar("S", bound=Status)
 
 
@@ -117,7 +117,7 @@ class Disposal:
     message: str
 
 
-class Kind(Protocol[D, O, S]):
+class Kind(Protocol[D, V, S]):
     """One kind: its pure thinking and its hands. Every method that awaits raises the errors of its store."""
 
     info: KindInfo
@@ -137,10 +137,10 @@ class Kind(Protocol[D, O, S]):
 
     async def observe(
         self, resource: Resource, desired: D, status: S, questions: Sequence[object], scope: Scope
-    ) -> O:
+    ) -> V:
         """Look at the real object, and answer the questions."""
 
-    def plan(self, resource: Resource, desired: D, observed: O, status: S, scope: Scope) -> Plan[S]:
+    def plan(self, resource: Resource, desired: D, observed: V, status: S, scope: Scope) -> Plan[S]:
         """What to do. Pure: no await, no clock, no client."""
 
     async def apply(self, resource: Resource, desired: D, status: S, action: Action) -> None:

@@ -11,13 +11,14 @@ from typing import Any, Generic, cast
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import conditions, drift
-from lucid_storage.kinds.contract import Action, D, Kind, Notice, O, Plan, S, Scope, Verdict
+from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kube.events import Event, EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
-from lucid_storage.kube.resources import PAUSED, Key, Resource
+from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.models.base import DeletionPolicy
+from lucid_storage.models.meta import PAUSED
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +52,16 @@ class Services:
     """Other live resources of the kind with this target; also files the resource under it."""
     touch_dependents: Callable[[Key, str], None]
     """The real object behind a target was made or changed: whoever waits for it looks again."""
+    remember: Callable[[Resource, str], None]
+    """The status of this resource was written under this resourceVersion."""
     forbid_drops: bool = False
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
-class Cycle(Generic[D, O, S]):
+class Cycle(Generic[D, V, S]):
     """Drives one kind."""
 
-    def __init__(self, kind: Kind[D, O, S], services: Services) -> None:
+    def __init__(self, kind: Kind[D, V, S], services: Services) -> None:
         self.kind = kind
         self._services = services
         self._fights: dict[Key, drift.FightGuard] = {}
@@ -77,7 +80,9 @@ class Cycle(Generic[D, O, S]):
         try:
             return await self._converge(resource, desired, status)
         except LucidError as error:
-            return await self._refuse(resource, status, await self._explained(resource, desired, status, error))
+            return await self._refuse(
+                resource, status, await self._explained(resource, desired, status, error)
+            )
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
@@ -155,7 +160,9 @@ class Cycle(Generic[D, O, S]):
             )
         fields = ", ".join(e.field for e in plan.drift[:5])
         self._services.metrics.corrections.labels(self.kind.info.kind).inc()
-        self._emit(resource, Notice("DriftCorrected", f"Changed behind the operator's back, put right: {fields}."))
+        self._emit(
+            resource, Notice("DriftCorrected", f"Changed behind the operator's back, put right: {fields}.")
+        )
 
     # Refusing
 
@@ -230,7 +237,9 @@ class Cycle(Generic[D, O, S]):
         if resource.annotations.get(PAUSED) == "true":
             raise LucidError("the resource is paused; remove the annotation to go on.", reason=Reason.PAUSED)
         desired = await self.kind.desired(resource)
-        claims = [p for p in self._services.peers(resource, desired.target) if await self._may_claim(p, desired)]
+        claims = [
+            p for p in self._services.peers(resource, desired.target) if await self._may_claim(p, desired)
+        ]
         scope = Scope(now=self._services.now(), settled=True, peers=claims)
         disposal = self.kind.disposal(resource, desired, status, scope)
         if not disposal.drop:
@@ -265,7 +274,8 @@ class Cycle(Generic[D, O, S]):
         before = self.kind.status_type.model_validate(resource.status)  # type: ignore[attr-defined]
         previous = cast("S", before).conditions or []
         status.observed_generation = resource.generation
-        status.message = message if verdict is None else verdict.message
+        status.message = (message if verdict is None else verdict.message) or None
+        status.drift = status.drift or None
         status.conditions = conditions.build(
             previous,
             generation=resource.generation,
@@ -275,9 +285,11 @@ class Cycle(Generic[D, O, S]):
             extra=self._extra_conditions(resource, status, [c.type for c in previous]),
         )
         document = cast("dict[str, Any]", status.to_dict())
-        if await self._services.status.write(resource, document):
+        version = await self._services.status.write(resource, document)
+        if version is not None:
             resource.status.clear()
             resource.status.update(document)
+            self._services.remember(resource, version)
         self._announce(resource, verdict, {c.type: (c.status, c.reason) for c in previous})
 
     def _extra_conditions(

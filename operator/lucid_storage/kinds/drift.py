@@ -22,7 +22,9 @@ def shown(value: object) -> str:
 
 
 def entry(field: str, expected: object, actual: object, now: datetime) -> DriftEntry:
-    return DriftEntry(field=field, expected=shown(expected), actual=shown(actual), since=now.replace(microsecond=0))
+    return DriftEntry(
+        field=field, expected=shown(expected), actual=shown(actual), since=now.replace(microsecond=0)
+    )
 
 
 def merged(found: Sequence[DriftEntry], before: Sequence[DriftEntry]) -> list[DriftEntry]:

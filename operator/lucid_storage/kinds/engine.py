@@ -66,7 +66,7 @@ class Engine:
     def seen(self, resource: Resource) -> None:
         """An object as the API server has it. What changes nothing that we act on is no trigger."""
         before = self._cache.get(resource.key)
-        self._cache.put(resource)
+        resource = self._cache.put(resource)
         if before is not None and not _matters(before, resource):
             return
         if before is not None and before.uid != resource.uid:

@@ -35,7 +35,9 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
-        self.ready = Gauge("lucid_resources", "Resources by state.", ["kind", "ready"], registry=self.registry)
+        self.ready = Gauge(
+            "lucid_resources", "Resources by state.", ["kind", "ready"], registry=self.registry
+        )
         self.queue = Gauge("lucid_queue_length", "Resources that wait for a look.", registry=self.registry)
         self.store_up = Gauge(
             "lucid_store_up", "Whether a store answers.", ["engine", "credentials"], registry=self.registry
@@ -47,7 +49,9 @@ class Metrics:
             registry=self.registry,
         )
         self.watch_missed = Counter(
-            "lucid_watch_missed_total", "Changes found by comparison that the watch had not told.", ["kind"],
+            "lucid_watch_missed_total",
+            "Changes found by comparison that the watch had not told.",
+            ["kind"],
             registry=self.registry,
         )
         self.leading = Gauge("lucid_leader", "Whether this process leads.", registry=self.registry)

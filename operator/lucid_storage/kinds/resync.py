@@ -30,7 +30,12 @@ class Resync:
     """First list, and the comparisons after it."""
 
     def __init__(
-        self, kube: Kube, engine: Engine, metrics: Metrics, namespaces: Sequence[str], interval: float = INTERVAL_SECONDS
+        self,
+        kube: Kube,
+        engine: Engine,
+        metrics: Metrics,
+        namespaces: Sequence[str],
+        interval: float = INTERVAL_SECONDS,
     ) -> None:
         self._kube = kube
         self._engine = engine

@@ -57,7 +57,8 @@ async def resolve_database(
         )
     if database in RESERVED_DATABASES:
         raise RefusedError(
-            f"The database {database} belongs to MongoDB itself; name another one.", reason=Reason.INVALID_SPEC
+            f"The database {database} belongs to MongoDB itself; name another one.",
+            reason=Reason.INVALID_SPEC,
         )
     connections.check_database(resource.key.namespace, secret, database)
     return database

@@ -34,7 +34,9 @@ class KubeApiError(Exception):
         self.message = message
 
 
-async def load_configuration(kubeconfig: str | None = None, context: str | None = None) -> client.Configuration:
+async def load_configuration(
+    kubeconfig: str | None = None, context: str | None = None
+) -> client.Configuration:
     """In-cluster credentials where there are any, else the kubeconfig of the environment."""
     configuration = client.Configuration()
     if kubeconfig is None:
@@ -50,7 +52,9 @@ async def load_configuration(kubeconfig: str | None = None, context: str | None 
     return configuration
 
 
-def resource_path(plural: str, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+def resource_path(
+    plural: str, namespace: str | None = None, name: str | None = None, sub: str | None = None
+) -> str:
     """Path of one of our own resources, or of a list of them."""
     parts = [f"/apis/{GROUP}/{VERSION}"]
     if namespace is not None:
@@ -71,7 +75,11 @@ class Kube:
     """
 
     def __init__(
-        self, configuration: client.Configuration, *, guard: Callable[[], None] | None = None, pool_size: int = 12
+        self,
+        configuration: client.Configuration,
+        *,
+        guard: Callable[[], None] | None = None,
+        pool_size: int = 12,
     ) -> None:
         configuration.connection_pool_maxsize = pool_size
         configuration.retries = None
@@ -111,7 +119,9 @@ class Kube:
         document = _decode(raw)
         if response.status >= 400:
             raise KubeApiError(
-                response.status, str(document.get("reason", response.reason)), str(document.get("message", ""))
+                response.status,
+                str(document.get("reason", response.reason)),
+                str(document.get("message", "")),
             )
         return document
 
@@ -136,7 +146,7 @@ class Kube:
     async def pages(
         self, path: str, *, accept: str = "application/json", page: int = 500
     ) -> AsyncIterator[list[Json]]:
-        """A list in pages of bounded size. A list that expires half-way is begun anew by the caller (KubeApiError 410)."""
+        """A list in pages of bounded size. Raises KubeApiError 410 when it expires half-way: begin anew."""
         query = {"limit": str(page)}
         while True:
             found = await self.request("GET", path, query=query, accept=accept)

@@ -32,7 +32,7 @@ class Event:
 
 
 class EventRecorder:
-    """Posts events in the background, one at a time. When the API server is slow, the newest are dropped and counted."""
+    """Posts events in the background, one at a time; while the API server is slow the newest are dropped."""
 
     def __init__(self, kube: Kube, *, component: str = "lucid-storage") -> None:
         self._kube = kube
@@ -60,7 +60,10 @@ class EventRecorder:
     async def _post(self, event: Event) -> None:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         body = {
-            "metadata": {"name": f"{event.key.name[:200]}.{uuid4().hex[:16]}", "namespace": event.key.namespace},
+            "metadata": {
+                "name": f"{event.key.name[:200]}.{uuid4().hex[:16]}",
+                "namespace": event.key.namespace,
+            },
             "regarding": {
                 "apiVersion": API_VERSION,
                 "kind": event.kind,

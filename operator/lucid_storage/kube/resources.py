@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from lucid_storage.kube.client import Json, resource_path
 from lucid_storage.models.meta import ANNOTATION_PREFIX, FINALIZER
-from lucid_storage.models.meta import CONFIRM_DELETE as CONFIRM_DELETE
-from lucid_storage.models.meta import PAUSED as PAUSED
 
 
 class Key(NamedTuple):

@@ -30,16 +30,17 @@ class StatusWriter:
         self._kube = kube
         self._on_write = on_write or (lambda: None)
 
-    async def write(self, resource: Resource, status: dict[str, Any]) -> bool:
-        """Returns whether a write was made. A resource that is gone meanwhile is no error.
+    async def write(self, resource: Resource, status: dict[str, Any]) -> str | None:
+        """Returns the resourceVersion that the write made, or None when there was nothing to write or nobody to
+        write to: a resource that is gone meanwhile is no error.
 
         Raises KubeApiError when the API server refuses or cannot be reached.
         """
         patch = merge_patch(resource.status, status)
         if not patch:
-            return False
+            return None
         # The uid makes the server refuse the patch for another object that took the name meanwhile.
         body = {"metadata": {"uid": resource.uid}, "status": patch}
-        await self._kube.patch(f"{resource.path}/status", body)
+        written = await self._kube.patch(f"{resource.path}/status", body)
         self._on_write()
-        return True
+        return str(written["metadata"]["resourceVersion"]) if written is not None else None

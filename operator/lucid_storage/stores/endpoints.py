@@ -58,7 +58,9 @@ async def check_url(url: str, schemes: frozenset[str], name: str, *, allow_loopb
     except ValueError:
         raise _invalid(f"{name} is no valid URL") from None
     if parts.scheme not in schemes or not host:
-        raise _invalid(f"{name} must be a URL that begins with {' or '.join(f'{s}://' for s in sorted(schemes))}")
+        raise _invalid(
+            f"{name} must be a URL that begins with {' or '.join(f'{s}://' for s in sorted(schemes))}"
+        )
     if parts.query:
         raise _invalid(f"{name} must not have a query part")
     await check_host(host, allow_loopback=allow_loopback)

@@ -45,7 +45,9 @@ class CollectionDesired:
     @property
     def managed(self) -> list[str]:
         """Names of the declared options, as they are kept in status."""
-        return sorted(shown for field, shown in OPTION_FIELDS.items() if getattr(self.options, field) is not None)
+        return sorted(
+            shown for field, shown in OPTION_FIELDS.items() if getattr(self.options, field) is not None
+        )
 
 
 def resolve(spec: CollectionSpec, resource_name: str, database: str) -> CollectionDesired:

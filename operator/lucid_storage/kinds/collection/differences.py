@@ -82,7 +82,9 @@ def _capped(wanted: Capped | None, observed: Capped | None, server: ServerInfo) 
         return
     if observed is None:
         yield Difference(
-            "capped", _limits(wanted), "not capped",
+            "capped",
+            _limits(wanted),
+            "not capped",
             refusal="Run convertToCapped on it by hand (it locks the database), or declare another collection"
             " and copy the documents.",
         )
@@ -93,13 +95,17 @@ def _capped(wanted: Capped | None, observed: Capped | None, server: ServerInfo) 
         return
     if not server.at_least(6):
         yield Difference(
-            "capped", _limits(wanted), _limits(observed),
+            "capped",
+            _limits(wanted),
+            _limits(observed),
             refusal="Resizing in place needs MongoDB 6.0; set the sizes back, or recreate the collection.",
         )
         return
     smaller = wanted.size_bytes < observed.size_bytes or _fewer(wanted.max_documents, observed.max_documents)
     yield Difference(
-        "capped", _limits(wanted), _limits(observed),
+        "capped",
+        _limits(wanted),
+        _limits(observed),
         change=CollectionChange(
             capped_size_bytes=wanted.size_bytes if size_differs else None,
             capped_max_documents=(wanted.max_documents or 0) if count_differs else None,
@@ -122,14 +128,18 @@ def _time_series(wanted: JsonDoc | None, observed: JsonDoc | None) -> Iterator[D
         return
     if observed is None:
         yield Difference(
-            "timeSeries", wanted, "no time series",
+            "timeSeries",
+            wanted,
+            "no time series",
             refusal="A collection cannot become a time series; declare another one and copy the documents.",
         )
         return
     for field in ("timeField", "metaField", "bucketMaxSpanSeconds", "bucketRoundingSeconds"):
         if field in wanted and not _equal(wanted[field], observed.get(field)):
             yield Difference(
-                f"timeSeries.{field}", wanted[field], observed.get(field),
+                f"timeSeries.{field}",
+                wanted[field],
+                observed.get(field),
                 refusal="It is fixed at creation; set it back, or declare another collection.",
             )
     yield from _granularity(wanted, observed)
@@ -140,11 +150,17 @@ def _granularity(wanted: JsonDoc, observed: JsonDoc) -> Iterator[Difference]:
     want, have = wanted.get("granularity"), observed.get("granularity", "seconds")
     if want is None or want == have:
         return
-    if want in GRANULARITIES and have in GRANULARITIES and GRANULARITIES.index(want) > GRANULARITIES.index(have):
+    if (
+        want in GRANULARITIES
+        and have in GRANULARITIES
+        and GRANULARITIES.index(want) > GRANULARITIES.index(have)
+    ):
         yield Difference("timeSeries.granularity", want, have, change=CollectionChange(granularity=str(want)))
     else:
         yield Difference(
-            "timeSeries.granularity", want, have,
+            "timeSeries.granularity",
+            want,
+            have,
             refusal="Granularity can only become coarser; set it back, or declare another collection.",
         )
 
@@ -154,13 +170,17 @@ def _clustered(wanted: JsonDoc | None, observed: JsonDoc | None) -> Iterator[Dif
         return
     if observed is None:
         yield Difference(
-            "clusteredIndex", wanted, "not clustered",
+            "clusteredIndex",
+            wanted,
+            "not clustered",
             refusal="A collection cannot become clustered; declare another one and copy the documents.",
         )
         return
     if "name" in wanted and wanted["name"] != observed.get("name"):
         yield Difference(
-            "clusteredIndex.name", wanted["name"], observed.get("name"),
+            "clusteredIndex.name",
+            wanted["name"],
+            observed.get("name"),
             refusal="It is fixed at creation; set it back.",
         )
     yield from _expiry("clusteredIndex", wanted, observed, "_id")
@@ -173,7 +193,9 @@ def _expiry(field: str, wanted: JsonDoc, observed: JsonDoc, date_field: str) -> 
     seconds = int(str(want))
     sooner = have is None or not equivalent({"v": max(seconds, _seconds(have))}, {"v": seconds})
     yield Difference(
-        f"{field}.expireAfterSeconds", want, have,
+        f"{field}.expireAfterSeconds",
+        want,
+        have,
         change=CollectionChange(expire_after_seconds=seconds),
         expires=(date_field, seconds) if sooner else None,
     )
@@ -188,7 +210,9 @@ def _seconds(value: object) -> int:
 def _collation(wanted: JsonDoc | None, observed: JsonDoc | None) -> Iterator[Difference]:
     if wanted is not None and not collation_equivalent(wanted, observed):
         yield Difference(
-            "collation", wanted, observed,
+            "collation",
+            wanted,
+            observed,
             refusal="The default collation is fixed at creation; set it back, or declare another collection.",
         )
 
@@ -215,13 +239,17 @@ def _validation(wanted: CollectionOptions, observed: CollectionOptions) -> Itera
     level = observed.validation_level or "strict"
     if wanted.validation_level is not None and wanted.validation_level != level:
         yield Difference(
-            "validationLevel", wanted.validation_level, level,
+            "validationLevel",
+            wanted.validation_level,
+            level,
             change=CollectionChange(validation_level=wanted.validation_level),
         )
     action = observed.validation_action or "error"
     if wanted.validation_action is not None and wanted.validation_action != action:
         yield Difference(
-            "validationAction", wanted.validation_action, action,
+            "validationAction",
+            wanted.validation_action,
+            action,
             change=CollectionChange(validation_action=wanted.validation_action),
         )
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from pydantic import ValidationError
-
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LucidError
 from lucid_storage.kinds import figures, specs
 from lucid_storage.kinds.collection import keyspaces
 from lucid_storage.kinds.collection.desired import CollectionDesired, resolve
@@ -25,10 +23,11 @@ from lucid_storage.kinds.collection.plan import (
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action, Disposal, Plan, Scope
 from lucid_storage.kinds.scanner import KeySpaceScanner
-from lucid_storage.kube.resources import CONFIRM_DELETE, Resource
+from lucid_storage.kube.resources import Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.collection import CollectionSpec, CollectionStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
 from lucid_storage.stores.mongodb.port import MongoPort
 from lucid_storage.stores.redis.types import KeySpaceReport
@@ -166,7 +165,9 @@ class CollectionKind:
 async def _answer(port: MongoPort, desired: CollectionDesired, question: object) -> Answer:
     match question:
         case CountViolations(validator=text):
-            return await port.count_violations(desired.database, desired.name, json.loads(text), COUNT_SECONDS)
+            return await port.count_violations(
+                desired.database, desired.name, json.loads(text), COUNT_SECONDS
+            )
         case CountExpired(date_field=field, seconds=seconds):
             return await port.count_expired(desired.database, desired.name, field, seconds, COUNT_SECONDS)
         case MeasureCollection():

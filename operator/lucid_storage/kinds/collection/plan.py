@@ -17,7 +17,7 @@ from lucid_storage.kinds.collection.differences import (
     no_longer_declared,
     wanted_options,
 )
-from lucid_storage.kinds.contract import Action, Plan, Scope, Verdict
+from lucid_storage.kinds.contract import Plan, Scope, Verdict
 from lucid_storage.models.base import DriftEntry, DriftPolicy, Origin
 from lucid_storage.models.collection import CollectionStatus, ViolationReport
 from lucid_storage.stores.mongodb.types import (
@@ -104,9 +104,7 @@ def plan(
     return _present(desired, observed, observed.state, status, scope)
 
 
-def _missing(
-    desired: CollectionDesired, status: CollectionStatus, scope: Scope
-) -> Plan[CollectionStatus]:
+def _missing(desired: CollectionDesired, status: CollectionStatus, scope: Scope) -> Plan[CollectionStatus]:
     lost = (drift.entry("collection", "present", "absent", scope.now),) if scope.settled else ()
     if scope.settled and desired.drift_policy is not DriftPolicy.CORRECT:
         return _reported(desired, Plan(status), lost, "The collection is gone: somebody else dropped it.")
@@ -154,7 +152,9 @@ def _change(
         refusal = _loss(desired, observed, difference)
         if refusal is not None:
             return Plan(
-                status, verdict=Verdict(refusal.reason, refusal.message, stalled=True), drift=_entries(found, scope)
+                status,
+                verdict=Verdict(refusal.reason, refusal.message, stalled=True),
+                drift=_entries(found, scope),
             )
     status = _counted(desired, observed, status)
     change = _joined([d.change for d in found if d.change is not None])
@@ -167,12 +167,10 @@ def _finish(
 ) -> Plan[CollectionStatus]:
     """Everything in MongoDB is as declared; now the key spaces in Redis."""
     managed = desired.managed + (["cache"] if desired.cache else [])
-    status = status.model_copy(update={"managed_fields": managed})
+    status = status.model_copy(update={"managed_fields": managed or None})
     if desired.options.validator is None:
         status = status.model_copy(update={"violations": None})
-    cache = keyspaces.judge(
-        desired, status.cache or [], observed.reports, observed.redis_trouble, scope.now
-    )
+    cache = keyspaces.judge(desired, status.cache or [], observed.reports, observed.redis_trouble, scope.now)
     status = status.model_copy(update={"cache": cache.status or None})
     return Plan(
         status,
@@ -244,9 +242,7 @@ def _loss(
         return None
     if loss is None:
         return None
-    return consent.demand(
-        desired.allow_data_loss, desired.target, loss, backup_before=desired.backup_before
-    )
+    return consent.demand(desired.allow_data_loss, desired.target, loss, backup_before=desired.backup_before)
 
 
 def _cut_off(limits: Capped, stats: CollectionStats | None) -> str | None:

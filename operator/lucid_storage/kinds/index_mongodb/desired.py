@@ -77,7 +77,9 @@ def resolve(spec: IndexSpec, index: MongoIndex, database: str) -> IndexDesired:
 
 
 def _definition(index: MongoIndex, keys: tuple[tuple[str, KeyOrder], ...]) -> IndexDefinition:
-    collation = index.collation.model_dump(mode="json", by_alias=True, exclude_none=True) if index.collation else None
+    collation = (
+        index.collation.model_dump(mode="json", by_alias=True, exclude_none=True) if index.collation else None
+    )
     return IndexDefinition(
         keys=keys,
         unique=bool(index.unique),

@@ -21,10 +21,11 @@ from lucid_storage.kinds.index_mongodb.actions import (
 from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, resolve
 from lucid_storage.kinds.index_mongodb.plan import Answer, IndexObserved, duplicates_said, plan
-from lucid_storage.kube.resources import CONFIRM_DELETE, Resource
+from lucid_storage.kube.resources import Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.index import IndexSpec, IndexStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
 from lucid_storage.stores.mongodb.definition import same_definition
 from lucid_storage.stores.mongodb.port import MongoPort
@@ -192,11 +193,11 @@ class MongoIndexKind:
     def sweep_seconds(self, resource: Resource, desired: IndexDesired) -> float:
         return self._sweep(resource, desired.secret)
 
-    async def _claimed(
-        self, status: IndexStatus, scope: Scope
-    ) -> tuple[tuple[str, IndexDefinition], ...]:
+    async def _claimed(self, status: IndexStatus, scope: Scope) -> tuple[tuple[str, IndexDefinition], ...]:
         """What others declare matters only when there is something to clear away."""
-        if not scope.peers or (status.pending is None and not status.superseded and status.index_name is None):
+        if not scope.peers or (
+            status.pending is None and not status.superseded and status.index_name is None
+        ):
             return ()
         claimed = []
         for peer in scope.peers:
@@ -209,7 +210,7 @@ class MongoIndexKind:
 
 
 async def _convert_to_unique(port: MongoPort, desired: IndexDesired, name: str) -> None:
-    """prepareUnique refuses new duplicates; unique then checks the old ones. A failure opens the index again."""
+    """PrepareUnique refuses new duplicates; unique then checks the old ones. A failure opens the index again."""
     database, collection = desired.database, desired.collection
     await port.change_index(database, collection, name, IndexChange(prepare_unique=True))
     try:
@@ -222,7 +223,9 @@ async def _convert_to_unique(port: MongoPort, desired: IndexDesired, name: str) 
 async def _answer(port: MongoPort, desired: IndexDesired, question: object) -> Answer:
     match question:
         case CountExpired(date_field=field, seconds=seconds):
-            return await port.count_expired(desired.database, desired.collection, field, seconds, COUNT_SECONDS)
+            return await port.count_expired(
+                desired.database, desired.collection, field, seconds, COUNT_SECONDS
+            )
         case CheckDuplicates():
             report: DuplicateReport = await port.duplicates(
                 desired.database, desired.collection, desired.definition, COUNT_SECONDS
@@ -247,4 +250,3 @@ def _still_ours(found: IndexDefinition, desired: IndexDesired, name: str, status
 def _visible(desired: IndexDesired) -> IndexDefinition:
     """The definition without its visibility, which says nothing about what an index is."""
     return replace(desired.definition, hidden=None)
-

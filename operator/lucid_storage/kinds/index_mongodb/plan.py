@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, replace
 from lucid_storage.errors import Reason
 from lucid_storage.kinds import consent, drift
 from lucid_storage.kinds.contract import Action, Plan, Scope, Verdict
-from lucid_storage.kinds.index_mongodb.desired import IndexDesired, shown_keys
-from lucid_storage.kinds.index_mongodb.strategy import FIELD_NAMES, Way, choose, shown_fields
-from lucid_storage.kinds.index_mongodb.superseded import clear_away
 from lucid_storage.kinds.index_mongodb.actions import (
     BuildIndex,
     ChangeIndex,
@@ -20,6 +17,9 @@ from lucid_storage.kinds.index_mongodb.actions import (
     DropIndex,
     StopPreparingUnique,
 )
+from lucid_storage.kinds.index_mongodb.desired import IndexDesired, shown_keys
+from lucid_storage.kinds.index_mongodb.strategy import FIELD_NAMES, Way, choose, shown_fields
+from lucid_storage.kinds.index_mongodb.superseded import clear_away
 from lucid_storage.models.base import DriftEntry, DriftPolicy, Origin
 from lucid_storage.models.index import DuplicateSummary, Engine, IndexStatus, PendingIndex, ReplacePolicy
 from lucid_storage.stores.mongodb.definition import is_text, same_definition
@@ -160,7 +160,7 @@ def _settled(
             "superseded": cleared.superseded or None,
             "progress": "100%",
             "duplicates": None,
-            "managed_fields": _managed(desired.definition),
+            "managed_fields": _managed(desired.definition) or None,
         }
     )
     return Plan(
@@ -317,7 +317,11 @@ def _judged(
         return Plan(status, verdict=Verdict(Reason.DUPLICATE_KEYS, said, stalled=True))
     if answer == 0:
         return None
-    counted = f"delete up to {answer} documents at once" if answer else "delete documents (too many to count in time)"
+    counted = (
+        f"delete up to {answer} documents at once"
+        if answer
+        else "delete documents (too many to count in time)"
+    )
     refusal = consent.demand(
         desired.allow_data_loss, desired.target, counted, backup_before=desired.backup_before
     )
@@ -358,7 +362,8 @@ def _entries(
     differing: Sequence[str], wanted: IndexDefinition, actual: IndexDefinition, scope: Scope
 ) -> tuple[DriftEntry, ...]:
     return tuple(
-        drift.entry(FIELD_NAMES.get(f, f), getattr(wanted, f), getattr(actual, f), scope.now) for f in differing
+        drift.entry(FIELD_NAMES.get(f, f), getattr(wanted, f), getattr(actual, f), scope.now)
+        for f in differing
     )
 
 

@@ -1,13 +1,14 @@
 """How an existing index becomes the declared one: in place, built first beside the old, or dropped first. Pure.
 
 What the server lets live side by side: indexes whose keys, collation, partial filter and, from 5.0, unique, sparse
-and wildcard projection differ (https://www.mongodb.com/docs/manual/core/indexes/index-constraints/). One collection has at most one text index.
+and wildcard projection differ 
+(https://www.mongodb.com/docs/manual/core/indexes/index-constraints/). One collection has at most one text index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from lucid_storage.stores.mongodb.definition import is_text
@@ -36,7 +37,7 @@ class Way(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Strategy:
     way: Way
-    change: IndexChange = IndexChange()
+    change: IndexChange = field(default_factory=IndexChange)
     """For IN_PLACE. `unique` asks for the two steps of prepareUnique and unique."""
 
 

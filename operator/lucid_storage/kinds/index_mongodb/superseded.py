@@ -41,7 +41,12 @@ def clear_away(
         index = next((ix for ix in indexes if ix.name == entry.index_name), None)
         if index is None or _is_claimed(index, claimed):
             continue
-        if index.building or entry.index_name == pending or _acts_while_hidden(index) or not desired.drop_after_seconds:
+        if (
+            index.building
+            or entry.index_name == pending
+            or _acts_while_hidden(index)
+            or not desired.drop_after_seconds
+        ):
             actions.append(DropIndex(desired.target, index.name))
             kept.append(entry)
             continue
@@ -76,5 +81,6 @@ def _acts_while_hidden(index: IndexState) -> bool:
 
 def _is_claimed(index: IndexState, claimed: Sequence[tuple[str, IndexDefinition]]) -> bool:
     return any(
-        name == index.name or not same_definition(definition, index.definition) for name, definition in claimed
+        name == index.name or not same_definition(definition, index.definition)
+        for name, definition in claimed
     )
