@@ -12,7 +12,7 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from testbed.identity import marked
 from testbed.process import wait_until
-from testbed.stores.elasticsearch import DEFAULT_VERSION, Elasticsearch
+from testbed.stores.elasticsearch import DEFAULT_VERSION, OLDEST_VERSION, Elasticsearch
 from testbed.stores.mongodb import MongoDB
 from testbed.stores.redis import Redis
 
@@ -147,7 +147,7 @@ def test_redis_refuses_a_login_after_its_password_changed(private_redis: Callabl
 
 
 @pytest.mark.elasticsearch
-@pytest.mark.parametrize("version", [DEFAULT_VERSION, "8.11.0"])
+@pytest.mark.parametrize("version", [DEFAULT_VERSION, OLDEST_VERSION])
 def test_elasticsearch_keeps_documents_over_a_crash(
     private_elasticsearch: Callable[..., Elasticsearch], version: str
 ) -> None:

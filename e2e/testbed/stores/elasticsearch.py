@@ -22,6 +22,7 @@ from testbed.process import Daemon
 from testbed.progress import Progress, Silent
 
 DEFAULT_VERSION = "8.19.21"
+OLDEST_VERSION = "8.11.0"
 USER = "lucid"
 
 _LOOPBACK = "127.0.0.1"
