@@ -1,4 +1,4 @@
-"""Writes crds/ and docs/kinds/ from the models: `python -m lucid_storage.models.generate [--check] [ROOT]`."""
+"""Writes crds/ and docs/kinds/ from the models; with --check only says what differs."""
 
 from __future__ import annotations
 

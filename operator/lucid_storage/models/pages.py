@@ -33,7 +33,8 @@ def page(info: KindInfo, sample: str) -> str:
             "",
             info.summary,
             "",
-            f"`{API_VERSION}`, plural `{info.plural}`, short name `{info.short}`, category `{CATEGORY}`, namespaced.",
+            f"`{API_VERSION}`, plural `{info.plural}`, short name `{info.short}`, category `{CATEGORY}`, "
+            "namespaced.",
             "",
             "```yaml",
             sample.strip(),

@@ -132,7 +132,7 @@ class _Walker:
             result["items"] = self.walk(schema["items"], f"{path}[]")
         # false is what extra="forbid" gives; the API server drops or refuses unknown fields by itself.
         extra = schema.get("additionalProperties", False)
-        if extra is True:
+        if extra is True or extra == {}:
             raise SchemaError(f"{path}: a map needs a type for its values.")
         if extra is not False:
             result["additionalProperties"] = self.walk(extra, f"{path}{{}}")

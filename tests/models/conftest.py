@@ -1,0 +1,108 @@
+"""An API server with the project's CRDs, shared by all workers of a run."""
+
+import asyncio
+import subprocess
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from lucid_storage.kube.client import Json, Kube, KubeApiError, load_configuration, resource_path
+from lucid_storage.models.kinds import KINDS
+from lucid_storage.models.meta import API_VERSION
+from testbed.cluster.controlplane import ControlPlane
+from testbed.paths import Instance, project_root
+from testbed.testrun import TestRun
+
+
+@pytest.fixture(scope="session")
+def kubernetes_api(testbed_run: TestRun) -> Path:
+    """The kubeconfig of an API server that has the CRDs of this clone."""
+    instance = Instance("kubernetes-api", testbed_run.instance.root / "kubernetes-api")
+    plane = ControlPlane(instance)
+    with testbed_run.once("kubernetes-api"):
+        plane.start()
+        kubectl = [plane.kubectl, f"--kubeconfig={plane.kubeconfig}"]
+        subprocess.run([*kubectl, "apply", "--server-side", "-f", project_root() / "crds"], check=True)
+        names = [
+            f"crd/{path.stem}.{API_VERSION.split('/')[0]}" for path in (project_root() / "crds").glob("*")
+        ]
+        subprocess.run([*kubectl, "wait", "--for=condition=Established", "--timeout=60s", *names], check=True)
+    return plane.kubeconfig
+
+
+@dataclass
+class Namespace:
+    """One namespace of the API server, through the operator's own client."""
+
+    kube: Kube
+    name: str
+    made: set[str] = field(default_factory=set)
+
+    async def create(self, kind: str, spec: Json, *, name: str | None = None, dry_run: bool = False) -> Json:
+        """Strict, as `kubectl` is: unknown fields are refused."""
+        if not dry_run:
+            self.made.add(kind)
+        query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": kind,
+            "metadata": {"name": name or f"test-{uuid.uuid4().hex[:8]}"},
+            "spec": spec,
+        }
+        return await self.kube.request("POST", self.path(kind), query=query, body=body)
+
+    async def refusal(self, kind: str, spec: Json, *, name: str | None = None) -> str:
+        """What the API server says against the object."""
+        with pytest.raises(KubeApiError) as refused:
+            await self.create(kind, spec, name=name, dry_run=True)
+        assert refused.value.status in {400, 422}
+        return refused.value.message
+
+    async def change(self, made: Json, patch: Json, *, sub: str | None = None) -> Json:
+        """A merge patch."""
+        path = self.path(made["kind"], made["metadata"]["name"], sub)
+        changed = await self.kube.patch(path, patch)
+        assert changed is not None
+        return changed
+
+    async def change_refusal(self, made: Json, patch: Json) -> str:
+        with pytest.raises(KubeApiError) as refused:
+            await self.change(made, patch)
+        assert refused.value.status == 422
+        return refused.value.message
+
+    async def clear(self) -> None:
+        """Removes what the test made, which has no finalizer."""
+        for kind in self.made:
+            await self.kube.request("DELETE", self.path(kind))
+        self.made.clear()
+
+    def path(self, kind: str, name: str | None = None, sub: str | None = None) -> str:
+        return resource_path(KINDS[kind].plural, self.name, name, sub)
+
+
+@pytest.fixture(scope="session")
+def namespace_name(kubernetes_api: Path) -> str:
+    """A namespace of this worker."""
+    name = f"models-{uuid.uuid4().hex[:8]}"
+
+    async def create() -> None:
+        kube = Kube(await load_configuration(str(kubernetes_api)))
+        await kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+        await kube.close()
+
+    asyncio.run(create())
+    return name
+
+
+@pytest.fixture
+async def namespace(kubernetes_api: Path, namespace_name: str) -> AsyncIterator[Namespace]:
+    """The worker's namespace, with nothing of ours in it."""
+    kube = Kube(await load_configuration(str(kubernetes_api)))
+    namespace = Namespace(kube, namespace_name)
+    yield namespace
+    await namespace.clear()
+    await kube.close()
