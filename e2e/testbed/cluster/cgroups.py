@@ -50,7 +50,8 @@ def _enable(group: Path) -> None:
     missing = [controller for controller in _NEEDED if controller not in available]
     if missing:
         raise TestbedError(f"This machine has no control groups for {', '.join(missing)}; use CLUSTER=kind.")
-    wanted = " ".join(f"+{controller}" for controller in _NEEDED)
+    # The kubelet also insists on hugetlb where the kernel has it.
+    wanted = " ".join(f"+{name}" for name in (*_NEEDED, "hugetlb", "io") if name in available)
     (group / "cgroup.subtree_control").write_text(wanted)
 
 

@@ -30,7 +30,7 @@ from testbed.cluster.node_config import (
 )
 from testbed.errors import TestbedError
 from testbed.paths import Instance, cache_dir
-from testbed.process import Daemon
+from testbed.process import Daemon, wait_until
 from testbed.progress import Progress, Silent
 
 PACKAGES = (
@@ -79,7 +79,7 @@ class Node:
             self.network.create()
             cgroups.create(self._cgroup)
             if self._init().start():
-                self.network.connect(self._init_pid())
+                self.network.connect(self.pid())
             self._containerd().start()
             if PAUSE_IMAGE not in self.images():
                 self.load(pause_image(self._progress))
@@ -87,6 +87,7 @@ class Node:
                 daemons = (self._kubelet(), self._kube_proxy(), self._dns())
                 for started in [pool.submit(daemon.start) for daemon in daemons]:
                     started.result()
+            wait_until(self._pods_reported, 60, "The kubelet's report on the pods of the last run")
 
     def stop(self) -> None:
         """Ends the node with all its containers; images and data stay. Harmless when nothing runs."""
@@ -122,10 +123,10 @@ class Node:
         return Daemon(self.instance, "node", command, ready=self._arranged)
 
     def _arranged(self) -> bool:
-        pid = self._init_pid()
+        pid = self.pid()
         return pid > 0 and Path(f"/proc/{pid}/root/run/lucid/ready").exists()
 
-    def _init_pid(self) -> int:
+    def pid(self) -> int:
         """The number that process 1 of the node has on this machine; 0 when there is none."""
         process = Daemon(self.instance, "node", ()).process
         if process is None:
@@ -135,7 +136,7 @@ class Node:
         return int(numbers[0]) if numbers else 0
 
     def _inside(self, command: Sequence[str]) -> list[str]:
-        pid = self._init_pid()
+        pid = self.pid()
         if pid == 0:
             raise TestbedError("The node does not run; start it with: make testbed.")
         return ["nsenter", f"--target={pid}", "--mount", "--net", "--uts", "--pid", "--", *command]
@@ -183,8 +184,7 @@ class Node:
     def ready(self, since: datetime) -> bool:
         """Whether the kubelet has reported the node Ready since then; older reports stay in the API."""
         query = ["get", "node", self.name, "--output=json", "--ignore-not-found"]
-        kubectl = [str(self._control_plane.kubectl), f"--kubeconfig={self._control_plane.kubeconfig}"]
-        answer = self._run([*kubectl, *query])
+        answer = self._run([*self._kubectl(), *query])
         if answer.returncode != 0 or not answer.stdout.strip():
             return False
         conditions = json.loads(answer.stdout)["status"].get("conditions", ())
@@ -194,6 +194,30 @@ class Node:
             and datetime.fromisoformat(condition["lastHeartbeatTime"]) >= since
             for condition in conditions
         )
+
+    def _pods_reported(self) -> bool:
+        """Whether every container that the API calls running does run; after a restart that takes a moment."""
+        query = [
+            "get",
+            "pods",
+            "--all-namespaces",
+            f"--field-selector=spec.nodeName={self.name}",
+            "--output=json",
+        ]
+        answer = self._run([*self._kubectl(), *query])
+        if answer.returncode != 0:
+            return False
+        statuses = [pod["status"].get("containerStatuses", ()) for pod in json.loads(answer.stdout)["items"]]
+        claimed = {
+            container["containerID"].removeprefix("containerd://")
+            for containers in statuses
+            for container in containers
+            if "running" in container["state"]
+        }
+        return claimed <= set(self._ctr("tasks", "list", "--quiet").split())
+
+    def _kubectl(self) -> list[str]:
+        return [str(self._control_plane.kubectl), f"--kubeconfig={self._control_plane.kubeconfig}"]
 
     def _answers(self, port: int, path: str) -> bool:
         connection = http.client.HTTPConnection(self.network.node_address, port, timeout=2)
