@@ -1,11 +1,10 @@
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from mongo_bed import Connect
 
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
 from testbed.stores.mongodb import MongoDB
-
-Connect = Callable[..., MongoDeployment]
 
 
 @pytest.fixture

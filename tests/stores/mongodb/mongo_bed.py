@@ -5,7 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from lucid_storage.stores.mongodb.adapter import MongoDeployment
 from lucid_storage.stores.mongodb.types import IndexDefinition, KeyOrder
+
+Connect = Callable[..., MongoDeployment]
 
 
 def index(*keys: tuple[str, KeyOrder], **options: Any) -> IndexDefinition:
