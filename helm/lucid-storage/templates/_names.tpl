@@ -1,0 +1,38 @@
+{{- define "lucid-storage.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "lucid-storage.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains (include "lucid-storage.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "lucid-storage.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* ClusterRoles have no namespace, so their names carry the release's. */ -}}
+{{- define "lucid-storage.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "lucid-storage.fullname" .) -}}
+{{- end -}}
+
+{{- define "lucid-storage.serviceAccountName" -}}
+{{- default (include "lucid-storage.fullname" .) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "lucid-storage.storesSecretName" -}}
+{{- default (printf "%s-stores" (include "lucid-storage.fullname" .)) .Values.stores.existingSecret -}}
+{{- end -}}
+
+{{- define "lucid-storage.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "lucid-storage.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "lucid-storage.labels" -}}
+{{ include "lucid-storage.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
