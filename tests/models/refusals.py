@@ -202,6 +202,7 @@ OTHERS: list[tuple[str, Json, str]] = [
     ("Restore", restore(source={"storage": S3, "id": UUID}), "Fill exactly one of backupName and source"),
     ("Restore", {"source": {"storage": S3, "id": UUID.replace("-", "_")}}, "id is the UUID of a backup"),
     ("Restore", restore(pointInTime="yesterday"), "date-time"),
+    ("Restore", restore(pointInTime="2026-01-01T00:00:00"), "date-time"),
     (
         "Restore",
         restore(strategy="InPlace", pointInTime="2026-01-01T00:00:00Z"),
@@ -257,7 +258,7 @@ ACCEPTED: list[tuple[str, Json]] = [
     ("Index", mongo_index(key("a", "text"), collation={"locale": "simple"}, **UNIQUE)),
     ("Index", mongo_index(key("a", "2d"), key("b"), min=-1.5, max=1)),
     ("Index", mongo_index(key("a"), expireAfterSeconds=2**31 - 1, partialFilterExpression={"b": 1})),
-    ("Index", mongo_index(key("a"), keys=[key(f"f{n}" * 60) for n in range(32)])),
+    ("Index", mongo_index(key("a"), keys=[key(f"a.field{n}") for n in range(32)])),
     ("Index", mongo_index(key("a"), hidden=True, sparse=False, partialFilterExpression={"a": 1}, **UNIQUE)),
     ("Index", elastic_index()),
     ("Index", elastic_index(lifecycle={})),

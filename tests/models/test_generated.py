@@ -186,7 +186,7 @@ class _Undescribed(SpecModel):
         (_UnboundedNumber, "a number needs ge and le"),
         (_UnboundedList, "a list needs max_length"),
         (_UnboundedMap, "a map needs max_length"),
-        (_UntypedMap, "a map needs a type for its values"),
+        (_UntypedMap, "a value needs a type"),
         (_Union, "anyOf cannot be said in a CRD"),
         (_Exclusive, "exclusiveMinimum cannot be said in a CRD"),
         (_Recursive, "_Recursive contains itself"),

@@ -132,7 +132,7 @@ class _Walker:
             result["items"] = self.walk(schema["items"], f"{path}[]")
         # false is what extra="forbid" gives; the API server drops or refuses unknown fields by itself.
         extra = schema.get("additionalProperties", False)
-        if extra is True or extra == {}:
+        if extra is True:
             raise SchemaError(f"{path}: a map needs a type for its values.")
         if extra is not False:
             result["additionalProperties"] = self.walk(extra, f"{path}{{}}")
@@ -191,7 +191,9 @@ _CHECKS: Mapping[str, Callable[[Schema], str | None]] = {
 def _check(schema: Schema, path: str) -> None:
     if schema.get("x-kubernetes-int-or-string"):
         return
-    kind = str(schema.get("type"))
+    if "type" not in schema:
+        raise SchemaError(f"{path}: a value needs a type.")
+    kind = schema["type"]
     if kind not in _CHECKS:
         raise SchemaError(f"{path}: type {kind} cannot be said in a CRD.")
     problem = _CHECKS[kind](schema)
