@@ -24,16 +24,18 @@ from lucid_storage.models.base import (
     Text,
 )
 from lucid_storage.models.cel import ListMap, Rule, Rules, immutable, immutable_optional
-from lucid_storage.models.elasticindex import ElasticIndex, ManagedBy
-from lucid_storage.models.mongoindex import MongoIndex
+from lucid_storage.models.elasticindex import ElasticIndex, Lifecycle, ManagedBy
+from lucid_storage.models.mongoindex import IndexKey, MongoIndex
 
 __all__ = [
     "DuplicateSummary",
     "ElasticIndex",
     "ElasticStatus",
     "Engine",
+    "IndexKey",
     "IndexSpec",
     "IndexStatus",
+    "Lifecycle",
     "ManagedBy",
     "MongoIndex",
     "PendingIndex",
