@@ -4,6 +4,16 @@
 {{- if and .Values.stores.existingSecret $variables -}}
 {{- fail (printf "stores.existingSecret is given together with values of stores (%s); give one of the two." (keys $variables | sortAlpha | join ", ")) -}}
 {{- end -}}
+{{- /* Not in the schema, whose refusals show the value: these hold passwords. */ -}}
+{{- if not (regexMatch "^(mongodb([+]srv)?://.+)?$" .Values.stores.mongodb.uri) -}}
+{{- fail "stores.mongodb.uri is no MongoDB connection string; write it as mongodb://... or mongodb+srv://..." -}}
+{{- end -}}
+{{- if not (regexMatch "^(rediss?://.+)?$" .Values.stores.redis.url) -}}
+{{- fail "stores.redis.url is no Redis URL; write it as redis://... or rediss://..." -}}
+{{- end -}}
+{{- if not (regexMatch "^(https?://.+)?$" .Values.stores.elasticsearch.url) -}}
+{{- fail "stores.elasticsearch.url is no Elasticsearch URL; write it as http://... or https://..." -}}
+{{- end -}}
 {{- if and .Values.podDisruptionBudget.enabled (lt (int .Values.replicas) 2) -}}
 {{- fail "podDisruptionBudget.enabled needs replicas: 2; with one replica it would keep nodes from being drained." -}}
 {{- end -}}
