@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+
 from testbed.cluster import binaries
 from testbed.progress import Progress
 
@@ -36,7 +37,9 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
 """
 # True of a release only.
-_RELEASE_LINES = re.compile(r"^ +(app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n|^# Source: .*\n", re.MULTILINE)
+_RELEASE_LINES = re.compile(
+    r"^ +(app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n|^# Source: .*\n", re.MULTILINE
+)
 
 
 def chart_crds(root: Path) -> Mapping[str, str]:
