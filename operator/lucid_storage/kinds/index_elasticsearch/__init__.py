@@ -1,0 +1,1 @@
+"""Index on Elasticsearch, a monthly series: all is pure but `kind`, which has the hands."""
