@@ -105,12 +105,13 @@ def policy_differences(wanted: JsonDoc, observed: JsonDoc) -> list[str]:
 def _compare_fields(
     path: str, wanted: Mapping[str, JsonValue], observed: Mapping[str, JsonValue], found: list[str]
 ) -> None:
+    have = expand_dots(observed)  # a template keeps dotted names as they were written
     for name, value in expand_dots(wanted).items():
         here = f"{path}.{name}"
-        if name not in observed:
+        if name not in have:
             found.append(here)
         else:
-            _compare_field(here, _object(value), _object(observed[name]), found)
+            _compare_field(here, _object(value), _object(have[name]), found)
 
 
 def _compare_field(path: str, wanted: JsonDoc, observed: JsonDoc, found: list[str]) -> None:

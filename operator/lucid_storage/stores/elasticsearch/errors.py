@@ -69,6 +69,10 @@ def translate(error: Exception, subject: str) -> LucidError:
         return StoreUnavailableError(
             f"{subject} is overloaded or not ready (HTTP {status}); it is asked again."
         )
+    if "more than one write index" in sentence:  # the server calls this its own failure, with status 500
+        return ServerRefusedError(
+            f"{subject} refused it: {_bounded(sentence)} Let one index be the write index."
+        )
     if status >= 500:
         return StoreUnavailableError(f"{subject} failed by itself ({kind or status}); see its log.")
     return _refused(kind, sentence, status, subject)
@@ -127,17 +131,20 @@ def _block_sentence(sentence: str, subject: str) -> str:
         )
     if "SERVICE_UNAVAILABLE" in sentence:
         return f"{subject} has no elected master or is still starting; it is asked again."
+    if "create-index" in sentence:
+        return f"{subject} blocks new indices, as it does when disks are nearly full; free disk space there."
     return f"{subject} blocks this by a setting (index.blocks or cluster.blocks); take the block away."
 
 
 def _kind_and_sentence(body: object) -> tuple[str, str]:
-    """Type and reason of an error body; the root cause's reason, since the outer one may add noise."""
+    """Type of an error body, and the innermost reason: outer ones often say only that something is invalid."""
     error = body.get("error") if isinstance(body, Mapping) else body
     if not isinstance(error, Mapping):
         return "", str(error or "")
-    causes = error.get("root_cause")
-    root = causes[0] if isinstance(causes, list) and causes and isinstance(causes[0], Mapping) else error
-    return str(error.get("type") or ""), str(root.get("reason") or error.get("reason") or "")
+    innermost = error
+    while isinstance(inner := innermost.get("caused_by"), Mapping) and inner.get("reason"):
+        innermost = inner
+    return str(error.get("type") or ""), str(innermost.get("reason") or "")
 
 
 def _bounded(sentence: str) -> str:
