@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import uuid
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +29,9 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            # Head and body are two writes; the kernel would hold the second back for 40 ms. The event loop
+            # switches that off only for sockets that were made with the protocol's number.
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             open_connections[self] = None
             self._await_header()
             if len(open_connections) > limits.connections:
