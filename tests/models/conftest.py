@@ -1,6 +1,5 @@
 """An API server with the project's CRDs, shared by all workers of a run."""
 
-import asyncio
 import subprocess
 import uuid
 from collections.abc import AsyncIterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from lucid_storage.kube.client import Json, Kube, KubeApiError, load_configuration, resource_path
 from lucid_storage.models.kinds import KINDS
@@ -84,25 +84,18 @@ class Namespace:
         return resource_path(KINDS[kind].plural, self.name, name, sub)
 
 
-@pytest.fixture(scope="session")
-def namespace_name(kubernetes_api: Path) -> str:
-    """A namespace of this worker."""
-    name = f"models-{uuid.uuid4().hex[:8]}"
-
-    async def create() -> None:
-        kube = Kube(await load_configuration(str(kubernetes_api)))
-        await kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
-        await kube.close()
-
-    asyncio.run(create())
-    return name
-
-
-@pytest.fixture
-async def namespace(kubernetes_api: Path, namespace_name: str) -> AsyncIterator[Namespace]:
-    """The worker's namespace, with nothing of ours in it."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_namespace(kubernetes_api: Path) -> AsyncIterator[Namespace]:
+    """A namespace of this worker, over one connection."""
     kube = Kube(await load_configuration(str(kubernetes_api)))
-    namespace = Namespace(kube, namespace_name)
-    yield namespace
-    await namespace.clear()
+    name = f"models-{uuid.uuid4().hex[:8]}"
+    await kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+    yield Namespace(kube, name)
     await kube.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def namespace(shared_namespace: Namespace) -> AsyncIterator[Namespace]:
+    """The worker's namespace, with nothing of ours in it."""
+    yield shared_namespace
+    await shared_namespace.clear()

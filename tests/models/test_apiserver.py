@@ -21,7 +21,7 @@ from lucid_storage.kube.client import Json
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.schema import structural_schema
 
-pytestmark = pytest.mark.apiserver
+pytestmark = [pytest.mark.apiserver, pytest.mark.asyncio(loop_scope="session")]
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import pytest
+import yaml
 from pydantic import Field, JsonValue, StringConstraints
 
 from lucid_storage.models.base import SpecModel
 from lucid_storage.models.cel import Rule
 from lucid_storage.models.conditions import CONDITIONS
-from lucid_storage.models.crds import crd, crds
+from lucid_storage.models.crds import crd, crds, crds_yaml
 from lucid_storage.models.generate import differences, generated_files, main
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.schema import SchemaError, structural_schema
@@ -72,6 +73,11 @@ def test_a_changed_a_missing_and_a_surplus_file_are_noticed(tmp_path: Any, capsy
     assert "run `make generate`" in capsys.readouterr().err
     assert main([str(tmp_path)]) == 0
     assert differences(tmp_path) == []
+
+
+def test_all_crds_are_one_stream_of_plain_yaml() -> None:
+    assert list(yaml.safe_load_all(crds_yaml())) == crds()
+    assert "&id" not in crds_yaml()
 
 
 def test_every_generated_file_says_so() -> None:

@@ -135,7 +135,9 @@ DnsName = Annotated[
 ]
 """The name of another Kubernetes object."""
 
-Text = Annotated[str, StringConstraints(max_length=1024)]
+Consent = Annotated[str, StringConstraints(max_length=8192)]
+"""Names of targets, separated by commas."""
+
 ShortText = Annotated[str, StringConstraints(max_length=256)]
 
 Percent = Annotated[int, Field(ge=1, le=100)]

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints
 from lucid_storage.models.base import (
     CollectionName,
     Connection,
+    Consent,
     Count,
     DatabaseName,
     DeletionPolicy,
@@ -25,7 +26,6 @@ from lucid_storage.models.base import (
     ShortText,
     SpecModel,
     StatusModel,
-    Text,
 )
 from lucid_storage.models.cel import ListMap, Rule, Rules, at_most_one, immutable_optional
 from lucid_storage.models.collation import Collation
@@ -213,7 +213,7 @@ class CollectionSpec(SpecModel):
     `storage.lucid-blockchain.org/confirm-delete` with the target as its value."""
     drift_policy: DriftPolicy = DriftPolicy.CORRECT
     """What happens when somebody else changes the collection."""
-    allow_data_loss: Text | None = None
+    allow_data_loss: Consent | None = None
     """Consent to a change that loses data: the target (`<database>.<collection>` or a keyPattern), or several
     separated by commas."""
     backup_before: bool = False

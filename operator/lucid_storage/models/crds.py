@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -49,6 +50,12 @@ def crds() -> list[dict[str, Any]]:
     return [crd(info) for info in KINDS.values()]
 
 
+def crds_yaml() -> str:
+    """All CRDs as one YAML stream, for `kubectl apply -f -`."""
+    return "---\n".join(crd_yaml(info) for info in KINDS.values())
+
+
+@lru_cache(maxsize=16)
 def crd_yaml(info: KindInfo) -> str:
     """The text of crds/<plural>.yaml."""
     body = yaml.dump(crd(info), Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from lucid_storage.models.base import (
     Connection,
+    Consent,
     Count,
     DeletionPolicy,
     Drift,
@@ -21,7 +22,6 @@ from lucid_storage.models.base import (
     ShortText,
     SpecModel,
     StatusModel,
-    Text,
 )
 from lucid_storage.models.cel import ListMap, Rule, Rules, immutable, immutable_optional
 from lucid_storage.models.elasticindex import ElasticIndex, Lifecycle, ManagedBy
@@ -90,7 +90,7 @@ class IndexSpec(SpecModel):
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """Retain keeps the index. Delete drops what was created here; what was adopted also needs the annotation
     `storage.lucid-blockchain.org/confirm-delete` with the target as its value."""
-    allow_data_loss: Text | None = None
+    allow_data_loss: Consent | None = None
     """Consent to a change that loses data (a new or shorter TTL or lifecycle): the target
     (`<database>.<collection>` or the pattern), or several separated by commas."""
     backup_before: bool = False
