@@ -23,7 +23,7 @@ from lucid_storage.models.meta import API_VERSION, GROUP
 from testbed import ports
 from testbed.cluster.controlplane import ControlPlane
 from testbed.paths import Instance, project_root
-from testbed.process import Daemon, wait_until
+from testbed.process import Daemon
 from testbed.testrun import TestRun
 
 
@@ -70,14 +70,16 @@ class OperatorProcess:
                 "REST_HOST": "127.0.0.1",
                 "HEALTH_PORT": str(self.health_port),
                 "REST_PORT": str(self.rest_port),
-                "PYTHONPATH": str(project_root() / "operator"),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(project_root() / "operator"), os.environ.get("PYTHONPATH", "")]
+                ),
             },
         )
 
     def start(self) -> None:
         """Returns when it is ready: it leads and has looked at everything, or it stands by."""
         self._daemon.start()
-        wait_until(self.ready, 40, "The operator's /readyz")
+        self._daemon.wait_ready(self.ready, 40)
 
     def start_only(self) -> None:
         self._daemon.start()
@@ -149,7 +151,9 @@ class World:
     def path(self, kind: str, name: str | None = None, sub: str | None = None) -> str:
         return resource_path(KINDS[kind].plural, self.namespace, name, sub)
 
-    async def create(self, kind: str, name: str, spec: Json, annotations: Mapping[str, str] | None = None) -> Json:
+    async def create(
+        self, kind: str, name: str, spec: Json, annotations: Mapping[str, str] | None = None
+    ) -> Json:
         """Strict, as kubectl is."""
         body = {
             "apiVersion": API_VERSION,
@@ -157,7 +161,9 @@ class World:
             "metadata": {"name": name, "annotations": dict(annotations or {})},
             "spec": spec,
         }
-        return await self.kube.request("POST", self.path(kind), query={"fieldValidation": "Strict"}, body=body)
+        return await self.kube.request(
+            "POST", self.path(kind), query={"fieldValidation": "Strict"}, body=body
+        )
 
     async def patch(self, kind: str, name: str, patch: Json) -> Json:
         """A merge patch, {"spec": {...}} for instance."""
@@ -208,7 +214,9 @@ class World:
         except AssertionError:
             said = json.dumps(last.get("status", {}), indent=1)
             tail = "\n".join(self.operators[-1].log.splitlines()[-20:]) if self.operators else ""
-            raise AssertionError(f"{kind} {name} has not become {value} {reason or ''}: {said}\n{tail}") from None
+            raise AssertionError(
+                f"{kind} {name} has not become {value} {reason or ''}: {said}\n{tail}"
+            ) from None
         status: Json = last["status"]
         return status
 
