@@ -89,7 +89,7 @@ class Elasticsearch:
                 command,
                 env=self._environment(),
                 ready=self._answers,
-                ready_deadline=120,
+                ready_deadline=240,  # 6 s on an idle machine, minutes on an overloaded one
                 stop_deadline=30,
             )
         return self._server
