@@ -144,6 +144,8 @@ class BackupScheduleStatus(KindStatus):
     """The chain that it writes."""
     timeline: ShortText | None = None
     """UUID of the current timeline."""
+    time_zone: ShortText | None = None
+    """The TIMEZONE column: the zone that the schedule is read in."""
     last_slot: datetime | None = None
     """The scheduled time that was handled last; no slot before it is run again."""
     last_backup: ShortText | None = None

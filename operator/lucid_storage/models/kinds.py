@@ -52,10 +52,6 @@ def _ready() -> Column:
     return Column("READY", '.status.conditions[?(@.type=="Ready")].status', "Whether all is as declared.")
 
 
-def _message() -> Column:
-    return Column("MESSAGE", ".status.message", "What to do, or nothing.", priority=1)
-
-
 _TARGET = Column("TARGET", ".status.target", "The real object.")
 
 # An omitted spec.name stands for metadata.name, which is judged like it.
@@ -94,7 +90,7 @@ COLLECTION = KindInfo(
         Column("SIZE", ".status.size", "Size of the data."),
         Column("DRIFT", ".status.driftSummary", "Whether the server differs from the declaration."),
         _ready(),
-        _message(),
+        Column("MESSAGE", ".status.message", "What to do, or nothing.", priority=1),
     ),
     conditions=("Drifted", "Paused"),
     rules=_COLLECTION_NAMED_BY_RESOURCE,
@@ -113,7 +109,6 @@ INDEX = KindInfo(
         Column("KEYS", ".status.keys", "The key pattern, or the write alias."),
         Column("PROGRESS", ".status.progress", "Percent of a build."),
         _ready(),
-        _message(),
     ),
     conditions=("Drifted", "Paused"),
 )
@@ -132,7 +127,6 @@ SHARDED_COLLECTION = KindInfo(
         Column("CHUNKS", ".status.chunks", "Chunks.", type="integer"),
         Column("BALANCED", ".status.balanced", "Whether the chunks are spread evenly."),
         _ready(),
-        _message(),
     ),
     conditions=("Drifted", "Paused", "BackupNeeded"),
 )
@@ -146,7 +140,7 @@ BACKUP_SCHEDULE = KindInfo(
     status=BackupScheduleStatus,
     columns=(
         Column("SCHEDULE", ".spec.schedule", "When backups are made."),
-        Column("TIMEZONE", ".spec.timeZone", "Time zone of the schedule."),
+        Column("TIMEZONE", ".status.timeZone", "Time zone of the schedule."),
         Column("SUSPENDED", ".spec.suspend", "Whether it makes no new backups.", type="boolean"),
         Column("LAST", ".status.last", "Time and result of the last run."),
         Column("NEXT", ".status.next", "When the next run is due."),
