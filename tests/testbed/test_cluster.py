@@ -83,6 +83,17 @@ def traces(instance: Instance, network: Network) -> list[str]:
     return processes + links + groups + mounts
 
 
+def programs(instance: Instance) -> set[str]:
+    """The names of the programs that run for the instance."""
+    names = set()
+    for process in marked(instance):
+        try:
+            names.add(Path(f"/proc/{process.pid}/exe").readlink().name)
+        except FileNotFoundError:  # it has just ended
+            continue
+    return names
+
+
 @pytest.mark.apiserver
 class TestControlPlane:
     def test_it_serves_the_api_with_its_controllers(self, control_plane: ControlPlane) -> None:
@@ -249,10 +260,7 @@ class TestNode:
         os.kill(cluster.node().pid(), signal.SIGKILL)
         left = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
 
-        def names() -> set[str]:
-            return {Path(f"/proc/{process.pid}/exe").resolve().name for process in marked(cluster.instance)}
-
-        wait_until(lambda: names() == left, 30, "The end of the node's processes")
+        wait_until(lambda: programs(cluster.instance) == left, 30, "The end of the node's processes")
 
 
 class TestChoice:

@@ -5,6 +5,7 @@ Alone they are what tests of the Kubernetes API need: pods stay Pending. With a 
 
 import http.client
 import ssl
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from testbed import ports
 from testbed.cluster import binaries, kubeconfig
 from testbed.cluster.pki import Login, Pki
 from testbed.paths import Instance
-from testbed.process import Daemon
+from testbed.process import Daemon, wait_until
 from testbed.progress import Progress, Silent
 
 NODE_LOGIN = "kubelet"
 _MASTERS = ("system:masters",)
 LOOPBACK = "127.0.0.1"
+_READY_SECONDS = 120  # a few on an idle machine; others may be busy here too
 
 
 class ControlPlane:
@@ -85,6 +87,10 @@ class ControlPlane:
                     for daemon in (self.apiserver, self.controller_manager, self.scheduler)
                 ]:
                     start.result()
+            # Until a controller has made it, every pod in the namespace is refused.
+            account = "/api/v1/namespaces/default/serviceaccounts/default"
+            what = "The service account of the namespace `default`"
+            wait_until(lambda: self.healthy(account), _READY_SECONDS, what)
         return self.kubeconfig
 
     def stop(self) -> None:
@@ -109,8 +115,8 @@ class ControlPlane:
         )
 
     def healthy(self, path: str = "/readyz") -> bool:
-        """Whether the API server says it is ready."""
-        return _answers(self.port, path, self.pki.authority)
+        """Whether the API server says it is ready, or gives the administrator what is at another path."""
+        return _answers(self.port, path, self.pki.authority, self.pki.token("admin"))
 
     def _logins(self) -> tuple[Login, ...]:
         return (
@@ -128,6 +134,9 @@ class ControlPlane:
         names.append("kubernetes.default.svc.cluster.local")
         return [f"DNS:{name}" for name in names] + [f"IP:{ip}" for ip in {LOOPBACK, self.address, first}]
 
+    def _daemon(self, name: str, command: Sequence[str | Path], ready: Callable[[], bool]) -> Daemon:
+        return Daemon(self.instance, name, command, ready=ready, ready_deadline=_READY_SECONDS)
+
     def _etcd(self) -> Daemon:
         client = f"http://{LOOPBACK}:{self._etcd_port}"
         peer = f"http://{LOOPBACK}:{ports.reserve(self.instance, 'etcd-peer')}"
@@ -144,7 +153,7 @@ class ControlPlane:
             "--unsafe-no-fsync",
             "--log-level=warn",
         ]
-        return Daemon(self.instance, "etcd", command, ready=lambda: _answers(self._etcd_port, "/health"))
+        return self._daemon("etcd", command, lambda: _answers(self._etcd_port, "/health"))
 
     def _apiserver(self) -> Daemon:
         pki = self.pki
@@ -170,7 +179,7 @@ class ControlPlane:
             "--kubelet-preferred-address-types=InternalIP",
             "--allow-privileged=true",
         ]
-        return Daemon(self.instance, "kube-apiserver", command, ready=self.healthy)
+        return self._daemon("kube-apiserver", command, self.healthy)
 
     def _controller_manager(self) -> Daemon:
         port = ports.reserve(self.instance, "kube-controller-manager")
@@ -186,9 +195,7 @@ class ControlPlane:
             "--kube-api-qps=200",
             "--kube-api-burst=400",
         ]
-        return Daemon(
-            self.instance, "kube-controller-manager", command, ready=lambda: _answers(port, "/healthz")
-        )
+        return self._daemon("kube-controller-manager", command, lambda: _answers(port, "/healthz"))
 
     def _scheduler(self) -> Daemon:
         port = ports.reserve(self.instance, "kube-scheduler")
@@ -199,10 +206,10 @@ class ControlPlane:
             f"--secure-port={port}",
             "--leader-elect=false",
         ]
-        return Daemon(self.instance, "kube-scheduler", command, ready=lambda: _answers(port, "/healthz"))
+        return self._daemon("kube-scheduler", command, lambda: _answers(port, "/healthz"))
 
 
-def _answers(port: int, path: str, authority: Path | None = None) -> bool:
+def _answers(port: int, path: str, authority: Path | None = None, token: str = "") -> bool:
     """Whether GET gives 200. Etcd speaks plain HTTP; without `authority` the certificate is not checked."""
     connection: http.client.HTTPConnection
     if path == "/health":
@@ -214,7 +221,7 @@ def _answers(port: int, path: str, authority: Path | None = None) -> bool:
             context.verify_mode = ssl.CERT_NONE
         connection = http.client.HTTPSConnection(LOOPBACK, port, timeout=2, context=context)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

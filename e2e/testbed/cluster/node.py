@@ -43,6 +43,7 @@ PACKAGES = (
     "mount",
     "util-linux",
 )
+_READY_SECONDS = 120  # a few on an idle machine; others may be busy here too
 
 
 class Node:
@@ -87,7 +88,9 @@ class Node:
                 daemons = (self._kubelet(), self._kube_proxy(), self._dns())
                 for started in [pool.submit(daemon.start) for daemon in daemons]:
                     started.result()
-            wait_until(self._pods_reported, 60, "The kubelet's report on the pods of the last run")
+            wait_until(
+                self._pods_reported, _READY_SECONDS, "The kubelet's report on the pods of the last run"
+            )
 
     def stop(self) -> None:
         """Ends the node with all its containers; images and data stay. Harmless when nothing runs."""
@@ -142,7 +145,7 @@ class Node:
         return ["nsenter", f"--target={pid}", "--mount", "--net", "--uts", "--pid", "--", *command]
 
     def _daemon(self, name: str, command: Sequence[str], ready: Callable[[], object]) -> Daemon:
-        return Daemon(self.instance, name, self._inside(command), ready=ready)
+        return Daemon(self.instance, name, self._inside(command), ready=ready, ready_deadline=_READY_SECONDS)
 
     def _program(self, name: str) -> str:
         return str(node_init.PROGRAMS / binaries.PROGRAMS[name].path().relative_to(cache_dir() / "bin"))
