@@ -63,8 +63,8 @@ AliasName = Annotated[
     StringConstraints(min_length=1, max_length=200),
     Rules(
         Rule(
-            "self.matches('^[a-z0-9][a-z0-9._-]*$')",
-            "An alias is made of lower-case letters, digits, - _ and . and starts with a letter or digit.",
+            "self.matches('^[A-Za-z0-9][A-Za-z0-9._-]*$')",
+            "An alias is made of letters, digits, - _ and . and starts with a letter or digit.",
         )
     ),
 ]
