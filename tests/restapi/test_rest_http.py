@@ -276,7 +276,9 @@ async def test_guessing_tokens_stops_costing_reviews() -> None:
 
 async def test_one_user_cannot_take_all_places() -> None:
     limits = replace(Limits(), requests_at_once=6, requests_at_once_per_user=2)
-    with serving(FixedBackend(seconds=0.5), limits=limits) as rest:
+    with serving(FixedBackend(seconds=1.5), limits=limits) as rest:
+        # Both are known before, so that only the places count.
+        assert {(await rest.call("/backups", user)).status for user in ("alice", "bob")} == {501}
         mine = [asyncio.ensure_future(rest.call("/database/stats")) for _ in range(4)]
         others = await rest.call("/database/stats", "bob")
         statuses = sorted([(await reply).status for reply in mine])
@@ -287,7 +289,7 @@ async def test_one_user_cannot_take_all_places() -> None:
 
 async def test_too_many_requests_at_once_are_refused_at_once() -> None:
     limits = replace(Limits(), requests_at_once=3)
-    with serving(FixedBackend(seconds=0.5), limits=limits) as rest:
+    with serving(FixedBackend(seconds=1.5), limits=limits) as rest:
         replies = await asyncio.gather(*(rest.call("/database/stats") for _ in range(6)))
     assert sorted(reply.status for reply in replies) == [200, 200, 200, 503, 503, 503]
     assert all(reply.headers["retry-after"] == "1" for reply in replies if reply.status == 503)

@@ -53,6 +53,7 @@ def create_app(
         limits=limits,
         rates=RateLimiter(capacity=limits.buckets, monotonic=clock.monotonic),
         slots=UserSlots(limits.requests_at_once_per_user),
+        strangers=UserSlots(limits.strangers_at_once),
         namespace=namespace,
     )
     # The caller is asked for before any parameter is looked at.

@@ -31,6 +31,7 @@ class Services:
     limits: Limits
     rates: RateLimiter
     slots: UserSlots
+    strangers: UserSlots
     namespace: str
     """The operator's own: where calls without `?namespace=` go."""
 
@@ -57,7 +58,7 @@ async def _ask_about(request: Request, services: Services) -> Identity:
     failures, rate = ("failed", address), services.limits.failed_logins
     _refuse_for(services.rates.take(failures, rate), "failed logins from your address")
     try:
-        with services.slots.holding(f"unknown caller at {address}", request.scope):
+        with services.strangers.holding(address, request.scope):
             identity = await services.auth.identify(request.headers)
     except ApiError as error:
         if error.status != 401:

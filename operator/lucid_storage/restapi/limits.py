@@ -42,6 +42,8 @@ class Limits:
     """Rate-limit buckets kept; beyond it the one unused for longest is forgotten."""
     requests_at_once: int = 32
     requests_at_once_per_user: int = 8
+    strangers_at_once: int = 16
+    """For each client address: requests whose caller the API server is being asked about."""
     request_seconds: float = 15.0
     """From the end of the request's header to the end of the answer."""
     body_bytes: int = 65_536
