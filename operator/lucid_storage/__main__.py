@@ -46,11 +46,9 @@ def _operator(_: argparse.Namespace) -> int:
 
 
 def _crds(_: argparse.Namespace) -> int:
-    import yaml
+    from lucid_storage.models.crds import crds_yaml
 
-    from lucid_storage.models.crds import crds
-
-    yaml.safe_dump_all(crds(), sys.stdout, sort_keys=False)
+    sys.stdout.write(crds_yaml())
     return 0
 
 

@@ -13,11 +13,13 @@ from uuid import uuid4
 
 from lucid_storage.app.health import Check, HealthServer
 from lucid_storage.app.leading import Leading
+from lucid_storage.app.rest import rest_server
 from lucid_storage.errors import LeadershipLostError
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kube.client import Kube, load_configuration
 from lucid_storage.kube.lease import Lease
 from lucid_storage.models.settings import Settings
+from lucid_storage.restapi.server import RestServer
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Operator:
         self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._leading: Leading | None = None
+        self._rest: RestServer | None = None
         self.health = HealthServer(self._metrics.registry, self._checks)
 
     def stop(self) -> None:
@@ -57,12 +60,17 @@ class Operator:
         _on_signals(self.stop)
         await self.health.start(settings.health_host, settings.health_port)
         try:
+            if settings.rest_enabled:
+                self._rest = rest_server(settings, self._metrics)
+                await asyncio.to_thread(self._rest.start)
             if settings.leader_election and not await self._unless_stopped(lease.acquire()):
                 return
             await self._lead(kube, lease, guard)
         finally:
             with contextlib.suppress(Exception):
                 await lease.release()
+            if self._rest is not None:
+                await asyncio.to_thread(self._rest.stop)
             await self.health.stop()
             await kube.close()
             await lease_kube.close()
@@ -85,9 +93,13 @@ class Operator:
         return not self._stop.is_set()
 
     def _checks(self) -> Mapping[str, Check]:
+        checks: dict[str, Check] = {}
+        if self._rest is not None:
+            healthy = self._rest.healthy()
+            checks["rest"] = Check(healthy, "serves" if healthy else "does not answer", needed=True)
         if self._leading is None:
-            return {"leader": Check(True, "standing by: another replica leads")}
-        return {"leader": Check(True, "this replica leads"), **self._leading.checks()}
+            return {"leader": Check(True, "standing by: another replica leads"), **checks}
+        return {"leader": Check(True, "this replica leads"), **checks, **self._leading.checks()}
 
 
 async def _first(jobs: Sequence[Awaitable[object]]) -> None:

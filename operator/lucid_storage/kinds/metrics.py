@@ -54,4 +54,11 @@ class Metrics:
             ["kind"],
             registry=self.registry,
         )
+        self.rest_seconds = Histogram(
+            "lucid_rest_request_seconds",
+            "Duration of a REST request.",
+            ["method", "route", "status"],
+            buckets=(0.005, 0.01, 0.05, 0.25, 1, 5),
+            registry=self.registry,
+        )
         self.leading = Gauge("lucid_leader", "Whether this process leads.", registry=self.registry)
