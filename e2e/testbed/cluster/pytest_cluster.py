@@ -1,8 +1,8 @@
-"""Fixtures for tests on a real Kubernetes.
+"""Fixtures for tests on a Kubernetes of their own kind, beside the shared API server.
 
-`control_plane` and `node_cluster` are shared by all workers of a run: work in the `namespace` fixture's, or
-in names of your own, and never stop or freeze them. A test that breaks its Kubernetes takes one for itself
-from `private_control_plane` or `private_cluster`. All end with the run.
+`node_cluster` is shared by all workers of a run: work in names of your own, and never stop or freeze it. A
+test that breaks its Kubernetes takes one for itself from `private_control_plane` or `private_cluster`. All
+end with the run.
 """
 
 import os
@@ -17,15 +17,6 @@ from testbed.cluster.provider import OwnCluster
 from testbed.paths import Instance
 from testbed.progress import Progress
 from testbed.testrun import TestRun
-
-
-@pytest.fixture(scope="session")
-def control_plane(testbed_run: TestRun) -> ControlPlane:
-    """An API server with controllers and without a node, shared."""
-    shared = ControlPlane(_part(testbed_run, "control-plane"), Progress())
-    with testbed_run.once("control-plane"):
-        shared.start()
-    return shared
 
 
 @pytest.fixture(scope="session")
