@@ -166,6 +166,7 @@ class TestControlPlane:
 
 
 @pytest.mark.node
+@pytest.mark.xdist_group("node")
 class TestNode:
     def test_a_pod_runs_to_completion_without_privileges_and_its_logs_can_be_read(
         self, node_cluster: OwnCluster

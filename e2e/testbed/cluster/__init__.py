@@ -7,6 +7,9 @@ network       subnets and the bridge between the machine and the node
 node          containerd, kubelet, kube-proxy and CoreDNS in namespaces of their own
 images        building images and bringing them to the node
 provider      the choice between own cluster, kind, and the current kubeconfig
+
+Pods of our own cluster reach this machine and each other, but no network beyond it: there is no address
+translation, so that nothing of the machine's packet filter is touched.
 """
 
 from testbed.cluster.provider import Cluster, Mode, choose
