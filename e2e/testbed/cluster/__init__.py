@@ -6,6 +6,7 @@ controlplane  etcd, API server, controller manager, scheduler
 network       subnets and the bridge between the machine and the node
 node          containerd, kubelet, kube-proxy and CoreDNS in namespaces of their own
 images        building images and bringing them to the node
+prepare       all of that beforehand
 provider      the choice between own cluster, kind, and the current kubeconfig
 
 Pods of our own cluster reach this machine and each other, but no network beyond it: there is no address

@@ -1,15 +1,13 @@
-"""`python -m testbed.cluster`: builds and installs beforehand what a cluster of our own needs.
+"""Builds and installs beforehand what a cluster of our own needs.
 
 The first time that takes minutes, too long for the time limit of the test that would happen to be first.
 """
 
 import os
-import sys
 
 from testbed import apt
 from testbed.cluster import binaries, node
 from testbed.cluster.images import busybox
-from testbed.errors import TestbedError
 from testbed.progress import Progress
 
 
@@ -21,10 +19,3 @@ def prepare(progress: Progress) -> None:
         binaries.ensure(binaries.NODE, progress)
         node.pause_image(progress)
         busybox(progress)
-
-
-if __name__ == "__main__":
-    try:
-        prepare(Progress())
-    except TestbedError as error:
-        sys.exit(str(error))
