@@ -97,6 +97,8 @@ class StoreUnavailableError(LucidError):
 
     reason = Reason.STORE_UNAVAILABLE
     stalled = False
+    down_seconds: float = 0.0
+    """How long the store had been away when this was raised."""
 
 
 class LoginFailedError(LucidError):

@@ -15,6 +15,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
 from lucid_storage.errors import (
@@ -74,6 +75,8 @@ class Deployment(Generic[P_co]):
     address: str = field(repr=False)
     engine: Engine[P_co] = field(repr=False)
     down: LucidError | None = None
+    down_since: float = field(default=0.0, repr=False)
+    """When it went down, on a clock that only goes forward."""
     databases: set[str] = field(default_factory=set)
     """Databases that resources use here, for change streams of narrow scope."""
     prober: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -150,6 +153,7 @@ class Connections:
             yield deployment.port
         except StoreUnavailableError as error:
             self._went_down(deployment, error)
+            error.down_seconds = monotonic() - deployment.down_since
             raise
         except LoginFailedError as error:
             self._secrets.clear()  # the password may have been rotated a moment ago
@@ -174,7 +178,7 @@ class Connections:
                 await engine.check(address)
             found = await self._replace(slot, engine, address)
         if found.down is not None:
-            raise type(found.down)(found.down.message, reason=found.down.reason)
+            raise _again(found.down, monotonic() - found.down_since)
         return found  # type: ignore[return-value]
 
     async def _replace(
@@ -232,7 +236,7 @@ class Connections:
     def _went_down(self, deployment: Deployment[P_co], error: LucidError) -> None:
         if deployment.down is not None:
             return
-        deployment.down = error
+        deployment.down, deployment.down_since = error, monotonic()
         logger.warning(
             "%s is down: %s", deployment.engine.title, error.message, extra={"store": deployment.label}
         )
@@ -279,6 +283,14 @@ def _parse(name: str, body: Json) -> StoreSettings:
 
 
 _SECRET_KEYS = frozenset((f.alias or n.upper()) for n, f in StoreSettings.model_fields.items())
+
+
+def _again(error: LucidError, down_seconds: float) -> LucidError:
+    """The error of a deployment that is down, for one more resource."""
+    repeated = type(error)(error.message, reason=error.reason)
+    if isinstance(repeated, StoreUnavailableError):
+        repeated.down_seconds = down_seconds
+    return repeated
 
 
 def _not_configured(engine: Engine[P_co], secret: str | None) -> RefusedError:
