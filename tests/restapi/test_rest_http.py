@@ -314,9 +314,11 @@ async def test_each_request_is_observed_by_route_and_not_by_path() -> None:
     with serving(FixedBackend(), observe=lambda *values: seen.append(values)) as rest:
         await rest.call("/database/collections/blocks")
         await rest.call("/nothing")
+        await rest.call("/nothing", method="INVENTED")
     assert [values[:3] for values in seen] == [
         ("GET", "/database/collections/{collection_name}", 200),
         ("GET", "unknown", 404),
+        ("other", "unknown", 404),
     ]
 
 

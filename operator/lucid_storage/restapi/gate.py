@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 Observer = Callable[[str, str, int, float], None]
 """Method, route (the pattern below the base path), status, seconds. For metrics; must not block."""
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLOSE = (b"connection", b"close")
 
 
@@ -161,6 +162,12 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         return message
 
     return counted
+
+
+def _method(scope: Scope) -> str:
+    """Bounded: a caller can invent methods, and each would become a series of its own."""
+    method = str(scope["method"])
+    return method if method in _METHODS else "other"
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
