@@ -51,13 +51,8 @@ class Gate:
         finally:
             self._running -= 1
             if self._observe is not None:
-                route = str(getattr(scope.get("route"), "path", "unknown"))
-                self._observe(
-                    scope["method"],
-                    route.removeprefix(BASE_PATH),
-                    answer.status,
-                    self._clock.monotonic() - started,
-                )
+                route = str(getattr(scope.get("route"), "path", "unknown")).removeprefix(BASE_PATH)
+                self._observe(_method(scope), route, answer.status, self._clock.monotonic() - started)
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer, request_id: str) -> None:
         try:
