@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from kinds.index_elasticsearch.elastic_bed import Series, real_series
 from stores.elasticsearch.fake_elastic import FakeElastic
 

@@ -9,9 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from stores.elasticsearch.fake_elastic import FakeElastic
-from testbed.stores.elasticsearch import Elasticsearch
-
 from lucid_storage.kinds.cycle import Cycle, Outcome, Services
 from lucid_storage.kinds.index_elasticsearch.kind import ElasticIndexKind
 from lucid_storage.kinds.metrics import Metrics
@@ -22,6 +19,8 @@ from lucid_storage.models.meta import FINALIZER
 from lucid_storage.stores.elasticsearch.adapter import ElasticCluster
 from lucid_storage.stores.elasticsearch.port import ElasticPort
 from lucid_storage.stores.elasticsearch.types import ElasticIndexState, TemplateState
+from stores.elasticsearch.fake_elastic import FakeElastic
+from testbed.stores.elasticsearch import Elasticsearch
 
 NOVEMBER = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 SWEEP = 600.0

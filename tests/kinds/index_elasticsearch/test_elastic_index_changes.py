@@ -1,10 +1,13 @@
 """What a changed declaration does to a series, what it refuses, and what it adopts."""
 
+from dataclasses import replace
 from typing import Any
 
-from kinds.index_elasticsearch.elastic_bed import Series
+import pytest
 
+from kinds.index_elasticsearch.elastic_bed import Series, real_series
 from lucid_storage.stores.elasticsearch.types import AliasState, TemplateState
+from testbed.stores.elasticsearch import Elasticsearch
 
 MAPPINGS: dict[str, Any] = {"properties": {"id": {"type": "keyword"}}}
 SETTINGS: dict[str, Any] = {"number_of_shards": 1, "number_of_replicas": 0}
@@ -52,18 +55,19 @@ async def test_another_type_is_refused_with_the_way_to_do_it(sessions: Series) -
     assert (await sessions.indices(), await sessions.template()) == before
 
 
-async def test_a_parameter_that_the_server_cannot_change_is_refused_too(sessions: Series) -> None:
-    if sessions.stem == "lucid-sessions":
-        return  # the fake knows only types
-    await sessions.declare(mappings=MAPPINGS, settings=SETTINGS)
-    before = await sessions.template()
-    await sessions.declare(
-        mappings={"properties": {"id": {"type": "keyword", "doc_values": False}}}, settings=SETTINGS
-    )
-    stalled = sessions.condition("Stalled")
-    assert stalled["reason"] == "MappingConflict"
-    assert "reindex" in stalled["message"]
-    assert await sessions.template() == before
+@pytest.mark.elasticsearch
+async def test_a_parameter_that_the_server_cannot_change_is_refused_too(
+    elasticsearch_server: Elasticsearch, index_prefix: str
+) -> None:
+    async with real_series(elasticsearch_server, f"{index_prefix}sessions") as sessions:
+        await sessions.declare(mappings=MAPPINGS, settings=SETTINGS)
+        before = await sessions.template()
+        changed = {"properties": {"id": {"type": "keyword", "doc_values": False}}}
+        await sessions.declare(mappings=changed, settings=SETTINGS)
+        stalled = sessions.condition("Stalled")
+        assert stalled["reason"] == "MappingConflict"
+        assert "reindex" in stalled["message"]
+        assert await sessions.template() == before
 
 
 async def test_a_field_that_is_no_longer_declared_leaves_the_template(sessions: Series) -> None:
@@ -83,7 +87,9 @@ async def test_settings_and_aliases_that_are_no_longer_declared_return_to_the_de
         settings={**SETTINGS, "refresh_interval": "5s"}, aliases=["old", "kept"], priority=300
     )
     await sessions.port.put_settings(sessions.month("2026.11"), {"index.max_result_window": 5})
-    status = await sessions.declare(settings={"number_of_shards": 1, "number_of_replicas": 0}, aliases=["kept"])
+    status = await sessions.declare(
+        settings={"number_of_shards": 1, "number_of_replicas": 0}, aliases=["kept"]
+    )
     assert sessions.is_ready(), sessions.shown()
     for index in (await sessions.indices()).values():
         assert "index.refresh_interval" not in index.settings
@@ -151,11 +157,8 @@ async def test_a_template_that_does_not_match_the_series_is_a_conflict(sessions:
 
 
 async def test_a_paused_series_is_not_touched(sessions: Series) -> None:
-    sessions.resource = sessions.resource.__class__(
-        **{
-            **{f: getattr(sessions.resource, f) for f in sessions.resource.__slots__},
-            "annotations": {"storage.lucid-blockchain.org/paused": "true"},
-        }
+    sessions.resource = replace(
+        sessions.resource, annotations={"storage.lucid-blockchain.org/paused": "true"}
     )
     await sessions.declare(settings=SETTINGS)
     assert sessions.condition("Ready")["reason"] == "Paused"

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from kinds.index_elasticsearch.elastic_bed import NOVEMBER, UID, Series
 
+from kinds.index_elasticsearch.elastic_bed import NOVEMBER, UID, Series
 from lucid_storage.kinds.index_elasticsearch.lifecycle import Phase, deletes_after, phase, policy_body
 from lucid_storage.kinds.index_elasticsearch.months import Month
 from lucid_storage.models.elasticindex import Lifecycle, ManagedBy
@@ -110,9 +110,7 @@ async def test_a_shorter_life_is_refused_until_the_stem_is_named(sessions: Serie
     await sessions.declare({"allowDataLoss": "another-series"}, settings=SETTINGS, lifecycle=shorter)
     assert sessions.condition("Ready")["reason"] == "DataLossRefused"
     assert "2026.09" in await sessions.indices()
-    await sessions.declare(
-        {"allowDataLoss": f"x, {sessions.stem}"}, settings=SETTINGS, lifecycle=shorter
-    )
+    await sessions.declare({"allowDataLoss": f"x, {sessions.stem}"}, settings=SETTINGS, lifecycle=shorter)
     assert "2026.09" not in await sessions.indices()
 
 
@@ -146,7 +144,9 @@ async def test_ilm_gets_a_policy_and_each_index_its_origin(with_ilm: Series) -> 
     assert policy.policy["_meta"] == {"managed-by": "lucid-storage", "uid": UID}
     assert policy.policy["phases"]["delete"] == {"min_age": "90d", "actions": {"delete": {}}}
     indices = await with_ilm.indices()
-    assert {month: index.settings["index.lifecycle.origination_date"] for month, index in indices.items()} == {
+    assert {
+        month: index.settings["index.lifecycle.origination_date"] for month, index in indices.items()
+    } == {
         "2026.10": "1793491200000",
         "2026.11": END_OF_NOVEMBER,
         "2026.12": "1798761600000",
@@ -206,7 +206,9 @@ async def test_a_changed_policy_and_a_detached_index_are_put_back(with_ilm: Seri
 
 
 async def test_a_policy_of_that_name_that_differs_is_a_conflict(with_ilm: Series) -> None:
-    await with_ilm.port.put_policy(LifecyclePolicyState("lucid-sessions", {"phases": {"hot": {"actions": {}}}}))
+    await with_ilm.port.put_policy(
+        LifecyclePolicyState("lucid-sessions", {"phases": {"hot": {"actions": {}}}})
+    )
     await with_ilm.declare(settings=SETTINGS, lifecycle=DAYS)
     assert with_ilm.condition("Stalled")["reason"] == "IndexConflict"
     assert "lifecycle policy lucid-sessions" in with_ilm.condition("Stalled")["message"]

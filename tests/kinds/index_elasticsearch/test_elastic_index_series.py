@@ -3,12 +3,27 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from kinds.index_elasticsearch.elastic_bed import NOVEMBER, SWEEP, UID, Series
+import pytest
 
+from kinds.index_elasticsearch.elastic_bed import NOVEMBER, SWEEP, UID, Series, real_series
 from lucid_storage.stores.elasticsearch.types import AliasAction, AliasState
+from stores.elasticsearch.fake_elastic import FakeElastic
+from testbed.stores.elasticsearch import Elasticsearch
 
 MAPPINGS: dict[str, Any] = {"properties": {"id": {"type": "keyword"}, "at": {"type": "date"}}}
 SETTINGS: dict[str, Any] = {"number_of_shards": 1, "number_of_replicas": 0}
+RICH_MAPPINGS: dict[str, Any] = {
+    "dynamic": False,
+    "date_detection": False,
+    "_meta": {"owner": "search"},
+    "_source": {"excludes": ["secret"]},
+    "properties": {
+        "title": {"type": "text", "fields": {"raw": {"type": "keyword", "ignore_above": 256}}},
+        "owner.id": {"type": "keyword", "index": True},
+        "chunks": {"type": "nested", "properties": {"size": {"type": "long", "doc_values": True}}},
+        "at": {"type": "date", "format": "strict_date_optional_time||epoch_millis"},
+    },
+}
 FIRST_OF_DECEMBER = datetime(2026, 12, 1, 0, 0, 1, tzinfo=UTC)
 
 
@@ -41,7 +56,8 @@ async def test_a_series_is_made_of_template_two_indices_and_a_write_alias(sessio
 
 
 async def test_a_series_that_is_right_is_not_written_to(sessions: Series) -> None:
-    await sessions.declare(mappings=MAPPINGS, settings=SETTINGS, aliases=["all-sessions"], priority=210)
+    await sessions.declare(mappings=RICH_MAPPINGS, settings=SETTINGS, aliases=["all-sessions"], priority=210)
+    assert sessions.is_ready(), sessions.shown()
     assert len(sessions.status_writer.writes) == 2
     before = await sessions.indices(), await sessions.template(), sessions.reasons()
     await sessions.look()
@@ -64,6 +80,28 @@ async def test_writes_move_to_the_new_month_and_the_one_after_is_made(sessions: 
     assert status["elasticsearch"]["nextIndex"] == sessions.month("2027.01")
     assert not sessions.drift()
     assert "DriftCorrected" not in sessions.reasons()
+
+
+async def test_the_turn_is_one_call_for_the_aliases_and_one_for_the_index() -> None:
+    fake = FakeElastic()
+    sessions = Series(fake, "lucid-sessions")
+    await sessions.declare(settings=SETTINGS, mappings=MAPPINGS)
+    fake.writes.clear()
+    await sessions.look(FIRST_OF_DECEMBER)
+    assert fake.writes == ["update_aliases", "create_index lucid-sessions-2027.01"]
+
+
+@pytest.mark.elasticsearch
+async def test_a_closed_index_of_an_old_month_does_not_stand_in_the_way(
+    elasticsearch_server: Elasticsearch, index_prefix: str
+) -> None:
+    async with real_series(elasticsearch_server, f"{index_prefix}sessions") as sessions:
+        await sessions.occupy("2026.09", documents=1)
+        await sessions.port.put_settings(sessions.month("2026.09"), {"index.number_of_replicas": 0})
+        elasticsearch_server.request("POST", f"/{sessions.month('2026.09')}/_close")
+        await sessions.declare(settings=SETTINGS, mappings=MAPPINGS)
+        assert sessions.is_ready(), sessions.shown()
+        assert sessions.resource.status["elasticsearch"]["indices"] == 3
 
 
 async def test_months_that_were_slept_through_are_left_out(sessions: Series) -> None:

@@ -17,6 +17,8 @@ from lucid_storage.stores.mongodb.types import JsonDoc, JsonValue
 SETTINGS_LIMIT = 40
 """Declared settings at most: their names are kept in status."""
 SETTING_NAME_LIMIT = 200
+LIFECYCLE_SETTINGS = (POLICY_NAME, ORIGINATION_DATE, "index.priority")
+"""What a lifecycle sets on an index; declared beside it, the two would change each other back for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ def _check_settings(settings: Mapping[str, JsonValue], lifecycle: Lifecycle | No
             f"spec.elasticsearch.settings has a name of more than {SETTING_NAME_LIMIT} characters; remove it.",
             reason=Reason.INVALID_SPEC,
         )
-    for name in (POLICY_NAME, ORIGINATION_DATE):
-        if lifecycle is not None and name in settings:
+    for name in LIFECYCLE_SETTINGS if lifecycle is not None else ():
+        if name in settings:
             raise RefusedError(
                 f"spec.elasticsearch.lifecycle sets {name} itself; remove it from settings, or remove lifecycle.",
                 reason=Reason.INVALID_SPEC,

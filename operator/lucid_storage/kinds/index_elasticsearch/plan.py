@@ -193,9 +193,9 @@ def _steps(
         by_policy=found.by_policy,
         settled=scope.settled,
     )
+    result += series.alias_steps(found)
     result += series.creation_steps(found)
     result += series.lifecycle_steps(found)
-    result += series.alias_steps(found)
     if not found.by_policy:
         result += policy.removal(desired, observed.policy)
         result += [
