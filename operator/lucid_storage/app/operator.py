@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from lucid_storage.restapi.server import RestServer
 
 logger = logging.getLogger(__name__)
 
+SWITCH_SECONDS = 0.001
 LEASE_NAME = "lucid-storage-operator"
 
 
@@ -123,6 +125,8 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
 def run_operator(settings: Settings) -> int:
     """Returns the process's exit status: 0 after a stop, 1 when the lease was lost (the pod is started anew)."""
+    # The REST API's thread gets the interpreter within a millisecond, also in the middle of a storm of reconciles.
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         asyncio.run(Operator(settings).run())
     except* LeadershipLostError as group:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -50,6 +50,8 @@ class Watch:
             registry=self._registry,
             settings=_settings(),
             standalone=True,
+            # kopf would look up the user's name, which a pod's numeric user does not have.
+            identity=cast("Any", "lucid-storage"),
             namespaces=self._namespaces,
             clusterwide=not self._namespaces,
             stop_flag=self._stop,

@@ -1,0 +1,57 @@
+"""What the stores hold now, asked from the stores themselves."""
+
+import time
+from collections.abc import Callable
+
+from testbed.bed import Stores
+from testbed.errors import TestbedError
+
+from demo.install import DATABASE
+
+
+def stores(stores: Stores) -> None:
+    """Three short tables."""
+    _mongodb(stores)
+    _redis(stores)
+    _elasticsearch(stores)
+
+
+def _mongodb(stores: Stores) -> None:
+    print(f"MongoDB, database {DATABASE}:")
+    with stores.mongodb.client() as client:
+        database = client[DATABASE]
+        for found in sorted(database.list_collections(), key=lambda c: c["name"]):
+            if found["name"].startswith("system."):
+                continue
+            options = found["options"]
+            special = [k for k in ("validator", "capped", "timeseries") if options.get(k)]
+            indexes = len(list(database[found["name"]].list_indexes()))
+            print(f"  {found['name']:<20} {indexes:>2} indexes  {', '.join(special)}")
+
+
+def _redis(stores: Stores) -> None:
+    """A key that an application wrote without a TTL gets the declared one."""
+    client = stores.redis.client()
+    key = "lucid:session:demo"
+    client.set(key, "no TTL was set by the application")
+    print(f"\nRedis: {key} was written without a TTL ...")
+    ttl = _wait(lambda: int(client.ttl(key)), lambda value: value > 0)
+    print(f"  ... and has one now: {ttl} s (declared: 900 s, enforced)")
+
+
+def _elasticsearch(stores: Stores) -> None:
+    print("\nElasticsearch:")
+    aliases = stores.elasticsearch.request("GET", "/_alias")
+    for index, body in sorted(aliases.items()):
+        if index.startswith("lucid-"):
+            shown = [name + (" (write)" if a.get("is_write_index") else "") for name, a in body["aliases"].items()]
+            print(f"  {index:<30} {', '.join(sorted(shown))}")
+
+
+def _wait(ask: Callable[[], int], holds: Callable[[int], bool], deadline: float = 30.0) -> int:
+    end = time.monotonic() + deadline
+    while not holds(value := ask()):
+        if time.monotonic() > end:
+            raise TestbedError(f"the operator did not act within {deadline:.0f} s")
+        time.sleep(0.05)
+    return value
