@@ -201,6 +201,14 @@ def test_in_namespaced_mode_without_rest_the_operator_gets_no_right_on_the_clust
     assert [port["name"] for port in ports] == ["health"]
 
 
+def test_two_releases_of_one_name_share_no_object(helm: Helm) -> None:
+    def names(namespace: str) -> set[tuple[str, str, str]]:
+        rendered = helm.objects({"crds.install": False}, namespace=namespace)
+        return {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in rendered}
+
+    assert names("one") & names("two") == set()
+
+
 def test_no_service_of_the_namespace_becomes_a_setting(helm: Helm) -> None:
     pod = the(helm.objects({}), "Deployment")["spec"]["template"]["spec"]
     assert pod["enableServiceLinks"] is False

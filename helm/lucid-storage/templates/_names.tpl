@@ -12,9 +12,10 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* ClusterRoles have no namespace, so their names carry the release's. */ -}}
+{{- /* ClusterRoles have no namespace, so their names carry the release's: two releases may have one name. */ -}}
 {{- define "lucid-storage.clusterName" -}}
-{{- printf "%s-%s" .Release.Namespace (include "lucid-storage.fullname" .) -}}
+{{- $name := include "lucid-storage.fullname" . -}}
+{{- ternary $name (printf "%s-%s" .Release.Namespace $name) (eq $name .Release.Namespace) -}}
 {{- end -}}
 
 {{- define "lucid-storage.serviceAccountName" -}}
