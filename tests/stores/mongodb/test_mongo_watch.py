@@ -16,7 +16,11 @@ from lucid_storage.stores.mongodb.types import DdlEvent
 from lucid_storage.stores.mongodb.watch import ddl_event
 from testbed.stores.mongodb import MongoDB
 
-pytestmark = pytest.mark.mongodb
+pytestmark = [
+    pytest.mark.mongodb,
+    # Of the driver's own sockets, when a server dies or freezes while it connects.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 async def until(events: AsyncIterator[DdlEvent], last: str, seconds: float = 30) -> list[DdlEvent]:

@@ -31,6 +31,7 @@ BUCKETS_PREFIX = "system.buckets."
 SYSTEM_DATABASES = frozenset({"admin", "local", "config"})
 RESERVED_DATABASE_PREFIXES = ("lucid_stg_", "lucid_old_")
 
+LISTING_MS = 20_000
 _NO_LIMIT = 2**31 - 1
 """What the server reports once a limit on documents was removed, or anything above it."""
 
@@ -133,8 +134,9 @@ class Collections:
     async def _list(self, database: str, only: list[str] | None = None) -> dict[str, CollectionState]:
         attempt = self._connection.attempt(f"list the collections of {database}", action="listCollections")
         listing = None if only is None else {"name": {"$in": only}}
-        with self._connection.bounded(attempt):
-            cursor = await self._connection.database(database).list_collections(filter=listing)
+        async with self._connection.bounded(attempt):
+            scope = self._connection.database(database)
+            cursor = await scope.list_collections(filter=listing, maxTimeMS=LISTING_MS)
             entries: list[Document] = [dict(entry) async for entry in cursor]
         uuids = {str(entry["name"]): _uuid(entry) for entry in entries}
         states = {}

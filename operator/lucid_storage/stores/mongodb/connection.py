@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-import pymongo
 from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure, PyMongoError
+from pymongo.errors import (
+    AutoReconnect,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+)
 
 from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
 from lucid_storage.stores.mongodb.errors import Attempt, invalid_uri, no_answer, translated, why_unreachable
@@ -79,39 +84,27 @@ class Connection:
     def database(self, name: str) -> AsyncDatabase[Document]:
         return self.client.get_database(name)
 
-    @contextmanager
-    def bounded(
-        self,
-        attempt: Attempt,
-        seconds: float | None = CALL_SECONDS,
-        expected: Collection[int] = (),
-    ) -> Iterator[None]:
-        """Our errors, and at most `seconds` for what the driver does inside (None: no bound).
-
-        Raises ExpectedAnswerError for the server's codes in `expected`.
-        """
-        try:
-            with translated(attempt, self.unreachable), pymongo.timeout(seconds):
-                try:
-                    yield
-                except OperationFailure as error:
-                    if error.code is not None and error.code in expected:
-                        raise ExpectedAnswerError(error.code) from None
-                    raise
-        except StoreUnavailableError:
-            self._info = None
-            raise
-
     @asynccontextmanager
-    async def patient(self, attempt: Attempt, seconds: float) -> AsyncIterator[None]:
-        """Like `bounded`, by giving up waiting: for streams, which take no bound of the driver."""
+    async def bounded(
+        self, attempt: Attempt, seconds: float | None = CALL_SECONDS, expected: Collection[int] = ()
+    ) -> AsyncIterator[None]:
+        """Our errors, and at most `seconds` of waiting for what the driver does inside (None: no bound).
+
+        The driver's own bound for a block would also replace its bound for choosing a server, which has to stay
+        short. Raises ExpectedAnswerError for the server's codes in `expected`.
+        """
         try:
             with translated(attempt, self.unreachable):
                 async with asyncio.timeout(seconds):
-                    yield
+                    try:
+                        yield
+                    except OperationFailure as error:
+                        if error.code is not None and error.code in expected:
+                            raise ExpectedAnswerError(error.code) from None
+                        raise
         except TimeoutError:
             self._info = None
-            raise no_answer(attempt, seconds) from None
+            raise no_answer(attempt, seconds or 0) from None
         except StoreUnavailableError:
             self._info = None
             raise
@@ -126,11 +119,13 @@ class Connection:
         expected: Collection[int] = (),
     ) -> Document:
         """A reading command on the primary, tried once more when the connection was lost."""
-        with self.bounded(attempt, seconds, expected):
+        async with self.bounded(attempt, seconds, expected):
             try:
-                return await self._run(database, command)
+                return await self._run(database, command, seconds)
+            except ServerSelectionTimeoutError:
+                raise
             except AutoReconnect:
-                return await self._run(database, command)
+                return await self._run(database, command, seconds)
 
     async def write(
         self,
@@ -142,9 +137,9 @@ class Connection:
         expected: Collection[int] = (),
     ) -> Document:
         """A writing command with majority concern. Not repeated by itself: the caller looks again first."""
-        with self.bounded(attempt, seconds, expected):
+        async with self.bounded(attempt, seconds, expected):
             self._guard()
-            answer = await self._run(database, {**command, "writeConcern": dict(MAJORITY)})
+            answer = await self._run(database, {**command, "writeConcern": dict(MAJORITY)}, seconds)
             problem = answer.get("writeConcernError")
             if isinstance(problem, Mapping):
                 raise OperationFailure("write concern", int(problem.get("code", 64)), dict(problem))
@@ -165,11 +160,12 @@ class Connection:
         The server itself ends it after `seconds`, so that nothing runs on when nobody waits any more.
         """
         scope = self.client.get_database(database, read_preference=ReadPreference.PRIMARY)
-        with self.bounded(attempt, seconds, expected):
+        async with self.bounded(attempt, seconds, expected):
+            limit = int(seconds * 1000)
             if collection is None:
-                cursor = await scope.aggregate(list(pipeline))
+                cursor = await scope.aggregate(list(pipeline), maxTimeMS=limit)
             else:
-                cursor = await scope[collection].aggregate(list(pipeline))
+                cursor = await scope[collection].aggregate(list(pipeline), maxTimeMS=limit)
             async with cursor:
                 return await cursor.to_list()
 
@@ -187,7 +183,7 @@ class Connection:
         if seconds < SHORTEST_BUDGET_SECONDS:
             return None
         scope = self.client.get_database(database, read_preference=ReadPreference.SECONDARY_PREFERRED)
-        async with self.patient(attempt, seconds + SELECTION_MS / 1000 + 5):
+        async with self.bounded(attempt, seconds + SELECTION_MS / 1000 + 5):
             try:
                 cursor = await scope[collection].aggregate(
                     list(pipeline),
@@ -217,15 +213,17 @@ class Connection:
                 answers.append(f"{host}:{port} {why_unreachable(str(server.error))}")
             else:
                 answers.append(f"{host}:{port} is {server.server_type_name}")
-        return "no primary can be reached (" + "; ".join(answers[:7]) + ")" if answers else ""
+        if not answers:
+            return "no member of the replica set was found; check hosts and replicaSet of the connection"
+        return f"no primary can be reached ({'; '.join(answers[:7])})"
 
     async def close(self) -> None:
         await self.client.close()
 
-    async def _run(self, database: str, command: Command) -> Document:
-        # A command helper of the driver would add options of its own; here the command is what it says.
+    async def _run(self, database: str, command: Command, seconds: float | None) -> Document:
+        bound = {} if seconds is None else {"maxTimeMS": int(seconds * 1000)}
         options = self.client.codec_options
-        return await self.client.get_database(database).command(dict(command), codec_options=options)
+        return await self.client.get_database(database).command({**command, **bound}, codec_options=options)
 
     async def _ask_info(self) -> ServerInfo:
         attempt = self.attempt("ask who it is")

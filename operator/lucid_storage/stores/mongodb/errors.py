@@ -218,13 +218,13 @@ def why_unreachable(text: str) -> str:
     lowered = text.lower()
     for marks, words in (
         (("ssl", "tls", "certificate"), "TLS handshake failed: check the CA and the host name"),
-        (("refused",), "connection refused"),
+        (("refused", "errno 111"), "connection refused"),
+        (("errno 101", "errno 113", "unreachable", "no route"), "no route to the host"),
         (
             ("name or service", "getaddrinfo", "nodename", "resolution", "no address", "dns"),
             "host name not found",
         ),
         (("timed out", "timeout"), "no answer in time"),
-        (("unreachable", "no route"), "no route to the host"),
         (("reset", "closed", "broken pipe", "cancelled"), "connection closed"),
         (("not a member", "replica set name", "setname"), "not a member of the named replica set"),
     ):

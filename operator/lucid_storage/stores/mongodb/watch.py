@@ -117,7 +117,7 @@ class _Source:
         """Opens the stream, right after the token `after` where there is one."""
         client = self._connection.client
         scope = client if self._database is None else client.get_database(self._database)
-        async with self._connection.patient(self._attempt, OPEN_SECONDS):
+        async with self._connection.bounded(self._attempt, OPEN_SECONDS):
             self._stream = await scope.watch(
                 list(PIPELINE),
                 show_expanded_events=True,
@@ -131,7 +131,7 @@ class _Source:
         """What the stream says, until it is lost (StoreUnavailableError)."""
         stream = self._stream or await self.open()
         while True:
-            async with self._connection.patient(self._attempt, SILENCE_SECONDS):
+            async with self._connection.bounded(self._attempt, SILENCE_SECONDS):
                 change = await stream.try_next()
             if change is None and stream.alive:
                 continue
