@@ -4,8 +4,10 @@ The answers are in the form that the reference of Elasticsearch 8 documents for 
 bed has no ILM); what is checked is which requests the adapter makes of them and what it reads out of them.
 """
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from lucid_storage.stores.elasticsearch.adapter import ElasticCluster
 from lucid_storage.stores.elasticsearch.compare import policy_differences
 from lucid_storage.stores.elasticsearch.types import LifecyclePolicyState, TemplateState
 from stores.elasticsearch.recorded_elastic import RecordedElastic, replaying
+from stores.elasticsearch.self_signed import certificate
 
 POLICY = {
     "phases": {
@@ -264,3 +267,27 @@ async def test_templates_that_the_server_brings_along_are_left_out() -> None:
     listed = [entry("mine"), entry(".hidden"), entry("logs", _meta={"managed": True})]
     async with cluster({"GET /_index_template": (200, {"index_templates": listed})}) as (elastic, _):
         assert [template.name for template in await elastic.templates()] == ["mine"]
+
+
+async def test_over_tls_only_the_given_ca_and_the_right_host_are_trusted(tmp_path: Path) -> None:
+    async def ask(server: RecordedElastic, ca_path: str | None) -> str:
+        elastic = ElasticCluster(server.url, label="test", guard=lambda: None, ca_path=ca_path)
+        try:
+            return (await elastic.info()).identity
+        finally:
+            await elastic.close()
+
+    for host, trusted in (("127.0.0.1", True), ("192.0.2.1", False)):
+        cert, key = certificate(tmp_path, host)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        async with replaying(RecordedElastic(KNOWN), context) as server:
+            with pytest.raises(StoreUnavailableError, match="certificate that does not fit this host or CA"):
+                await ask(server, None)
+            if trusted:
+                assert await ask(server, str(cert)) == "kept-uuid"
+            else:
+                with pytest.raises(
+                    StoreUnavailableError, match="certificate that does not fit this host or CA"
+                ):
+                    await ask(server, str(cert))

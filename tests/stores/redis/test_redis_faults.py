@@ -20,6 +20,8 @@ from lucid_storage.errors import (
 )
 from lucid_storage.stores.redis.adapter import RedisDeployment
 from lucid_storage.stores.redis.types import KeySpace, RedisInfo
+from stores.elasticsearch.self_signed import certificate
+from testbed import ports
 
 pytestmark = pytest.mark.redis
 PASSWORD = "do-not-print-me"
@@ -89,6 +91,23 @@ def test_an_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:
         RedisDeployment(url, label="test", guard=lambda: None)
     assert refused.value.reason is Reason.SECRET_INVALID
     assert PASSWORD not in refused.value.message
+
+
+async def test_over_tls_only_the_given_ca_is_trusted(
+    private_redis: Any, testbed_instance: Any, tmp_path: Path
+) -> None:
+    cert, key = certificate(tmp_path)
+    port = ports.reserve(testbed_instance, "redis-tls")
+    options = {"tls-port": str(port), "tls-cert-file": str(cert), "tls-key-file": str(key)}
+    server = private_redis(options={**options, "tls-ca-cert-file": str(cert), "tls-auth-clients": "no"})
+    url = f"rediss://127.0.0.1:{port}/0"
+    async with deployment(url) as redis:
+        with pytest.raises(StoreUnavailableError, match="certificate that does not fit this host or CA"):
+            await redis.info()
+    trusting = RedisDeployment(url, label="test", guard=lambda: None, ca_path=str(cert))
+    async with deployment(server.url) as plain:
+        assert (await trusting.info()).identity == (await plain.info()).identity
+    await trusting.close()
 
 
 async def test_a_stopped_server_is_unavailable_and_heals_without_a_new_deployment(private_redis: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import AbstractAsyncContextManager
+from ssl import create_default_context
 from urllib.parse import unquote, urlsplit
 
 from elastic_transport import NodeConfig
@@ -49,7 +50,10 @@ class ElasticConnection:
                         port=port,
                         path_prefix=parts.path.rstrip("/"),
                         connections_per_node=MAX_CONNECTIONS,
-                        ca_certs=ca_path if parts.scheme == "https" else None,
+                        # The client's own context does not compare the certificate with an address.
+                        ssl_context=create_default_context(cafile=ca_path)
+                        if parts.scheme == "https"
+                        else None,
                     )
                 ],
                 basic_auth=None if api_key else login,
