@@ -4,7 +4,6 @@ A stand-in is Debian's minimal system with Debian's Python, which is version 3.1
 `python`, `python3` and `pip` where the official image has them, and carries the label STAND_IN_LABEL.
 """
 
-import fcntl
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from testbed import apt
 from testbed.cluster.buildah import Buildah
+from testbed.cluster.locks import exclusive
 from testbed.errors import TestbedError
 from testbed.paths import cache_dir
 from testbed.progress import Progress
@@ -115,8 +115,7 @@ def debian_root(progress: Progress) -> Path:
     folder = cache_dir() / "images"
     folder.mkdir(exist_ok=True)
     target = folder / f"{_SUITE}-python.tar"
-    with (folder / "debian.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(folder / "debian.lock", "debootstrap", progress):
         if target.exists():
             return target
         apt.ensure(["debootstrap", "debian-archive-keyring"], progress)

@@ -4,7 +4,6 @@ The folder of a program in the cache carries a hash of all that its build depend
 a version in go.mod builds anew, and older clones keep theirs.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -13,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.cluster.locks import exclusive
 from testbed.errors import TestbedError
 from testbed.paths import cache_dir
 from testbed.progress import Progress
@@ -116,8 +116,7 @@ def _build(program: Program, progress: Progress) -> None:
         raise TestbedError(f"Go builds {program.name}, and is missing; put Go 1.24 or newer on PATH.")
     target = program.path()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent.parent / f"{program.module}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(target.parent.parent / f"{program.module}.lock", "build with Go", progress):
         if target.exists():
             return
         draft = target.with_name(f".{program.name}.{os.getpid()}")

@@ -14,7 +14,7 @@ from testbed.paths import cache_dir
 from testbed.progress import Progress
 
 _PULL_SECONDS = 300
-_IMAGES_KEPT = 100
+_IMAGES_KEPT = 250  # about 25 builds, or 8 GB
 
 
 class Buildah:
@@ -35,6 +35,10 @@ class Buildah:
         self._command = ["buildah", f"--storage-driver={driver}", f"--root={store / driver}"]
         self._command.append(f"--runroot={store / f'{driver}.run'}")
         self.lock_file = store / "lock"
+        # Else buildah would make folders for networks, which it never uses here, in /etc.
+        settings = store / "containers.conf"
+        settings.write_text(f'[network]\nnetwork_config_dir = "{store / "networks"}"\n')
+        self._environment = {**os.environ, "CONTAINERS_CONF": str(settings)}
 
     def image_id(self, name: str) -> str | None:
         """None when the store has no such image."""
@@ -93,8 +97,12 @@ class Buildah:
             draft.unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Removes unnamed images, which are the cached layers too, once there are very many of them."""
+        """Removes unnamed images, which are the cached layers too, once there are very many of them.
+
+        Only to be called by the holder of the lock: it also removes containers that broken builds left.
+        """
         if len(self._run("images", "--all", "--quiet").split()) > _IMAGES_KEPT:
+            self._run("rm", "--all")
             self._run("rmi", "--prune")
 
     def _run(self, *arguments: str) -> str:
@@ -107,5 +115,11 @@ class Buildah:
     def _try(self, *arguments: str, timeout: float | None = None) -> subprocess.CompletedProcess[str]:
         command = ["nice", *self._command, *arguments]
         return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=timeout
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )

@@ -5,7 +5,6 @@ that nothing is built when nothing has changed.
 """
 
 import configparser
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from testbed import apt
 from testbed.cluster import archive, base_image
 from testbed.cluster.buildah import Buildah
+from testbed.cluster.locks import exclusive
 from testbed.paths import cache_dir
 from testbed.progress import Progress
 
@@ -42,8 +42,7 @@ def build(dockerfile: Path, context: Path, tag: str, progress: Progress) -> Imag
     Raises TestbedError when a base image cannot be had or a step of the Dockerfile fails.
     """
     buildah = Buildah(progress)
-    with buildah.lock_file.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(buildah.lock_file, "build of an image", progress):
         bases = base_image.ensure(dockerfile, buildah, progress)
         image = Image(tag, _folder(tag) / f"{fingerprint(dockerfile, context, tag, bases)}.tar")
         if not image.file.exists():
