@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from pymongo.database import Database
+
 from testbed.pytest_operator import World
 from testbed.stores.mongodb import MongoDB
 
@@ -78,7 +79,9 @@ async def test_an_empty_validator_removes_the_one_there_is(mongo_world: World, d
     assert not options(db, "users").get("validator")
 
 
-async def test_documents_that_break_a_new_validator_are_counted(mongo_world: World, db: Database[Any]) -> None:
+async def test_documents_that_break_a_new_validator_are_counted(
+    mongo_world: World, db: Database[Any]
+) -> None:
     db.users.insert_many([{"email": "a"}, {"name": "b"}, {"name": "c"}])
     mongo_world.start_operator()
     await mongo_world.create("Collection", "users", {"validator": VALIDATOR})
@@ -153,7 +156,9 @@ async def test_backup_before_says_that_no_backup_can_be_made_yet(
     assert db.logs.count_documents({}) == 1000
 
 
-async def test_what_cannot_be_changed_in_place_says_how_to_do_it(mongo_world: World, db: Database[Any]) -> None:
+async def test_what_cannot_be_changed_in_place_says_how_to_do_it(
+    mongo_world: World, db: Database[Any]
+) -> None:
     db.users.insert_one({})
     mongo_world.start_operator()
     await mongo_world.create("Collection", "users", {"capped": {"sizeBytes": 65_536}})
@@ -196,7 +201,9 @@ async def test_delete_keeps_adopted_data_without_the_confirmation(
         return any("confirm-delete" in e["note"] for e in await mongo_world.events("users"))
 
     await mongo_world.until(said, 10, "the Event that says why the data stays")
-    await mongo_world.create("Collection", "users", {"deletionPolicy": "Delete"}, {CONFIRM: f"{db.name}.users"})
+    await mongo_world.create(
+        "Collection", "users", {"deletionPolicy": "Delete"}, {CONFIRM: f"{db.name}.users"}
+    )
     await mongo_world.ready("Collection", "users")
     await mongo_world.delete("Collection", "users")
     assert "users" not in db.list_collection_names()
@@ -236,7 +243,9 @@ async def test_pause_stops_all_writes_and_says_so(mongo_world: World, db: Databa
     assert "users" in db.list_collection_names()
 
 
-async def test_the_older_of_two_resources_for_one_collection_wins(mongo_world: World, db: Database[Any]) -> None:
+async def test_the_older_of_two_resources_for_one_collection_wins(
+    mongo_world: World, db: Database[Any]
+) -> None:
     mongo_world.start_operator()
     await mongo_world.create("Collection", "a-first", {"name": "users", "validator": VALIDATOR})
     await mongo_world.ready("Collection", "a-first")
@@ -292,7 +301,9 @@ async def test_settled_resources_are_not_written_again(mongo_world: World, db: D
         await mongo_world.create("Collection", f"c{n}", {"validator": VALIDATOR})
     for n in range(5):
         await mongo_world.ready("Collection", f"c{n}")
-    versions = {n: (await mongo_world.get("Collection", f"c{n}"))["metadata"]["resourceVersion"] for n in range(5)}
+    versions = {
+        n: (await mongo_world.get("Collection", f"c{n}"))["metadata"]["resourceVersion"] for n in range(5)
+    }
     looks = operator.metric("lucid_reconciles_total")
 
     async def swept() -> bool:
@@ -300,5 +311,7 @@ async def test_settled_resources_are_not_written_again(mongo_world: World, db: D
         return operator.metric("lucid_reconciles_total") >= looks + 10
 
     await mongo_world.until(swept, 30, "two sweeps")
-    after = {n: (await mongo_world.get("Collection", f"c{n}"))["metadata"]["resourceVersion"] for n in range(5)}
+    after = {
+        n: (await mongo_world.get("Collection", f"c{n}"))["metadata"]["resourceVersion"] for n in range(5)
+    }
     assert after == versions

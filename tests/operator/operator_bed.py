@@ -1,0 +1,42 @@
+"""Specs of resources, and how the servers look, in the words of these tests."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo.database import Database
+
+from lucid_storage.kube.client import Json
+from testbed.pytest_operator import World
+
+CONFIRM = "storage.lucid-blockchain.org/confirm-delete"
+PAUSED = "storage.lucid-blockchain.org/paused"
+
+Order = int | str
+
+
+def index_spec(
+    collection: str, *keys: tuple[str, Order], options: Json | None = None, **spec: object
+) -> dict[str, Any]:
+    """An Index on MongoDB; `options` go into the mongodb block."""
+    fields = [{"field": field, "order": order} for field, order in keys]
+    return {
+        "engine": "mongodb",
+        "mongodb": {"collection": collection, "keys": fields, **(options or {})},
+        **spec,
+    }
+
+
+def indexes(db: Database[Any], collection: str) -> dict[str, dict[str, Any]]:
+    """The indexes of a collection by name, without the one on _id."""
+    found = db.command("listIndexes", collection)["cursor"]["firstBatch"]
+    return {ix["name"]: ix for ix in found if ix["name"] != "_id_"}
+
+
+def said(resource: Json, kind: str = "Ready") -> Json:
+    """One condition of a resource."""
+    conditions: Sequence[Json] = resource.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {})
+
+
+async def version(world: World, kind: str, name: str) -> str:
+    return str((await world.get(kind, name))["metadata"]["resourceVersion"])
