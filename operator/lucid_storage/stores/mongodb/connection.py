@@ -205,10 +205,12 @@ class Connection:
         self._info = (now, info)
         return info
 
-    def unreachable(self) -> str:
-        """Which hosts do not answer and why, for a person; no credentials."""
+    def unreachable(self) -> str | OperationFailure:
+        """Which hosts do not answer and why, for a person, or what one of them refused; no credentials."""
         answers = []
         for (host, port), server in self.client.topology_description.server_descriptions().items():
+            if isinstance(server.error, OperationFailure):
+                return server.error
             if server.error is not None:
                 answers.append(f"{host}:{port} {why_unreachable(str(server.error))}")
             else:

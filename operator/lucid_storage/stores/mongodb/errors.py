@@ -170,8 +170,10 @@ class Attempt:
     """The server's words may quote documents: pass none on."""
 
 
-Reach = Callable[[], str]
-"""Says which hosts were tried and why each failed, without credentials."""
+Reach = Callable[[], str | OperationFailure]
+"""Says which hosts were tried and why each failed, without credentials; or the refusal by which the driver counts a
+server as unknown for some seconds, which a failed login is.
+"""
 
 
 @contextmanager
@@ -193,8 +195,11 @@ def translate(error: PyMongoError | BSONError, attempt: Attempt, reach: Reach = 
         return _from_server(error, attempt)
     if isinstance(error, NotPrimaryError):
         return _unavailable(attempt, "the server is not the primary now")
+    reached = reach() if isinstance(error, ConnectionFailure) else ""
+    if isinstance(reached, OperationFailure):
+        return _from_server(reached, attempt)
     if isinstance(error, ServerSelectionTimeoutError):
-        return _unavailable(attempt, reach() or why_unreachable(str(error)))
+        return _unavailable(attempt, reached or why_unreachable(str(error)))
     if isinstance(error, WaitQueueTimeoutError):
         return _unavailable(attempt, "all connections are busy")
     if isinstance(error, ConnectionFailure):
