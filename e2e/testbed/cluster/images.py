@@ -25,7 +25,7 @@ from testbed.progress import Progress
 
 BUSYBOX = "localhost/lucid-testbed/busybox:1"
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-_KEPT = 3
+_KEPT = 2
 
 
 @dataclass(frozen=True)
