@@ -178,7 +178,7 @@ async def test_a_wrong_password_is_a_failed_login_and_heals_when_it_is_set(
     server.create_user("lucid", "old-secret", [("root", "admin")])
     deployment = connect(server.uri_for("lucid", "new-secret"))
     results = await outcomes(deployment)
-    assert kinds(results) == {LoginFailedError}
+    assert kinds(results) == {LoginFailedError}, results
     for error in results.values():
         assert "secret" not in str(error)
         assert "check user name" in str(error)
