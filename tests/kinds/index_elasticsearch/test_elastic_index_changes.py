@@ -139,6 +139,30 @@ async def test_an_equal_template_is_adopted_without_a_write(sessions: Series) ->
     assert await sessions.template() == before
 
 
+async def test_parameters_of_an_adopted_template_that_nobody_declares_survive_a_change(
+    sessions: Series,
+) -> None:
+    fields: Any = {"id": {"type": "keyword", "ignore_above": 64}, "more": {"type": "long"}}
+    await sessions.port.put_template(template(sessions.stem, mappings={"properties": fields}))
+    await sessions.declare(mappings=MAPPINGS)
+    assert sessions.is_ready(), sessions.shown()
+    await sessions.declare(mappings={"properties": {**MAPPINGS["properties"], "user": {"type": "keyword"}}})
+    assert sessions.is_ready(), sessions.shown()
+    assert (await sessions.template()).mappings["properties"] == {**fields, "user": {"type": "keyword"}}
+
+
+async def test_a_resource_made_again_adopts_what_it_once_made(sessions: Series) -> None:
+    await sessions.declare(mappings=MAPPINGS, settings=SETTINGS)
+    again = Series(sessions.port, sessions.stem)
+    again.resource = replace(again.resource, uid="uid-of-the-second")
+    status = await again.declare(mappings=MAPPINGS, settings=SETTINGS, spec={"deletionPolicy": "Delete"})
+    assert again.is_ready(), again.shown()
+    assert status["origin"] == "Adopted"
+    assert "stay" in await again.delete()
+    assert sorted(await again.indices()) == ["2026.11", "2026.12"]
+    assert await again.port.template(again.stem) is not None
+
+
 async def test_a_template_of_that_name_that_differs_is_a_conflict(sessions: Series) -> None:
     foreign = template(sessions.stem, mappings={"properties": {"id": {"type": "long"}}})
     await sessions.port.put_template(foreign)

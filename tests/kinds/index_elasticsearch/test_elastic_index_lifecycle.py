@@ -177,6 +177,21 @@ async def test_an_index_that_the_policy_deletes_anyway_is_no_new_loss(with_ilm: 
     assert with_ilm.is_ready(), with_ilm.shown()
 
 
+async def test_a_shorter_policy_is_refused_until_the_loss_is_agreed_to(with_ilm: Series) -> None:
+    await with_ilm.occupy("2026.09", documents=4)
+    await with_ilm.declare(settings=SETTINGS, lifecycle=DAYS)
+    before = await with_ilm.port.policy("lucid-sessions")
+    shorter = {"hotDays": 1, "warmDays": 2, "coldDays": 3, "deleteDays": 30}
+    await with_ilm.declare(settings=SETTINGS, lifecycle=shorter)
+    assert with_ilm.condition("Stalled")["reason"] == "DataLossRefused"
+    assert "1 index with 4 documents" in with_ilm.condition("Stalled")["message"]
+    assert await with_ilm.port.policy("lucid-sessions") == before
+    await with_ilm.declare({"allowDataLoss": "lucid-sessions"}, settings=SETTINGS, lifecycle=shorter)
+    assert with_ilm.is_ready(), with_ilm.shown()
+    policy: Any = await with_ilm.port.policy("lucid-sessions")
+    assert policy.policy["phases"]["delete"]["min_age"] == "30d"
+
+
 @pytest.mark.parametrize("lifecycle", [None, BY_OPERATOR])
 async def test_ilm_is_left_cleanly_and_entered_again(with_ilm: Series, lifecycle: Any) -> None:
     await with_ilm.occupy("2026.10")
@@ -218,11 +233,14 @@ async def test_a_policy_of_that_name_that_differs_is_a_conflict(with_ilm: Series
 async def test_an_equal_policy_is_adopted_and_outlives_the_resource(with_ilm: Series) -> None:
     equal = LifecyclePolicyState("lucid-sessions", policy_body(Lifecycle(), {}))
     await with_ilm.port.put_policy(equal)
+    await with_ilm.occupy("2026.10", documents=1)
     await with_ilm.declare(settings=SETTINGS, lifecycle=DAYS, spec={"deletionPolicy": "Delete"})
     assert with_ilm.is_ready(), with_ilm.shown()
     await with_ilm.delete()
     assert await with_ilm.port.policy("lucid-sessions") == equal
-    assert await with_ilm.indices() == {}
+    left = await with_ilm.indices()
+    assert list(left) == ["2026.10"]
+    assert left["2026.10"].settings["index.lifecycle.name"] == "lucid-sessions"
 
 
 async def test_delete_drops_the_policy_and_frees_the_indices_that_stay(with_ilm: Series) -> None:

@@ -130,6 +130,29 @@ async def test_series_with_a_common_prefix_leave_each_other_alone(sessions: Seri
     assert set((await archive.indices())["2026.11"].aliases) == {archive.stem}
 
 
+async def test_a_name_that_is_no_month_is_not_of_the_series(sessions: Series) -> None:
+    for name in ("2026.11.bak", "2026.13", "2026.1", "20-copy-2026.11"):
+        await sessions.occupy(name)
+    await sessions.declare(settings=SETTINGS, aliases=["all-sessions"], spec={"deletionPolicy": "Delete"})
+    assert sessions.resource.status["elasticsearch"]["indices"] == 2
+    await sessions.delete(confirm_delete=sessions.stem)
+    left = await sessions.indices()
+    assert sorted(left) == ["20-copy-2026.11", "2026.1", "2026.11.bak", "2026.13"]
+    assert not any(index.aliases for index in left.values())
+
+
+async def test_an_index_that_an_application_made_anew_takes_the_writes(sessions: Series) -> None:
+    await sessions.declare(settings=SETTINGS, spec={"driftPolicy": "Report"})
+    november = (await sessions.indices())["2026.11"]
+    await sessions.port.delete_index(november.name, november.uuid)
+    await sessions.port.update_aliases(
+        [AliasAction(sessions.month("2026.12"), sessions.stem, is_write_index=True)]
+    )
+    await sessions.occupy("2026.11", documents=1)
+    await sessions.look()
+    assert await sessions.writes_to() == ["2026.11"]
+
+
 async def test_an_index_of_the_series_that_others_made_joins_it(sessions: Series) -> None:
     await sessions.occupy("2026.08", documents=1)
     uuid = (await sessions.indices())["2026.08"].uuid
@@ -165,6 +188,17 @@ async def test_documents_and_bytes_are_told_and_move_rarely(sessions: Series) ->
     sessions.fill("2026.11", 5)
     assert (await sessions.look(NOVEMBER.replace(minute=10)))["documents"] == 0
     assert (await sessions.look(NOVEMBER.replace(minute=20)))["documents"] == 5
+
+
+async def test_figures_that_move_by_less_than_a_tenth_stay() -> None:
+    sessions = Series(FakeElastic(), "lucid-sessions")
+    await sessions.declare(settings=SETTINGS)
+    sessions.fill("2026.11", 100)
+    await sessions.look(NOVEMBER.replace(minute=20))
+    sessions.fill("2026.11", 105)
+    assert (await sessions.look(NOVEMBER.replace(minute=40)))["documents"] == 100
+    sessions.fill("2026.11", 110)
+    assert (await sessions.look(NOVEMBER.replace(minute=41)))["documents"] == 110
 
 
 async def test_yellow_on_one_node_is_ready_with_what_to_do(sessions: Series) -> None:
