@@ -275,8 +275,7 @@ async def test_an_upgrade_brings_new_crds_and_an_uninstall_keeps_them_with_their
     collections = f"/apis/{GROUP}/v1alpha1/namespaces/{own}/collections"
     sample = yaml.safe_load((project_root() / "manifests/samples/collection-minimal.yaml").read_text())
     sample["metadata"] = {"name": "kept"}
-    await until(lambda: _served(kube, collections), 20, "the CRD to be served")
-    await kube.request("POST", collections, body=sample)
+    await until(lambda: _created(kube, collections, sample), 20, "the new CRD to be served")
     helm.done("uninstall", "lucid-storage", *where, "--wait")
     assert await kube.get(f"{collections}/kept") is not None
     assert await kube.get(f"/apis/apps/v1/namespaces/{own}/deployments/lucid-storage") is None
@@ -294,5 +293,12 @@ async def _short_names(kube: Kube) -> list[str]:
     return names
 
 
-async def _served(kube: Kube, path: str) -> bool:
-    return await kube.get(path) is not None
+async def _created(kube: Kube, path: str, body: Json) -> bool:
+    """False while the API server is still taking the CRD up."""
+    try:
+        await kube.request("POST", path, body=body)
+    except KubeApiError as error:
+        if error.status in {404, 429}:
+            return False
+        raise
+    return True
