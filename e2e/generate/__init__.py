@@ -1,0 +1,1 @@
+"""`make generate`: every generated file of the project, written or compared by one command."""
