@@ -173,3 +173,13 @@ def _lua(value: Any) -> str:
             return "{" + ", ".join(map(_lua, value)) + "}"
         case _:
             return json.dumps(value)
+
+
+def test_the_page_names_every_metric_and_every_alert() -> None:
+    page = (project_root() / "docs/monitoring.md").read_text()
+    described = set(re.findall(r"^\| `(lucid_[a-z_]+)` \|", page, re.MULTILINE))
+    families = Metrics().registry.collect()
+    assert described == {f.name + ("_total" if f.type == "counter" else "") for f in families}
+    assert re.findall(r"^\| (Lucid\w+) \| (\w+) \|", page, re.MULTILINE) == [
+        (rule["alert"], rule["labels"]["severity"]) for rule in alerts()
+    ]
