@@ -9,7 +9,7 @@ from kinds.index_elasticsearch.elastic_bed import NOVEMBER, UID, Series
 from lucid_storage.kinds.index_elasticsearch.lifecycle import Phase, deletes_after, phase, policy_body
 from lucid_storage.kinds.index_elasticsearch.months import Month
 from lucid_storage.models.elasticindex import Lifecycle, ManagedBy
-from lucid_storage.stores.elasticsearch.types import LifecyclePolicyState
+from lucid_storage.stores.elasticsearch.types import LifecyclePolicyState, TemplateState
 
 DAYS: dict[str, Any] = {"hotDays": 7, "warmDays": 30, "coldDays": 90, "deleteDays": 90}
 BY_OPERATOR = {**DAYS, "managedBy": "Operator"}
@@ -228,6 +228,21 @@ async def test_a_policy_of_that_name_that_differs_is_a_conflict(with_ilm: Series
     assert with_ilm.condition("Stalled")["reason"] == "IndexConflict"
     assert "lifecycle policy lucid-sessions" in with_ilm.condition("Stalled")["message"]
     assert await with_ilm.indices() == {}
+
+
+@pytest.mark.parametrize(
+    ("named", "ready"), [("another-policy", False), ("lucid-sessions", True), (None, True)]
+)
+async def test_a_template_that_names_another_policy_is_a_conflict(
+    with_ilm: Series, named: str | None, ready: bool
+) -> None:
+    settings = {"index.lifecycle.name": named} if named else {}
+    await with_ilm.port.put_template(
+        TemplateState("lucid-sessions", ("lucid-sessions-*",), 150, {}, settings, {})
+    )
+    await with_ilm.declare(lifecycle=DAYS)
+    assert with_ilm.is_ready() is ready, with_ilm.shown()
+    assert ready or "settings.index.lifecycle.name" in with_ilm.condition("Stalled")["message"]
 
 
 async def test_an_equal_policy_is_adopted_and_outlives_the_resource(with_ilm: Series) -> None:

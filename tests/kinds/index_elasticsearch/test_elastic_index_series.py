@@ -91,6 +91,19 @@ async def test_the_turn_is_one_call_for_the_aliases_and_one_for_the_index() -> N
     assert fake.writes == ["update_aliases", "create_index lucid-sessions-2027.01"]
 
 
+async def test_writes_have_a_place_to_go_until_the_index_of_the_month_is_made() -> None:
+    fake = FakeElastic()
+    sessions = Series(fake, "lucid-sessions")
+    await sessions.declare(settings=SETTINGS)
+    fake.writes.clear()
+    await sessions.look(datetime(2027, 3, 5, tzinfo=UTC))
+    assert fake.writes == [
+        "create_index lucid-sessions-2027.03",
+        "create_index lucid-sessions-2027.04",
+        "update_aliases",
+    ]
+
+
 @pytest.mark.elasticsearch
 async def test_a_closed_index_of_an_old_month_does_not_stand_in_the_way(
     elasticsearch_server: Elasticsearch, index_prefix: str
