@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)/e2e
 
-.PHONY: help demo demo-down test test-fast testbed testbed-down run generate lint e2e bench lock clean
+.PHONY: help fetch demo demo-down test test-fast testbed testbed-down run generate lint e2e bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,8 +43,11 @@ lint: $(INSTALLED) ## ruff, mypy, layers, and whether generated files are curren
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 	@$(BIN)/python -m generate --check
 
-test: lint ## set up what is needed and run all tests
-	@$(BIN)/pytest -n 2 --dist loadgroup
+fetch: $(INSTALLED) ## build and download what tests and demo need, into the cache
+	@$(BIN)/python -m testbed fetch
+
+test: lint fetch ## set up what is needed and run all tests
+	@$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(INSTALLED) ## the tests that need no server
 	@$(BIN)/pytest -n 2 -m "not mongodb and not redis and not elasticsearch and not apiserver and not node"

@@ -2,12 +2,11 @@
 
 import sys
 
+from demo.run import run
 from testbed.bed import Bed
 from testbed.errors import TestbedError
 from testbed.paths import Instance
 from testbed.progress import Progress
-
-from demo.run import run
 
 
 def main() -> int:
@@ -18,7 +17,9 @@ def main() -> int:
     try:
         if command == "down":
             ran = bed.down()
-            print("The demo is stopped; its data is kept for the next time." if ran else "Nothing was running.")
+            print(
+                "The demo is stopped; its data is kept for the next time." if ran else "Nothing was running."
+            )
         else:
             run(bed, progress)
     except TestbedError as error:

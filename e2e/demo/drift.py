@@ -2,10 +2,9 @@
 
 import time
 
+from demo.install import DATABASE
 from testbed.bed import Stores
 from testbed.errors import TestbedError
-
-from demo.install import DATABASE
 
 COLLECTION = "users"
 KEYS = [("email", 1)]

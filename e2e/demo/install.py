@@ -47,7 +47,13 @@ def _helm(cluster: Cluster, values: dict) -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(values, file)
         file.flush()
-        command = [str(cluster.tool("helm")), f"--kubeconfig={cluster.kubeconfig}", "upgrade", "--install", RELEASE]
+        command = [
+            str(cluster.tool("helm")),
+            f"--kubeconfig={cluster.kubeconfig}",
+            "upgrade",
+            "--install",
+            RELEASE,
+        ]
         chart = str(project_root() / "helm" / "lucid-storage")
         options = [f"--namespace={SYSTEM_NAMESPACE}", f"--values={file.name}", "--wait", "--timeout=3m"]
         provider.run([*command, chart, *options])

@@ -4,13 +4,12 @@ import json
 import os
 import time
 
+from demo import drift, install, show
 from testbed.bed import Bed, Stores
 from testbed.cluster.provider import Cluster, choose
 from testbed.errors import TestbedError
 from testbed.paths import project_root
 from testbed.progress import Progress
-
-from demo import drift, install, show
 
 NAMESPACE = "lucid"
 READY_SECONDS = 180.0
@@ -61,7 +60,9 @@ def is_ready(item: dict) -> bool:
 
 
 def _reasons(waiting: list[dict]) -> str:
-    said = [f"{i['metadata']['name']}: {i.get('status', {}).get('message', 'no status')}" for i in waiting[:5]]
+    said = [
+        f"{i['metadata']['name']}: {i.get('status', {}).get('message', 'no status')}" for i in waiting[:5]
+    ]
     return "; ".join(said)
 
 

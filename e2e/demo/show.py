@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable
 
+from demo.install import DATABASE
 from testbed.bed import Stores
 from testbed.errors import TestbedError
-
-from demo.install import DATABASE
 
 
 def stores(stores: Stores) -> None:
@@ -44,7 +43,9 @@ def _elasticsearch(stores: Stores) -> None:
     aliases = stores.elasticsearch.request("GET", "/_alias")
     for index, body in sorted(aliases.items()):
         if index.startswith("lucid-"):
-            shown = [name + (" (write)" if a.get("is_write_index") else "") for name, a in body["aliases"].items()]
+            shown = [
+                name + (" (write)" if a.get("is_write_index") else "") for name, a in body["aliases"].items()
+            ]
             print(f"  {index:<30} {', '.join(sorted(shown))}")
 
 

@@ -71,9 +71,9 @@ def _fetch(progress: Progress, *, stores_only: bool) -> None:
         return
     elasticsearch.ensure(elasticsearch.OLDEST_VERSION, progress)
     s3.ensure(progress)
-    from testbed.cluster import binaries  # noqa: PLC0415 - not needed for the stores alone
+    from testbed.cluster import prepare  # noqa: PLC0415 - not needed for the stores alone
 
-    binaries.ensure((*binaries.CONTROL_PLANE, *binaries.NODE), progress)
+    prepare.prepare(progress)
 
 
 def _parser() -> argparse.ArgumentParser:

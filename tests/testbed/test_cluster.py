@@ -23,7 +23,6 @@ from testbed.paths import Instance
 from testbed.process import wait_until
 from testbed.progress import Silent
 
-pytest_plugins = ["testbed.cluster.pytest_cluster"]
 
 
 def kubectl(where: ControlPlane | OwnCluster, *arguments: str, document: object = None) -> str:

@@ -1,0 +1,65 @@
+"""Settings from the environment and from Secrets."""
+
+import pytest
+
+from lucid_storage.models.settings import Settings, SettingsError, StoreSettings
+
+
+def test_an_address_is_made_from_its_parts_with_the_password_escaped() -> None:
+    read = StoreSettings.read(
+        {
+            "MONGODB_HOST": "m1,m2:27018",
+            "MONGODB_USERNAME": "lucid",
+            "MONGODB_PASSWORD": "p@ss/word",
+            "MONGODB_REPLICA_SET": "rs0",
+            "REDIS_HOST": "r",
+            "REDIS_PASSWORD": "a:b",
+            "ELASTICSEARCH_HOST": "e",
+        }
+    )
+    assert read.mongodb() == "mongodb://lucid:p%40ss%2Fword@m1:27017,m2:27018/?replicaSet=rs0"
+    assert read.redis() == "redis://:a%3Ab@r:6379/0"
+    assert read.elasticsearch() == "http://e:9200"
+
+
+def test_a_whole_address_wins_and_its_alias_works() -> None:
+    read = StoreSettings.read({"REDIS_URI": "redis://one", "MONGODB_URI": "mongodb://x", "MONGODB_HOST": "y"})
+    assert (read.redis(), read.mongodb()) == ("redis://one", "mongodb://x")
+
+
+def test_an_empty_variable_is_an_absent_one() -> None:
+    assert StoreSettings.read({"MONGODB_URI": ""}).mongodb() is None
+
+
+def test_a_bad_setting_is_named_in_a_sentence_without_its_value() -> None:
+    with pytest.raises(SettingsError, match="WORKERS") as refused:
+        Settings.read({"WORKERS": "many", "MONGODB_PASSWORD": "hunter2"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_secrets_do_not_show_in_a_repr() -> None:
+    assert "hunter2" not in repr(
+        StoreSettings.read({"MONGODB_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@r"})
+    )
+
+
+def test_only_the_operators_own_namespace_is_served_by_default() -> None:
+    read = Settings.read({"POD_NAMESPACE": "system"})
+    assert read.served("system") is not None
+    assert read.served("other") is None
+
+
+def test_served_namespaces_have_database_patterns_and_a_wildcard() -> None:
+    text = '{"lucid": {"databases": ["lucid_*"]}, "*": {"databases": ["shared"]}}'
+    read = Settings.read({"SERVED_NAMESPACES": text})
+    lucid, other = read.served("lucid"), read.served("other")
+    assert lucid is not None
+    assert other is not None
+    assert (lucid.allows("lucid_main"), lucid.allows("other")) == (True, False)
+    assert other.allows("shared")
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"ns": {"database": []}}'])
+def test_served_namespaces_that_cannot_be_read_stop_the_start(text: str) -> None:
+    with pytest.raises(SettingsError):
+        Settings.read({"SERVED_NAMESPACES": text})
