@@ -59,6 +59,10 @@ class Helm:
         assert answer.returncode != 0, "helm accepts these values"
         return answer.stderr
 
+    def install(self, values: Json, kubeconfig: Path, namespace: str) -> None:
+        where = [f"--kubeconfig={kubeconfig}", f"--namespace={namespace}"]
+        self.done("install", "lucid-storage", CHART, *where, *_set(values))
+
     @staticmethod
     def _template(release: str, namespace: str) -> list[str]:
         return ["template", release, str(CHART), f"--namespace={namespace}", f"--kube-version={KUBERNETES}"]

@@ -1,0 +1,131 @@
+"""The operator does its work with the settings and the rights that the chart gives it, and asks for no more."""
+
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from chart_release import Helm, environment, the, until
+
+from lucid_storage.kube.client import Json, Kube, load_configuration
+from lucid_storage.models.meta import API_VERSION, GROUP
+from testbed.cluster import kubeconfig
+from testbed.cluster.controlplane import ControlPlane
+from testbed.paths import Instance
+from testbed.pytest_operator import OperatorProcess
+from testbed.testrun import TestRun
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.mongodb]
+
+HOME = "operator-home"
+TEAM = "team"
+
+
+@pytest.fixture
+def own_api(testbed_run: TestRun) -> Iterator[ControlPlane]:
+    """One that serves this test alone: an operator that watches all namespaces would disturb others."""
+    name = f"chart-rights-{uuid.uuid4().hex[:8]}"
+    plane = ControlPlane(Instance(name, testbed_run.instance.root / name))
+    plane.start()
+    yield plane
+    plane.stop()
+
+
+@pytest.fixture
+async def admin(own_api: ControlPlane) -> AsyncIterator[Kube]:
+    client = Kube(await load_configuration(str(own_api.kubeconfig)))
+    for name in (HOME, TEAM):
+        await client.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+    yield client
+    await client.close()
+
+
+@pytest.mark.parametrize("watched", [[], [TEAM]], ids=["all namespaces", "one namespace"])
+async def test_the_operator_reconciles_deletes_and_answers_with_the_charts_rights(
+    own_api: ControlPlane, admin: Kube, helm: Helm, mongodb: Any, database: str, watched: list[str]
+) -> None:
+    values: Json = {
+        "stores.mongodb.uri": mongodb.uri,
+        "stores.mongodb.database": database,
+        "servedNamespaces": {TEAM: {"databases": [database]}},
+        "watchNamespaces": watched,
+        "settings.allowLoopbackEndpoints": True,
+        "settings.logLevel": "DEBUG",
+    }
+    rendered = helm.objects(values, namespace=HOME)
+    helm.install(values, own_api.kubeconfig, HOME)
+    operator = await _operator(own_api, admin, rendered)
+    operator.start()
+    try:
+        collection = f"/apis/{GROUP}/v1alpha1/namespaces/{TEAM}/collections"
+        await admin.request("POST", collection, body=_collection("kept"))
+        await admin.request("POST", collection, body=_collection("dropped", deletionPolicy="Delete"))
+        for name in ("kept", "dropped"):
+            await until(lambda path=f"{collection}/{name}": _ready(admin, path), 30, f"{name} to be Ready")
+        await admin.request("DELETE", f"{collection}/dropped")
+        await until(lambda: _gone(admin, f"{collection}/dropped"), 30, "the resource to go")
+        with mongodb.client() as client:
+            assert client[database].list_collection_names() == ["kept"]
+        assert await _events(admin) != []
+        assert _rest_status(operator, await _token(admin, TEAM, "default")) == 403
+        assert _rest_status(operator, "no-token") == 401
+    finally:
+        operator.stop()
+    assert "forbidden" not in operator.log.lower()
+
+
+def _collection(name: str, **spec: str) -> Json:
+    return {"apiVersion": API_VERSION, "kind": "Collection", "metadata": {"name": name}, "spec": spec}
+
+
+async def _operator(plane: ControlPlane, admin: Kube, rendered: list[Json]) -> OperatorProcess:
+    """From source, with the chart's variables, and a token of the chart's account in its kubeconfig."""
+    account = the(rendered, "ServiceAccount")["metadata"]["name"]
+    login = kubeconfig.write(
+        plane.instance.data / "operator-kubeconfig",
+        server=plane.server,
+        authority=plane.pki.authority,
+        token=await _token(admin, HOME, account),
+    )
+    variables = environment(rendered) | {"POD_NAMESPACE": HOME, "KUBECONFIG": str(login)}
+    return OperatorProcess(plane.instance, "operator", variables)
+
+
+async def _token(admin: Kube, namespace: str, account: str) -> str:
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}"
+    await until(lambda: _exists(admin, path), 20, f"the account {account}")
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = await admin.request("POST", f"{path}/token", body=request)
+    return str(answer["status"]["token"])
+
+
+async def _exists(admin: Kube, path: str) -> bool:
+    return await admin.get(path) is not None
+
+
+async def _gone(admin: Kube, path: str) -> bool:
+    return await admin.get(path) is None
+
+
+async def _ready(admin: Kube, path: str) -> bool:
+    found = await admin.get(path)
+    conditions = found.get("status", {}).get("conditions", []) if found else []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+async def _events(admin: Kube) -> list[Json]:
+    found = await admin.request("GET", f"/apis/events.k8s.io/v1/namespaces/{TEAM}/events")
+    return [event for event in found["items"] if event["reportingController"] == "lucid-storage"]
+
+
+def _rest_status(operator: OperatorProcess, token: str) -> int:
+    address = f"http://127.0.0.1:{operator.rest_port}/api/v1/database/collections?namespace={TEAM}"
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
