@@ -36,7 +36,7 @@ def _values(image: str, fingerprint: str) -> dict:
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
         "stores": {"existingSecret": SECRET},
-        "servedNamespaces": {"lucid": {"databases": [DATABASE]}},
+        "servedNamespaces": {"lucid": {"databases": [DATABASE], "indices": ["lucid-*"], "keys": ["lucid:*"]}},
         "settings": {"cacheScanSeconds": 5},
         # The tag stays the same, so the pod is told by this when the image behind it changed.
         "podAnnotations": {"storage.lucid-blockchain.org/sources": fingerprint},

@@ -16,10 +16,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
+
 from lucid_storage.kube.client import Json, Kube, load_configuration, resource_path
 from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.meta import API_VERSION, GROUP
-
 from testbed import ports
 from testbed.cluster.controlplane import ControlPlane
 from testbed.paths import Instance, project_root

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+OUTAGE_GRACE_SECONDS = 5.0
+"""How long a store may be away before resources that were Ready say so: an election is no news."""
+
 
 class Reason(StrEnum):
     """Why a condition has its status. Documented in docs/conditions.md, which is generated from this enum."""
@@ -46,12 +49,15 @@ class Reason(StrEnum):
     BACKUP_UNAVAILABLE = "BackupUnavailable", "backupBefore is asked for, and no backup can be made."
     NOT_IMPLEMENTED = "NotImplemented", "This version of the operator does not reconcile this yet."
     DATABASE_NOT_ALLOWED = "DatabaseNotAllowed", "The namespace may not use this database."
+    INDEX_NOT_ALLOWED = "IndexNotAllowed", "The namespace may not use Elasticsearch indices of this name."
+    KEYS_NOT_ALLOWED = "KeysNotAllowed", "The namespace may not use Redis keys of this pattern."
 
     # The server's answer
     SERVER_REFUSED = "ServerRefused", "The server refused the definition; the message holds its words."
     NOT_SUPPORTED = "NotSupported", "The server's version or kind cannot do this."
     DUPLICATE_KEYS = "DuplicateKeys", "Documents with equal keys stand in the way of a unique index."
     INDEX_CONFLICT = "IndexConflict", "An index that no resource declares stands in the way."
+    UNHEALTHY = "Unhealthy", "The store answers, but part of the data cannot be used; the message says which."
     MAPPING_CONFLICT = "MappingConflict", "The mapping change needs a reindex."
     COLLECTION_NOT_READY = "CollectionNotReady", "The collection that the index belongs to is not there yet."
 
@@ -99,6 +105,11 @@ class StoreUnavailableError(LucidError):
     stalled = False
     down_seconds: float = 0.0
     """How long the store had been away when this was raised."""
+
+    @property
+    def grace_seconds(self) -> float:
+        """For how long yet a resource that was Ready need not say so; not above 0 when that time is over."""
+        return OUTAGE_GRACE_SECONDS - self.down_seconds
 
 
 class LoginFailedError(LucidError):

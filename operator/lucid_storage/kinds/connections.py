@@ -136,15 +136,25 @@ class Connections:
 
     def check_database(self, namespace: str, secret: str | None, database: str) -> None:
         """Raise NotAllowedError when the namespace may not use the database with the operator's credentials."""
-        if secret is not None:
-            return
         served = self._settings.served(namespace)
-        if served is not None and not served.allows(database):
-            raise NotAllowedError(
-                f'The namespace "{namespace}" may not use the database "{database}" with the operator\'s credentials;'
-                " ask for it in SERVED_NAMESPACES, or name a Secret in spec.connection.",
-                reason=Reason.DATABASE_NOT_ALLOWED,
-            )
+        if secret is None and served is not None and not served.allows(database):
+            raise _not_allowed(namespace, f'the database "{database}"', Reason.DATABASE_NOT_ALLOWED)
+
+    def check_index(self, namespace: str, secret: str | None, stem: str) -> None:
+        """Raise NotAllowedError when the namespace may not use indices of this name with the operator's credentials."""
+        served = self._settings.served(namespace)
+        if secret is None and served is not None and not served.allows_index(stem):
+            raise _not_allowed(namespace, f'the indices "{stem}"', Reason.INDEX_NOT_ALLOWED)
+
+    def check_keys(self, namespace: str, secret: str | None, key_pattern: str) -> None:
+        """Raise NotAllowedError when the namespace may not use these keys with the operator's credentials."""
+        served = self._settings.served(namespace)
+        if secret is None and served is not None and not served.allows_keys(key_pattern):
+            raise _not_allowed(namespace, f'the keys "{key_pattern}"', Reason.KEYS_NOT_ALLOWED)
+
+    def is_open(self, deployment: Deployment[P_co]) -> bool:
+        """Whether it is in use still; one whose credentials changed was replaced and closed."""
+        return any(deployment is other for other in self._open.values())
 
     @contextlib.asynccontextmanager
     async def watching(self, deployment: Deployment[P_co]) -> AsyncIterator[P_co]:
@@ -234,7 +244,7 @@ class Connections:
         return settings
 
     def _went_down(self, deployment: Deployment[P_co], error: LucidError) -> None:
-        if deployment.down is not None:
+        if deployment.down is not None or not self.is_open(deployment):
             return
         deployment.down, deployment.down_since = error, monotonic()
         logger.warning(
@@ -291,6 +301,14 @@ def _again(error: LucidError, down_seconds: float) -> LucidError:
     if isinstance(repeated, StoreUnavailableError):
         repeated.down_seconds = down_seconds
     return repeated
+
+
+def _not_allowed(namespace: str, what: str, reason: Reason) -> NotAllowedError:
+    return NotAllowedError(
+        f'The namespace "{namespace}" may not use {what} with the operator\'s credentials; ask for it in'
+        " SERVED_NAMESPACES, or name a Secret in spec.connection.",
+        reason=reason,
+    )
 
 
 def _not_configured(engine: Engine[P_co], secret: str | None) -> RefusedError:

@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = 12
 """Observations in one look before it counts as a defect: no plan needs more than a few."""
-OUTAGE_GRACE_SECONDS = 5.0
-"""How long a store may be away before resources that were Ready say so: an election is no news."""
 LET_GO_SECONDS = 45.0
 """How long a Delete is tried in a terminating namespace (DESIGN: a namespace goes within a minute)."""
 
@@ -210,9 +208,8 @@ class Cycle(Generic[D, V, S]):
             return error
 
     async def _refuse(self, resource: Resource, status: S, error: LucidError) -> Outcome:
-        grace = _grace_left(error)
-        if grace > 0 and _is_ready(resource):
-            return Outcome(again_seconds=grace)
+        if isinstance(error, StoreUnavailableError) and error.grace_seconds > 0 and _is_ready(resource):
+            return Outcome(again_seconds=error.grace_seconds)
         verdict = Verdict(error.reason, error.message, stalled=error.stalled)
         await self._write(resource, status, verdict, "")
         return Outcome(failed=True)
@@ -327,12 +324,6 @@ class Cycle(Generic[D, V, S]):
                 resource.key, self.kind.info.kind, resource.uid, notice.reason, notice.message, notice.warning
             )
         )
-
-
-def _grace_left(error: LucidError) -> float:
-    if not isinstance(error, StoreUnavailableError):
-        return 0.0
-    return OUTAGE_GRACE_SECONDS - error.down_seconds
 
 
 def _is_ready(resource: Resource) -> bool:

@@ -66,13 +66,14 @@ class KeySpaceScanner:
         self._walks.clear()
 
     async def _run(self, walk: _Walk) -> None:
-        while True:
+        while self._connections.is_open(walk.deployment):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(walk.wake.wait(), self._pause)
             await asyncio.sleep(GATHER_SECONDS)
             walk.wake.clear()
             if walk.declared:
                 await self._scan(walk)
+        self._walks.pop(id(walk.deployment), None)
 
     async def _scan(self, walk: _Walk) -> None:
         declared = dict(walk.declared)

@@ -107,16 +107,30 @@ def _login(username: str | None, password: SecretStr | None) -> str:
     return f"{quote(username, safe='')}{secret}@"
 
 
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
 class ServedNamespace(BaseModel):
     """What a namespace may do with the operator's own credentials."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     databases: tuple[str, ...] = ("*",)
+    indices: tuple[str, ...] = ("*",)
+    """Patterns of Elasticsearch series, by their write alias."""
+    keys: tuple[str, ...] = ("*",)
+    """Patterns of Redis key patterns."""
     bucket_prefix: str = Field("", alias="bucketPrefix")
 
     def allows(self, database: str) -> bool:
-        return any(fnmatchcase(database, pattern) for pattern in self.databases)
+        return _matches(database, self.databases)
+
+    def allows_index(self, stem: str) -> bool:
+        return _matches(stem, self.indices)
+
+    def allows_keys(self, key_pattern: str) -> bool:
+        return _matches(key_pattern, self.keys)
 
 
 class Settings(StoreSettings):
@@ -129,8 +143,8 @@ class Settings(StoreSettings):
         None,
         alias="SERVED_NAMESPACES",
         description=(
-            "JSON object: namespaces that the operator's own credentials serve, each with `databases` (patterns) and"
-            ' `bucketPrefix`; `"*"` stands for every namespace. Default: the operator\'s own namespace.'
+            "JSON object: namespaces that the operator's own credentials serve, each with `databases`, `indices` and"
+            ' `keys` (patterns) and `bucketPrefix`; `"*"` stands for every namespace. Default: the operator\'s own namespace.'
         ),
     )
     watch_namespaces: str = Field(

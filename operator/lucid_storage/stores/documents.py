@@ -171,7 +171,7 @@ def _parse_mapping(value: Mapping[str, object], path: str, depth: int) -> object
     try:
         parsed: object = object_hook(inner, _OPTIONS)
         encode({"value": parsed})
-        if "$numberInt" in inner and not -(2**31) <= int(inner["$numberInt"]) < 2**31:
+        if "$numberInt" in inner and not -(2**31) <= int(str(inner["$numberInt"])) < 2**31:
             raise ValueError("beyond 32 bits")
     except _NOT_VALID as error:
         raise _invalid(path, f"holds a {min(keys)} that is not valid Extended JSON v2") from error

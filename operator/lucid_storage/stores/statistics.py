@@ -93,7 +93,7 @@ class MongoStatistics:
     async def health(self) -> StoreHealth:
         """Asks the nearest member, so that a set without a primary is told from one that does not answer."""
         attempt = self._connection.attempt("ask for its health")
-        with self._connection.bounded(attempt, CALL_SECONDS):
+        async with self._connection.bounded(attempt, CALL_SECONDS):
             admin = self._connection.client.get_database("admin", read_preference=ReadPreference.NEAREST)
             hello = await admin.command("hello")
             build = await admin.command("buildInfo")

@@ -57,6 +57,14 @@ def test_served_namespaces_have_database_patterns_and_a_wildcard() -> None:
     assert other is not None
     assert (lucid.allows("lucid_main"), lucid.allows("other")) == (True, False)
     assert other.allows("shared")
+    assert lucid.allows_index("anything")
+
+
+def test_indices_and_keys_of_a_served_namespace_can_be_narrowed() -> None:
+    served = Settings.read({"SERVED_NAMESPACES": '{"a": {"indices": ["a-*"], "keys": ["a:*"]}}'}).served("a")
+    assert served is not None
+    assert (served.allows_index("a-logs"), served.allows_index("b-logs")) == (True, False)
+    assert (served.allows_keys("a:{id}"), served.allows_keys("b:{id}")) == (True, False)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"ns": {"database": []}}'])

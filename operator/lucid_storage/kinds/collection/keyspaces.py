@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
 from lucid_storage.kinds import consent, figures
 from lucid_storage.kinds.collection.desired import CollectionDesired
 from lucid_storage.kinds.contract import Action, Verdict
@@ -56,17 +56,20 @@ def judge(
     kept = [before.get(s.pattern) or KeySpaceStatus(key_pattern=s.pattern) for s in desired.cache]
     if not desired.cache:
         return CacheJudgement([])
+    scanned = all(k.scanned_at is not None for k in kept)
+    if scanned and isinstance(trouble, StoreUnavailableError) and trouble.grace_seconds > 0:
+        return CacheJudgement(kept, message=_strays(kept), recheck_seconds=trouble.grace_seconds)
     if trouble is not None:
         return CacheJudgement(kept, verdict=Verdict(trouble.reason, trouble.message, stalled=trouble.stalled))
     if reports is None or any(s.pattern not in reports for s in desired.cache):
-        if all(k.scanned_at is not None for k in kept):
+        if scanned:
             return CacheJudgement(kept, message=_strays(kept))  # scanned before this process began
         waiting = Verdict(Reason.PROGRESSING, "The keys in Redis are being counted.")
         return CacheJudgement(kept, verdict=waiting, recheck_seconds=FIRST_SCAN_SECONDS)
     status = [_moved(k, reports[k.key_pattern], now) for k in kept]
-    refusal = _refusal(desired, status, reports)
+    refusal = _refusal(desired, status, reports) or _unwritable(desired, reports)
     if refusal is not None:
-        return CacheJudgement(status, verdict=Verdict(refusal.reason, refusal.message, stalled=True))
+        return CacheJudgement(status, verdict=Verdict(refusal.reason, refusal.message, stalled=refusal.stalled))
     return _enforced(desired, status)
 
 
@@ -96,11 +99,16 @@ def _refusal(
     return None
 
 
+def _unwritable(desired: CollectionDesired, reports: Mapping[str, KeySpaceReport]) -> LucidError | None:
+    """Why Redis did not let TTLs be set in the last scan."""
+    return next((r.refused for s in desired.cache if (r := reports[s.pattern]).refused is not None), None)
+
+
 def _moved(known: KeySpaceStatus, report: KeySpaceReport, now: datetime) -> KeySpaceStatus:
     fresh = {
         "keys": report.keys,
         "sampled_bytes": report.sampled_bytes,
-        "strays": report.without_ttl,
+        "strays": report.without_ttl - report.corrected,
         "over_ttl": report.over_ttl,
     }
     due = figures.due(known.scanned_at, now)

@@ -57,6 +57,8 @@ class CollectionKind:
         secret = spec.connection.secret_name if spec.connection else None
         database = await specs.resolve_database(self._connections, resource, secret, spec.database)
         desired = resolve(spec, resource.key.name, database)
+        for space in desired.cache:
+            self._connections.check_keys(resource.key.namespace, secret, space.pattern)
         specs.check_namespace(desired.database, desired.name)
         return desired
 

@@ -57,7 +57,9 @@ class ElasticIndexKind:
             raise LucidError("Fill the block spec.elasticsearch.", reason=Reason.INVALID_SPEC)
         specs.check_free_form("elasticsearch.mappings", index.mappings, free_form_problems)
         specs.check_free_form("elasticsearch.settings", index.settings, free_form_problems)
-        return resolve(spec, index, resource.uid)
+        desired = resolve(spec, index, resource.uid)
+        self._connections.check_index(resource.key.namespace, desired.secret, desired.stem)
+        return desired
 
     def same_object(self, mine: ElasticDesired, theirs: ElasticDesired) -> bool:
         return mine.stem == theirs.stem

@@ -241,7 +241,7 @@ def _finish(
     red = health.red(found.indices)
     return Plan(
         status,
-        verdict=Verdict(Reason.STORE_UNAVAILABLE, red) if red else None,
+        verdict=Verdict(Reason.UNHEALTHY, red) if red else None,
         message=health.message(found, observed.server, left_alone),
         recheck_seconds=min(turn, RED_RECHECK_SECONDS) if red else turn,
     )

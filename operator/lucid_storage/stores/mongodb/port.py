@@ -42,13 +42,14 @@ class MongoPort(Protocol):
 
     async def collection(self, database: str, name: str) -> CollectionState | None:
         """One collection, or None. Served from one listing of the database that callers at the same time share
-        (at most 0.5 s old, and never older than the caller's own last write)."""
+        (at most 0.5 s old, and never older than the caller's own last write).
+        """
 
     async def create_collection(self, database: str, name: str, options: CollectionOptions) -> bool:
         """Create it; False when a collection of that name is there already (nothing is changed then)."""
 
     async def change_collection(self, database: str, name: str, change: CollectionChange) -> None:
-        """collMod, as few commands as the server allows."""
+        """Change it by collMod, with as few commands as the server allows."""
 
     async def drop_collection(self, database: str, name: str, uuid: str) -> bool:
         """Drop it if its UUID is still `uuid`; False when it is gone or another one took its name."""
@@ -65,21 +66,24 @@ class MongoPort(Protocol):
         self, database: str, name: str, field: str, seconds: int, budget_seconds: float
     ) -> int | None:
         """Documents whose date `field` (or earliest of an array of dates) is older than `seconds`, so that a TTL
-        would delete them now; from a secondary where there is one. None when the budget ended first."""
+        would delete them now; from a secondary where there is one. None when the budget ended first.
+        """
 
     async def indexes(self, database: str, collection: str) -> tuple[IndexState, ...] | None:
         """All indexes with the building ones marked (includeBuildUUIDs), `_id_` included; None if absent.
-        Callers at the same time share one listing, as with `collection`."""
+        Callers at the same time share one listing, as with `collection`.
+        """
 
     async def create_index(
         self, database: str, collection: str, name: str, definition: IndexDefinition
     ) -> None:
         """createIndexes, returning when the index is ready. Not bounded in time: cancel it to stop waiting; the
         build then goes on at the server. Raises DuplicateKeysError, IndexConflictError, ServerRefusedError;
-        never creates the collection (raises ServerRefusedError with reason CollectionNotReady)."""
+        never creates the collection (raises ServerRefusedError with reason CollectionNotReady).
+        """
 
     async def change_index(self, database: str, collection: str, name: str, change: IndexChange) -> None:
-        """collMod on one index. With `unique=True` raises DuplicateKeysError when documents stand in the way."""
+        """CollMod on one index. With `unique=True` raises DuplicateKeysError when documents stand in the way."""
 
     async def drop_index(self, database: str, collection: str, name: str) -> bool:
         """Drop it (a running build is aborted); False when it is not there."""
@@ -97,7 +101,8 @@ class MongoPort(Protocol):
         stream is open, so that a look afterwards misses nothing. At deployment scope where the login may,
         else over each of `databases`; raises AccessDeniedError when neither is allowed and NotSupportedError
         before 6.0 or on a standalone. The iterator raises StoreUnavailableError when the stream is lost, a
-        silent one included (a server that sends nothing for 60 s is asked for a sign of life)."""
+        silent one included (a server that sends nothing for 60 s is asked for a sign of life).
+        """
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
