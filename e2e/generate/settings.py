@@ -74,13 +74,9 @@ def _default(schema: Mapping[str, Any]) -> str:
 
 
 def _served_fields() -> str:
-    meanings = {
-        "databases": "patterns of the databases that the namespace may use (`*` for any text)",
-        "bucketPrefix": "where its backups go in a bucket",
-    }
-    names = [field.alias or name for name, field in ServedNamespace.model_fields.items()]
     described = []
-    for name in names:
-        default = ServedNamespace().model_dump(by_alias=True)[name]
-        described.append(f"`{name}`, {meanings[name]}, default `{json.dumps(default)}`")
+    defaults = ServedNamespace().model_dump(by_alias=True)
+    for name, field in ServedNamespace.model_fields.items():
+        shown = field.alias or name
+        described.append(f"`{shown}`, {field.description}, default `{json.dumps(defaults[shown])}`")
     return "; ".join(described)
