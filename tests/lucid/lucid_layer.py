@@ -17,7 +17,6 @@ from lucid_storage.models.elasticindex import ElasticIndex
 from lucid_storage.models.index import IndexSpec
 
 FOLDER = Path(__file__).parents[2] / "manifests" / "lucid"
-NOT_USED = "the manifests name their database themselves"
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,13 @@ def layer() -> Layer:
         if document["kind"] == "Collection":
             spec = CollectionSpec.model_validate(document["spec"])
             assert name not in found.collections
-            found.collections[name] = collections.resolve(spec, name, NOT_USED)
+            found.collections[name] = collections.resolve(spec, name, spec.database or "")
         elif document["kind"] == "Index":
             index = IndexSpec.model_validate(document["spec"])
             assert name not in found.indexes
             assert name not in found.search
             if index.mongodb is not None:
-                found.indexes[name] = indexes.resolve(index, index.mongodb, NOT_USED)
+                found.indexes[name] = indexes.resolve(index, index.mongodb, index.mongodb.database or "")
             if index.elasticsearch is not None:
                 found.search[name] = index.elasticsearch
     return found
