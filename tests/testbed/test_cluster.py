@@ -24,7 +24,6 @@ from testbed.process import wait_until
 from testbed.progress import Silent
 
 
-
 def kubectl(where: ControlPlane | OwnCluster, *arguments: str, document: object = None) -> str:
     program = where.kubectl if isinstance(where, ControlPlane) else where.tool("kubectl")
     answer = subprocess.run(

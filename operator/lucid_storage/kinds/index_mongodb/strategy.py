@@ -1,7 +1,7 @@
 """How an existing index becomes the declared one: in place, built first beside the old, or dropped first. Pure.
 
 What the server lets live side by side: indexes whose keys, collation, partial filter and, from 5.0, unique, sparse
-and wildcard projection differ 
+and wildcard projection differ
 (https://www.mongodb.com/docs/manual/core/indexes/index-constraints/). One collection has at most one text index.
 """
 
@@ -55,14 +55,14 @@ def _in_place(
     differing: Sequence[str], wanted: IndexDefinition, old: IndexDefinition, server: ServerInfo
 ) -> IndexChange | None:
     hidden = expire = unique = None
-    for field in differing:
-        if field == "hidden":
+    for name in differing:
+        if name == "hidden":
             hidden = wanted.hidden
-        elif field == "expire_after_seconds" and wanted.expire_after_seconds is not None:
+        elif name == "expire_after_seconds" and wanted.expire_after_seconds is not None:
             if old.expire_after_seconds is None and not server.at_least(5, 1):
                 return None
             expire = wanted.expire_after_seconds
-        elif field == "unique" and wanted.unique and server.at_least(6):
+        elif name == "unique" and wanted.unique and server.at_least(6):
             unique = True
         else:
             return None
