@@ -16,7 +16,8 @@ FROM python:3.11-slim-bookworm
 LABEL org.opencontainers.image.title="lucid-storage" \
       org.opencontainers.image.description="Kubernetes operator for the data layer: MongoDB, Redis, Elasticsearch and volumes" \
       org.opencontainers.image.licenses="MIT"
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+# The user has no entry in /etc/passwd, and the Kubernetes client looks for a home when it is imported.
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 HOME=/
 COPY --from=build /opt/venv /opt/venv
 USER 65532:65532
 EXPOSE 8089 8081
