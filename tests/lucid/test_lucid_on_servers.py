@@ -136,17 +136,34 @@ def all_stores(
 @pytest.mark.redis
 @pytest.mark.elasticsearch
 @pytest.mark.apiserver
-async def test_the_whole_layer_becomes_ready(
-    all_stores: World, control_plane: ControlPlane, database: str, index_prefix: str, key_prefix: str
+async def test_the_whole_layer_becomes_ready_and_its_ttls_are_enforced(
+    all_stores: World,
+    control_plane: ControlPlane,
+    redis_server: Redis,
+    elasticsearch_server: Elasticsearch,
+    database: str,
+    index_prefix: str,
+    key_prefix: str,
 ) -> None:
     resources = [r for r in rendered(control_plane) if r["kind"] != "Namespace"]
     for resource in resources:
         resource["metadata"]["namespace"] = all_stores.namespace
         _moved(resource["spec"], database, index_prefix, key_prefix)
     apply(control_plane, resources)
-    all_stores.start_operator()
+    all_stores.start_operator(CACHE_SCAN_SECONDS="5")
     for resource in resources:
         await all_stores.ready(resource["kind"], resource["metadata"]["name"], 120)
+    for entity in ("audit-logs", "blocks", "manifests", "sessions", "transactions", "users"):
+        assert elasticsearch_server.request("GET", f"/_alias/{index_prefix}lucid-{entity}")
+    with redis_server.client() as client:
+        client.set(f"{key_prefix}lucid:lock:payment:tx789", "held")
+        client.set(f"{key_prefix}lucid:user:u1", "kept")
+
+        async def enforced() -> bool:
+            return 0 < client.ttl(f"{key_prefix}lucid:lock:payment:tx789") <= 30
+
+        await all_stores.until(enforced, 40, "the lock to get its TTL")
+        assert client.ttl(f"{key_prefix}lucid:user:u1") == -1
 
 
 def _moved(spec: dict[str, Any], database: str, index_prefix: str, key_prefix: str) -> None:
@@ -158,4 +175,3 @@ def _moved(spec: dict[str, Any], database: str, index_prefix: str, key_prefix: s
         space["keyPattern"] = key_prefix + space["keyPattern"]
     if "elasticsearch" in spec:
         spec["elasticsearch"]["pattern"] = index_prefix + spec["elasticsearch"]["pattern"]
-        spec["elasticsearch"]["settings"] = {"number_of_shards": 1, "number_of_replicas": 0}
