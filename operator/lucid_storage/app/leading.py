@@ -173,7 +173,6 @@ class Leading:
             self._engine.touch_target(f"{event.to_database}.{event.to_collection}")
 
     async def _clean_up(self, key: Key) -> None:
-        self._scanner.forget(key)
         await self._builds.forget(key)
 
     async def _unserved(self, resource: Resource) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.kube.resources import Resource
+from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import Condition, DeletionPolicy, DriftEntry
 from lucid_storage.models.kinds import KindInfo
 
@@ -154,6 +154,9 @@ class Kind(Protocol[D, V, S]):
 
     async def dispose(self, resource: Resource, desired: D, status: S) -> str:
         """Drop the real object, with proof that it is still the one. Returns what was done."""
+
+    def forget(self, key: Key) -> None:
+        """The resource is gone: let go of what is remembered of it."""
 
     def sweep_seconds(self, resource: Resource, desired: D) -> float:
         """How often to look without any trigger."""

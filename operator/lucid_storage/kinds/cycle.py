@@ -87,6 +87,7 @@ class Cycle(Generic[D, V, S]):
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._fights.pop(key, None)
+        self.kind.forget(key)
 
     # Converging
 

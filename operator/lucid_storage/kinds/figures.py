@@ -1,8 +1,14 @@
-"""Figures in status: they move rarely, so that a busy database does not mean a busy API server. Pure."""
+"""Figures in status: they move rarely, so that a busy database does not mean a busy API server.
+
+A figure is asked for at most every 15 minutes for each resource, and moves when it changed by 10 percent or more.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from random import Random
+
+from lucid_storage.kube.resources import Key
 
 REFRESH = timedelta(minutes=15)
 CHANGE = 0.10
@@ -28,3 +34,30 @@ def size(count: int) -> str:
             return f"{value:.0f}{unit}" if unit == "B" or value >= 100 else f"{value:.1f}{unit}"
         value /= 1024
     return f"{value:.1f}Ti"
+
+
+class FigureClock:
+    """When each resource's figures were last asked for, in this process.
+
+    After a restart the first questions are spread over the 15 minutes: the figures in status are still good, and a
+    thousand resources must not ask at once.
+    """
+
+    def __init__(self, rng: Random | None = None) -> None:
+        self._asked: dict[Key, datetime] = {}
+        self._rng = rng or Random()  # noqa: S311 - spreading, not a secret
+
+    def ask(self, key: Key, now: datetime, *, known: bool) -> bool:
+        """Whether to ask now; a yes is remembered. `known` says that status has figures already."""
+        before = self._asked.get(key)
+        if before is None and known:
+            self._asked[key] = now - REFRESH * self._rng.random()
+            return False
+        if before is not None and not due(before, now):
+            return False
+        self._asked[key] = now
+        return True
+
+    def forget(self, key: Key) -> None:
+        """The resource is gone."""
+        self._asked.pop(key, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds.contract import Action, Disposal, Kind, Plan, Scope
-from lucid_storage.kube.resources import Resource
+from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.index import Engine, IndexStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
 
@@ -65,6 +65,10 @@ class IndexKind:
 
     async def dispose(self, resource: Resource, desired: Any, status: IndexStatus) -> str:
         return await self._half(resource).dispose(resource, desired, status)
+
+    def forget(self, key: Key) -> None:
+        for half in self._halves.values():
+            half.forget(key)
 
     def sweep_seconds(self, resource: Resource, desired: Any) -> float:
         return self._half(resource).sweep_seconds(resource, desired)

@@ -1,11 +1,14 @@
 """Conditions in kstatus form, bounded drift, and the guard against fights."""
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds import drift
 from lucid_storage.kinds.conditions import build
 from lucid_storage.kinds.contract import Verdict
+from lucid_storage.kinds.figures import FigureClock
+from lucid_storage.kube.resources import Key
 from lucid_storage.models.base import ConditionStatus
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)
@@ -66,3 +69,19 @@ def test_slow_corrections_are_no_fight() -> None:
 
 def test_status_values_are_enumerated() -> None:
     assert {str(s) for s in ConditionStatus} == {"True", "False", "Unknown"}
+
+
+def test_after_a_restart_known_figures_are_not_asked_for_all_at_once() -> None:
+    clock = FigureClock(Random(1))
+    keys = [Key("collections", "ns", f"c{n}") for n in range(100)]
+    assert sum(clock.ask(key, NOW, known=True) for key in keys) == 0
+    asked = sum(clock.ask(key, NOW + timedelta(minutes=5), known=True) for key in keys)
+    assert 15 < asked < 55
+    assert all(clock.ask(key, NOW + timedelta(minutes=40), known=True) for key in keys)
+
+
+def test_figures_nobody_has_are_asked_for_at_once_and_then_every_quarter_of_an_hour() -> None:
+    clock, key = FigureClock(), Key("collections", "ns", "c")
+    assert clock.ask(key, NOW, known=False)
+    assert not clock.ask(key, NOW + timedelta(minutes=14), known=False)
+    assert clock.ask(key, NOW + timedelta(minutes=15), known=False)

@@ -23,7 +23,7 @@ from lucid_storage.kinds.collection.plan import (
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action, Disposal, Plan, Scope
 from lucid_storage.kinds.scanner import KeySpaceScanner
-from lucid_storage.kube.resources import Resource
+from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.collection import CollectionSpec, CollectionStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
@@ -46,6 +46,7 @@ class CollectionKind:
         self._connections = connections
         self._scanner = scanner
         self._sweep = sweep
+        self._figures = figures.FigureClock()
 
     def guess_target(self, resource: Resource, default_database: str | None) -> str:
         database = resource.spec.get("database") or resource.status.get("database") or default_database
@@ -81,7 +82,7 @@ class CollectionKind:
             server = await port.info()
             state = await port.collection(desired.database, desired.name)
             stats = None
-            if state is not None and state.type != "view" and figures.due(status.stats_time, scope.now):
+            if state is not None and state.type != "view" and self._stats_due(resource, status, scope):
                 stats = await port.collection_stats(desired.database, desired.name)
             answers = {q: await _answer(port, desired, q) for q in questions}
         reports, trouble = await self._keyspaces(resource, desired, status)
@@ -145,8 +146,17 @@ class CollectionKind:
             return f"{desired.target} was dropped (deletionPolicy: Delete)."
         return f"{desired.target} was gone already, or another collection has its name; nothing was dropped."
 
+    def forget(self, key: Key) -> None:
+        self._figures.forget(key)
+        self._scanner.forget(key)
+
     def sweep_seconds(self, resource: Resource, desired: CollectionDesired) -> float:
         return self._sweep(resource, desired.secret)
+
+    def _stats_due(self, resource: Resource, status: CollectionStatus, scope: Scope) -> bool:
+        if not figures.due(status.stats_time, scope.now):
+            return False
+        return self._figures.ask(resource.key, scope.now, known=status.stats_time is not None)
 
     async def _keyspaces(
         self, resource: Resource, desired: CollectionDesired, status: CollectionStatus

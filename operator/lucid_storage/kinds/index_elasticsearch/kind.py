@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from lucid_storage.errors import LucidError, Reason, ServerRefusedError
 from lucid_storage.kinds import figures, specs
@@ -25,7 +24,7 @@ from lucid_storage.kinds.index_elasticsearch.lifecycle import ORIGINATION_DATE, 
 from lucid_storage.kinds.index_elasticsearch.months import month_of, stem_of, wildcard
 from lucid_storage.kinds.index_elasticsearch.plan import ElasticObserved, plan
 from lucid_storage.kinds.index_elasticsearch.removal import removal, said
-from lucid_storage.kube.resources import Resource
+from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy
 from lucid_storage.models.index import ElasticStatus, IndexSpec, IndexStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
@@ -43,8 +42,7 @@ class ElasticIndexKind:
     def __init__(self, connections: Connections, sweep: specs.SweepSeconds) -> None:
         self._connections = connections
         self._sweep = sweep
-        self._moved: dict[str, datetime] = {}
-        """When the figures of a resource moved last, by uid; a restart may move them once early."""
+        self._figures = figures.FigureClock()
 
     def guess_target(self, resource: Resource, default_database: str | None) -> str:
         block = resource.spec.get("elasticsearch")
@@ -78,7 +76,7 @@ class ElasticIndexKind:
         scope: Scope,
     ) -> ElasticObserved:
         deployment = await self._connections.elasticsearch(resource.key.namespace, desired.secret)
-        due = status.documents is None or figures.due(self._moved.get(resource.uid), scope.now)
+        due = self._figures.ask(resource.key, scope.now, known=status.documents is not None)
         async with self._connections.watching(deployment) as port:
             return await _look(port, desired, status, figures_due=due)
 
@@ -90,11 +88,7 @@ class ElasticIndexKind:
         status: IndexStatus,
         scope: Scope,
     ) -> Plan[IndexStatus]:
-        planned = plan(desired, observed, status, scope)
-        before = (status.documents, status.size_bytes)
-        if (planned.status.documents, planned.status.size_bytes) != before:
-            self._moved[resource.uid] = scope.now
-        return planned
+        return plan(desired, observed, status, scope)
 
     async def apply(
         self, resource: Resource, desired: ElasticDesired, status: IndexStatus, action: Action
@@ -141,8 +135,10 @@ class ElasticIndexKind:
                 await port.put_settings(index.name, {POLICY_NAME: None, ORIGINATION_DATE: None})
             if found.policy and await port.delete_policy(desired.stem):
                 done.append("the lifecycle policy")
-        self._moved.pop(resource.uid, None)
         return said(desired, done, found.kept, CONFIRM_DELETE)
+
+    def forget(self, key: Key) -> None:
+        self._figures.forget(key)
 
     def sweep_seconds(self, resource: Resource, desired: ElasticDesired) -> float:
         return self._sweep(resource, desired.secret)

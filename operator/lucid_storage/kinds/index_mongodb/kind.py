@@ -21,7 +21,7 @@ from lucid_storage.kinds.index_mongodb.actions import (
 from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, resolve
 from lucid_storage.kinds.index_mongodb.plan import Answer, IndexObserved, duplicates_said, plan
-from lucid_storage.kube.resources import Resource
+from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.index import IndexSpec, IndexStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
@@ -189,6 +189,9 @@ class MongoIndexKind:
         if dropped:
             return f"Dropped from {desired.target}: {', '.join(dropped)} (deletionPolicy: Delete)."
         return f"The index was gone from {desired.target} already, or another one has its name; nothing was dropped."
+
+    def forget(self, key: Key) -> None:
+        """Builds are let go by the engine, which may wait for them."""
 
     def sweep_seconds(self, resource: Resource, desired: IndexDesired) -> float:
         return self._sweep(resource, desired.secret)
