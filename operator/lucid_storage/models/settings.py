@@ -142,7 +142,8 @@ class Settings(StoreSettings):
         alias="SERVED_NAMESPACES",
         description=(
             "JSON object: namespaces that the operator's own credentials serve, each with `databases`, `indices`"
-            ' and `keys` (patterns) and `bucketPrefix`; `"*"` stands for every namespace. Default: the operator\'s own namespace.'
+            ' and `keys` (patterns) and `bucketPrefix`; `"*"` stands for every namespace.'
+            " Default: the operator's own namespace."
         ),
     )
     watch_namespaces: str = Field(
