@@ -25,6 +25,8 @@ class Part:
     make: Callable[[Path], Files]
     folders: tuple[tuple[str, str], ...] = ()
     """(folder, glob) of places where nothing else may lie."""
+    rendered: bool = False
+    """Made from files of earlier parts, and looked at only when those are current."""
 
     def surplus(self, root: Path, files: Files) -> list[str]:
         there = [
@@ -43,7 +45,7 @@ def parts(helm: Path | None) -> list[Part]:
         Part(lambda root: _chart(root).chart_crds(root), (("helm/lucid-storage/files/crds", "*"),)),
     ]
     if helm is not None:
-        chosen.append(Part(lambda root: _chart(root).made_from_chart(root, helm)))
+        chosen.append(Part(lambda root: _chart(root).made_from_chart(root, helm), rendered=True))
     return chosen
 
 
@@ -79,6 +81,8 @@ def problems(root: Path, helm: Path | None) -> list[str]:
     wrong: list[str] = []
     generated: list[str] = []
     for part in parts(helm):
+        if part.rendered and wrong:
+            continue
         files = part.make(root)
         generated += files
         wrong += [path for path, text in files.items() if _read(root / path) != text]
