@@ -46,10 +46,13 @@ class IndexBuilds:
     async def start(self, key: Key, name: str, call: Callable[[], Coroutine[None, None, None]]) -> None:
         """Begin, and wait a moment: small builds end in it. Raises the call's error if it fails in that time."""
         build = self._builds.get(key)
-        if build is None or build.task.done():
+        new = build is None or build.task.done()
+        if build is None or new:
             build = self._builds[key] = _Build(name, asyncio.create_task(call()))
-            build.task.add_done_callback(lambda _: self._touch(key))
         await asyncio.wait({build.task}, timeout=QUICK_SECONDS)
+        if new and not build.task.done():
+            # One that ended by now is this look's own: touching for it would look again without a back-off.
+            build.task.add_done_callback(lambda _: self._touch(key))
         error = self.take_error(key)
         if error is not None:
             raise error
