@@ -75,8 +75,9 @@ class Resync:
             self.misses = self.misses + 1 if missed else 0
 
     async def _compare(self, plural: str) -> int:
-        there = await self._versions(plural)
+        # Taken before the list: what the watch tells meanwhile is newer than this and counts as told.
         known = {key: self._engine.known_version(key) for key in self._engine.keys(plural)}
+        there = await self._versions(plural)
         suspects = {key for key, version in there.items() if known.get(key) != version}
         suspects |= known.keys() - there.keys()
         if not suspects:
