@@ -161,14 +161,11 @@ class Connections:
         """Use a deployment and remember whether it answered."""
         try:
             yield deployment.port
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, LoginFailedError) as error:
+            if isinstance(error, LoginFailedError):
+                self._secrets.clear()  # the password may have been rotated a moment ago
             self._went_down(deployment, error)
-            error.down_seconds = monotonic() - deployment.down_since
-            raise
-        except LoginFailedError as error:
-            self._secrets.clear()  # the password may have been rotated a moment ago
-            self._went_down(deployment, error)
-            raise
+            raise _known(deployment) or error from None
 
     async def close(self) -> None:
         """Close every deployment. Idempotent."""
@@ -187,8 +184,9 @@ class Connections:
             if secret is not None:
                 await engine.check(address)
             found = await self._replace(slot, engine, address)
-        if found.down is not None:
-            raise _again(found.down, monotonic() - found.down_since)
+        known = _known(found)
+        if known is not None:
+            raise known
         return found  # type: ignore[return-value]
 
     async def _replace(
@@ -254,18 +252,20 @@ class Connections:
         deployment.prober = asyncio.create_task(self._probe(deployment))
 
     async def _probe(self, deployment: Deployment[P_co]) -> None:
-        wait = PROBE_FIRST
+        wait, first = PROBE_FIRST, True
         while True:
             await asyncio.sleep(wait * random.uniform(0.75, 1.0))  # noqa: S311 - jitter
             try:
                 await deployment.engine.probe(deployment.port)
             except LucidError as error:
-                if error.message != (deployment.down and deployment.down.message):
+                changed = type(error) is not type(deployment.down)
+                if changed or first:  # the first probe's words are better than those of a broken call
                     deployment.down = error
+                if changed:
                     self.on_change(deployment)
             else:
                 break
-            wait = min(PROBE_MOST, wait * 1.6)
+            wait, first = min(PROBE_MOST, wait * 1.6), False
         deployment.down = None
         logger.info("%s is back", deployment.engine.title, extra={"store": deployment.label})
         self.on_change(deployment)
@@ -295,11 +295,14 @@ def _parse(name: str, body: Json) -> StoreSettings:
 _SECRET_KEYS = frozenset((f.alias or n.upper()) for n, f in StoreSettings.model_fields.items())
 
 
-def _again(error: LucidError, down_seconds: float) -> LucidError:
-    """The error of a deployment that is down, for one more resource."""
+def _known(deployment: Deployment[P_co]) -> LucidError | None:
+    """Why a deployment is down, in the same words for each resource, so that status is written once."""
+    error = deployment.down
+    if error is None:
+        return None
     repeated = type(error)(error.message, reason=error.reason)
     if isinstance(repeated, StoreUnavailableError):
-        repeated.down_seconds = down_seconds
+        repeated.down_seconds = monotonic() - deployment.down_since
     return repeated
 
 

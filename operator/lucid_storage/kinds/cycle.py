@@ -12,6 +12,7 @@ from typing import Any, Generic, cast
 from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
 from lucid_storage.kinds import conditions, drift
 from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
+from lucid_storage.kinds.identity import same_server
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kube.events import Event, EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
@@ -175,7 +176,7 @@ class Cycle(Generic[D, V, S]):
                 f' "{desired.database}". Set spec.database, or delete and create the resource to move it.',
                 reason=Reason.TARGET_CHANGED,
             )
-        if status.server_identity is not None and status.server_identity != identity:
+        if status.server_identity is not None and not same_server(status.server_identity, identity):
             raise LucidError(
                 f"The connection now leads to another server ({identity}) than the one this resource was applied to"
                 f" ({status.server_identity}). Delete and create the resource to move it.",
@@ -189,8 +190,8 @@ class Cycle(Generic[D, V, S]):
                 return
             try:
                 theirs = await self.kind.desired(peer)
-                same = self.kind.same_object(desired, theirs) and (
-                    await self.kind.identity(peer, theirs) == identity
+                same = self.kind.same_object(desired, theirs) and same_server(
+                    await self.kind.identity(peer, theirs), identity
                 )
             except LucidError:
                 continue  # it cannot log in or is no valid declaration, so it owns nothing

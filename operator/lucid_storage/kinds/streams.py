@@ -81,7 +81,11 @@ class DdlStreams:
 
     async def _follow(self, deployment: Deployment[MongoPort]) -> None:
         databases = frozenset(deployment.databases)
-        async with deployment.port.watch_ddl(sorted(databases)) as events:
+        # A lost stream is often the first sign of a lost store: nothing else may look at it for minutes.
+        async with (
+            self._connections.watching(deployment) as port,
+            port.watch_ddl(sorted(databases)) as events,
+        ):
             self._mark(deployment.label, True)
             self._on_open()
             async for event in events:

@@ -117,7 +117,9 @@ class ServedNamespace(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     databases: tuple[str, ...] = Field(("*",), description="patterns of the databases that it may use")
-    indices: tuple[str, ...] = Field(("*",), description="patterns of Elasticsearch series, by their write alias")
+    indices: tuple[str, ...] = Field(
+        ("*",), description="patterns of Elasticsearch series, by their write alias"
+    )
     keys: tuple[str, ...] = Field(("*",), description="patterns of Redis key patterns")
     bucket_prefix: str = Field("", alias="bucketPrefix", description="where its backups go in a bucket")
 

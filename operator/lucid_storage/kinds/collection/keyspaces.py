@@ -69,7 +69,9 @@ def judge(
     status = [_moved(k, reports[k.key_pattern], now) for k in kept]
     refusal = _refusal(desired, status, reports) or _unwritable(desired, reports)
     if refusal is not None:
-        return CacheJudgement(status, verdict=Verdict(refusal.reason, refusal.message, stalled=refusal.stalled))
+        return CacheJudgement(
+            status, verdict=Verdict(refusal.reason, refusal.message, stalled=refusal.stalled)
+        )
     return _enforced(desired, status)
 
 
