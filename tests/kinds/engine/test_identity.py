@@ -1,6 +1,7 @@
 """The same server under changing addresses."""
 
 import pytest
+
 from lucid_storage.kinds.identity import same_server
 
 
