@@ -8,12 +8,10 @@ resources fail fast with the same sentence while one prober asks it, instead of 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
@@ -26,16 +24,16 @@ from lucid_storage.errors import (
     RefusedError,
     StoreUnavailableError,
 )
-from lucid_storage.kube.client import Json
+from lucid_storage.kinds.secrets import ConnectionSecrets, ReadSecret
+from lucid_storage.kube.client import KubeApiError
 from lucid_storage.models.meta import SECRET_ALLOWED_LABEL
-from lucid_storage.models.settings import Settings, SettingsError, StoreSettings
+from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.stores.elasticsearch.port import ElasticPort
 from lucid_storage.stores.mongodb.port import MongoPort
 from lucid_storage.stores.redis.port import RedisPort
 
 logger = logging.getLogger(__name__)
 
-SECRET_SECONDS = 30.0
 PROBE_FIRST, PROBE_MOST = 1.0, 15.0
 
 
@@ -46,7 +44,6 @@ class Port(Protocol):
 
 
 P_co = TypeVar("P_co", bound=Port, covariant=True)
-ReadSecret = Callable[[str, str], Awaitable[Json | None]]
 CheckAddress = Callable[[str], Awaitable[None]]
 
 
@@ -82,17 +79,15 @@ class Deployment(Generic[P_co]):
     prober: asyncio.Task[None] | None = field(default=None, repr=False)
 
 
-@dataclass(slots=True)
-class _SecretEntry:
-    settings: StoreSettings
-    version: str
-    expires: float
+Slot = tuple[str, str, str]
+"""Kind of store, namespace and name of the Secret; the last two are empty for the operator's own credentials."""
 
 
 class Connections:
     """Finds, opens, shares and closes deployments.
 
-    `on_change` is called with a deployment when it went down or came back.
+    `on_change` is called with a deployment when it was opened, went down or came back; `on_closed` when nobody may
+    or wants to use its credentials any more.
     """
 
     def __init__(
@@ -104,15 +99,17 @@ class Connections:
         redis: Engine[RedisPort],
         elasticsearch: Engine[ElasticPort],
         on_change: Callable[[Deployment[Port]], None] = lambda _: None,
+        on_closed: Callable[[Deployment[Port]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
-        self._read_secret = read_secret
+        self._secrets = ConnectionSecrets(read_secret)
         self._mongodb = mongodb
         self._redis = redis
         self._elasticsearch = elasticsearch
         self.on_change = on_change
-        self._open: dict[tuple[str, str, str], Deployment[Port]] = {}
-        self._secrets: dict[tuple[str, str], _SecretEntry] = {}
+        self._on_closed = on_closed
+        self._open: dict[Slot, Deployment[Port]] = {}
+        self._unresolved: dict[Slot, float] = {}
 
     @property
     def deployments(self) -> list[Deployment[Port]]:
@@ -163,9 +160,15 @@ class Connections:
             yield deployment.port
         except (StoreUnavailableError, LoginFailedError) as error:
             if isinstance(error, LoginFailedError):
-                self._secrets.clear()  # the password may have been rotated a moment ago
+                self._secrets.forget_all()  # the password may have been rotated a moment ago
             self._went_down(deployment, error)
             raise _known(deployment) or error from None
+
+    async def keep_only(self, namespace: str, secrets: Collection[str]) -> None:
+        """Close what Secrets of the namespace opened and no resource names any more."""
+        named = {name for _, owner, name in (*self._open, *self._unresolved) if owner == namespace and name}
+        for name in named - set(secrets):
+            await self._withdraw(namespace, name)
 
     async def close(self) -> None:
         """Close every deployment. Idempotent."""
@@ -182,16 +185,23 @@ class Connections:
         found = self._open.get(slot)
         if found is None or found.address != address:
             if secret is not None:
-                await engine.check(address)
+                await self._check(slot, engine, address)
             found = await self._replace(slot, engine, address)
         known = _known(found)
         if known is not None:
             raise known
         return found  # type: ignore[return-value]
 
-    async def _replace(
-        self, slot: tuple[str, str, str], engine: Engine[P_co], address: str
-    ) -> Deployment[Port]:
+    async def _check(self, slot: Slot, engine: Engine[P_co], address: str) -> None:
+        """A host name that cannot be looked up is an outage like another: it says how long it has lasted."""
+        try:
+            await engine.check(address)
+        except StoreUnavailableError as error:
+            error.down_seconds = monotonic() - self._unresolved.setdefault(slot, monotonic())
+            raise
+        self._unresolved.pop(slot, None)
+
+    async def _replace(self, slot: Slot, engine: Engine[P_co], address: str) -> Deployment[Port]:
         label = f"secret {slot[1]}/{slot[2]}" if slot[2] else "operator"
         old = self._open.get(slot)
         if old is not None and old.address == address:  # another task was faster
@@ -208,7 +218,11 @@ class Connections:
 
     async def _store_settings(self, namespace: str, secret: str | None) -> StoreSettings:
         if secret is not None:
-            return await self._secret_settings(namespace, secret)
+            try:
+                return await self._secrets.settings(namespace, secret)
+            except (NotAllowedError, RefusedError):
+                await self._withdraw(namespace, secret)
+                raise
         if self._settings.served(namespace) is None:
             raise NotAllowedError(
                 f'The operator\'s own credentials do not serve the namespace "{namespace}": name a Secret with the'
@@ -216,30 +230,15 @@ class Connections:
             )
         return self._settings
 
-    async def _secret_settings(self, namespace: str, name: str) -> StoreSettings:
-        now = asyncio.get_running_loop().time()
-        entry = self._secrets.get((namespace, name))
-        if entry is not None and entry.expires > now:
-            return entry.settings
-        body = await self._read_secret(namespace, name)
-        if body is None:
-            raise RefusedError(
-                f'The Secret "{name}" does not exist in this namespace; create it, or change'
-                " spec.connection.secretName.",
-                reason=Reason.SECRET_NOT_FOUND,
-            )
-        labels = body["metadata"].get("labels") or {}
-        if labels.get(SECRET_ALLOWED_LABEL) != "true":
-            raise NotAllowedError(
-                f'The Secret "{name}" lacks the label {SECRET_ALLOWED_LABEL}: "true", without which the operator'
-                " does not use it.",
-                reason=Reason.SECRET_NOT_ALLOWED,
-            )
-        settings = _parse(name, body)
-        self._secrets[namespace, name] = _SecretEntry(
-            settings, body["metadata"]["resourceVersion"], now + SECRET_SECONDS
-        )
-        return settings
+    async def _withdraw(self, namespace: str, secret: str) -> None:
+        """Credentials that may not be used any more are not used: nor by a change stream or a scan under way."""
+        for slot in [s for s in (*self._open, *self._unresolved) if s[1:] == (namespace, secret)]:
+            self._unresolved.pop(slot, None)
+            deployment = self._open.pop(slot, None)
+            if deployment is not None:
+                logger.info("%s is let go", deployment.engine.title, extra={"store": deployment.label})
+                await self._close(deployment)
+                self._on_closed(deployment)
 
     def _went_down(self, deployment: Deployment[P_co], error: LucidError) -> None:
         if deployment.down is not None or not self.is_open(deployment):
@@ -256,12 +255,12 @@ class Connections:
         while True:
             await asyncio.sleep(wait * random.uniform(0.75, 1.0))  # noqa: S311 - jitter
             try:
-                await deployment.engine.probe(deployment.port)
-            except LucidError as error:
+                await self._probed(deployment)
+            except (StoreUnavailableError, LoginFailedError) as error:
                 changed = type(error) is not type(deployment.down)
                 if changed or first:  # the first probe's words are better than those of a broken call
                     deployment.down = error
-                if changed:
+                if changed or await self._rotated(deployment, error):
                     self.on_change(deployment)
             else:
                 break
@@ -270,29 +269,37 @@ class Connections:
         logger.info("%s is back", deployment.engine.title, extra={"store": deployment.label})
         self.on_change(deployment)
 
+    async def _rotated(self, deployment: Deployment[P_co], error: LucidError) -> bool:
+        """Whether the Secret holds another login than the refused one: resources then need not wait to try it."""
+        slot = next((s for s, other in self._open.items() if other is deployment), None)
+        if not isinstance(error, LoginFailedError) or slot is None or not slot[2]:
+            return False
+        try:
+            settings = await self._secrets.settings(slot[1], slot[2])
+        except KubeApiError:
+            return False  # asked again after the next probe
+        except LucidError:
+            return True  # the resources say why
+        return deployment.engine.address(settings) != deployment.address
+
+    async def _probed(self, deployment: Deployment[P_co]) -> None:
+        """Ask once. Whatever else than an outage or a refused login is said, the store is there and resources may
+        ask it themselves: a prober that ended on it would leave the store down for good.
+        """
+        try:
+            await deployment.engine.probe(deployment.port)
+        except (StoreUnavailableError, LoginFailedError):
+            raise
+        except LucidError as error:
+            logger.info("%s answers: %s", deployment.engine.title, error.message)
+        except Exception:
+            logger.exception("a defect while asking %s; its resources ask it themselves", deployment.label)
+
     async def _close(self, deployment: Deployment[Port]) -> None:
         if deployment.prober is not None:
             deployment.prober.cancel()
             await asyncio.gather(deployment.prober, return_exceptions=True)
         await deployment.port.close()
-
-
-def _parse(name: str, body: Json) -> StoreSettings:
-    try:
-        data = {
-            key: base64.b64decode(value, validate=True).decode().strip()
-            for key, value in (body.get("data") or {}).items()
-            if key in _SECRET_KEYS
-        }
-        return StoreSettings.read(data)
-    except (SettingsError, binascii.Error, UnicodeDecodeError) as error:
-        detail = str(error) if isinstance(error, SettingsError) else "a value is not text"
-        raise NotAllowedError(
-            f'The Secret "{name}" cannot be used: {detail}.', reason=Reason.SECRET_INVALID
-        ) from None
-
-
-_SECRET_KEYS = frozenset((f.alias or n.upper()) for n, f in StoreSettings.model_fields.items())
 
 
 def _known(deployment: Deployment[P_co]) -> LucidError | None:
