@@ -29,7 +29,6 @@ class Reason(StrEnum):
         "Replacing",
         "A new index is ready or building beside the old one, which is dropped afterwards.",
     )
-    ADOPTED = "Adopted", "The object was there already, equal to the declaration, and is managed from now on."
     IN_SYNC = "InSync", "No difference between declaration and server."
     PAUSED = "Paused", "The annotation storage.lucid-blockchain.org/paused stops all writes."
     DELETING = "Deleting", "The resource is being deleted; the message says what happens to the data."
@@ -84,8 +83,8 @@ class Reason(StrEnum):
 class LucidError(Exception):
     """Base of all errors that become a condition.
 
-    `stalled` says that waiting does not help: somebody must change something. Retries then follow the slow
-    sweep and the next change, not the back-off.
+    `stalled` says that somebody must change something. It is tried again all the same, with back-off and a cap: what
+    stands in the way may be outside the resource.
     """
 
     reason: Reason = Reason.INTERNAL_ERROR
