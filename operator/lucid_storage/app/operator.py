@@ -36,6 +36,7 @@ class Operator:
         self._identity = identity or f"{socket.gethostname()}_{uuid4().hex[:8]}"
         self._metrics = Metrics()
         self._stop = asyncio.Event()
+        self._lease: Lease | None = None
         self._leading: Leading | None = None
         self._rest: RestServer | None = None
         self.health = HealthServer(self._metrics.registry, self._checks)
@@ -48,7 +49,7 @@ class Operator:
         """Raises LeadershipLostError when the process must end without acting any further."""
         settings = self._settings
         lease_kube = Kube(await load_configuration(), pool_size=2)
-        lease = Lease(
+        lease = self._lease = Lease(
             lease_kube,
             namespace=settings.operator_namespace,
             name=LEASE_NAME,
@@ -100,8 +101,12 @@ class Operator:
             healthy = self._rest.healthy()
             checks["rest"] = Check(healthy, "serves" if healthy else "does not answer", needed=True)
         if self._leading is None:
-            return {"leader": Check(True, "standing by: another replica leads"), **checks}
-        return {"leader": Check(True, "this replica leads"), **checks, **self._leading.checks()}
+            checks["leader"] = Check(True, "standing by: another replica leads")
+        else:
+            checks |= {"leader": Check(True, "this replica leads"), **self._leading.checks()}
+        if self._lease is not None and self._lease.trouble is not None:
+            checks["apiserver"] = Check(False, self._lease.trouble, needed=True)
+        return checks
 
 
 async def _first(jobs: Sequence[Awaitable[object]]) -> None:

@@ -125,10 +125,10 @@ class Kube:
             )
         return document
 
-    async def get(self, path: str) -> Json | None:
+    async def get(self, path: str, *, seconds: float = REQUEST_SECONDS) -> Json | None:
         """An object, or None when there is none."""
         try:
-            return await self.request("GET", path)
+            return await self.request("GET", path, seconds=seconds)
         except KubeApiError as error:
             if error.status == 404:
                 return None

@@ -51,6 +51,9 @@ class Lease:
         self._duration = duration
         self._renew_deadline = renew_deadline
         self._retry = retry
+        self._request_seconds = renew_deadline / 3  # a silent connection must leave time for one more attempt
+        self.trouble: str | None = None
+        """Why the last attempt to take or renew it got no answer; None when it got one."""
         self._renewed: float | None = None
         self._seen: tuple[str, float] | None = None  # resourceVersion, and when we first saw it
 
@@ -69,7 +72,7 @@ class Lease:
         waiting_for = None
         while True:
             try:
-                holder = await self._try_once()
+                holder = await self._asked()
             except KubeApiError as error:
                 logger.warning("leader lease: %s", error)
             else:
@@ -87,7 +90,7 @@ class Lease:
             await asyncio.sleep(self._retry)
             self.guard()
             try:
-                holder = await self._try_once()
+                holder = await self._asked()
             except KubeApiError as error:
                 logger.warning("leader lease was not renewed: %s", error)
                 continue
@@ -99,16 +102,26 @@ class Lease:
         """Give the lease back, so that another replica need not wait for it to run out."""
         if not self.held:
             return
-        current = await self._kube.get(self._path)
+        current = await self._kube.get(self._path, seconds=3)
         if current is not None and current["spec"].get("holderIdentity") == self.identity:
             current["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
             await self._kube.request("PUT", self._path, body=current, guarded=False, seconds=3)
         self._renewed = None
 
+    async def _asked(self) -> str | None:
+        """As `_try_once`, and remembers whether the API server answered."""
+        try:
+            holder = await self._try_once()
+        except KubeApiError as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = None
+        return holder
+
     async def _try_once(self) -> str | None:
         """Take or renew it. Returns None when it is ours, else the holder's identity."""
         started = boottime()
-        current = await self._kube.get(self._path)
+        current = await self._kube.get(self._path, seconds=self._request_seconds)
         if current is None:
             body = {"metadata": {"name": self._name}, "spec": self._record(0)}
             return await self._write("POST", self._collection, body, started)
@@ -122,7 +135,7 @@ class Lease:
 
     async def _write(self, method: str, path: str, body: Json, started: float) -> str | None:
         try:
-            await self._kube.request(method, path, body=body, guarded=False, seconds=self._renew_deadline / 2)
+            await self._kube.request(method, path, body=body, guarded=False, seconds=self._request_seconds)
         except KubeApiError as error:
             if error.status == 409:
                 return "another replica"
