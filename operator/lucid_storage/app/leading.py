@@ -13,7 +13,7 @@ from lucid_storage.app.stores import store_engines
 from lucid_storage.handlers.watch import Watch
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.kind import CollectionKind
-from lucid_storage.kinds.connections import Connections, Deployment, Port
+from lucid_storage.kinds.connections import Connections, Deployment, Port, label_of
 from lucid_storage.kinds.cycle import Cycle, Services
 from lucid_storage.kinds.engine import Engine
 from lucid_storage.kinds.index import IndexKind
@@ -26,7 +26,7 @@ from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.unserved import tell_unserved
-from lucid_storage.kube.client import Kube
+from lucid_storage.kube.client import Kube, KubeApiError
 from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.resources import Key, Resource
@@ -36,6 +36,8 @@ from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.types import DdlEvent
 
 logger = logging.getLogger(__name__)
+
+FIRST_LIST_SECONDS = 2.0
 
 
 class Leading:
@@ -56,9 +58,10 @@ class Leading:
             redis=stores.redis,
             elasticsearch=stores.elasticsearch,
             on_change=self._store_changed,
+            on_closed=self._store_closed,
         )
         self._streams = DdlStreams(
-            self._connections, metrics, on_event=self._ddl, on_open=lambda: self._engine.touch_all()
+            self._connections, metrics, on_event=self._ddl, on_open=self._look_at_users
         )
         self._scanner = KeySpaceScanner(
             self._connections, lambda key: self._engine.touch(key), settings.cache_scan_seconds
@@ -85,7 +88,7 @@ class Leading:
 
     async def run(self) -> None:
         """Lead until stopped. Raises what the first part that fails raises."""
-        await self._resync.list_all()
+        await self._first_list()
         jobs = [self._engine.run(), self._events.run(), self._resync.run(), self._gauges(), self._watch.run()]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
@@ -96,6 +99,15 @@ class Leading:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _first_list(self) -> None:
+        while True:
+            try:
+                return await self._resync.list_all()
+            except KubeApiError as error:
+                hint = " Install the CustomResourceDefinitions first." if error.status == 404 else ""
+                logger.warning("the resources cannot be listed and are asked for again: %s.%s", error, hint)
+            await asyncio.sleep(FIRST_LIST_SECONDS)
 
     async def close(self) -> None:
         """Let everything go. Builds go on at the server."""
@@ -153,7 +165,7 @@ class Leading:
         return self._cache.peers(resource, target)
 
     def _sweep_seconds(self, resource: Resource, secret: str | None) -> float:
-        label = f"secret {resource.key.namespace}/{secret}" if secret else "operator"
+        label = label_of(resource.key.namespace, secret)
         uses_mongodb = resource.spec.get("engine") != "elasticsearch"
         fast = uses_mongodb and not self._streams.is_open(label)
         seconds = self._settings.fallback_sweep_seconds if fast else self._settings.sweep_seconds
@@ -162,7 +174,14 @@ class Leading:
     def _store_changed(self, deployment: Deployment[Port]) -> None:
         self._metrics.store_up.labels(deployment.engine.name, deployment.label).set(deployment.down is None)
         self._streams.ensure(deployment)
-        self._engine.touch_all()
+        self._look_at_users(deployment.label)
+
+    def _store_closed(self, deployment: Deployment[Port]) -> None:
+        self._metrics.store_up.remove(deployment.engine.name, deployment.label)
+
+    def _look_at_users(self, label: str) -> None:
+        """Look at the resources that use these credentials: one tenant's flapping store is no work for the others."""
+        self._engine.touch_where(lambda r: label_of(r.key.namespace, r.secret) == label)
 
     def _ddl(self, event: DdlEvent) -> None:
         if event.collection is None:
@@ -174,6 +193,8 @@ class Leading:
 
     async def _clean_up(self, key: Key) -> None:
         await self._builds.forget(key)
+        secrets = {r.secret for r in self._cache.in_namespace(key.namespace) if r.secret is not None}
+        await self._connections.keep_only(key.namespace, secrets)
 
     async def _unserved(self, resource: Resource) -> None:
         kind = next(k.kind for k in KINDS.values() if k.plural == resource.key.plural)

@@ -35,7 +35,7 @@ class ResourceCache:
         written = self._written.get(resource.key)
         if written is not None:
             uid, version, status = written
-            if uid == resource.uid and _older(resource.resource_version, version):
+            if uid == resource.uid and older(resource.resource_version, version):
                 resource = replace(resource, status=status)
             else:
                 del self._written[resource.key]
@@ -44,9 +44,11 @@ class ResourceCache:
 
     def wrote(self, resource: Resource, version: str) -> None:
         """Our write of a status: events that are older must not bring the former status back."""
-        self._written[resource.key] = (resource.uid, version, resource.status)
         kept = self._resources.get(resource.key)
-        if kept is not None and kept.uid == resource.uid and kept.status is not resource.status:
+        if kept is None:
+            return  # gone meanwhile
+        self._written[resource.key] = (resource.uid, version, resource.status)
+        if kept.uid == resource.uid and kept.status is not resource.status:
             self.put(kept)
 
     def file(self, key: Key, target: str) -> None:
@@ -90,6 +92,9 @@ class ResourceCache:
     def of_kind(self, plural: str) -> list[Resource]:
         return [r for k, r in self._resources.items() if k.plural == plural]
 
+    def in_namespace(self, namespace: str) -> list[Resource]:
+        return [r for k, r in self._resources.items() if k.namespace == namespace]
+
     def _unfile(self, key: Key) -> None:
         slot = self._target_of.pop(key, None)
         if slot is not None:
@@ -99,7 +104,7 @@ class ResourceCache:
                 del self._by_target[slot]
 
 
-def _older(version: str, than: str) -> bool:
+def older(version: str, than: str) -> bool:
     """Whether one resourceVersion of an object comes before another.
 
     They are decimal numbers that grow (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions);

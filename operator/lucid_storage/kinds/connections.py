@@ -62,13 +62,18 @@ class Engine(Generic[P_co]):
     probe: Callable[[P_co], Awaitable[object]]
 
 
-@dataclass(slots=True)
+def label_of(namespace: str, secret: str | None) -> str:
+    """Who lends the credentials, for people, logs and metrics. Never an address or a login."""
+    return f"secret {namespace}/{secret}" if secret else "operator"
+
+
+@dataclass(slots=True, eq=False)
 class Deployment(Generic[P_co]):
     """One store behind one set of credentials."""
 
     port: P_co
     label: str
-    """Who lends the credentials: "operator" or "secret <namespace>/<name>". Never an address or a login."""
+    """As `label_of` says it."""
     address: str = field(repr=False)
     engine: Engine[P_co] = field(repr=False)
     down: LucidError | None = None
@@ -76,7 +81,15 @@ class Deployment(Generic[P_co]):
     """When it went down, on a clock that only goes forward."""
     databases: set[str] = field(default_factory=set)
     """Databases that resources use here, for change streams of narrow scope."""
+    widened: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    """Set when a database was added."""
     prober: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    def use(self, database: str) -> None:
+        """A resource uses this database."""
+        if database not in self.databases:
+            self.databases.add(database)
+            self.widened.set()
 
 
 Slot = tuple[str, str, str]
@@ -202,17 +215,18 @@ class Connections:
         self._unresolved.pop(slot, None)
 
     async def _replace(self, slot: Slot, engine: Engine[P_co], address: str) -> Deployment[Port]:
-        label = f"secret {slot[1]}/{slot[2]}" if slot[2] else "operator"
+        label = label_of(slot[1], slot[2])
         old = self._open.get(slot)
         if old is not None and old.address == address:  # another task was faster
             return old
         opened: Deployment[Port] = Deployment(
             port=engine.open(address, label), label=label, address=address, engine=engine
         )
+        if old is not None:
+            opened.databases |= old.databases
         self._open[slot] = opened
         self.on_change(opened)
         if old is not None:
-            opened.databases |= old.databases
             await self._close(old)
         return opened
 

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from lucid_storage.errors import LeadershipLostError
-from lucid_storage.kinds.cache import ResourceCache
+from lucid_storage.kinds.cache import ResourceCache, older
 from lucid_storage.kinds.cycle import Cycle, Outcome
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.queue import WorkQueue
@@ -44,6 +44,7 @@ class Engine:
         self._workers = workers
         self._on_gone = on_gone
         self._looked: set[Key] = set()
+        self._settled = False
 
     @property
     def plurals(self) -> list[str]:
@@ -51,8 +52,11 @@ class Engine:
 
     @property
     def settled(self) -> bool:
-        """Every known resource was looked at once."""
-        return len(self._looked) >= len(self._cache)
+        """Every resource that was there at the start was looked at once. Stays true: what comes later is daily work."""
+        if not self._settled and all(key in self._looked for key in self._cache):
+            self._settled = True
+            self._looked.clear()
+        return self._settled
 
     def keys(self, plural: str) -> list[Key]:
         """All known resources of a kind."""
@@ -66,6 +70,8 @@ class Engine:
     def seen(self, resource: Resource) -> None:
         """An object as the API server has it. What changes nothing that we act on is no trigger."""
         before = self._cache.get(resource.key)
+        if before is not None and older(resource.resource_version, before.resource_version):
+            return  # told late by the watch, after the comparison had found something newer
         resource = self._cache.put(resource)
         if before is not None and not _matters(before, resource):
             return
@@ -105,10 +111,12 @@ class Engine:
             for key in self._cache.in_database(plural, database):
                 self._queue.add(key)
 
-    def touch_all(self) -> None:
-        """One full look."""
+    def touch_where(self, chosen: Callable[[Resource], bool]) -> None:
+        """Look at every resource that is chosen."""
         for key in self._cache:
-            self._queue.add(key)
+            resource = self._cache.get(key)
+            if resource is not None and chosen(resource):
+                self._queue.add(key)
 
     async def run(self) -> None:
         """Work until cancelled. Raises LeadershipLostError when this process may not act any more."""
@@ -144,7 +152,8 @@ class Engine:
         except Exception:
             logger.exception("a defect while looking at %s; it is tried again later", key)
             outcome = Outcome(failed=True)
-        self._looked.add(key)
+        if not self._settled and key in self._cache:
+            self._looked.add(key)
         result = "failed" if outcome.failed else "ok"
         self._metrics.reconciles.labels(kind, result).inc()
         self._metrics.reconcile_seconds.labels(kind).observe(monotonic() - started)

@@ -79,6 +79,6 @@ async def mongodb_identity(
 ) -> str:
     """Identity of the MongoDB behind these credentials; the database is noted for narrow change streams."""
     deployment = await connections.mongodb(resource.key.namespace, secret)
-    deployment.databases.add(database)
+    deployment.use(database)
     async with connections.watching(deployment) as port:
         return (await port.info()).identity

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from lucid_storage.kube.client import Json, resource_path
-from lucid_storage.models.meta import ANNOTATION_PREFIX, FINALIZER
+from lucid_storage.models.meta import ANNOTATION_PREFIX, FINALIZER, PAUSED
 
 
 class Key(NamedTuple):
@@ -71,6 +71,18 @@ class Resource:
     def held(self) -> bool:
         """Whether our finalizer is on it."""
         return FINALIZER in self.finalizers
+
+    @property
+    def paused(self) -> bool:
+        """Whether the annotation stops all writes on its behalf."""
+        return self.annotations.get(PAUSED) == "true"
+
+    @property
+    def secret(self) -> str | None:
+        """The Secret that spec.connection names, as far as the raw object tells."""
+        connection = self.spec.get("connection")
+        named = connection.get("secretName") if isinstance(connection, dict) else None
+        return named if isinstance(named, str) else None
 
     @property
     def seniority(self) -> tuple[str, str, str]:

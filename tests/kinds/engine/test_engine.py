@@ -1,0 +1,120 @@
+"""The engine: what counts as news, which resources a trigger concerns, and when the first look is over."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from lucid_storage.kinds.cache import ResourceCache
+from lucid_storage.kinds.cycle import Outcome
+from lucid_storage.kinds.engine import Engine
+from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.queue import WorkQueue
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.kinds import KINDS
+
+
+def resource(name: str = "a", version: str = "10", **spec: Any) -> Resource:
+    meta = {
+        "name": name,
+        "namespace": "ns",
+        "uid": "u",
+        "resourceVersion": version,
+        "generation": int(version),
+    }
+    return Resource.from_body("collections", {"metadata": meta, "spec": spec})
+
+
+class SlowKind:
+    """A kind whose looks end when the test says so."""
+
+    info = KINDS["Collection"]
+
+    def __init__(self) -> None:
+        self.seen: list[Resource] = []
+        self.may_end = asyncio.Event()
+        self.kind = self
+
+    def guess_target(self, resource: Resource, default_database: str | None) -> str:
+        return f"db.{resource.key.name}"
+
+    async def run(self, resource: Resource) -> Outcome:
+        self.seen.append(resource)
+        await self.may_end.wait()
+        return Outcome()
+
+    def forget(self, key: object) -> None: ...
+
+
+class Bed:
+    def __init__(self) -> None:
+        self.kind = SlowKind()
+        self.cache = ResourceCache()
+        self.engine = Engine(
+            {"collections": cast("Any", self.kind)},
+            self.cache,
+            WorkQueue(),
+            Metrics(),
+            default_database="db",
+            workers=2,
+        )
+
+    async def until_seen(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while len(self.kind.seen) < count:  # noqa: ASYNC110 - bounded by the deadline above
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def bed() -> Any:
+    made = Bed()
+    working = asyncio.create_task(made.engine.run())
+    yield made
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+
+
+async def test_an_event_told_late_does_not_bring_an_old_spec_back(bed: Bed) -> None:
+    bed.kind.may_end.set()
+    bed.engine.seen(resource(version="12", name_="new"))
+    bed.engine.seen(resource(version="11", name_="old"))
+    await bed.until_seen(1)
+    kept = bed.cache.get(resource().key)
+    assert kept is not None
+    assert kept.spec == {"name_": "new"}
+
+
+async def test_a_storm_after_the_first_look_does_not_make_the_operator_unready(bed: Bed) -> None:
+    bed.engine.seen(resource("a"))
+    assert not bed.engine.settled
+    bed.kind.may_end.set()
+    await bed.until_seen(1)
+    await asyncio.sleep(0)
+    assert bed.engine.settled
+    bed.kind.may_end.clear()
+    bed.engine.seen(resource("b"))
+    await bed.until_seen(2)
+    assert bed.engine.settled
+
+
+async def test_a_resource_that_went_during_its_look_does_not_count_for_another(bed: Bed) -> None:
+    bed.engine.seen(resource("a"))
+    await bed.until_seen(1)
+    bed.engine.gone(resource("a").key)
+    bed.kind.may_end.set()
+    await asyncio.sleep(0.01)
+    bed.kind.may_end.clear()
+    bed.engine.seen(resource("b"))
+    await bed.until_seen(2)
+    assert not bed.engine.settled
+
+
+async def test_only_the_resources_that_are_chosen_are_looked_at(bed: Bed) -> None:
+    bed.kind.may_end.set()
+    bed.engine.seen(resource("a", connection={"secretName": "one"}))
+    bed.engine.seen(resource("b", connection={"secretName": "two"}))
+    await bed.until_seen(2)
+    bed.engine.touch_where(lambda r: r.secret == "two")
+    await bed.until_seen(3)
+    await asyncio.sleep(0.02)
+    assert [r.key.name for r in bed.kind.seen] == ["a", "b", "b"]
