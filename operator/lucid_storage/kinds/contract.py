@@ -156,7 +156,7 @@ class Kind(Protocol[D, V, S]):
         """Drop the real object, with proof that it is still the one. Returns what was done."""
 
     def forget(self, key: Key) -> None:
-        """The resource is gone: let go of what is remembered of it."""
+        """The resource is gone, is going or may not act: nothing is remembered of it or done in its name."""
 
     def sweep_seconds(self, resource: Resource, desired: D) -> float:
         """How often to look without any trigger."""

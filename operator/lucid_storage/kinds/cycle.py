@@ -19,7 +19,6 @@ from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.models.base import DeletionPolicy
-from lucid_storage.models.meta import PAUSED
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ class Cycle(Generic[D, V, S]):
             status = plan.status
             if not plan.actions:
                 return replace(plan, notices=notices)
-            if PAUSED in resource.annotations and resource.annotations[PAUSED] == "true":
+            if resource.paused:
                 return replace(plan, actions=(), notices=notices, verdict=_paused(plan))
             if plan.drift:
                 self._note_correction(resource, plan)
@@ -212,6 +211,8 @@ class Cycle(Generic[D, V, S]):
     async def _refuse(self, resource: Resource, status: S, error: LucidError) -> Outcome:
         if isinstance(error, StoreUnavailableError) and error.grace_seconds > 0 and _is_ready(resource):
             return Outcome(again_seconds=error.grace_seconds)
+        if error.stalled:
+            self.kind.forget(resource.key)
         verdict = Verdict(error.reason, error.message, stalled=error.stalled)
         await self._write(resource, status, verdict, "")
         return Outcome(failed=True)
@@ -221,6 +222,7 @@ class Cycle(Generic[D, V, S]):
     async def _delete(self, resource: Resource, status: S) -> Outcome:
         if not resource.held:
             return Outcome(gone=True)
+        self.kind.forget(resource.key)
         try:
             message = await self._disposed(resource, status)
         except LucidError as error:
@@ -238,7 +240,7 @@ class Cycle(Generic[D, V, S]):
 
     async def _disposed(self, resource: Resource, status: S) -> str:
         """Drop the real object if that is right; returns what happened to it."""
-        if resource.annotations.get(PAUSED) == "true":
+        if resource.paused:
             raise LucidError("the resource is paused; remove the annotation to go on.", reason=Reason.PAUSED)
         desired = await self.kind.desired(resource)
         claims = [
@@ -302,7 +304,7 @@ class Cycle(Generic[D, V, S]):
         fields = ", ".join(e.field for e in status.drift or ())
         reason = Reason.DRIFT_DETECTED if fields else Reason.IN_SYNC
         rows = [("Drifted", bool(fields), reason, f"The server differs in: {fields}." if fields else "")]
-        paused = resource.annotations.get(PAUSED) == "true"
+        paused = resource.paused
         if paused or "Paused" in known:
             said = "The annotation stops all writes; remove it to go on." if paused else ""
             rows.append(("Paused", paused, Reason.PAUSED if paused else Reason.IN_SYNC, said))

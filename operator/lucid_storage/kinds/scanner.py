@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import LeadershipLostError, LucidError
 from lucid_storage.kinds.connections import Connections, Deployment
 from lucid_storage.kube.resources import Key
 from lucid_storage.stores.redis.port import RedisPort
@@ -71,7 +71,8 @@ class KeySpaceScanner:
                 await asyncio.wait_for(walk.wake.wait(), self._pause)
             await asyncio.sleep(GATHER_SECONDS)
             walk.wake.clear()
-            if walk.declared:
+            # A client that was closed would dial again, and set TTLs at an address that is no longer declared.
+            if walk.declared and self._connections.is_open(walk.deployment):
                 await self._scan(walk)
         self._walks.pop(id(walk.deployment), None)
 
@@ -88,6 +89,11 @@ class KeySpaceScanner:
                 walk.reports = await port.scan(list(spaces.values()))
         except LucidError as error:
             logger.warning("key space scan: %s", error.message, extra={"store": walk.deployment.label})
+            return
+        except LeadershipLostError:
+            raise
+        except Exception:
+            logger.exception("a defect in the key space scan of %s; it is tried again", walk.deployment.label)
             return
         for key in declared:
             self._touch(key)

@@ -170,7 +170,7 @@ class CollectionKind:
                 await port.info()
         except LucidError as error:
             return None, error
-        spaces = keyspaces.effective(desired.cache, status.cache or [])
+        spaces = keyspaces.effective(desired.cache, [] if resource.paused else status.cache or [])
         return self._scanner.declare(resource.key, redis, spaces), None
 
 
