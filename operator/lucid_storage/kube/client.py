@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -83,6 +84,11 @@ class Kube:
     ) -> None:
         configuration.connection_pool_maxsize = pool_size
         configuration.retries = None
+        if configuration.proxy is None:
+            configuration.proxy = _environment_proxy(configuration.host)
+        # Otherwise the transport reads ~/.netrc and the proxy variables anew for each request, in two threads,
+        # and refuses to work where .netrc has a login for the API server's host.
+        configuration.client_session_kwargs = {"trust_env": False}
         self._api = client.ApiClient(configuration)
         self._guard = guard or (lambda: None)
 
@@ -115,7 +121,8 @@ class Kube:
             response = await self._api.call_api(*serialized, _request_timeout=seconds)
             raw = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise KubeApiError(0, "Unreachable", f"the API server cannot be reached: {error}") from error
+            why = str(error) or "no answer in time"
+            raise KubeApiError(0, "Unreachable", f"the API server cannot be reached: {why}") from error
         document = _decode(raw)
         if response.status >= 400:
             raise KubeApiError(
@@ -164,6 +171,12 @@ class Kube:
         """Whether the namespace is being deleted (or is gone already)."""
         found = await self.get(f"/api/v1/namespaces/{quote(namespace)}")
         return found is None or found.get("status", {}).get("phase") == "Terminating"
+
+
+def _environment_proxy(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY and its like name for this address, where NO_PROXY does not except it."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _decode(raw: bytes) -> Json:
