@@ -129,6 +129,6 @@ class MongoDeployment:
         self._indexes.snapshots.forget_all()
 
     async def close(self) -> None:
-        await self._collections.snapshots.close()
+        await self._collections.close()
         await self._indexes.snapshots.close()
         await self._connection.close()

@@ -9,6 +9,7 @@ from bson import Binary
 
 from lucid_storage.errors import Reason, ServerRefusedError
 from lucid_storage.stores.documents import to_bson, to_json, to_plain
+from lucid_storage.stores.mongodb.batches import Batches
 from lucid_storage.stores.mongodb.connection import Connection, Document, ExpectedAnswerError
 from lucid_storage.stores.mongodb.errors import (
     NAMESPACE_EXISTS,
@@ -37,11 +38,16 @@ _NO_LIMIT = 2**31 - 1
 
 
 class Collections:
-    """Collections of one deployment. Listings are shared by callers at the same time."""
+    """Collections of one deployment. Callers at the same time share listings, and questions about single names."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.snapshots: Snapshots[str, dict[str, CollectionState]] = Snapshots(self._list)
+        self._named: Batches[str, CollectionState] = Batches(self._list)
+
+    async def close(self) -> None:
+        await self.snapshots.close()
+        await self._named.close()
 
     async def databases(self) -> tuple[str, ...]:
         attempt = self._connection.attempt("list the databases")
@@ -57,12 +63,8 @@ class Collections:
         return tuple(states[name] for name in sorted(states))
 
     async def one(self, database: str, name: str) -> CollectionState | None:
-        return (await self.snapshots.get(database)).get(name)
-
-    async def fresh(self, database: str, name: str) -> CollectionState | None:
         """As it is now, past the shared listing: for decisions right before a write."""
-        buckets = f"{BUCKETS_PREFIX}{name}"
-        return (await self._list(database, only=[name, buckets])).get(name)
+        return await self._named.get(database, name)
 
     async def create(self, database: str, name: str, options: CollectionOptions) -> bool:
         attempt = self._connection.attempt(f"create the collection {database}.{name}")
@@ -73,7 +75,7 @@ class Collections:
             )
         command = {"create": name, **create_options(options)}
         # Newer servers answer the creation of an equal collection with success; it would count as made by us.
-        if await self.fresh(database, name) is not None:
+        if await self.one(database, name) is not None:
             return False
         try:
             await self._connection.write(database, command, attempt, expected={NAMESPACE_EXISTS})
@@ -95,7 +97,7 @@ class Collections:
 
     async def drop(self, database: str, name: str, uuid: str) -> bool:
         attempt = self._connection.attempt(f"drop the collection {database}.{name}")
-        found = await self.fresh(database, name)
+        found = await self.one(database, name)
         if found is None or found.uuid != uuid:
             return False
         command: Document = {"drop": name}
@@ -131,9 +133,12 @@ class Collections:
         ]
         return _stats([figure for figure in figures if isinstance(figure, Mapping)])
 
-    async def _list(self, database: str, only: list[str] | None = None) -> dict[str, CollectionState]:
+    async def _list(self, database: str, only: frozenset[str] | None = None) -> dict[str, CollectionState]:
         attempt = self._connection.attempt(f"list the collections of {database}", action="listCollections")
-        listing = None if only is None else {"name": {"$in": only}}
+        listing = None
+        if only is not None:
+            # A time series has its UUID at its buckets.
+            listing = {"name": {"$in": [*only, *(f"{BUCKETS_PREFIX}{name}" for name in only)]}}
         async with self._connection.bounded(attempt):
             scope = self._connection.database(database)
             cursor = await scope.list_collections(filter=listing, maxTimeMS=LISTING_MS)

@@ -50,7 +50,7 @@ class Indexes:
         attempt = self._connection.attempt(f"create the index {database}.{collection}/{name[:120]}")
         specification = index_specification(name, definition)
         async with self._slots:
-            found = await self._collections.fresh(database, collection)
+            found = await self._collections.one(database, collection)
             if found is None:
                 raise not_ready(attempt)
             command: Document = {"createIndexes": collection, "indexes": [specification]}
