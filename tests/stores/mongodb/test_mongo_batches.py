@@ -14,12 +14,14 @@ class Server:
     def __init__(self) -> None:
         self.held: dict[str, int] = {}
         self.requests: list[frozenset[str]] = []
+        self.arrived: asyncio.Queue[frozenset[str]] = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
         self.failure: Exception | None = None
 
     async def load(self, _: str, names: frozenset[str]) -> Mapping[str, int]:
         self.requests.append(names)
+        self.arrived.put_nowait(names)
         answer = {name: self.held[name] for name in names if name in self.held}
         await self.gate.wait()
         if self.failure is not None:
@@ -41,8 +43,8 @@ async def batches(server: Server) -> AsyncIterator[Batches[str, int]]:
 
 async def _asked(server: Server, requests: int) -> None:
     async with asyncio.timeout(5):
-        while len(server.requests) < requests:
-            await asyncio.sleep(0)
+        for _ in range(requests):
+            await server.arrived.get()
 
 
 async def test_names_asked_for_at_once_share_a_request(server: Server, batches: Batches[str, int]) -> None:
