@@ -58,6 +58,13 @@ class Services:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
+@dataclass(slots=True)
+class _Record(Generic[S]):
+    """The status as of the last actions begun: what an error leaves behind must not unsay what was done."""
+
+    status: S
+
+
 class Cycle(Generic[D, V, S]):
     """Drives one kind."""
 
@@ -77,12 +84,12 @@ class Cycle(Generic[D, V, S]):
             return await self._refuse(resource, status, error)
         if not await self._settle_finalizer(resource, desired):
             return Outcome(again_seconds=1)
+        record = _Record(status)
         try:
-            return await self._converge(resource, desired, status)
+            return await self._converge(resource, desired, record)
         except LucidError as error:
-            return await self._refuse(
-                resource, status, await self._explained(resource, desired, status, error)
-            )
+            said = await self._explained(resource, desired, record.status, error)
+            return await self._refuse(resource, record.status, said)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
@@ -91,7 +98,8 @@ class Cycle(Generic[D, V, S]):
 
     # Converging
 
-    async def _converge(self, resource: Resource, desired: D, status: S) -> Outcome:
+    async def _converge(self, resource: Resource, desired: D, record: _Record[S]) -> Outcome:
+        status = record.status
         identity = await self.kind.identity(resource, desired)
         self._check_pinned(desired, status, identity)
         scope = Scope(
@@ -102,10 +110,11 @@ class Cycle(Generic[D, V, S]):
         await self._check_claims(resource, desired, identity, scope)
         status.observed_generation = resource.generation
         status.database, status.target, status.server_identity = desired.database, desired.target, identity
-        plan = await self._rounds(resource, desired, status, scope)
+        plan = await self._rounds(resource, desired, record, scope)
         return await self._settle(resource, desired, plan)
 
-    async def _rounds(self, resource: Resource, desired: D, status: S, scope: Scope) -> Plan[S]:
+    async def _rounds(self, resource: Resource, desired: D, record: _Record[S], scope: Scope) -> Plan[S]:
+        status = record.status
         questions: tuple[object, ...] = ()
         notices: tuple[Notice, ...] = ()
         for _ in range(ROUNDS):
@@ -123,6 +132,7 @@ class Cycle(Generic[D, V, S]):
                 return replace(plan, actions=(), notices=notices, verdict=_paused(plan))
             if plan.drift:
                 self._note_correction(resource, plan)
+            record.status = status
             if plan.journal:
                 await self._write(resource, status, _working(plan), "")
             await self._act(resource, desired, status, plan.actions)

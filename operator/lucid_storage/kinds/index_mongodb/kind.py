@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lucid_storage.errors import DuplicateKeysError, LucidError, Reason
+from lucid_storage.errors import DuplicateKeysError, LucidError, Reason, ServerRefusedError
 from lucid_storage.kinds import specs
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action, Disposal, Plan, Scope
@@ -81,7 +81,7 @@ class MongoIndexKind:
     ) -> IndexObserved:
         error = self._builds.take_error(resource.key)
         if error is not None:
-            status.origin = status.origin if status.index_name else None
+            _begun_in_vain(status, error)
             raise error
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
         running = self._builds.running(resource.key)
@@ -120,11 +120,17 @@ class MongoIndexKind:
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
         database, collection = desired.database, desired.collection
         if isinstance(action, BuildIndex):
-            await self._builds.start(
-                resource.key,
-                action.name,
-                lambda: deployment.port.create_index(database, collection, action.name, action.definition),
-            )
+            try:
+                await self._builds.start(
+                    resource.key,
+                    action.name,
+                    lambda: deployment.port.create_index(
+                        database, collection, action.name, action.definition
+                    ),
+                )
+            except LucidError as error:
+                _begun_in_vain(status, error)
+                raise
             status.origin = Origin.CREATED
             return
         async with self._connections.watching(deployment) as port:
@@ -210,6 +216,12 @@ class MongoIndexKind:
                 continue  # no valid declaration, so it claims nothing
             claimed.append((theirs.name, _visible(theirs)))
         return tuple(claimed)
+
+
+def _begun_in_vain(status: IndexStatus, error: LucidError) -> None:
+    """The server refused the first build, so nothing of that name is ours. A lost connection proves nothing."""
+    if status.index_name is None and isinstance(error, ServerRefusedError):
+        status.origin = status.pending = None
 
 
 async def _convert_to_unique(port: MongoPort, desired: IndexDesired, name: str) -> None:

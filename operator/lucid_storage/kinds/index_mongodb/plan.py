@@ -19,9 +19,16 @@ from lucid_storage.kinds.index_mongodb.actions import (
 )
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, shown_keys
 from lucid_storage.kinds.index_mongodb.strategy import FIELD_NAMES, Way, choose, shown_fields
-from lucid_storage.kinds.index_mongodb.superseded import clear_away
+from lucid_storage.kinds.index_mongodb.superseded import clear_away, is_claimed
 from lucid_storage.models.base import DriftEntry, DriftPolicy, Origin
-from lucid_storage.models.index import DuplicateSummary, Engine, IndexStatus, PendingIndex, ReplacePolicy
+from lucid_storage.models.index import (
+    DuplicateSummary,
+    Engine,
+    IndexStatus,
+    PendingIndex,
+    ReplacePolicy,
+    SupersededIndex,
+)
 from lucid_storage.stores.mongodb.definition import is_text, same_definition
 from lucid_storage.stores.mongodb.types import (
     BuildProgress,
@@ -184,13 +191,29 @@ def _create(
         lost = (drift.entry("index", status.index_name, "absent", scope.now),)
         if desired.drift_policy is not DriftPolicy.CORRECT:
             return _reported(desired, Plan(status), lost)
-    obstacle = _obstacle(wanted, desired, observed)
+    former = _former(observed, status)
+    obstacle = _obstacle(wanted, desired, observed) if former is None else None
     if obstacle is not None:
         return Plan(status, verdict=Verdict(Reason.INDEX_CONFLICT, obstacle, stalled=True))
     blocked = _blocked(None, wanted, desired, observed, status)
     if blocked is not None:
         return blocked
-    return Plan(status, actions=(BuildIndex(desired.target, desired.name, wanted),), drift=lost)
+    clear = () if former is None else (DropIndex(desired.target, former.name),)
+    status = status.model_copy(update={"pending": _pending(desired.name, status)})
+    return Plan(status, actions=(*clear, BuildIndex(desired.target, desired.name, wanted)), drift=lost)
+
+
+def _pending(name: str, status: IndexStatus) -> PendingIndex:
+    return PendingIndex(index_name=name, generation=status.observed_generation or 0)
+
+
+def _former(observed: IndexObserved, status: IndexStatus) -> IndexState | None:
+    """What was begun for a generation that was superseded before it was ready, if it is there."""
+    pending = status.pending
+    if pending is None or pending.generation == status.observed_generation:
+        return None
+    index = _named(observed.indexes, pending.index_name)
+    return index if index is not None and not is_claimed(index, observed.claimed) else None
 
 
 def _obstacle(wanted: IndexDefinition, desired: IndexDesired, observed: IndexObserved) -> str | None:
@@ -252,15 +275,17 @@ def _build_first(
     """Build the successor under a name of its own, which is recorded before it is made."""
     name = f"{desired.name}_g{status.observed_generation}"
     actions: list[Action] = []
-    pending = status.pending
-    if pending is not None and _named(observed.indexes, pending.index_name) is not None:
-        actions.append(DropIndex(desired.target, pending.index_name))  # of a generation that was superseded
-    elif _named(observed.indexes, name) is not None:
+    former, present = _former(observed, status), _named(observed.indexes, name)
+    if present is not None and status.pending is not None and status.pending.index_name == name:
+        former = present  # changed behind our back while it was built
+    elif present is not None:
         said = f"{desired.target} has an index {name} that nobody recorded; drop it by hand to let the build begin."
         return Plan(status, verdict=Verdict(Reason.INDEX_CONFLICT, said, stalled=True))
+    if former is not None:
+        actions.append(DropIndex(desired.target, former.name))
     actions.append(BuildIndex(desired.target, name, wanted))
-    recorded = PendingIndex(index_name=name, generation=status.observed_generation or 0)
-    status = status.model_copy(update={"pending": recorded})
+    superseded = _still_recorded(observed, status, former)
+    status = status.model_copy(update={"pending": _pending(name, status), "superseded": superseded or None})
     said = f"The index {name} is built beside {status.index_name}, which is dropped afterwards."
     return Plan(
         status,
@@ -269,6 +294,17 @@ def _build_first(
         drift=entries,
         verdict=Verdict(Reason.REPLACING, said),
     )
+
+
+def _still_recorded(
+    observed: IndexObserved, status: IndexStatus, former: IndexState | None
+) -> list[SupersededIndex]:
+    """What must stay on record, since the drop may be cut off after `pending` was written over."""
+    present = {index.name for index in observed.indexes or ()}
+    kept = [entry for entry in status.superseded or () if entry.index_name in present]
+    if former is not None and former.name not in {entry.index_name for entry in kept}:
+        kept.append(SupersededIndex(index_name=former.name))
+    return kept
 
 
 def _in_place(name: str, desired: IndexDesired, change: IndexChange) -> tuple[Action, ...]:

@@ -13,6 +13,9 @@ from lucid_storage.models.index import IndexStatus, SupersededIndex
 from lucid_storage.stores.mongodb.definition import same_definition
 from lucid_storage.stores.mongodb.types import IndexChange, IndexDefinition, IndexState
 
+KEPT_AT_MOST = 12
+"""Hidden indexes of one resource: a collection can have 64 in all. The oldest go early when changes come fast."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
@@ -37,13 +40,16 @@ def clear_away(
     kept: list[SupersededIndex] = []
     waits: list[float] = []
     pending = status.pending.index_name if status.pending else None
-    for entry in _recorded(status, serving.name):
+    recorded = _recorded(status, serving.name)
+    early = {entry.index_name for entry in recorded[: max(0, len(recorded) - KEPT_AT_MOST)]}
+    for entry in recorded:
         index = next((ix for ix in indexes if ix.name == entry.index_name), None)
-        if index is None or _is_claimed(index, claimed):
+        if index is None or is_claimed(index, claimed):
             continue
         if (
             index.building
             or entry.index_name == pending
+            or entry.index_name in early
             or _acts_while_hidden(index)
             or not desired.drop_after_seconds
         ):
@@ -79,7 +85,8 @@ def _acts_while_hidden(index: IndexState) -> bool:
     return index.definition.unique or index.definition.expire_after_seconds is not None
 
 
-def _is_claimed(index: IndexState, claimed: Sequence[tuple[str, IndexDefinition]]) -> bool:
+def is_claimed(index: IndexState, claimed: Sequence[tuple[str, IndexDefinition]]) -> bool:
+    """Whether another resource declares this index, so that it is not ours to clear away."""
     return any(
         name == index.name or not same_definition(definition, index.definition)
         for name, definition in claimed

@@ -1,0 +1,159 @@
+"""One look: what was written before an action survives the action's failure; who may not act does nothing."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from lucid_storage.errors import LucidError, NotAllowedError, StoreUnavailableError
+from lucid_storage.kinds.contract import Plan
+from lucid_storage.kinds.cycle import Cycle, Services
+from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kube.events import Event
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.base import DeletionPolicy, Origin
+from lucid_storage.models.collection import CollectionStatus
+from lucid_storage.models.kinds import KINDS
+from lucid_storage.models.meta import FINALIZER, PAUSED
+
+
+@dataclass(frozen=True)
+class Wanted:
+    target: str = "db.users"
+    database: str = "db"
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+
+
+@dataclass(frozen=True)
+class Make:
+    def describe(self) -> str:
+        return "make it"
+
+
+@dataclass
+class OneStep:
+    """A kind with one journaled action, whose result is on record in `uuid`."""
+
+    info = KINDS["Collection"]
+    status_type = CollectionStatus
+    failure: LucidError | None = None
+    refusal: LucidError | None = None
+    made: bool = False
+    forgotten: list[Key] = field(default_factory=list)
+
+    async def desired(self, resource: Resource) -> Wanted:
+        if self.refusal is not None:
+            raise self.refusal
+        return Wanted()
+
+    async def identity(self, resource: Resource, desired: Wanted) -> str:
+        return "server"
+
+    async def observe(self, *_: object) -> bool:
+        return self.made
+
+    def plan(
+        self, resource: Resource, desired: Wanted, observed: bool, status: CollectionStatus, scope: object
+    ) -> Plan[CollectionStatus]:
+        if observed:
+            return Plan(status)
+        return Plan(status.model_copy(update={"uuid": "a" * 32}), actions=(Make(),), journal=True)
+
+    async def apply(
+        self, resource: Resource, desired: Wanted, status: CollectionStatus, action: Make
+    ) -> None:
+        status.origin = Origin.CREATED
+        if self.failure is not None:
+            raise self.failure
+        self.made = True
+
+    async def explain(
+        self, resource: object, desired: object, status: object, error: LucidError
+    ) -> LucidError:
+        return error
+
+    def forget(self, key: Key) -> None:
+        self.forgotten.append(key)
+
+    def sweep_seconds(self, *_: object) -> float:
+        return 600
+
+
+class Bed:
+    def __init__(self) -> None:
+        self.kind = OneStep()
+        self.written: list[dict[str, Any]] = []
+        self.events: list[Event] = []
+        bed: Any = self
+        services = Services(
+            status=bed,
+            events=bed,
+            finalizers=bed,
+            metrics=Metrics(),
+            namespace_terminating=self.namespace_terminating,
+            peers=lambda resource, target: [],
+            touch_dependents=lambda key, target: None,
+            remember=lambda resource, version: None,
+        )
+        self.cycle = Cycle(cast("Any", self.kind), services)
+
+    async def write(self, resource: Resource, status: dict[str, Any]) -> str:
+        self.written.append(status)
+        return "11"
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def hold(self, resource: Resource) -> bool:
+        return True
+
+    async def release(self, resource: Resource) -> bool:
+        return True
+
+    async def namespace_terminating(self, namespace: str) -> bool:
+        return False
+
+
+def resource(**meta: Any) -> Resource:
+    known = {"name": "users", "namespace": "ns", "uid": "u", "resourceVersion": "10", "generation": 1, **meta}
+    return Resource.from_body("collections", {"metadata": known})
+
+
+@pytest.fixture
+def bed() -> Bed:
+    return Bed()
+
+
+async def test_a_failed_action_does_not_unsay_what_was_recorded_before_it(bed: Bed) -> None:
+    bed.kind.failure = StoreUnavailableError("lost half-way")
+    outcome = await bed.cycle.run(resource())
+    assert outcome.failed
+    assert [written.get("uuid") for written in bed.written] == ["a" * 32, "a" * 32]
+    assert bed.written[-1]["origin"] == "Created"
+
+
+async def test_a_paused_resource_does_nothing_and_says_so(bed: Bed) -> None:
+    await bed.cycle.run(resource(annotations={PAUSED: "true"}))
+    assert not bed.kind.made
+    ready = bed.written[-1]["conditions"][0]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "False", "Paused")
+
+
+async def test_nothing_goes_on_in_the_name_of_a_resource_that_may_not_act(bed: Bed) -> None:
+    bed.kind.refusal = NotAllowedError("the Secret was withdrawn")
+    await bed.cycle.run(resource())
+    assert bed.kind.forgotten == [resource().key]
+
+
+async def test_an_outage_ends_nothing_that_goes_on_in_the_background(bed: Bed) -> None:
+    bed.kind.refusal = StoreUnavailableError("away")
+    await bed.cycle.run(resource())
+    assert bed.kind.forgotten == []
+
+
+async def test_nothing_goes_on_in_the_name_of_a_resource_that_is_going(bed: Bed) -> None:
+    bed.kind.refusal = StoreUnavailableError("away")
+    going = resource(deletionTimestamp="2026-11-21T12:00:00Z", finalizers=[FINALIZER])
+    outcome = await bed.cycle.run(going)
+    assert outcome.failed
+    assert bed.kind.forgotten == [going.key]

@@ -1,0 +1,108 @@
+"""Builds that a new generation, an error or the operator's end cut off: nothing of ours is left without a record."""
+
+from typing import Any
+
+import pytest
+from index_builder import NAME, desired, fresh, index, observed, scope, status
+
+from lucid_storage.errors import DuplicateKeysError, LucidError, Reason, StoreUnavailableError
+from lucid_storage.kinds.contract import Plan
+from lucid_storage.kinds.index_mongodb.actions import BuildIndex, DropIndex
+from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
+from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
+from lucid_storage.kinds.index_mongodb.plan import plan
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.index import IndexStatus, PendingIndex, SupersededIndex
+
+TARGET = "app.users"
+OLD = index()
+PENDING = PendingIndex(index_name=f"{NAME}_g2", generation=2)
+
+
+def steps(made: Plan[IndexStatus]) -> list[tuple[str, str]]:
+    return [(type(a).__name__, a.name) for a in made.actions if isinstance(a, BuildIndex | DropIndex)]
+
+
+def test_the_first_build_is_on_record_while_it_runs() -> None:
+    made = plan(desired(), observed(), fresh(), scope())
+    assert made.status.pending == PendingIndex(index_name=NAME, generation=1)
+    assert not made.journal, "a quick build must cost no write of its own"
+    ready = plan(desired(), observed(index()), made.status, scope())
+    assert (ready.status.index_name, ready.status.pending) == (NAME, None)
+
+
+def test_a_first_build_that_a_new_generation_overtook_gives_way_to_it() -> None:
+    known = fresh().model_copy(
+        update={"pending": PendingIndex(index_name=NAME, generation=1), "observed_generation": 2}
+    )
+    made = plan(desired(sparse=True), observed(index()), known, scope())
+    assert steps(made) == [("DropIndex", NAME), ("BuildIndex", NAME)]
+
+
+def test_an_index_that_stands_in_the_way_of_the_generation_that_was_recorded_is_not_dropped() -> None:
+    known = fresh().model_copy(update={"pending": PendingIndex(index_name=NAME, generation=1)})
+    made = plan(desired(sparse=True), observed(index()), known, scope())
+    assert not made.actions
+    assert made.verdict is not None
+    assert made.verdict.reason is Reason.INDEX_CONFLICT
+
+
+def test_a_superseded_successor_stays_on_record_until_it_is_gone() -> None:
+    halfway = index(f"{NAME}_g2", sparse=True, building=True)
+    known = status(observed_generation=3, pending=PENDING)
+    made = plan(desired(collation={"locale": "de"}), observed(OLD, halfway), known, scope())
+    assert made.journal
+    assert made.status.superseded == [SupersededIndex(index_name=f"{NAME}_g2")]
+    again = plan(desired(collation={"locale": "de"}), observed(OLD), made.status, scope())
+    assert again.status.superseded is None
+
+
+def test_a_superseded_successor_that_another_resource_declares_is_left_to_it() -> None:
+    halfway = index(f"{NAME}_g2", sparse=True)
+    known = status(observed_generation=3, pending=PENDING)
+    seen = observed(OLD, halfway, claimed=(("other", halfway.definition),))
+    made = plan(desired(collation={"locale": "de"}), seen, known, scope())
+    assert steps(made) == [("BuildIndex", f"{NAME}_g3")]
+
+
+def test_many_replacements_in_a_short_time_keep_status_and_collection_bounded() -> None:
+    locales = ["de", "fr", "es", "it", "pt", "nl", "sv", "da", "fi", "pl", "cs", "hu", "ro", "tr", "hr", "sk"]
+    old = [index(f"{NAME}_g{n}", collation={"locale": at}, hidden=True) for n, at in enumerate(locales)]
+    known = status(index_name=NAME, superseded=[SupersededIndex(index_name=ix.name) for ix in old[:14]])
+    known = known.model_copy(update={"index_name": old[14].name})
+    made = plan(desired(), observed(OLD, *old[:15]), known, scope())
+    assert [a.name for a in made.actions if isinstance(a, DropIndex)] == [ix.name for ix in old[:3]]
+    assert len(made.status.superseded or ()) <= 16
+
+
+@pytest.mark.parametrize(
+    ("error", "recorded"), [(DuplicateKeysError("twice"), False), (StoreUnavailableError("lost"), True)]
+)
+async def test_only_a_refusal_proves_that_nothing_was_begun(error: LucidError, recorded: bool) -> None:
+    async def call() -> None:
+        raise error
+
+    builds = IndexBuilds(lambda _: None)
+    key = Key("indexes", "ns", "users-email")
+    unused: Any = None
+    kind = MongoIndexKind(_Connected(call), builds, unused)  # type: ignore[arg-type]
+    known = fresh().model_copy(update={"pending": PendingIndex(index_name=NAME, generation=1)})
+    with pytest.raises(type(error)):
+        await kind.apply(_resource(key), desired(), known, BuildIndex(TARGET, NAME, OLD.definition))
+    assert (known.pending is not None) is recorded
+
+
+class _Connected:
+    """A deployment whose only answer is the given one."""
+
+    def __init__(self, call: Any) -> None:
+        self.port = self
+        self.create_index = lambda *_: call()
+
+    async def mongodb(self, namespace: str, secret: str | None) -> "_Connected":
+        return self
+
+
+def _resource(key: Key) -> Resource:
+    meta = {"name": key.name, "namespace": key.namespace, "uid": "u", "generation": 1}
+    return Resource.from_body(key.plural, {"metadata": meta})
