@@ -50,10 +50,10 @@ class FigureClock:
     def ask(self, key: Key, now: datetime, *, known: bool) -> bool:
         """Whether to ask now; a yes is remembered. `known` says that status has figures already."""
         before = self._asked.get(key)
-        if before is None and known:
+        if known and before is None:
             self._asked[key] = now - REFRESH * self._rng.random()
             return False
-        if before is not None and not due(before, now):
+        if known and not due(before, now):
             return False
         self._asked[key] = now
         return True

@@ -36,6 +36,9 @@ class OneCluster:
     async def elasticsearch(self, namespace: str, secret: str | None) -> OneCluster:
         return self
 
+    def check_index(self, namespace: str, secret: str | None, stem: str) -> None:
+        """Every name may be used."""
+
     @asynccontextmanager
     async def watching(self, deployment: OneCluster) -> AsyncIterator[ElasticPort]:
         yield deployment.port
