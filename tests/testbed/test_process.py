@@ -170,7 +170,8 @@ time.sleep(300)
             assert run.stdout is not None
             root = Path(run.stdout.readline().strip())
             instance = Instance(root.name, root)
-            assert len(marked(instance)) == 2  # the server and the reaper
+            # The server and the reaper; a process carries its mark from its exec on.
+            wait_until(lambda: len(marked(instance)) == 2, 10, "the server and the reaper")
             run.send_signal(end)
             run.wait(10)
         finally:
