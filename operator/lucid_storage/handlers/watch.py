@@ -78,6 +78,19 @@ class Watch:
         return on_event
 
 
+class _NothingCompared(kopf.DiffBaseStorage):
+    """No handler compares versions of an object, so none is copied, kept in memory or written into the object."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
+
+
 def _login(**kwargs: Any) -> kopf.ConnectionInfo | None:
     return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
@@ -91,4 +104,5 @@ def _settings() -> kopf.OperatorSettings:
     settings.batching.idle_timeout = 1  # a worker task for each object ends soon after its last event
     settings.batching.exit_timeout = 1
     settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = _NothingCompared()
     return settings
