@@ -60,7 +60,8 @@ def _drop_index(db: Db, name: str) -> None:
 
 
 def _index_is_there(db: Db, name: str) -> bool:
-    return len(list(db[name].list_indexes())) == 2
+    listed = db.command("listIndexes", name, includeBuildUUIDs=True)["cursor"]["firstBatch"]
+    return len(listed) == 2 and not any("buildUUID" in index for index in listed)
 
 
 def _change_validator(db: Db, name: str) -> None:
