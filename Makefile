@@ -31,7 +31,7 @@ testbed-down: $(INSTALLED) ## stop them
 	@$(BIN)/python -m testbed down
 
 run: $(INSTALLED) ## run the operator from source on the kubeconfig and stores of the environment (development only)
-	@$(BIN)/lucid-storage crds | kubectl apply --server-side -f - > /dev/null
+	@$(BIN)/lucid-storage crds | kubectl apply --server-side --force-conflicts -f - > /dev/null
 	@SERVED_NAMESPACES='{"*": {}}' ALLOW_LOOPBACK_ENDPOINTS=true LEADER_ELECTION=false \
 	  POD_NAMESPACE=default $(BIN)/lucid-storage operator
 
