@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from urllib.parse import urlsplit
 
@@ -26,6 +27,12 @@ _MONGODB_REFUSED = {
     "auto_encryption_opts": "autoEncryptionOpts",
 }
 _MONGODB_MECHANISMS = {None, "DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"}
+MOST_HOSTS = 50
+"""A replica set has at most 50 members, and the driver keeps a connection to each host of the string."""
+# A host that two parsers could read differently is refused: what is checked must be what is dialled.
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_NOT_IN_URLS = re.compile(r"[\\\x00-\x20\x7f]")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # fd00:ec2::254 is a metadata service outside the link-local range.
 _METADATA = {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
 
@@ -44,14 +51,22 @@ async def check_mongodb(uri: str, *, allow_loopback: bool) -> None:
             raise _invalid(f"the option {shown} is not allowed in a Secret's MONGODB_URI")
     if options.get("authmechanism") not in _MONGODB_MECHANISMS:
         raise _invalid("only password logins (SCRAM, PLAIN) are allowed in a Secret's MONGODB_URI")
-    for host, port in parsed["nodelist"]:
-        if port is None or host.startswith("/"):
-            raise _invalid("unix sockets are not allowed in a Secret's MONGODB_URI")
-        await check_host(host, allow_loopback=allow_loopback)
+    hosts = parsed["nodelist"]
+    if len(hosts) > MOST_HOSTS:
+        raise _invalid(f"MONGODB_URI names {len(hosts)} hosts; at most {MOST_HOSTS} are allowed")
+    if any(port is None or host.startswith("/") for host, port in hosts):
+        raise _invalid("unix sockets are not allowed in a Secret's MONGODB_URI")
+    checks = (check_host(host, allow_loopback=allow_loopback) for host in sorted({host for host, _ in hosts}))
+    # All of them, before the first failure is told: a task must not outlive the look that began it.
+    for outcome in await asyncio.gather(*checks, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def check_url(url: str, schemes: frozenset[str], name: str, *, allow_loopback: bool) -> None:
     """Raise NotAllowedError for a Redis or Elasticsearch URL that a tenant may not use. `name` is its key."""
+    if _NOT_IN_URLS.search(url):
+        raise _invalid(f"{name} holds a blank, a control character or a backslash")
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -68,15 +83,15 @@ async def check_url(url: str, schemes: frozenset[str], name: str, *, allow_loopb
 
 async def check_host(host: str, *, allow_loopback: bool) -> None:
     """Raise NotAllowedError when any address of the host is link-local, a metadata service or (mostly) loopback."""
+    if not _PLAIN_HOST.fullmatch(host):
+        raise _invalid("a host name is made of letters, digits, dots and dashes, or is an IP address")
     loop = asyncio.get_running_loop()
     try:
         found = await asyncio.wait_for(loop.getaddrinfo(host, None, type=socket.SOCK_STREAM), 5)
     except (OSError, TimeoutError):
         raise StoreUnavailableError(f"the host {host} of the connection Secret cannot be resolved") from None
     for *_, address in found:
-        ip = ipaddress.ip_address(str(address[0]).split("%")[0])
-        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
+        ip = _embedded(ipaddress.ip_address(str(address[0]).split("%")[0]))
         refused = ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA
         if refused or (ip.is_loopback and not allow_loopback):
             raise NotAllowedError(
@@ -84,6 +99,17 @@ async def check_host(host: str, *, allow_loopback: bool) -> None:
                 "name the store's Service or its host instead",
                 reason=Reason.ENDPOINT_REFUSED,
             )
+
+
+def _embedded(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 one leads to (mapped, 6to4, NAT64), or the address itself."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
 
 
 def _invalid(sentence: str) -> NotAllowedError:

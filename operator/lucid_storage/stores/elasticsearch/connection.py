@@ -11,6 +11,7 @@ from elastic_transport import NodeConfig
 from elasticsearch import AsyncElasticsearch, ElasticsearchWarning
 
 from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.stores.elasticsearch.direct import DirectNode
 from lucid_storage.stores.elasticsearch.errors import answering
 
 MAX_CONNECTIONS = 4
@@ -56,6 +57,7 @@ class ElasticConnection:
                         else None,
                     )
                 ],
+                node_class=DirectNode,
                 basic_auth=None if api_key else login,
                 api_key=api_key,
                 request_timeout=REQUEST_SECONDS,

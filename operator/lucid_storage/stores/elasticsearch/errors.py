@@ -53,6 +53,11 @@ def translate(error: Exception, subject: str) -> LucidError:
         return StoreUnavailableError(_unreachable_sentence(error, subject))
     kind, sentence = _kind_and_sentence(error.body)
     status = error.meta.status
+    if 300 <= status < 400:
+        return NotSupportedError(
+            f"{subject} redirects to another address, and redirects are not followed; name that address itself in the"
+            " connection."
+        )
     if status == 401:
         return LoginFailedError(f"{subject} refused the login; check user and password, or the API key.")
     if kind == "cluster_block_exception":
