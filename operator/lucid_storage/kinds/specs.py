@@ -20,6 +20,8 @@ SweepSeconds = Callable[[Resource, str | None], float]
 M = TypeVar("M", bound=SpecModel)
 SPEC_LIMIT = 256 * 1024
 NAMESPACE_LIMIT = 255
+PATH_PARTS = 12
+"""Of a field's path that are shown: a document can be nested without measure."""
 
 
 def parse(model: type[M], resource: Resource) -> M:
@@ -34,8 +36,9 @@ def parse(model: type[M], resource: Resource) -> M:
         return model.model_validate(resource.spec)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise RefusedError(f"spec.{path}: {first['msg']}.", reason=Reason.INVALID_SPEC) from None
+        path = ".".join(str(part) for part in first["loc"][:PATH_PARTS])
+        more = "..." if len(first["loc"]) > PATH_PARTS else ""
+        raise RefusedError(f"spec.{path}{more}: {first['msg']}.", reason=Reason.INVALID_SPEC) from None
 
 
 def check_free_form(field: str, document: JsonDoc | None, problems: Callable[[JsonDoc], list[str]]) -> None:
