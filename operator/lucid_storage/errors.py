@@ -102,6 +102,8 @@ class StoreUnavailableError(LucidError):
 
     reason = Reason.STORE_UNAVAILABLE
     stalled = False
+    everywhere: bool = True
+    """False when only this operation could not be done now (a lock, a conflict): the store answers others."""
     down_seconds: float = 0.0
     """How long the store had been away when this was raised."""
 

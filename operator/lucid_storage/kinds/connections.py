@@ -172,6 +172,8 @@ class Connections:
         try:
             yield deployment.port
         except (StoreUnavailableError, LoginFailedError) as error:
+            if isinstance(error, StoreUnavailableError) and not error.everywhere:
+                raise  # one locked collection is no outage for all the others
             if isinstance(error, LoginFailedError):
                 self._secrets.forget_all()  # the password may have been rotated a moment ago
             self._went_down(deployment, error)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Generic, cast
 
-from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
+from lucid_storage.errors import OUTAGE_GRACE_SECONDS, LucidError, Reason, StoreUnavailableError
 from lucid_storage.kinds import conditions, drift
 from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
 from lucid_storage.kinds.identity import same_server
@@ -72,6 +72,8 @@ class Cycle(Generic[D, V, S]):
         self.kind = kind
         self._services = services
         self._fights: dict[Key, drift.FightGuard] = {}
+        self._trouble: dict[Key, float] = {}
+        """Since when each resource has been waiting for its store without saying so."""
 
     async def run(self, resource: Resource) -> Outcome:
         """Raises LeadershipLostError and KubeApiError; everything that a store says becomes a condition."""
@@ -94,6 +96,7 @@ class Cycle(Generic[D, V, S]):
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._fights.pop(key, None)
+        self._trouble.pop(key, None)
         self.kind.forget(key)
 
     # Converging
@@ -147,6 +150,7 @@ class Cycle(Generic[D, V, S]):
         self._services.touch_dependents(resource.key, desired.target)
 
     async def _settle(self, resource: Resource, desired: D, plan: Plan[S]) -> Outcome:
+        self._trouble.pop(resource.key, None)
         status = plan.status
         status.drift = drift.merged(plan.drift, status.drift or []) if not plan.actions else []
         if plan.verdict is None:
@@ -219,8 +223,12 @@ class Cycle(Generic[D, V, S]):
             return error
 
     async def _refuse(self, resource: Resource, status: S, error: LucidError) -> Outcome:
-        if isinstance(error, StoreUnavailableError) and error.grace_seconds > 0 and _is_ready(resource):
-            return Outcome(again_seconds=error.grace_seconds)
+        if isinstance(error, StoreUnavailableError) and _is_ready(resource):
+            since = self._trouble.setdefault(resource.key, monotonic())
+            grace = min(error.grace_seconds, OUTAGE_GRACE_SECONDS - (monotonic() - since))
+            if grace > 0:
+                return Outcome(again_seconds=grace)
+        self._trouble.pop(resource.key, None)
         if error.stalled:
             self.kind.forget(resource.key)
         verdict = Verdict(error.reason, error.message, stalled=error.stalled)

@@ -181,3 +181,11 @@ async def test_a_rotated_password_is_tried_without_waiting_for_a_back_off(bed: B
     await until(lambda: len(bed.changes) > told)
     assert (await bed.get()).down is None
     assert [store.closed for store in bed.stores] == [True, False]
+
+
+async def test_an_operation_that_had_to_wait_is_no_outage_for_the_others(bed: Bed) -> None:
+    locked = StoreUnavailableError("a lock is held by another operation")
+    locked.everywhere = False
+    await bed.fails(locked)
+    assert (await bed.get()).down is None
+    assert bed.changes == [True]

@@ -5,7 +5,8 @@ from typing import Any, cast
 
 import pytest
 
-from lucid_storage.errors import LucidError, NotAllowedError, StoreUnavailableError
+from lucid_storage.errors import OUTAGE_GRACE_SECONDS, LucidError, NotAllowedError, StoreUnavailableError
+from lucid_storage.kinds import cycle as subject
 from lucid_storage.kinds.contract import Plan
 from lucid_storage.kinds.cycle import Cycle, Services
 from lucid_storage.kinds.metrics import Metrics
@@ -157,3 +158,20 @@ async def test_nothing_goes_on_in_the_name_of_a_resource_that_is_going(bed: Bed)
     outcome = await bed.cycle.run(going)
     assert outcome.failed
     assert bed.kind.forgotten == [going.key]
+
+
+async def test_what_was_ready_is_excused_for_a_few_seconds_and_not_for_ever(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(subject, "monotonic", lambda: clock[0])
+    bed.kind.made = True
+    ready = resource()
+    await bed.cycle.run(ready)
+    bed.kind.refusal = StoreUnavailableError("a lock is held by another operation")
+    outcome = await bed.cycle.run(ready)
+    assert not outcome.failed
+    clock[0] += OUTAGE_GRACE_SECONDS
+    outcome = await bed.cycle.run(ready)
+    assert outcome.failed
+    assert bed.written[-1]["conditions"][0]["reason"] == "StoreUnavailable"

@@ -1,5 +1,7 @@
 """Driver errors become sentences without secrets or values of documents."""
 
+import asyncio
+
 import bson.errors
 import pymongo.errors
 import pytest
@@ -17,6 +19,7 @@ from lucid_storage.errors import (
 )
 from lucid_storage.stores.mongodb.connection import Connection
 from lucid_storage.stores.mongodb.errors import Attempt, translate, why_unreachable
+from lucid_storage.stores.mongodb.types import ServerInfo, Topology
 
 ATTEMPT = Attempt("team A's MongoDB", "create the index shop.users/email_1")
 BUILD = "Index build failed: 26c1: Collection shop.users ( 6abf ) :: caused by :: "
@@ -150,3 +153,28 @@ async def test_an_option_that_the_driver_does_not_know_is_no_warning_that_quotes
     # Warnings are errors in these tests.
     uri = "mongodb://localhost/?authMechanismProperties=SECRET:1&unknownOption=SECRET"
     await Connection(uri, label="M", app_name="test", guard=lambda: None).close()
+
+
+@pytest.mark.parametrize(
+    ("code", "everywhere"), [(46, False), (50, False), (112, False), (189, True), (10107, True)]
+)
+def test_what_only_this_operation_must_wait_for_is_no_outage_of_the_store(
+    code: int, everywhere: bool
+) -> None:
+    error = answer(code, "words")
+    assert isinstance(error, StoreUnavailableError)
+    assert error.everywhere is everywhere
+
+
+async def test_a_refused_login_is_not_hidden_by_what_is_remembered_of_the_server() -> None:
+    connection = Connection("mongodb://nobody.invalid/", label="x", app_name="t", guard=lambda: None)
+    connection._info = (
+        asyncio.get_running_loop().time(),
+        ServerInfo("set-1", (6, 0, 0), Topology.REPLICA_SET),
+    )
+    assert (await connection.info()).identity == "set-1"
+    with pytest.raises(LoginFailedError):
+        async with connection.bounded(ATTEMPT):
+            raise pymongo.errors.OperationFailure("Authentication failed.", 18, {"ok": 0, "code": 18})
+    assert connection._info is None
+    await connection.close()

@@ -18,7 +18,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
+from lucid_storage.errors import AccessDeniedError, LoginFailedError, StoreUnavailableError
 from lucid_storage.stores.mongodb.errors import Attempt, invalid_uri, no_answer, translated, why_unreachable
 from lucid_storage.stores.mongodb.types import ServerInfo, Topology
 
@@ -105,8 +105,8 @@ class Connection:
         except TimeoutError:
             self._info = None
             raise no_answer(attempt, seconds or 0) from None
-        except StoreUnavailableError:
-            self._info = None
+        except (StoreUnavailableError, LoginFailedError):
+            self._info = None  # a prober must ask the server, not our memory
             raise
 
     async def read(

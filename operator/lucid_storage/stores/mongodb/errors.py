@@ -201,11 +201,11 @@ def translate(error: PyMongoError | BSONError, attempt: Attempt, reach: Reach = 
     if isinstance(error, ServerSelectionTimeoutError):
         return _unavailable(attempt, reached or why_unreachable(str(error)))
     if isinstance(error, WaitQueueTimeoutError):
-        return _unavailable(attempt, "all connections are busy")
+        return _unavailable(attempt, "all connections are busy", everywhere=False)
     if isinstance(error, ConnectionFailure):
         return _unavailable(attempt, f"the connection was lost ({why_unreachable(str(error))})")
     if isinstance(error, ExecutionTimeout):
-        return _unavailable(attempt, _TRANSIENT[MAX_TIME_EXPIRED])
+        return _unavailable(attempt, _TRANSIENT[MAX_TIME_EXPIRED], everywhere=False)
     if isinstance(error, ConfigurationError):
         return _from_configuration(error, attempt)
     if isinstance(error, InvalidOperation):
@@ -250,7 +250,7 @@ def _from_server(error: OperationFailure, attempt: Attempt) -> LucidError:
     if code in _NO_PRIMARY or error.has_error_label("RetryableWriteError"):
         return _unavailable(attempt, "the server is stepping down, starting or stopping")
     if code in _TRANSIENT:
-        return _unavailable(attempt, _TRANSIENT[code])
+        return _unavailable(attempt, _TRANSIENT[code], everywhere=False)
     if code in _DUPLICATES:
         return DuplicateKeysError(
             f"{_cannot(attempt)}: several documents have the same key; remove the duplicates."
@@ -338,8 +338,10 @@ def no_answer(attempt: Attempt, seconds: float) -> StoreUnavailableError:
     return _unavailable(attempt, f"the server did not answer within {seconds:g} s")
 
 
-def _unavailable(attempt: Attempt, why: str) -> StoreUnavailableError:
-    return StoreUnavailableError(f"{_cannot(attempt)}: {why}; it is tried again.")
+def _unavailable(attempt: Attempt, why: str, *, everywhere: bool = True) -> StoreUnavailableError:
+    error = StoreUnavailableError(f"{_cannot(attempt)}: {why}; it is tried again.")
+    error.everywhere = everywhere
+    return error
 
 
 def _cannot(attempt: Attempt) -> str:
