@@ -55,7 +55,12 @@ def _condition(
         type=kind,
         status=status,
         reason=str(reason),
-        message=message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…",
+        message=bounded(message),
         last_transition_time=since,
         observed_generation=generation,
     )
+
+
+def bounded(message: str) -> str:
+    """The message as conditions and status have room for it."""
+    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"

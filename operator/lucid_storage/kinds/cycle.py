@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any, Generic, cast
+from typing import Generic
 
 from lucid_storage.errors import OUTAGE_GRACE_SECONDS, LucidError, Reason, StoreUnavailableError
-from lucid_storage.kinds import conditions, drift
+from lucid_storage.kinds import drift
 from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
-from lucid_storage.kinds.identity import same_server
+from lucid_storage.kinds.identity import kept, same_server, surely_another
 from lucid_storage.kinds.metrics import Metrics
-from lucid_storage.kube.events import Event, EventRecorder
+from lucid_storage.kinds.telling import Teller
+from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import StatusWriter
@@ -71,6 +72,14 @@ class Cycle(Generic[D, V, S]):
     def __init__(self, kind: Kind[D, V, S], services: Services) -> None:
         self.kind = kind
         self._services = services
+        self._teller: Teller[S] = Teller(
+            kind.info.kind,
+            kind.status_type,
+            status=services.status,
+            events=services.events,
+            remember=services.remember,
+            now=services.now,
+        )
         self._fights: dict[Key, drift.FightGuard] = {}
         self._trouble: dict[Key, float] = {}
         """Since when each resource has been waiting for its store without saying so."""
@@ -112,7 +121,8 @@ class Cycle(Generic[D, V, S]):
         )
         await self._check_claims(resource, desired, identity, scope)
         status.observed_generation = resource.generation
-        status.database, status.target, status.server_identity = desired.database, desired.target, identity
+        status.database, status.target = desired.database, desired.target
+        status.server_identity = kept(identity)
         plan = await self._rounds(resource, desired, record, scope)
         return await self._settle(resource, desired, plan)
 
@@ -137,7 +147,7 @@ class Cycle(Generic[D, V, S]):
                 self._note_correction(resource, plan)
             record.status = status
             if plan.journal:
-                await self._write(resource, status, _working(plan), "")
+                await self._teller.write(resource, status, _working(plan), "")
             await self._act(resource, desired, status, plan.actions)
             questions = ()
         raise LucidError("The resource did not settle; this is a defect of the operator, please report it.")
@@ -156,8 +166,8 @@ class Cycle(Generic[D, V, S]):
         if plan.verdict is None:
             status.applied_generation = resource.generation
         for notice in plan.notices:
-            self._emit(resource, notice)
-        await self._write(resource, status, plan.verdict, plan.message)
+            self._teller.emit(resource, notice)
+        await self._teller.write(resource, status, plan.verdict, plan.message)
         sweep = self.kind.sweep_seconds(resource, desired)
         return Outcome(again_seconds=min(sweep, plan.recheck_seconds or sweep))
 
@@ -175,7 +185,7 @@ class Cycle(Generic[D, V, S]):
             )
         fields = ", ".join(e.field for e in plan.drift[:5])
         self._services.metrics.corrections.labels(self.kind.info.kind).inc()
-        self._emit(
+        self._teller.emit(
             resource, Notice("DriftCorrected", f"Changed behind the operator's back, put right: {fields}.")
         )
 
@@ -232,7 +242,7 @@ class Cycle(Generic[D, V, S]):
         if error.stalled:
             self.kind.forget(resource.key)
         verdict = Verdict(error.reason, error.message, stalled=error.stalled)
-        await self._write(resource, status, verdict, "")
+        await self._teller.write(resource, status, verdict, "")
         return Outcome(failed=True)
 
     # Deleting
@@ -247,22 +257,27 @@ class Cycle(Generic[D, V, S]):
             left = await self._seconds_left(resource)
             if left is None or left > 0:
                 said = f"The data is not dropped yet: {error.message}"
-                await self._write(resource, status, Verdict(Reason.DELETING, said), "")
+                await self._teller.write(resource, status, Verdict(Reason.DELETING, said), "")
                 return Outcome(failed=True, again_seconds=left)
             self._services.metrics.let_go.labels(self.kind.info.kind).inc()
             message = f"Let go because the namespace is being deleted; the data stays: {error.message}"
             logger.warning("%s", message, extra={"resource": str(resource.key)})
-        self._emit(resource, Notice("Deleted", message))
+        self._teller.emit(resource, Notice("Deleted", message))
         released = await self._services.finalizers.release(resource)
         return Outcome(gone=True) if released else Outcome(again_seconds=1)
 
     async def _disposed(self, resource: Resource, status: S) -> str:
         """Drop the real object if that is right; returns what happened to it."""
+        if resource.spec.get("deletionPolicy") != DeletionPolicy.DELETE:
+            return "The data stays (deletionPolicy: Retain)."
         if resource.paused:
             raise LucidError("the resource is paused; remove the annotation to go on.", reason=Reason.PAUSED)
         desired = await self.kind.desired(resource)
         claims = [
-            p for p in self._services.peers(resource, desired.target) if await self._may_claim(p, desired)
+            p
+            for p in self._services.peers(resource, desired.target)
+            if not surely_another(status.server_identity, p.status.get("serverIdentity"))
+            and await self._may_claim(p, desired)
         ]
         scope = Scope(now=self._services.now(), settled=True, peers=claims)
         disposal = self.kind.disposal(resource, desired, status, scope)
@@ -291,61 +306,6 @@ class Cycle(Generic[D, V, S]):
         if desired.deletion_policy is DeletionPolicy.DELETE:
             return await self._services.finalizers.hold(resource)
         return await self._services.finalizers.release(resource)
-
-    # Telling
-
-    async def _write(self, resource: Resource, status: S, verdict: Verdict | None, message: str) -> None:
-        before = self.kind.status_type.model_validate(resource.status)  # type: ignore[attr-defined]
-        previous = cast("S", before).conditions or []
-        status.observed_generation = resource.generation
-        status.message = (message if verdict is None else verdict.message) or None
-        status.drift = status.drift or None
-        status.conditions = conditions.build(
-            previous,
-            generation=resource.generation,
-            now=self._services.now(),
-            verdict=verdict,
-            message=message,
-            extra=self._extra_conditions(resource, status, [c.type for c in previous]),
-        )
-        document = cast("dict[str, Any]", status.to_dict())
-        version = await self._services.status.write(resource, document)
-        if version is not None:
-            resource.status.clear()
-            resource.status.update(document)
-            self._services.remember(resource, version)
-        self._announce(resource, verdict, {c.type: (c.status, c.reason) for c in previous})
-
-    def _extra_conditions(
-        self, resource: Resource, status: S, known: Sequence[str]
-    ) -> list[tuple[str, bool, Reason, str]]:
-        fields = ", ".join(e.field for e in status.drift or ())
-        reason = Reason.DRIFT_DETECTED if fields else Reason.IN_SYNC
-        rows = [("Drifted", bool(fields), reason, f"The server differs in: {fields}." if fields else "")]
-        paused = resource.paused
-        if paused or "Paused" in known:
-            said = "The annotation stops all writes; remove it to go on." if paused else ""
-            rows.append(("Paused", paused, Reason.PAUSED if paused else Reason.IN_SYNC, said))
-        return rows
-
-    def _announce(
-        self, resource: Resource, verdict: Verdict | None, before: dict[str, tuple[str, str]]
-    ) -> None:
-        """An Event when Ready or its reason changed, and on nothing else."""
-        now = ("True", str(Reason.RECONCILED)) if verdict is None else ("False", str(verdict.reason))
-        if before.get("Ready") == now:
-            return
-        if verdict is None:
-            self._emit(resource, Notice("Ready", "The server matches the declaration."))
-        else:
-            self._emit(resource, Notice(str(verdict.reason), verdict.message, warning=verdict.stalled))
-
-    def _emit(self, resource: Resource, notice: Notice) -> None:
-        self._services.events.emit(
-            Event(
-                resource.key, self.kind.info.kind, resource.uid, notice.reason, notice.message, notice.warning
-            )
-        )
 
 
 def _is_ready(resource: Resource) -> bool:

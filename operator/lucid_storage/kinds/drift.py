@@ -23,7 +23,7 @@ def shown(value: object) -> str:
 
 def entry(field: str, expected: object, actual: object, now: datetime) -> DriftEntry:
     return DriftEntry(
-        field=field, expected=shown(expected), actual=shown(actual), since=now.replace(microsecond=0)
+        field=shown(field), expected=shown(expected), actual=shown(actual), since=now.replace(microsecond=0)
     )
 
 

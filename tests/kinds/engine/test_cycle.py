@@ -117,7 +117,8 @@ class Bed:
 
 def resource(**meta: Any) -> Resource:
     known = {"name": "users", "namespace": "ns", "uid": "u", "resourceVersion": "10", "generation": 1, **meta}
-    return Resource.from_body("collections", {"metadata": known})
+    spec = {"deletionPolicy": "Delete"} if "finalizers" in meta else {}
+    return Resource.from_body("collections", {"metadata": known, "spec": spec})
 
 
 @pytest.fixture
@@ -155,9 +156,19 @@ async def test_an_outage_ends_nothing_that_goes_on_in_the_background(bed: Bed) -
 async def test_nothing_goes_on_in_the_name_of_a_resource_that_is_going(bed: Bed) -> None:
     bed.kind.refusal = StoreUnavailableError("away")
     going = resource(deletionTimestamp="2026-11-21T12:00:00Z", finalizers=[FINALIZER])
+    going.spec["deletionPolicy"] = "Delete"
     outcome = await bed.cycle.run(going)
     assert outcome.failed
     assert bed.kind.forgotten == [going.key]
+
+
+async def test_a_held_resource_that_says_retain_now_goes_without_asking_a_store(bed: Bed) -> None:
+    bed.kind.refusal = NotAllowedError("the Secret is gone")
+    going = resource(deletionTimestamp="2026-11-21T12:00:00Z", finalizers=[FINALIZER])
+    going.spec["deletionPolicy"] = "Retain"
+    outcome = await bed.cycle.run(going)
+    assert outcome.gone
+    assert "stays" in bed.events[-1].message
 
 
 async def test_what_was_ready_is_excused_for_a_few_seconds_and_not_for_ever(

@@ -56,7 +56,8 @@ class ElasticIndexKind:
         specs.check_free_form("elasticsearch.mappings", index.mappings, free_form_problems)
         specs.check_free_form("elasticsearch.settings", index.settings, free_form_problems)
         desired = resolve(spec, index, resource.uid)
-        self._connections.check_index(resource.key.namespace, desired.secret, desired.stem)
+        for name in (desired.stem, *(desired.aliases or ())):
+            self._connections.check_index(resource.key.namespace, desired.secret, name)
         return desired
 
     def same_object(self, mine: ElasticDesired, theirs: ElasticDesired) -> bool:

@@ -9,6 +9,7 @@ from lucid_storage.errors import DuplicateKeysError, LucidError, Reason, ServerR
 from lucid_storage.kinds import specs
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action, Disposal, Plan, Scope
+from lucid_storage.kinds.identity import surely_another
 from lucid_storage.kinds.index_mongodb.actions import (
     BuildIndex,
     ChangeIndex,
@@ -210,6 +211,8 @@ class MongoIndexKind:
             return ()
         claimed = []
         for peer in scope.peers:
+            if surely_another(status.server_identity, peer.status.get("serverIdentity")):
+                continue
             try:
                 theirs = await self.desired(peer)
             except LucidError:

@@ -41,6 +41,8 @@ from lucid_storage.stores.mongodb.types import (
 )
 
 BUILD_RECHECK_SECONDS = 2.0
+KEY_PATTERN_LIMIT = 400
+"""Characters of a key pattern that are shown: 32 fields can have 8,000."""
 
 Answer = DuplicateReport | int | None
 
@@ -369,13 +371,16 @@ def _judged(
 def duplicates_said(report: DuplicateReport) -> tuple[DuplicateSummary, str]:
     """The summary for status and the sentence for people, without any value of a document."""
     at_least = "" if report.complete else "at least "
+    key_pattern = report.key_pattern
+    if len(key_pattern) > KEY_PATTERN_LIMIT:
+        key_pattern = f"{key_pattern[: KEY_PATTERN_LIMIT - 4]}...}}"
     said = (
-        f"A unique index on {report.key_pattern} is not possible: {at_least}{report.groups} keys stand in more than"
+        f"A unique index on {key_pattern} is not possible: {at_least}{report.groups} keys stand in more than"
         f" one document ({at_least}{report.documents} documents; status.duplicates names some by _id). Remove or"
         " change the duplicates; the index is then built by itself."
     )
     summary = DuplicateSummary(
-        key_pattern=report.key_pattern,
+        key_pattern=key_pattern,
         groups=report.groups,
         documents=report.documents,
         complete=report.complete,
