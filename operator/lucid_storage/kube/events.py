@@ -16,7 +16,8 @@ from lucid_storage.models.meta import API_VERSION
 logger = logging.getLogger(__name__)
 
 QUEUE_LIMIT = 1000
-MESSAGE_LIMIT = 1000
+NOTE_BYTES = 1000
+"""The API server takes 1,024 bytes, not characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class EventRecorder:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         body = {
             "metadata": {
-                "name": f"{event.key.name[:200]}.{uuid4().hex[:16]}",
+                "name": f"{event.key.name[:200].rstrip('-.')}.{uuid4().hex[:16]}",
                 "namespace": event.key.namespace,
             },
             "regarding": {
@@ -72,7 +73,7 @@ class EventRecorder:
                 "uid": event.uid,
             },
             "reason": event.reason,
-            "note": event.message[:MESSAGE_LIMIT],
+            "note": event.message.encode()[:NOTE_BYTES].decode(errors="ignore"),
             "type": "Warning" if event.warning else "Normal",
             "action": "Reconcile",
             "eventTime": now,
