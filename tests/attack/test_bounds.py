@@ -8,7 +8,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds import conditions, drift
 from lucid_storage.kinds.contract import Verdict
 from lucid_storage.kinds.identity import kept, same_server, surely_another
-from lucid_storage.kinds.index_mongodb.plan import duplicates_said
+from lucid_storage.kinds.index_mongodb.checks import duplicates_said
 from lucid_storage.models.base import Condition, DriftEntry
 from lucid_storage.models.index import DuplicateSummary
 from lucid_storage.stores.mongodb.duplicates import key_pattern

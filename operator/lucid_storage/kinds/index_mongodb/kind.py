@@ -20,8 +20,9 @@ from lucid_storage.kinds.index_mongodb.actions import (
     StopPreparingUnique,
 )
 from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
+from lucid_storage.kinds.index_mongodb.checks import Answer, duplicates_said
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, resolve
-from lucid_storage.kinds.index_mongodb.plan import Answer, IndexObserved, duplicates_said, plan
+from lucid_storage.kinds.index_mongodb.plan import IndexObserved, plan
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.index import IndexSpec, IndexStatus

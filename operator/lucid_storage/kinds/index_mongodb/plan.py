@@ -6,33 +6,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds import consent, drift
+from lucid_storage.kinds import drift
 from lucid_storage.kinds.contract import Action, Plan, Scope, Verdict
 from lucid_storage.kinds.index_mongodb.actions import (
     BuildIndex,
     ChangeIndex,
-    CheckDuplicates,
     ConvertToUnique,
-    CountExpired,
     DropIndex,
     StopPreparingUnique,
 )
+from lucid_storage.kinds.index_mongodb.checks import Answer, blocked
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, shown_keys
 from lucid_storage.kinds.index_mongodb.strategy import FIELD_NAMES, Way, choose, shown_fields
-from lucid_storage.kinds.index_mongodb.superseded import clear_away, is_claimed
+from lucid_storage.kinds.index_mongodb.successor import build_first, former_index, named, pending_index
+from lucid_storage.kinds.index_mongodb.superseded import clear_away
 from lucid_storage.models.base import DriftEntry, DriftPolicy, Origin
 from lucid_storage.models.index import (
-    DuplicateSummary,
     Engine,
     IndexStatus,
-    PendingIndex,
     ReplacePolicy,
-    SupersededIndex,
 )
 from lucid_storage.stores.mongodb.definition import is_text, same_definition
 from lucid_storage.stores.mongodb.types import (
     BuildProgress,
-    DuplicateReport,
     IndexChange,
     IndexDefinition,
     IndexState,
@@ -41,10 +37,6 @@ from lucid_storage.stores.mongodb.types import (
 )
 
 BUILD_RECHECK_SECONDS = 2.0
-KEY_PATTERN_LIMIT = 400
-"""Characters of a key pattern that are shown: 32 fields can have 8,000."""
-
-Answer = DuplicateReport | int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +76,7 @@ def plan(
         return _ready(serving, wanted, desired, observed, status, scope)
     if observed.running:
         return _building(min(observed.running), observed, status)
-    old = _named(observed.indexes, status.index_name)
+    old = named(observed.indexes or (), status.index_name)
     if old is None:
         return _create(wanted, desired, observed, status, scope)
     return _replace(old, wanted, desired, observed, status, scope)
@@ -193,44 +185,31 @@ def _create(
         lost = (drift.entry("index", status.index_name, "absent", scope.now),)
         if desired.drift_policy is not DriftPolicy.CORRECT:
             return _reported(desired, Plan(status), lost)
-    former = _former(observed, status)
+    former = former_index(observed.indexes or (), observed.claimed, status)
     obstacle = _obstacle(wanted, desired, observed) if former is None else None
     if obstacle is not None:
         return Plan(status, verdict=Verdict(Reason.INDEX_CONFLICT, obstacle, stalled=True))
-    blocked = _blocked(None, wanted, desired, observed, status)
-    if blocked is not None:
-        return blocked
+    blocking = blocked(None, wanted, desired, observed.answers, status)
+    if blocking is not None:
+        return blocking
     clear = () if former is None else (DropIndex(desired.target, former.name),)
-    status = status.model_copy(update={"pending": _pending(desired.name, status)})
+    status = status.model_copy(update={"pending": pending_index(desired.name, status)})
     return Plan(status, actions=(*clear, BuildIndex(desired.target, desired.name, wanted)), drift=lost)
 
 
-def _pending(name: str, status: IndexStatus) -> PendingIndex:
-    return PendingIndex(index_name=name, generation=status.observed_generation or 0)
-
-
-def _former(observed: IndexObserved, status: IndexStatus) -> IndexState | None:
-    """What was begun for a generation that was superseded before it was ready, if it is there."""
-    pending = status.pending
-    if pending is None or pending.generation == status.observed_generation:
-        return None
-    index = _named(observed.indexes, pending.index_name)
-    return index if index is not None and not is_claimed(index, observed.claimed) else None
-
-
 def _obstacle(wanted: IndexDefinition, desired: IndexDesired, observed: IndexObserved) -> str | None:
-    named = _named(observed.indexes, desired.name)
-    if named is not None:
-        fields = shown_fields(_differing(wanted, named, observed))
+    other = named(observed.indexes or (), desired.name)
+    if other is not None:
+        fields = shown_fields(_differing(wanted, other, observed))
         return (
             f"{desired.target} has an index {desired.name} that differs from this declaration in {fields}. Make the"
             " declaration equal to adopt it, give this one another name, or drop that index by hand."
         )
     if is_text(wanted):
-        other = next((ix.name for ix in observed.indexes or () if is_text(ix.definition)), None)
-        if other is not None:
+        text = next((ix.name for ix in observed.indexes or () if is_text(ix.definition)), None)
+        if text is not None:
             return (
-                f"{desired.target} has a text index already ({other}), and a collection can have only one."
+                f"{desired.target} has a text index already ({text}), and a collection can have only one."
                 " Declare all searched fields in one Index, or drop that index by hand."
             )
     return None
@@ -248,14 +227,14 @@ def _replace(
     entries = _entries(differing, wanted, old.definition, scope) if scope.settled else ()
     if entries and desired.drift_policy is not DriftPolicy.CORRECT:
         return _reported(desired, Plan(status), entries)
-    blocked = _blocked(old.definition, wanted, desired, observed, status)
-    if blocked is not None:
-        return blocked
+    blocking = blocked(old.definition, wanted, desired, observed.answers, status)
+    if blocking is not None:
+        return blocking
     strategy = choose(differing, wanted, old.definition, observed.server)
     if strategy.way is Way.IN_PLACE:
         return Plan(status, actions=_in_place(old.name, desired, strategy.change), drift=entries)
     if strategy.way is Way.BUILD_FIRST:
-        return _build_first(wanted, desired, observed, status, scope, entries)
+        return build_first(wanted, desired, observed.indexes or (), observed.claimed, status, entries)
     if desired.replace_policy is not ReplacePolicy.DROP_FIRST:
         said = (
             f"The index {old.name} cannot change its {shown_fields(differing)} while it exists: set replacePolicy:"
@@ -266,49 +245,6 @@ def _replace(
     return Plan(status, actions=actions, drift=entries)
 
 
-def _build_first(
-    wanted: IndexDefinition,
-    desired: IndexDesired,
-    observed: IndexObserved,
-    status: IndexStatus,
-    scope: Scope,
-    entries: tuple[DriftEntry, ...],
-) -> Plan[IndexStatus]:
-    """Build the successor under a name of its own, which is recorded before it is made."""
-    name = f"{desired.name}_g{status.observed_generation}"
-    actions: list[Action] = []
-    former, present = _former(observed, status), _named(observed.indexes, name)
-    if present is not None and status.pending is not None and status.pending.index_name == name:
-        former = present  # changed behind our back while it was built
-    elif present is not None:
-        said = f"{desired.target} has an index {name} that nobody recorded; drop it by hand to let the build begin."
-        return Plan(status, verdict=Verdict(Reason.INDEX_CONFLICT, said, stalled=True))
-    if former is not None:
-        actions.append(DropIndex(desired.target, former.name))
-    actions.append(BuildIndex(desired.target, name, wanted))
-    superseded = _still_recorded(observed, status, former)
-    status = status.model_copy(update={"pending": _pending(name, status), "superseded": superseded or None})
-    said = f"The index {name} is built beside {status.index_name}, which is dropped afterwards."
-    return Plan(
-        status,
-        actions=tuple(actions),
-        journal=True,
-        drift=entries,
-        verdict=Verdict(Reason.REPLACING, said),
-    )
-
-
-def _still_recorded(
-    observed: IndexObserved, status: IndexStatus, former: IndexState | None
-) -> list[SupersededIndex]:
-    """What must stay on record, since the drop may be cut off after `pending` was written over."""
-    present = {index.name for index in observed.indexes or ()}
-    kept = [entry for entry in status.superseded or () if entry.index_name in present]
-    if former is not None and former.name not in {entry.index_name for entry in kept}:
-        kept.append(SupersededIndex(index_name=former.name))
-    return kept
-
-
 def _in_place(name: str, desired: IndexDesired, change: IndexChange) -> tuple[Action, ...]:
     actions: list[Action] = []
     if change.unique:
@@ -317,76 +253,6 @@ def _in_place(name: str, desired: IndexDesired, change: IndexChange) -> tuple[Ac
     if change != IndexChange():
         actions.append(ChangeIndex(desired.target, name, change))
     return tuple(actions)
-
-
-def _blocked(
-    old: IndexDefinition | None,
-    wanted: IndexDefinition,
-    desired: IndexDesired,
-    observed: IndexObserved,
-    status: IndexStatus,
-) -> Plan[IndexStatus] | None:
-    """What must be known or agreed to before the index may be made: duplicates, documents that would expire."""
-    questions: list[object] = []
-    if status.duplicates is not None and wanted.unique:
-        questions.append(CheckDuplicates())
-    seconds = wanted.expire_after_seconds
-    before = old.expire_after_seconds if old is not None else None
-    if seconds is not None and (before is None or seconds < before):
-        questions.append(CountExpired(wanted.keys[0][0], seconds))
-    unanswered = tuple(q for q in questions if q not in observed.answers)
-    if unanswered:
-        return Plan(status, questions=unanswered)
-    for question in questions:
-        blocked = _judged(question, observed.answers[question], desired, status)
-        if blocked is not None:
-            return blocked
-    return None
-
-
-def _judged(
-    question: object, answer: Answer, desired: IndexDesired, status: IndexStatus
-) -> Plan[IndexStatus] | None:
-    if isinstance(answer, DuplicateReport):
-        if not answer.groups:
-            return None
-        report, said = duplicates_said(answer)
-        status = status.model_copy(update={"duplicates": report})
-        return Plan(status, verdict=Verdict(Reason.DUPLICATE_KEYS, said, stalled=True))
-    if answer == 0:
-        return None
-    counted = (
-        f"delete up to {answer} documents at once"
-        if answer
-        else "delete documents (too many to count in time)"
-    )
-    refusal = consent.demand(
-        desired.allow_data_loss, desired.target, counted, backup_before=desired.backup_before
-    )
-    if refusal is None:
-        return None
-    return Plan(status, verdict=Verdict(refusal.reason, refusal.message, stalled=True))
-
-
-def duplicates_said(report: DuplicateReport) -> tuple[DuplicateSummary, str]:
-    """The summary for status and the sentence for people, without any value of a document."""
-    at_least = "" if report.complete else "at least "
-    key_pattern = report.key_pattern
-    if len(key_pattern) > KEY_PATTERN_LIMIT:
-        key_pattern = f"{key_pattern[: KEY_PATTERN_LIMIT - 4]}...}}"
-    said = (
-        f"A unique index on {key_pattern} is not possible: {at_least}{report.groups} keys stand in more than"
-        f" one document ({at_least}{report.documents} documents; status.duplicates names some by _id). Remove or"
-        " change the duplicates; the index is then built by itself."
-    )
-    summary = DuplicateSummary(
-        key_pattern=key_pattern,
-        groups=report.groups,
-        documents=report.documents,
-        complete=report.complete,
-        examples=[list(group[:5]) for group in report.examples[:5]] or None,
-    )
-    return summary, said
 
 
 def _reported(
@@ -410,7 +276,3 @@ def _entries(
 
 def _managed(definition: IndexDefinition) -> list[str]:
     return ["hidden"] if definition.hidden is not None else []
-
-
-def _named(indexes: Sequence[IndexState] | None, name: str | None) -> IndexState | None:
-    return next((ix for ix in indexes or () if ix.name == name), None)
