@@ -1,24 +1,30 @@
 """A TCP relay whose network can fail: silently, as a cut cable does, or by refusing."""
 
 import contextlib
+import math
 import socket
 import threading
 from dataclasses import dataclass, field
+from time import monotonic
 
 
 @dataclass(eq=False)
 class _Pair:
     client: socket.socket
     server: socket.socket
-    cut: bool = False
-    """Nothing passes any more, and nobody is told."""
+    silent_from: float
+    """When nothing passes any more, and nobody is told."""
+
+    @property
+    def silent(self) -> bool:
+        return monotonic() >= self.silent_from
 
     def relay(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if not self.cut:
+                if not self.silent:
                     target.sendall(data)
-        if not self.cut:
+        if not self.silent:
             self.close()
 
     def close(self) -> None:
@@ -33,6 +39,8 @@ class Relay:
     """Passes connections on to a port of this machine, in threads of its own."""
 
     target: int
+    lifetime: float = math.inf
+    """Seconds after which every connection goes silent."""
     accepted: int = 0
     """Connections so far."""
     _pairs: list[_Pair] = field(default_factory=list)
@@ -46,7 +54,7 @@ class Relay:
     def cut(self) -> None:
         """The connections there are go silent without an end; new ones pass."""
         for pair in self._pairs:
-            pair.cut = True
+            pair.silent_from = monotonic()
 
     def refuse(self) -> None:
         """All connections end, and new ones are ended at once."""
@@ -80,7 +88,7 @@ class Relay:
             client.close()
             return
         server.settimeout(None)
-        pair = _Pair(client, server)
+        pair = _Pair(client, server, monotonic() + self.lifetime)
         self._pairs.append(pair)
         for ends in ((client, server), (server, client)):
             threading.Thread(target=pair.relay, args=ends, daemon=True).start()
