@@ -68,7 +68,16 @@ async def resolve_database(
 
 
 def check_namespace(database: str, collection: str) -> None:
-    """Database and collection together have at most 255 bytes (the server's limit for a namespace)."""
+    """What the server takes as a namespace (at most 255 bytes), and the driver as a name (no empty part).
+
+    Raises RefusedError.
+    """
+    if ".." in collection or collection.endswith("."):
+        raise RefusedError(
+            f"The collection name {collection} has an empty part, which MongoDB's drivers cannot address; remove the"
+            " dot that is too much.",
+            reason=Reason.INVALID_SPEC,
+        )
     if len(f"{database}.{collection}".encode()) > NAMESPACE_LIMIT:
         raise RefusedError(
             f"The name {database}.{collection} is longer than MongoDB's {NAMESPACE_LIMIT} bytes; choose a shorter"

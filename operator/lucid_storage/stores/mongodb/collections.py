@@ -141,7 +141,11 @@ class Collections:
             listing = {"name": {"$in": [*only, *(f"{BUCKETS_PREFIX}{name}" for name in only)]}}
         async with self._connection.bounded(attempt):
             scope = self._connection.database(database)
-            cursor = await scope.list_collections(filter=listing, maxTimeMS=LISTING_MS)
+            # The driver's own list_collections decodes with its defaults, and fails on a date after the year 9999.
+            command: Document = {"listCollections": 1, "cursor": {}, "maxTimeMS": LISTING_MS}
+            if listing is not None:
+                command["filter"] = listing
+            cursor = await scope.cursor_command(command, codec_options=scope.codec_options)
             entries: list[Document] = [dict(entry) async for entry in cursor]
         uuids = {str(entry["name"]): _uuid(entry) for entry in entries}
         states = {}

@@ -123,6 +123,7 @@ _DEFINITION = frozenset(
         51075,
         51091,
         51108,
+        5626500,
     }
 )
 _FROM_DOCUMENTS = re.compile(
@@ -287,7 +288,12 @@ def _looked_away(error: ServerRefusedError) -> ServerRefusedError:
 def _safe(code: int, text: str, attempt: Attempt) -> str:
     if code in _UNINDEXABLE:
         return f"{_UNINDEXABLE[code]}; correct the document."
-    if attempt.reads_documents or code not in _DEFINITION or _FROM_DOCUMENTS.search(text):
+    if not attempt.reads_documents and _FROM_DOCUMENTS.search(text):
+        return (
+            f"a document that is there makes it fail (error code {code}); let the declaration cope with such a"
+            " document, or correct the document."
+        )
+    if attempt.reads_documents or code not in _DEFINITION:
         return f"the server answered with error code {code}."
     return f"{words(text)}; correct the declaration."
 
