@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.bed import CONCURRENCY, PLURALS, Bed, at_once, create_namespace
 from bench.figures import Figure
-from bench.rest import RestProbe
+from bench.rest import Latencies, RestProbe
 from lucid_storage.kube.client import resource_path
 
 RESOURCES = 500
@@ -29,7 +29,7 @@ class Storms:
     seconds: list[float] = field(default_factory=list)
     most: int = 0
     writes: int = 0
-    latencies: list[float] = field(default_factory=list)
+    latencies: Latencies = field(default_factory=Latencies)
 
 
 async def rows(bed: Bed, times: int) -> list[Figure]:
@@ -60,17 +60,16 @@ async def rows(bed: Bed, times: int) -> list[Figure]:
             storms.most <= WRITES_EACH,
             f"{mean:.2f} on average",
         ),
-        RestProbe.figure(storms.latencies),
+        storms.latencies.figure(),
     ]
 
 
 async def _storm(bed: Bed, storms: Storms) -> None:
     await bed.settled()
-    async with RestProbe(bed) as probe:
+    async with RestProbe(bed, storms.latencies):
         began = monotonic()
         versions = await bed.grow(bed.count + RESOURCES)
         storms.seconds.append(monotonic() - began)
-    storms.latencies += probe.latencies
     times = sorted(at for at, _ in versions.changes)
     storms.rates.append(len(times) / (times[-1] - times[0]))
     storms.writes += len(times)
