@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -17,7 +16,7 @@ from lucid_storage.app.leading import Leading
 from lucid_storage.app.rest import rest_server
 from lucid_storage.errors import LeadershipLostError
 from lucid_storage.kinds.metrics import Metrics
-from lucid_storage.kube.client import Kube, load_configuration
+from lucid_storage.kube.client import Kube, KubeApiError, load_configuration
 from lucid_storage.kube.lease import Lease
 from lucid_storage.models.settings import Settings
 from lucid_storage.restapi.server import RestServer
@@ -74,8 +73,7 @@ class Operator:
                 return
             await self._lead(kube, lease, guard)
         finally:
-            with contextlib.suppress(Exception):
-                await lease.release()
+            await _given_back(lease)
             if self._rest is not None:
                 await asyncio.to_thread(self._rest.stop)
             await self.health.stop()
@@ -111,6 +109,13 @@ class Operator:
         if self._lease is not None and self._lease.trouble is not None:
             checks["apiserver"] = Check(False, self._lease.trouble, needed=True)
         return checks
+
+
+async def _given_back(lease: Lease) -> None:
+    try:
+        await lease.release()
+    except KubeApiError as error:
+        logger.warning("the leader lease was not given back; the next leader waits for its end: %s", error)
 
 
 async def _first(jobs: Sequence[Awaitable[object]]) -> None:
