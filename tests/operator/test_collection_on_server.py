@@ -25,7 +25,8 @@ def db(mongo_world: World, mongodb: MongoDB) -> Iterator[Database[Any]]:
 def options(db: Database[Any], name: str) -> dict[str, Any]:
     found = next(iter(db.list_collections(filter={"name": name})), None)
     assert found is not None, f"{name} is not there"
-    return found["options"]
+    chosen: dict[str, Any] = found["options"]
+    return chosen
 
 
 async def test_a_collection_is_created_with_its_options(mongo_world: World, db: Database[Any]) -> None:

@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Callable
 from time import monotonic
+from typing import Any
 
 import pytest
 from operator_bed import index_spec, indexes
@@ -28,7 +29,7 @@ async def tenant(world: World) -> AsyncIterator[World]:
         await world.kube.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
-async def populate(tenant: World, spec: dict[str, object]) -> None:
+async def populate(tenant: World, spec: dict[str, Any]) -> None:
     for policy in ("Retain", "Delete"):
         name = policy.lower()
         await tenant.create("Collection", name, {**spec, "deletionPolicy": policy})

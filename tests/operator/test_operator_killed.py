@@ -7,6 +7,7 @@ import pytest
 from operator_bed import index_spec, indexes, said
 from pymongo.database import Database
 
+from lucid_storage.kube.client import Json
 from testbed.pytest_operator import World
 from testbed.stores.mongodb import MongoDB
 
@@ -121,7 +122,7 @@ async def test_a_create_storm_is_finished_after_a_kill(world: World, db: Databas
         await world.create("Index", f"i{n}", index_spec(f"c{n}", EMAIL))
 
     async def ready_count() -> int:
-        found = []
+        found: list[Json] = []
         for kind in ("Collection", "Index"):
             listed = await world.kube.get(world.path(kind))
             found += listed["items"] if listed is not None else []
