@@ -14,16 +14,19 @@ class Finalizers:
         self._kube = kube
 
     async def hold(self, resource: Resource) -> bool:
-        """Put our finalizer on. False when the object changed meanwhile: its next event brings us back."""
-        return resource.held or await self._set(resource, (*resource.finalizers, FINALIZER))
+        """Put our finalizer on. False when the object changed or went meanwhile: its next event brings us back."""
+        if resource.held:
+            return True
+        return await self._set(resource, (*resource.finalizers, FINALIZER), gone=False)
 
     async def release(self, resource: Resource) -> bool:
         """Take our finalizer off. False when the object changed meanwhile."""
         if not resource.held:
             return True
-        return await self._set(resource, tuple(f for f in resource.finalizers if f != FINALIZER))
+        return await self._set(resource, tuple(f for f in resource.finalizers if f != FINALIZER), gone=True)
 
-    async def _set(self, resource: Resource, finalizers: tuple[str, ...]) -> bool:
+    async def _set(self, resource: Resource, finalizers: tuple[str, ...], *, gone: bool) -> bool:
+        """Whether the list is as wanted; `gone` is the answer for an object that is not there any more."""
         patch = {
             "metadata": {
                 "uid": resource.uid,
@@ -32,9 +35,9 @@ class Finalizers:
             }
         }
         try:
-            await self._kube.patch(resource.path, patch)
+            patched = await self._kube.patch(resource.path, patch)
         except KubeApiError as error:
             if error.status == 409:
                 return False
             raise
-        return True
+        return gone if patched is None else True
