@@ -1,4 +1,4 @@
-"""What reached MongoDB: commands that change definitions, counted by the server or timed by its profiler."""
+"""What reached MongoDB: commands that change definitions, as the server's profiler saw them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +15,6 @@ OURS = "lucid-storage"
 Document = dict[str, Any]
 
 
-def count(client: MongoClient[Document]) -> int:
-    """Commands so far that change definitions, also those that changed nothing."""
-    commands = client.admin.command("serverStatus")["metrics"]["commands"]
-    return sum(int(commands.get(name, {}).get("total", 0)) for name in COMMANDS)
-
-
 @dataclass(frozen=True)
 class Ran:
     """One command as the server's profiler saw it."""
@@ -34,8 +28,9 @@ class Ran:
 
 @contextmanager
 def profiled(client: MongoClient[Document], database: str) -> Iterator[None]:
-    """While the block runs, the server records these commands of a database in its system.profile."""
+    """While the block runs, the server records these commands of a database in its system.profile, emptied before."""
     db = client[database]
+    db["system.profile"].drop()
     either = {"$or": [{f"command.{name}": {"$exists": True}} for name in COMMANDS]}
     db.command("profile", 1, filter=either)
     try:

@@ -23,14 +23,13 @@ async def rows(bed: Bed) -> list[Figure]:
     await bed.settled()
     ours, bare = [], []
     writes = await bed.apiserver.writes()
-    with bed.mongodb.client(appName="bench") as client:
-        commands = ddl.count(client)
+    with bed.mongodb.client(appName="bench") as client, ddl.profiled(client, bed.database):
         for _ in range(TIMES):
             await asyncio.to_thread(bed.operator.stop)
             bare.append(await asyncio.to_thread(_list, bed))
             ours.append(await bed.operator.start_timed())
         await bed.settled()
-        commands = ddl.count(client) - commands
+        commands = len(ddl.ran(client, bed.database))
     writes = await bed.apiserver.writes() - writes
     return [_time(ours, bare, bed.count), _writes(writes, commands)]
 

@@ -23,12 +23,12 @@ async def rows(bed: Bed, seconds: float) -> list[Figure]:
         await bed.grow(RESOURCES)
     await bed.settled()
     process = psutil.Process(operator.pid)
-    with bed.mongodb.client(appName="bench") as client:
+    with bed.mongodb.client(appName="bench") as client, ddl.profiled(client, bed.database):
         looks, cpu = operator.metric("lucid_reconciles_total"), sum(process.cpu_times()[:2])
-        writes, commands = await bed.apiserver.writes(), ddl.count(client)
+        writes = await bed.apiserver.writes()
         inserted = await _busy(bed, seconds)
         writes = await bed.apiserver.writes() - writes
-        commands = ddl.count(client) - commands
+        commands = len(ddl.ran(client, bed.database))
         looks = operator.metric("lucid_reconciles_total") - looks
         cpu = sum(process.cpu_times()[:2]) - cpu
     note = (
