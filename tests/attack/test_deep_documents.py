@@ -32,7 +32,7 @@ async def ready_condition(world: World, name: str) -> list[str]:
 
 
 async def kubectl(world: World, *arguments: str, given: str = "") -> str:
-    command = ["kubectl", f"--kubeconfig={world.kubeconfig}", *arguments]
+    command = [f"{world.kubeconfig.parent}/bin/kubectl", f"--kubeconfig={world.kubeconfig}", *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE)
     output, error = await process.communicate(given.encode())
     assert process.returncode == 0, error.decode()
