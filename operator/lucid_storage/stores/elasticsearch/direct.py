@@ -6,14 +6,13 @@ the tenant cannot reach, past the check of the address, and an endless answer wo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 from aiohttp import ClientPayloadError, ClientResponse, ClientSession
 from elastic_transport import AiohttpHttpNode
-from multidict import CIMultiDictProxy
 
 ANSWER_BYTES = 64 * 1024 * 1024
 """Of one answer, decompressed: the mappings of thousands of indices take less."""
@@ -24,7 +23,7 @@ class _Answer:
     """What the client asks of a response."""
 
     status: int
-    headers: CIMultiDictProxy[str]
+    headers: Mapping[str, str]
     body: bytes
 
     async def read(self) -> bytes:
