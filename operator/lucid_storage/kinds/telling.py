@@ -66,9 +66,13 @@ class Teller(Generic[S]):
     def _announce(
         self, resource: Resource, verdict: Verdict | None, before: dict[str, tuple[str, str]]
     ) -> None:
-        """An Event when Ready or its reason changed, and on nothing else."""
+        """An Event when Ready or its reason changed, and on nothing else.
+
+        What is Ready at once is what was asked for: the column says it, and thousands of Events would not say more.
+        """
         now = ("True", str(Reason.RECONCILED)) if verdict is None else ("False", str(verdict.reason))
-        if before.get("Ready") == now:
+        known = before.get("Ready")
+        if known == now or (known is None and verdict is None):
             return
         if verdict is None:
             self.emit(resource, Notice("Ready", "The server matches the declaration."))

@@ -54,6 +54,13 @@ async def test_a_long_sentence_is_cut_wherever_it_is_told() -> None:
 async def test_an_event_is_told_when_ready_changed_and_not_again() -> None:
     told, one = Told(), resource()
     say = teller(told)
-    for message in ("", "3 keys have no TTL"):
-        await say.write(one, CollectionStatus(), None, message)
-    assert [event.reason for event in told.events] == ["Ready"]
+    waiting = Verdict(Reason.COLLECTION_NOT_READY, "Not there yet.")
+    for verdict, message in ((waiting, ""), (waiting, ""), (None, ""), (None, "3 keys have no TTL")):
+        await say.write(one, CollectionStatus(), verdict, message)
+    assert [event.reason for event in told.events] == ["CollectionNotReady", "Ready"]
+
+
+async def test_what_is_ready_at_once_is_no_event() -> None:
+    told = Told()
+    await teller(told).write(resource(), CollectionStatus(), None, "")
+    assert told.events == []
