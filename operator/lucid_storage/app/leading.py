@@ -64,10 +64,10 @@ class Leading:
             self._connections, metrics, on_event=self._ddl, on_open=self._look_at_users
         )
         self._scanner = KeySpaceScanner(
-            self._connections, lambda key: self._engine.touch(key), settings.cache_scan_seconds
+            self._connections, lambda key: self.engine.touch(key), settings.cache_scan_seconds
         )
-        self._builds = IndexBuilds(lambda key: self._engine.touch(key))
-        self._engine = Engine(
+        self._builds = IndexBuilds(lambda key: self.engine.touch(key))
+        self.engine = Engine(
             self._cycles(kube),
             self._cache,
             WorkQueue(),
@@ -76,12 +76,12 @@ class Leading:
             workers=settings.workers,
             on_gone=self._clean_up,
         )
-        self._resync = Resync(kube, self._engine, metrics, self._namespaces)
+        self.resync = Resync(kube, self.engine, metrics, self._namespaces)
         self._watch = Watch(
-            self._engine.plurals,
-            seen=self._engine.seen,
-            gone=self._engine.gone,
-            unserved=[k.plural for k in KINDS.values() if k.plural not in self._engine.plurals],
+            self.engine.plurals,
+            seen=self.engine.seen,
+            gone=self.engine.gone,
+            unserved=[k.plural for k in KINDS.values() if k.plural not in self.engine.plurals],
             on_unserved=self._unserved,
             namespaces=self._namespaces,
         )
@@ -89,7 +89,7 @@ class Leading:
     async def run(self) -> None:
         """Lead until stopped. Raises what the first part that fails raises."""
         await self._first_list()
-        jobs = [self._engine.run(), self._events.run(), self._resync.run(), self._gauges(), self._watch.run()]
+        jobs = [self.engine.run(), self._events.run(), self.resync.run(), self._gauges(), self._watch.run()]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -103,7 +103,7 @@ class Leading:
     async def _first_list(self) -> None:
         while True:
             try:
-                return await self._resync.list_all()
+                return await self.resync.list_all()
             except KubeApiError as error:
                 hint = " Install the CustomResourceDefinitions first." if error.status == 404 else ""
                 logger.warning("the resources cannot be listed and are asked for again: %s.%s", error, hint)
@@ -118,7 +118,7 @@ class Leading:
 
     def checks(self) -> Mapping[str, Check]:
         """What /healthz and /readyz tell."""
-        resync = self._resync
+        resync = self.resync
         checks = {
             "watch": Check(
                 not resync.watch_dead,
@@ -129,7 +129,7 @@ class Leading:
                 resync.reachable, "answers" if resync.reachable else "cannot be reached", needed=True
             ),
             "firstLook": Check(
-                resync.listed and self._engine.settled, "every resource was looked at once", needed=True
+                resync.listed and self.engine.settled, "every resource was looked at once", needed=True
             ),
         }
         for deployment in self._connections.deployments:
@@ -146,7 +146,7 @@ class Leading:
             metrics=self._metrics,
             namespace_terminating=kube.namespace_terminating,
             peers=self._peers,
-            touch_dependents=lambda key, target: self._engine.touch_target(target, but=key),
+            touch_dependents=lambda key, target: self.engine.touch_target(target, but=key),
             remember=self._cache.wrote,
             forbid_drops=self._settings.forbid_drops,
         )
@@ -181,15 +181,15 @@ class Leading:
 
     def _look_at_users(self, label: str) -> None:
         """Look at the resources that use these credentials: one tenant's flapping store is no work for the others."""
-        self._engine.touch_where(lambda r: label_of(r.key.namespace, r.secret) == label)
+        self.engine.touch_where(lambda r: label_of(r.key.namespace, r.secret) == label)
 
     def _ddl(self, event: DdlEvent) -> None:
         if event.collection is None:
-            self._engine.touch_database(event.database)
+            self.engine.touch_database(event.database)
             return
-        self._engine.touch_target(f"{event.database}.{event.collection}")
+        self.engine.touch_target(f"{event.database}.{event.collection}")
         if event.to_database is not None and event.to_collection is not None:
-            self._engine.touch_target(f"{event.to_database}.{event.to_collection}")
+            self.engine.touch_target(f"{event.to_database}.{event.to_collection}")
 
     async def _clean_up(self, key: Key) -> None:
         await self._builds.forget(key)
@@ -203,7 +203,7 @@ class Leading:
     async def _gauges(self) -> None:
         """Counts of resources by state, refreshed now and then."""
         while True:
-            for plural in self._engine.plurals:
+            for plural in self.engine.plurals:
                 kind = next(k.kind for k in KINDS.values() if k.plural == plural)
                 ready = [_is_ready(r) for r in self._cache.of_kind(plural)]
                 self._metrics.ready.labels(kind, "true").set(sum(ready))
