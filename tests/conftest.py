@@ -5,7 +5,13 @@ import pytest
 pytest_plugins = ["testbed.pytest_stores", "testbed.pytest_operator", "testbed.cluster.pytest_cluster"]
 
 # Mostly waiting for servers and deadlines, up to a minute each. They begin first: none is left alone at the end.
-LONG = ("test_stores_lost", "test_operator_killed", "test_watch_cut", "test_namespace_deleted", "tests/operator/")
+LONG = (
+    "test_stores_lost",
+    "test_operator_killed",
+    "test_watch_cut",
+    "test_namespace_deleted",
+    "tests/operator/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
