@@ -125,7 +125,7 @@ async def test_kinds_that_are_called_reconciled_are_those_of_the_engine() -> Non
     kube = Kube(client.Configuration())
     leading = Leading(Settings.read({}), kube, lambda: None, Metrics())
     plurals = {KINDS[kind].plural for kind in readme.RECONCILED}
-    assert plurals == set(leading._engine.plurals)
+    assert plurals == set(leading.engine.plurals)
     await leading.close()
     await kube.close()
 
