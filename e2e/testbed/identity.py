@@ -52,6 +52,15 @@ class ProcessId:
             return False
         return True
 
+    def stopped(self) -> bool:
+        """Whether each of its threads is stopped by a signal; an ended process counts as stopped."""
+        try:
+            threads = [int(entry.name) for entry in Path(f"/proc/{self.pid}/task").iterdir()]
+        except FileNotFoundError:
+            return True
+        stats = [_stat(thread) for thread in threads]  # /proc/<thread> exists, though it is not listed
+        return all(stat is None or stat.state in "TtZX" for stat in stats)
+
     def session(self) -> list["ProcessId"]:
         """Live members of the session that this process leads, itself included.
 

@@ -124,8 +124,18 @@ class Daemon:
         self.start()
 
     def freeze(self) -> None:
-        """SIGSTOP for the whole session: connections stay open and nothing answers."""
+        """SIGSTOP for the whole session: connections stay open and nothing answers.
+
+        Returns when it holds: the kernel stops a process when one of its threads takes the signal, and on a busy
+        machine the others go on and answer until that thread has its turn.
+        """
         self._signal_session(signal.SIGSTOP)
+        wait_until(
+            lambda: all(member.stopped() for member in self._session()),
+            30,
+            f"{self.name} stops on SIGSTOP",
+            0.01,
+        )
 
     def thaw(self) -> None:
         self._signal_session(signal.SIGCONT)
@@ -144,11 +154,14 @@ class Daemon:
         return f"The end of {self.log}:\n{self.last_log_lines()}"
 
     def _signal_session(self, number: int) -> None:
+        for member in self._session():
+            member.signal(number)
+
+    def _session(self) -> list[ProcessId]:
         process = self.process
         if process is None or not process.alive():
             raise TestbedError(f"{self.name} does not run, so it cannot be frozen or thawed; start it first.")
-        for member in process.session():
-            member.signal(number)
+        return process.session()
 
     def _spawn(self) -> None:
         self.pidfile.parent.mkdir(parents=True, exist_ok=True)

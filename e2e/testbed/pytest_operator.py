@@ -225,7 +225,7 @@ class World:
         end = monotonic() + deadline
         while not await holds():
             assert monotonic() < end, f"waited {deadline} s for {what}"
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
 
     async def events(self, name: str) -> list[Json]:
         """Events about one object."""

@@ -93,6 +93,26 @@ def test_a_frozen_daemon_stops_in_good_order(instance: Instance) -> None:
     assert "bye" in daemon.last_log_lines()
 
 
+def test_a_frozen_daemon_runs_no_thread_from_the_moment_freeze_returns(instance: Instance) -> None:
+    busy = "import threading\ndef spin():\n    while True: pass\n"
+    script = (
+        busy
+        + "for _ in range(8): threading.Thread(target=spin, daemon=True).start()\nprint('up', flush=True)\nspin()"
+    )
+    daemon = Daemon(
+        instance, "busy", [sys.executable, "-c", script], ready=lambda: "up" in daemon.last_log_lines()
+    )
+    daemon.start()
+    try:
+        daemon.freeze()
+        assert daemon.process is not None
+        assert daemon.process.stopped()
+        daemon.thaw()
+        assert not daemon.process.stopped()
+    finally:
+        daemon.kill()
+
+
 def test_a_daemon_that_ends_while_it_starts_shows_its_log(instance: Instance) -> None:
     daemon = Daemon(instance, "broken", ["sh", "-c", "echo no such disk; exit 3"], ready=lambda: False)
     with pytest.raises(TestbedError, match="no such disk"):

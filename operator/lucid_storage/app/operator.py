@@ -52,7 +52,7 @@ class Operator:
         """Raises LeadershipLostError when the process must end without acting any further."""
         settings = self._settings
         lease_kube = Kube(await load_configuration(), pool_size=2)
-        lease = self._lease = Lease(
+        lease = Lease(
             lease_kube,
             namespace=settings.operator_namespace,
             name=LEASE_NAME,
@@ -62,6 +62,7 @@ class Operator:
             retry=settings.lease_seconds / 7.5,
         )
         guard: Callable[[], None] = lease.guard if settings.leader_election else lambda: None
+        self._lease = lease if settings.leader_election else None
         kube = Kube(await load_configuration(), guard=guard)
         _on_signals(self.stop)
         await self.health.start(settings.health_host, settings.health_port)
@@ -99,15 +100,18 @@ class Operator:
 
     def _checks(self) -> Mapping[str, Check]:
         checks: dict[str, Check] = {}
+        trouble = self._lease.trouble if self._lease is not None else None
         if self._rest is not None:
             healthy = self._rest.healthy()
             checks["rest"] = Check(healthy, "serves" if healthy else "does not answer", needed=True)
         if self._leading is None:
-            checks["leader"] = Check(True, "standing by: another replica leads")
+            stands_by = self._lease is not None and self._lease.standing_by
+            said = "standing by: another replica leads" if stands_by else "not known yet who leads"
+            checks["leader"] = Check(stands_by, said, needed=trouble is None)
         else:
             checks |= {"leader": Check(True, "this replica leads"), **self._leading.checks()}
-        if self._lease is not None and self._lease.trouble is not None:
-            checks["apiserver"] = Check(False, self._lease.trouble, needed=True)
+        if trouble is not None:
+            checks["apiserver"] = Check(False, trouble, needed=True)
         return checks
 
 

@@ -54,6 +54,7 @@ class Lease:
         self._request_seconds = renew_deadline / 3  # a silent connection must leave time for one more attempt
         self.trouble: str | None = None
         """Why the last attempt to take or renew it got no answer; None when it got one."""
+        self._asked_once = False
         self._renewed: float | None = None
         self._seen: tuple[str, float] | None = None  # resourceVersion, and when we first saw it
 
@@ -61,6 +62,11 @@ class Lease:
     def held(self) -> bool:
         """Whether this process may act right now."""
         return self._renewed is not None and boottime() - self._renewed < self._renew_deadline
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether it is known that another replica leads."""
+        return self._asked_once and not self.held
 
     def guard(self) -> None:
         """Raise LeadershipLostError unless the hold is certain. Called right before every write."""
@@ -116,6 +122,7 @@ class Lease:
             self.trouble = str(error)
             raise
         self.trouble = None
+        self._asked_once = True
         return holder
 
     async def _try_once(self) -> str | None:

@@ -201,8 +201,10 @@ class Series:
 @asynccontextmanager
 async def real_series(server: Elasticsearch, stem: str) -> AsyncIterator[Series]:
     port = ElasticCluster(server.url, label="test", guard=lambda: None)
-    yield Series(port, stem, server)
-    await port.close()
+    try:
+        yield Series(port, stem, server)
+    finally:
+        await port.close()
 
 
 async def _never(namespace: str) -> bool:

@@ -26,8 +26,10 @@ PASSWORD = "do-not-print-me"
 @asynccontextmanager
 async def cluster(url: str) -> AsyncIterator[ElasticCluster]:
     elastic = ElasticCluster(url, label="test", guard=lambda: None)
-    yield elastic
-    await elastic.close()
+    try:
+        yield elastic
+    finally:
+        await elastic.close()
 
 
 async def eventually(

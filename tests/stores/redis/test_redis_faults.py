@@ -31,8 +31,10 @@ SPACE = KeySpace("a:{id}", 60, enforce=True)
 @asynccontextmanager
 async def deployment(url: str) -> AsyncIterator[RedisDeployment]:
     redis = RedisDeployment(url, label="test", guard=lambda: None)
-    yield redis
-    await redis.close()
+    try:
+        yield redis
+    finally:
+        await redis.close()
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]], seconds: float) -> Any:
