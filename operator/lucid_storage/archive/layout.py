@@ -1,0 +1,60 @@
+"""Where things lie in a destination. Every path holds the cluster, the namespace and a UUID, and no secret.
+
+{root}/{cluster}/{namespace}/{chain}/backups/{id}/manifest.json   written last
+                                                 proof.json       written after the check
+                                                 mongodb.archive, mongodb.oplog, redis.rdb, ...
+{root}/{cluster}/{namespace}/{chain}/slices/{timeline}/{prev}.oplog, {prev}.json
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lucid_storage.archive.manifest import ObjectKind, Optime
+
+MANIFEST = "manifest.json"
+PROOF = "proof.json"
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFolder:
+    """The folder of one chain. `root` is the prefix from the spec and the settings, without slashes at its ends."""
+
+    root: str
+    cluster: str
+    namespace: str
+    chain: str
+
+    @property
+    def path(self) -> str:
+        return "/".join(p for p in (self.root, self.cluster, self.namespace, self.chain) if p)
+
+    @property
+    def backups(self) -> str:
+        return f"{self.path}/backups"
+
+    @property
+    def slices(self) -> str:
+        return f"{self.path}/slices"
+
+    def manifest(self, backup_id: str) -> str:
+        return f"{self.backups}/{backup_id}/{MANIFEST}"
+
+    def proof(self, backup_id: str) -> str:
+        return f"{self.backups}/{backup_id}/{PROOF}"
+
+    def object(self, backup_id: str, kind: ObjectKind, part: str = "") -> str:
+        """`part` tells several objects of one kind apart, such as the volume's name."""
+        return f"{self.backups}/{backup_id}/{kind}{f'.{part}' if part else ''}"
+
+    def slice_data(self, timeline: str, prev: Optime) -> str:
+        return f"{self.slices}/{timeline}/{_stem(prev)}.oplog"
+
+    def slice_manifest(self, timeline: str, prev: Optime) -> str:
+        """The name comes from where the slice begins, so that two writers cannot both create it (BACKUPS.md 1.5)."""
+        return f"{self.slices}/{timeline}/{_stem(prev)}.json"
+
+
+def _stem(prev: Optime) -> str:
+    # Fixed width, so that a listing is in order of time.
+    return f"{prev.seconds:010d}-{prev.counter:010d}"

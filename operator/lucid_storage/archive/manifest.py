@@ -1,0 +1,277 @@
+"""What a backup says about itself: the one record by which timelines, retention and restores are decided.
+
+A manifest is written last, so without it there is no backup (BACKUPS.md 1.8). Moments are optimes of the deployment
+that was read; wall-clock times are beside them for people only.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from functools import total_ordering
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+FORMAT = 1
+"""Of the manifest. A reader refuses a newer one."""
+
+
+class Record(BaseModel):
+    """Part of a manifest. Frozen; what a newer operator added is ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+@total_ordering
+class Optime(Record):
+    """A moment in a replica set: cluster time (`seconds` since 1970, `counter` within them) and election term.
+
+    Ordered by cluster time alone: terms rise with it, and entries that were rolled back are never kept.
+    """
+
+    seconds: Annotated[int, Field(ge=0)]
+    counter: Annotated[int, Field(ge=0)]
+    term: int = -1
+
+    def __lt__(self, other: Optime) -> bool:
+        return (self.seconds, self.counter) < (other.seconds, other.counter)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Optime) and (self.seconds, self.counter) == (other.seconds, other.counter)
+
+    def __hash__(self) -> int:
+        return hash((self.seconds, self.counter))
+
+    def __str__(self) -> str:
+        return f"{self.seconds}.{self.counter}"
+
+
+class OplogPoint(Record):
+    """One entry of the oplog, exactly: the place where two parts of a timeline meet (BACKUPS.md 1.3)."""
+
+    optime: Optime
+    sha256: str
+    """Of the entry's BSON."""
+
+
+class ObjectKind(StrEnum):
+    """What an object of a backup holds."""
+
+    MONGODB_ARCHIVE = "mongodb.archive"
+    MONGODB_OPLOG = "mongodb.oplog"
+    REDIS_RDB = "redis.rdb"
+    ELASTICSEARCH_EXPORT = "elasticsearch.export"
+    VOLUME_ARCHIVE = "volume.archive"
+
+
+class StoredObject(Record):
+    """One object in the destination, as the destination confirmed it."""
+
+    kind: ObjectKind
+    path: str
+    """From the root of the destination."""
+    stored_bytes: int
+    sha256: str
+    """Of the stored bytes, that is after compression and encryption."""
+    plain_bytes: int
+    """Before compression."""
+
+
+class CollectionRecord(Record):
+    """One collection of a dump."""
+
+    database: str
+    name: str
+    type: str = "collection"
+    """collection, view or timeseries."""
+    capped: bool = False
+    documents: int = 0
+    bytes: int = 0
+    """BSON bytes of the documents."""
+    index_bytes: int = 0
+    """Of its indexes on the server that was read: what a restore needs besides."""
+    indexes: int = 0
+    content_hash: str = ""
+    """Of the documents in the stream, independent of their order (BACKUPS.md 1.12)."""
+
+
+class OperationCount(Record):
+    """Operations of one collection in a slice or differential, transactions unfolded."""
+
+    namespace: str
+    inserts: int = 0
+    updates: int = 0
+    deletes: int = 0
+    commands: int = 0
+
+
+class MongoRecord(Record):
+    """The MongoDB part of a backup."""
+
+    version: str
+    identity: str
+    """Of the deployment: its replica set id."""
+    member: str
+    """Host that was read."""
+    from_optime: Optime
+    to: OplogPoint
+    collections: tuple[CollectionRecord, ...] = ()
+    operations: tuple[OperationCount, ...] = ()
+
+
+class RedisRecord(Record):
+    """The Redis part of a backup."""
+
+    version: str
+    replication_id: str
+    offset: int
+    keys: int
+    databases: int
+
+
+class ElasticIndexRecord(Record):
+    """One index of an export or snapshot."""
+
+    name: str
+    documents: int
+    bytes: int = 0
+    content_hash: str = ""
+
+
+class ElasticRecord(Record):
+    """The Elasticsearch part of a backup."""
+
+    version: str
+    identity: str
+    method: str
+    indices: tuple[ElasticIndexRecord, ...] = ()
+    repository: str | None = None
+    snapshot: str | None = None
+
+
+class EngineRecord(Record):
+    """What was taken of one engine, and when."""
+
+    engine: str
+    taken_at: datetime
+    mongodb: MongoRecord | None = None
+    redis: RedisRecord | None = None
+    elasticsearch: ElasticRecord | None = None
+
+
+class Packing(Record):
+    """How the objects are packed; needed to open them."""
+
+    compression: str
+    """zstd, gzip or none."""
+    encrypted: bool = False
+    key_id: str | None = None
+    key_fingerprint: str | None = None
+    """First 16 hexadecimal digits of a keyed digest, so that one id with another key is noticed."""
+
+
+class Selection(Record):
+    """What a timeline is about; fixed by its first full (BACKUPS.md 1.1)."""
+
+    engines: tuple[str, ...]
+    databases: tuple[str, ...] = ()
+    """Empty means all that the login and the namespace may see."""
+    collections: tuple[str, ...] = ()
+    """`<database>.<collection>`; empty means all of the databases."""
+
+
+class RetentionRules(Record):
+    """As the schedule had them; they hold when the schedule is gone (BACKUPS.md 1.9)."""
+
+    days: int | None = None
+    keep_last: int | None = None
+    keep_daily: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+
+
+class Origin(Record):
+    """Who made it: enough to find it again from the bucket alone."""
+
+    cluster: str
+    """UID of the namespace kube-system."""
+    namespace: str
+    name: str
+    """Of the Backup, or of the schedule for a slice."""
+    spec_hash: str = ""
+    schedule: str | None = None
+    slot: datetime | None = None
+    chain: str
+
+
+class BackupKind(StrEnum):
+    """What a manifest stands for."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+    DIFFERENTIAL = "differential"
+    SLICE = "slice"
+
+
+class Closing(StrEnum):
+    """Why a timeline ends with this slice (BACKUPS.md 1.7)."""
+
+    RESTORE = "ClosedByRestore"
+    RENAME = "ClosedByRename"
+
+
+class Manifest(Record):
+    """One backup or one slice.
+
+    `id` is a UUID. A full begins a timeline or joins it, an incremental marks a restore point at `to` behind the
+    slices, a differential holds everything between its base's `to` and its own, a slice holds (prev, to].
+    """
+
+    format: int = FORMAT
+    id: str
+    kind: BackupKind
+    timeline: str
+    origin: Origin
+    selection: Selection
+    packing: Packing
+    base: str | None = None
+    """Id of the full that an incremental or differential needs."""
+    parent: str | None = None
+    """Id of the backup that it follows."""
+    prev: OplogPoint | None = None
+    """Where a slice or differential begins, exclusive."""
+    engines: tuple[EngineRecord, ...] = ()
+    objects: tuple[StoredObject, ...] = ()
+    closing: Closing | None = None
+    retention: RetentionRules | None = None
+    retention_days: int | None = None
+    """Of a backup made by hand."""
+    started_at: datetime
+    completed_at: datetime
+    operator_version: str
+
+    @property
+    def mongodb(self) -> MongoRecord | None:
+        """The MongoDB part, if there is one."""
+        return next((e.mongodb for e in self.engines if e.mongodb is not None), None)
+
+
+class ProofLevel(StrEnum):
+    """How a backup was proved (BACKUPS.md 1.11)."""
+
+    UPLOAD = "Upload"
+    CHECKSUM = "Checksum"
+    RESTORE = "Restore"
+
+
+class Proof(Record):
+    """Written beside a manifest after its check. Without a good one a full is never a base."""
+
+    id: str
+    level: ProofLevel
+    at: datetime
+    seconds: int
+    passed: bool
+    message: str = ""

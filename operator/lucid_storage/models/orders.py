@@ -1,0 +1,148 @@
+"""What the operator tells a worker and what a worker tells back.
+
+An order is JSON in the environment variable LUCID_ORDER of the Job's pod and holds no secret: logins come from the
+Secret's entries as environment variables, keys as files. A worker has no token for the API server. It tells its
+progress as JSON lines on standard output (`{"progress": {...}}`) and its result as JSON of at most 4,096 bytes in its
+termination message (the kubelet's limit), also as its last line (`{"result": {...}}`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from lucid_storage.errors import Reason
+from lucid_storage.models.backup import BackupEngine, BackupType, ElasticSelection, MongoSelection, Verify
+from lucid_storage.models.storage import Compression
+
+ORDER_VARIABLE = "LUCID_ORDER"
+TERMINATION_PATH = "/dev/termination-log"
+TERMINATION_VARIABLE = "LUCID_TERMINATION_PATH"
+"""Another place for the termination message, where a worker runs outside of a pod."""
+KEYS_FOLDER_VARIABLE = "LUCID_KEYS"
+"""Folder with the encryption keys, one file a key id."""
+DESTINATION_FOLDER_VARIABLE = "LUCID_DESTINATION"
+"""Folder that a destination of the type volume is mounted at."""
+
+
+class Message(BaseModel):
+    """Part of an order or of an answer. Unknown fields are ignored, as operator and worker may differ by a release."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+
+class Destination(Message):
+    """Where the archive lies: a bucket, or a folder below LUCID_DESTINATION. Credentials are in AWS_* variables."""
+
+    bucket: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    root: str = ""
+    """Prefix in the bucket, or folder on the volume, without slashes at its ends."""
+
+
+class Owner(Message):
+    """The resource that the work is done for."""
+
+    cluster: str
+    """UID of the namespace kube-system."""
+    namespace: str
+    name: str
+    uid: str
+    spec_hash: str
+    schedule: str | None = None
+    slot: datetime | None = None
+
+
+class Order(Message):
+    """What all orders share."""
+
+    run: str
+    """Id of this run: part of every name that it makes on a server."""
+    owner: Owner
+    destination: Destination
+    chain: str
+    key_id: str | None = None
+    """Key for what is written; None leaves it unencrypted."""
+    compression: Compression = Compression()
+    deadline_seconds: Annotated[int, Field(ge=1)]
+    """The worker ends itself after this long, by its own clock."""
+
+
+class BackupOrder(Order):
+    """Make one backup. The worker reads the chain's manifests and decides base, parent and timeline from them."""
+
+    id: str
+    type: BackupType
+    scheduled: bool = False
+    """On a schedule a missing base or a hole becomes a full with a new timeline; by hand it is a failure."""
+    engines: tuple[BackupEngine, ...]
+    server_identity: str | None = None
+    """The MongoDB that the operator saw; the worker refuses another one."""
+    database_patterns: tuple[str, ...] = ("*",)
+    """Databases that the namespace may use."""
+    index_patterns: tuple[str, ...] = ("*",)
+    mongodb: MongoSelection | None = None
+    elasticsearch: ElasticSelection | None = None
+    verify: Verify = Verify.CHECKSUM
+    retention: dict[str, int] | None = None
+    retention_days: int | None = None
+
+
+class Progress(Message):
+    """Where a worker stands."""
+
+    phase: str
+    """A phase of the kind: Running, Verifying, Loading, ..."""
+    done_bytes: int = 0
+    total_bytes: int | None = None
+    done_documents: int = 0
+    message: str = ""
+
+
+class EngineOutcome(Message):
+    """What became of one engine."""
+
+    engine: BackupEngine
+    ok: bool
+    reason: Reason | None = None
+    message: str | None = None
+    documents: int = 0
+    size_bytes: int = 0
+    stored_bytes: int = 0
+    taken_at: datetime | None = None
+    unencrypted: bool | None = None
+
+
+class BackupResult(Message):
+    """What a backup worker did. `ok` only when the manifest was written and the asked-for check passed."""
+
+    run: str
+    ok: bool
+    reason: Reason | None = None
+    """Why not, or why only in part."""
+    message: str = ""
+    id: str | None = None
+    type: BackupType | None = None
+    timeline: str | None = None
+    base: str | None = None
+    parent: str | None = None
+    from_optime: str | None = None
+    to_optime: str | None = None
+    from_time: datetime | None = None
+    to: datetime | None = None
+    engines: tuple[EngineOutcome, ...] = ()
+    manifest_sha256: str | None = None
+    location: str | None = None
+    server_identity: str | None = None
+    verified: Verify | None = None
+    """The level that passed."""
+    verify_note: str | None = None
+    """Why a higher level was not reached, such as NoVerifyServer."""
+    verified_at: datetime | None = None
+    verify_seconds: int | None = None
+    completed_at: datetime | None = None
+    oplog_window_seconds: int | None = None
