@@ -64,6 +64,70 @@ class Reason(StrEnum):
     DRIFT_DETECTED = "DriftDetected", "The server differs from the declaration."
     DRIFT_FIGHT = "DriftFight", "Somebody else keeps changing the object back; writes are stopped."
 
+    # Backups and restores
+    COMPLETED = "Completed", "The work was done, and the asked-for check passed."
+    QUEUED = "Queued", "The work waits for another backup or restore of the same deployment."
+    RUNNING = "Running", "The worker is at work."
+    VERIFYING = "Verifying", "The backup is written and is being checked."
+    CANCELLED = "Cancelled", "The work was stopped because spec.cancel was set; what was uploaded is removed."
+    EXPIRED = "Expired", "Retention has passed; the data are removed and the object stays."
+    PARTIALLY_FAILED = (
+        "PartiallyFailed",
+        "Some engines were backed up and some were not; the message says which.",
+    )
+    WORKER_LOST = "WorkerLost", "The worker ended without a result; nothing of it counts."
+    DEADLINE_EXCEEDED = "DeadlineExceeded", "The work took longer than its deadline and was stopped."
+    DESTINATION_UNAVAILABLE = (
+        "DestinationUnavailable",
+        "The place where backups lie cannot be reached or refused; the message says what to do.",
+    )
+    DESTINATION_FULL = "DestinationFull", "The place where backups lie has no room left."
+    ARCHIVE_DAMAGED = "ArchiveDamaged", "What lies in the destination is not what was written."
+    KEY_MISSING = "KeyMissing", "The key that the data need is not in the Secret, or is another one."
+    VERIFY_FAILED = "VerifyFailed", "The check of a backup failed; its data are kept and it is never a base."
+    VERIFIED = "Verified", "The asked-for check passed."
+    NO_VERIFY_SERVER = "NoVerifyServer", "No server for restore proofs is configured (BACKUP_VERIFY_URI)."
+    SNAPSHOT_ONLY = (
+        "SnapshotOnly",
+        "The data lie only inside the cluster, so they are no proof against its loss.",
+    )
+    NO_OPLOG = (
+        "NoOplog",
+        "The server is a standalone one; start it as a replica set, of one member if need be.",
+    )
+    SHARDED_UNSUPPORTED = (
+        "ShardedUnsupported",
+        "Sharded deployments are not backed up; the message says what to use.",
+    )
+    OPLOG_GAP = "OplogGap", "The oplog does not reach back to the last backup; the next full begins anew."
+    NO_BASE = "NoBase", "There is no good full backup that this one could build on."
+    CHAIN_MISMATCH = "ChainMismatch", "The chain was begun with another server, destination or selection."
+    DDL_DURING_DUMP = (
+        "DDLDuringDump",
+        "Collections were changed twice while they were dumped; try again later.",
+    )
+    SNAPSHOT_PARTIAL = "SnapshotPartial", "The Elasticsearch snapshot does not hold all shards."
+    TARGET_NOT_EMPTY = "TargetNotEmpty", "The restore would replace data; dropExisting must allow it."
+    NOT_ENOUGH_SPACE = "NotEnoughSpace", "A member has too little free space for the restore."
+    SPACE_UNKNOWN = (
+        "SpaceUnknown",
+        "The free space of a member cannot be read; allowUnknownSpace must allow it.",
+    )
+    RESTORE_BLOCKED = "RestoreBlocked", "The restore cannot reach what was asked for; status.plan says why."
+    ALREADY_RESTORED = "AlreadyRestored", "This restore was done before; nothing was written."
+    RUN_AGAIN_NEEDED = (
+        "RunAgainNeeded",
+        "It was done before by its marker; the annotation run-again asks for another.",
+    )
+    REPLAY_REFUSED = "ReplayRefused", "The oplog holds an operation that a restore does not replay."
+    COUNT_MISMATCH = (
+        "CountMismatch",
+        "What was loaded is not what the manifest holds; the target is untouched.",
+    )
+    PLANNED = "Planned", "The plan is in status; nothing was written (dryRun)."
+    SCHEDULED = "Scheduled", "The schedule runs; the message says when next."
+    SUSPENDED = "Suspended", "The schedule is suspended; no new backups are made."
+
     # Reaching the store
     STORE_UNAVAILABLE = (
         "StoreUnavailable",
