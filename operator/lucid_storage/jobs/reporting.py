@@ -17,7 +17,7 @@ from typing import TextIO
 from lucid_storage.models.orders import TERMINATION_PATH, TERMINATION_VARIABLE, Message, Progress
 
 TERMINATION_BYTES = 4096
-"""What the kubelet keeps of a termination message (Kubernetes documentation, "Determine the Reason for Pod Failure")."""
+"""What the kubelet keeps of it (Kubernetes documentation, "Determine the Reason for Pod Failure")."""
 PERIOD_SECONDS = 1.0
 """Between two lines about the same phase."""
 MESSAGE_CHARACTERS = 900
