@@ -1,0 +1,200 @@
+"""What the slices of a chain hold without a hole, and which seconds can be restored from them.
+
+Two parts belong together when one begins with exactly the entry that the other ended with, by optime and hash
+(BACKUPS.md 1.3). Nothing else counts as continuous, not the name of the timeline either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from lucid_storage.archive.manifest import BackupKind, Closing, Manifest, OplogPoint, Optime
+from lucid_storage.archive.recorded import Recorded, good_fulls, of_kind
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Slices without a hole between them, in order. Never empty."""
+
+    slices: tuple[Recorded, ...]
+
+    @property
+    def start(self) -> OplogPoint:
+        """Exclusive."""
+        return begin(self.slices[0].manifest)
+
+    @property
+    def end(self) -> OplogPoint:
+        return end(self.slices[-1].manifest)
+
+    @property
+    def closing(self) -> Closing | None:
+        return self.slices[-1].manifest.closing
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Between two runs of one timeline."""
+
+    after: OplogPoint
+    before: OplogPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Seconds of which each can be restored, both ends included."""
+
+    first: int
+    last: int
+
+    @property
+    def from_time(self) -> datetime:
+        return datetime.fromtimestamp(self.first, UTC)
+
+    @property
+    def to(self) -> datetime:
+        return datetime.fromtimestamp(self.last, UTC)
+
+
+def begin(manifest: Manifest) -> OplogPoint:
+    """Where a slice or differential begins, exclusive."""
+    if manifest.prev is None:
+        raise ValueError(f"the manifest {manifest.id} of kind {manifest.kind} does not say where it begins")
+    return manifest.prev
+
+
+def end(manifest: Manifest) -> OplogPoint:
+    """Where a backup of MongoDB ends."""
+    if manifest.mongodb is None:
+        raise ValueError(f"the manifest {manifest.id} of kind {manifest.kind} does not say where it ends")
+    return manifest.mongodb.to
+
+
+def sound(record: Recorded) -> bool:
+    """Whether a slice or differential can be used as a span of the oplog."""
+    manifest = record.manifest
+    return record.good and manifest.prev is not None and manifest.mongodb is not None
+
+
+def runs(records: Iterable[Recorded], timeline: str | None = None) -> tuple[Run, ...]:
+    """The runs of a timeline (or of all), in order of time."""
+    slices = [s for s in of_kind(records, BackupKind.SLICE) if sound(s)]
+    following: dict[OplogPoint, Recorded] = {}
+    for piece in slices:  # of two that begin alike the longer one is taken, which comes later
+        if timeline is None or piece.manifest.timeline == timeline:
+            following[begin(piece.manifest)] = piece
+    ends = {end(piece.manifest) for piece in following.values()}
+    found = []
+    for start in sorted((p for p in following if p not in ends), key=lambda p: p.optime):
+        chain, at = [], start
+        while at in following:
+            chain.append(following.pop(at))
+            at = end(chain[-1].manifest)
+        found.append(Run(tuple(chain)))
+    return tuple(found)
+
+
+def holes(found: Sequence[Run]) -> tuple[Hole, ...]:
+    """Between the runs of one timeline."""
+    return tuple(Hole(earlier.end, later.start) for earlier, later in pairwise(found))
+
+
+def continues(span: Recorded, at: OplogPoint) -> bool:
+    """Whether a slice or differential goes on from `at`: it begins there exactly, or holds `at` inside of it.
+
+    Slices never stop for a full, so a full usually ends inside of one.
+    """
+    start, stop = begin(span.manifest), end(span.manifest)
+    if start.optime == at.optime:
+        return start.sha256 == at.sha256 and at.optime < stop.optime
+    return start.optime < at.optime < stop.optime
+
+
+def spans(records: Iterable[Recorded], timeline: str | None = None) -> list[Recorded]:
+    """Slices and differentials of a timeline (or of all) that can be read, in order of where they begin."""
+    kinds = (BackupKind.SLICE, BackupKind.DIFFERENTIAL)
+    found = [r for r in records if r.kind in kinds and sound(r)]
+    chosen = (r for r in found if timeline is None or r.manifest.timeline == timeline)
+    return sorted(chosen, key=lambda r: (begin(r.manifest).optime, end(r.manifest).optime))
+
+
+def reach(full: Recorded, pieces: Sequence[Recorded]) -> OplogPoint:
+    """How far one can go from a full. `pieces` as `spans` returns them."""
+    at = best = end(full.manifest)
+    next_piece = 0
+    while True:
+        while next_piece < len(pieces) and begin(pieces[next_piece].manifest).optime <= at.optime:
+            piece = pieces[next_piece]
+            if continues(piece, at) and end(piece.manifest).optime > best.optime:
+                best = end(piece.manifest)
+            next_piece += 1
+        if best.optime <= at.optime:
+            return at
+        at = best
+
+
+def windows(records: Sequence[Recorded]) -> tuple[Window, ...]:
+    """What can be restored to the second, the oldest first, with what lies between left out (BACKUPS.md 1.4)."""
+    found: list[Window] = []
+    for timeline in {r.manifest.timeline for r in records}:
+        pieces = spans(records, timeline)
+        for full in good_fulls(r for r in records if r.manifest.timeline == timeline):
+            # The last second may have gone on after the last entry that was seen.
+            last = reach(full, pieces).optime.seconds - 1
+            first = end(full.manifest).optime.seconds
+            if first <= last:
+                found.append(Window(first, last))
+    return _merged(found)
+
+
+def _merged(found: Iterable[Window]) -> tuple[Window, ...]:
+    merged: list[Window] = []
+    for window in sorted(found, key=lambda w: (w.first, w.last)):
+        if merged and window.first <= merged[-1].last:
+            merged[-1] = Window(merged[-1].first, max(merged[-1].last, window.last))
+        else:
+            merged.append(window)
+    return tuple(merged)
+
+
+def restorable(records: Sequence[Recorded]) -> list[Recorded]:
+    """The good backups whose own `to` can be reached from a good full, the oldest first. No slices."""
+    pieces: dict[str, list[Recorded]] = {}
+    reached: dict[str, list[tuple[Optime, Optime]]] = {}
+    for full in good_fulls(records):
+        timeline = full.manifest.timeline
+        if timeline not in pieces:
+            pieces[timeline] = spans(records, timeline)
+        until = reach(full, pieces[timeline]).optime
+        reached.setdefault(timeline, []).append((end(full.manifest).optime, until))
+    found = []
+    for record in of_kind(records, BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL):
+        if not record.good:
+            continue
+        to = record.to
+        if record.kind is BackupKind.FULL or (
+            to is not None and any(a <= to.optime <= b for a, b in reached.get(record.manifest.timeline, ()))
+        ):
+            found.append(record)
+    return found
+
+
+def last_verified_point(records: Sequence[Recorded]) -> int | None:
+    """The newest second that good backups hold, in seconds since 1970; None when there is no good one."""
+    points = [window.last for window in windows(records)]
+    points += [r.moment[0] for r in restorable(records)]
+    return max(points, default=None)
+
+
+def rpo_seconds(records: Sequence[Recorded], now: datetime) -> int | None:
+    """What a disaster now would cost, in seconds; None when there is no good backup."""
+    point = last_verified_point(records)
+    return max(0, int(now.timestamp()) - point) if point is not None else None
+
+
+def as_second(optime: Optime) -> datetime:
+    """The second of an optime, for people."""
+    return datetime.fromtimestamp(optime.seconds, UTC)

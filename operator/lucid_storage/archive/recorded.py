@@ -1,0 +1,83 @@
+"""A manifest as it was found in a destination: what it says, whether that can be believed, and how it was proved.
+
+Timelines, retention and restores decide over these. A slice has no proof of its own: the destination confirmed its size
+and checksum before its manifest was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Proof
+
+
+class Trust(StrEnum):
+    """Whether a manifest can be believed (BACKUPS.md 1.8)."""
+
+    AUTHENTICATED = "authenticated"
+    """Its MAC was checked with a key of ours."""
+    UNENCRYPTED = "unauthenticated"
+    """Written without encryption, so that only its own checksum speaks for it."""
+    KEY_MISSING = "keyMissing"
+    """Its key is not among ours, or another key has its id."""
+    BROKEN = "broken"
+    """Its MAC or checksum is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One manifest with what is known about it."""
+
+    manifest: Manifest
+    trust: Trust = Trust.AUTHENTICATED
+    proof: Proof | None = None
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def kind(self) -> BackupKind:
+        return self.manifest.kind
+
+    @property
+    def readable(self) -> bool:
+        """Whether what it says counts at all."""
+        return self.trust in (Trust.AUTHENTICATED, Trust.UNENCRYPTED)
+
+    @property
+    def proved(self) -> bool:
+        """Whether its check passed."""
+        return self.proof is not None and self.proof.passed and self.proof.id == self.manifest.id
+
+    @property
+    def good(self) -> bool:
+        """A base for others, and what "last good" means. Slices are confirmed by their manifest alone."""
+        return self.readable and (self.proved or self.kind is BackupKind.SLICE)
+
+    @property
+    def to(self) -> OplogPoint | None:
+        """Where it ends in the oplog; None for a backup without MongoDB."""
+        mongodb = self.manifest.mongodb
+        return mongodb.to if mongodb is not None else None
+
+    @property
+    def moment(self) -> tuple[int, int, datetime]:
+        """Sorts backups of one chain by what they hold."""
+        end = self.to
+        if end is None:
+            return (int(self.manifest.completed_at.timestamp()), 0, self.manifest.completed_at)
+        return (end.optime.seconds, end.optime.counter, self.manifest.completed_at)
+
+
+def of_kind(records: Iterable[Recorded], *kinds: BackupKind) -> list[Recorded]:
+    """Those of the given kinds, the oldest first."""
+    return sorted((r for r in records if r.kind in kinds), key=lambda r: r.moment)
+
+
+def good_fulls(records: Iterable[Recorded]) -> list[Recorded]:
+    """Good fulls that hold MongoDB, the oldest first: what a restore to a moment can begin with."""
+    return [r for r in of_kind(records, BackupKind.FULL) if r.good and r.to is not None]

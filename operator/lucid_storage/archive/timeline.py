@@ -1,0 +1,365 @@
+"""What a new backup or slice builds on: joined or new timeline, base, parent, and the entry that it follows.
+
+Decided from the chain's manifests and what the oplog still holds, and from nothing else (BACKUPS.md 1.1, 1.3, 1.6 and
+1.7). By hand a backup that cannot go on is refused with a sentence; on a schedule it becomes a full with a new timeline,
+since nobody is there to ask for one. The worker of a full asks once more before it writes the manifest: a slicer may have
+begun a new timeline meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from lucid_storage.archive.continuity import Run, begin, continues, end, reach, runs, sound, spans
+from lucid_storage.archive.manifest import BackupKind, OplogPoint, Selection
+from lucid_storage.archive.recorded import Recorded, Trust, good_fulls, of_kind
+from lucid_storage.errors import Reason
+
+MONGODB = "mongodb"
+
+
+@dataclass(frozen=True, slots=True)
+class OplogView:
+    """What is known of a deployment's oplog at one moment."""
+
+    last: OplogPoint
+    """The newest majority-committed entry."""
+    held: frozenset[OplogPoint] = frozenset()
+    """Of the points that `anchors` names, those whose entry is still there with the same hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be made. `new_timeline` is the id for a timeline that may have to begin."""
+
+    kind: BackupKind
+    cluster: str
+    namespace: str
+    chain: str
+    selection: Selection
+    new_timeline: str
+    identity: str | None = None
+    """Of the MongoDB deployment; None where MongoDB is no part of it."""
+    scheduled: bool = False
+    key_id: str | None = None
+    """The key that it will be written with."""
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    """Of the keys in the Secret, by id."""
+
+    @property
+    def of_mongodb(self) -> bool:
+        return MONGODB in self.selection.engines
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is made, and what it follows."""
+
+    kind: BackupKind
+    timeline: str
+    begins: bool
+    """The timeline begins with it."""
+    base: str | None = None
+    parent: str | None = None
+    prev: OplogPoint | None = None
+    """Of incrementals (for the slice that they write), differentials and slices: the entry that they begin behind."""
+    copied: tuple[str, ...] = ()
+    """Of a differential: ids of the slices that it takes its first part from, in order."""
+    tail: OplogPoint | None = None
+    """Of a differential: where it goes on in the oplog."""
+    because: Reason | None = None
+    """Why something else is made than was asked for, or why the timeline is new."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nothing is made."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The current timeline of a chain."""
+
+    timeline: str
+    first: Recorded
+    records: tuple[Recorded, ...]
+    run: Run | None
+    """The newest one."""
+
+    @property
+    def closed(self) -> bool:
+        return self.run is not None and self.run.closing is not None
+
+
+def anchors(records: Iterable[Recorded]) -> tuple[OplogPoint, ...]:
+    """The entries that a decision may have to find in the oplog: ask for these before `decide`."""
+    state = _current(list(records))
+    if state is None:
+        return ()
+    points = [state.run.end] if state.run is not None else []
+    points += [end(full.manifest) for full in good_fulls(state.records)]
+    return tuple(dict.fromkeys(points))
+
+
+def decide(request: Request, records: Sequence[Recorded], oplog: OplogView | None) -> Decision | Refusal:
+    """What to make. `records`: those of the chain, of clusters that are ours or adopted.
+
+    `oplog` is None where MongoDB is no part of it, or is no replica set.
+    """
+    changed = _changed_key(request, records)
+    if changed is not None:
+        return changed
+    if request.kind is not BackupKind.FULL and oplog is None:
+        return Refusal(
+            Reason.NO_OPLOG,
+            "MongoDB runs as a standalone server, which has no oplog. Start it as a replica set, of one member if need"
+            " be, or make full backups.",
+        )
+    state = _current(records)
+    locked = _locked(request, records, state)
+    if locked is not None:
+        return _instead(request, locked)
+    differs = _differs(request, state.first) if state is not None else None
+    if differs is not None:
+        return _instead(request, differs)
+    if request.kind is BackupKind.FULL:
+        return _full(request, state, oplog)
+    assert oplog is not None
+    if request.kind is BackupKind.SLICE:
+        return _slice(request, state, oplog)
+    return _going_on(request, state, oplog)
+
+
+# The current timeline
+
+
+def _current(records: Sequence[Recorded]) -> _State | None:
+    """The timeline that reaches furthest. Slices of a timeline may come before its first full."""
+    readable = [r for r in records if r.readable]
+    newest = max(readable, key=lambda r: (r.moment, r.kind is BackupKind.SLICE), default=None)
+    if newest is None:
+        return None
+    timeline = newest.manifest.timeline
+    members = sorted((r for r in readable if r.manifest.timeline == timeline), key=lambda r: r.moment)
+    found = runs(members)
+    return _State(timeline, members[0], tuple(members), found[-1] if found else None)
+
+
+def _differs(request: Request, first: Recorded) -> Refusal | None:
+    """What a chain promises is about MongoDB; other engines are whole in each backup and may come and go."""
+    then, now = first.manifest.selection, request.selection
+    identity = first.manifest.mongodb.identity if first.manifest.mongodb is not None else None
+    advice = "Give this backup a chain of its own (spec.chain)."
+    if (MONGODB in then.engines) != request.of_mongodb:
+        with_it, without = "with MongoDB", "without MongoDB"
+        was, is_now = (with_it, without) if MONGODB in then.engines else (without, with_it)
+        return Refusal(
+            Reason.CHAIN_MISMATCH,
+            f"The chain {request.chain} was begun {was}, and this backup is {is_now}. {advice}",
+        )
+    if not request.of_mongodb:
+        return None
+    if set(then.databases) != set(now.databases) or set(then.collections) != set(now.collections):
+        return Refusal(
+            Reason.CHAIN_MISMATCH,
+            f"The chain {request.chain} holds other databases or collections than this backup asks for. {advice}",
+        )
+    if identity is not None and request.identity is not None and identity != request.identity:
+        return Refusal(
+            Reason.CHAIN_MISMATCH,
+            f"The chain {request.chain} was begun with another MongoDB deployment than the one of now. {advice}",
+        )
+    return None
+
+
+def _changed_key(request: Request, records: Sequence[Recorded]) -> Refusal | None:
+    """One id never stands for two keys: what was written with the first could not be opened (BACKUPS.md 1.1)."""
+    if request.key_id is None:
+        return None
+    ours = request.fingerprints.get(request.key_id)
+    for record in records:
+        packing = record.manifest.packing
+        if packing.key_id == request.key_id and packing.key_fingerprint not in (None, ours):
+            return Refusal(
+                Reason.KEY_MISSING,
+                f"Under the id {request.key_id} the Secret has another key than the one that earlier backups were"
+                " written with. Put the former key back, and add the new one under an id of its own.",
+            )
+    return None
+
+
+def _locked(request: Request, records: Sequence[Recorded], state: _State | None) -> Refusal | None:
+    """A part of the chain that cannot be opened may be what the new one would have to go on from."""
+    if request.kind is BackupKind.FULL:
+        return None
+    known = state.records[-1].moment if state is not None else None
+    for record in records:
+        newer = known is None or record.moment > known
+        if record.trust is Trust.KEY_MISSING and newer:
+            return Refusal(
+                Reason.KEY_MISSING,
+                f"The newest part of the chain was written with the key {record.manifest.packing.key_id}, which the"
+                " Secret lacks or has other bytes for. Put that key back under its id, or make a full backup.",
+            )
+    return None
+
+
+def _instead(request: Request, refusal: Refusal) -> Decision | Refusal:
+    """By hand a refusal. On a schedule a full on a new timeline; a slicer begins a new timeline where it stands."""
+    if not request.scheduled:
+        return refusal
+    kind = BackupKind.SLICE if request.kind is BackupKind.SLICE else BackupKind.FULL
+    return Decision(kind, request.new_timeline, True, because=refusal.reason, note=refusal.message)
+
+
+# The kinds
+
+
+def _full(request: Request, state: _State | None, oplog: OplogView | None) -> Decision:
+    if state is None:
+        return Decision(BackupKind.FULL, request.new_timeline, True)
+    if state.closed:
+        return Decision(
+            BackupKind.FULL,
+            request.new_timeline,
+            True,
+            note=f"The former timeline was closed ({state.run.closing if state.run else ''}).",
+        )
+    if request.of_mongodb and oplog is not None and state.run is not None and _next(state, oplog) is None:
+        return Decision(BackupKind.FULL, request.new_timeline, True, because=Reason.OPLOG_GAP, note=_GAP)
+    return Decision(BackupKind.FULL, state.timeline, False, parent=_parent(state))
+
+
+def _slice(request: Request, state: _State | None, oplog: OplogView) -> Decision | Refusal:
+    """A slicer (`scheduled`) that cannot go on begins a new timeline at once, so that it is there for the next full."""
+    anew = Decision(BackupKind.SLICE, request.new_timeline, True, prev=oplog.last)
+    if state is None:
+        return anew
+    if state.closed:
+        return anew
+    prev = _next(state, oplog)
+    if prev is not None:
+        return Decision(BackupKind.SLICE, state.timeline, False, parent=_parent(state), prev=prev)
+    if state.run is None and not good_fulls(state.records):
+        return anew
+    if not request.scheduled:
+        return Refusal(Reason.OPLOG_GAP, _GAP)
+    return Decision(
+        BackupKind.SLICE, request.new_timeline, True, prev=oplog.last, because=Reason.OPLOG_GAP, note=_GAP
+    )
+
+
+def _going_on(request: Request, state: _State | None, oplog: OplogView) -> Decision | Refusal:
+    if state is None:
+        return _instead(request, _no_base(request, "the chain has no backup yet"))
+    if state.closed:
+        closing = state.run.closing if state.run is not None else None
+        return _instead(
+            request, _no_base(request, f"its timeline was closed by a restore or a rename ({closing})")
+        )
+    if not good_fulls(state.records):
+        refusal = _no_base(request, "its full backups failed their check, are gone or never were")
+        if not request.scheduled:
+            return refusal
+        # The slices of this timeline may have begun already; the full joins them.
+        return replace(_full(request, state, oplog), because=refusal.reason, note=refusal.message)
+    if request.kind is BackupKind.DIFFERENTIAL:
+        return _differential(request, state, oplog)
+    return _incremental(request, state, oplog)
+
+
+def _incremental(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
+    prev = _next(state, oplog)
+    if prev is None:
+        return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP))
+    pieces = spans(state.records)
+    for full in reversed(good_fulls(state.records)):
+        to = end(full.manifest)
+        inside = prev.optime <= to.optime  # the slice that is written now holds it
+        if inside or reach(full, pieces).optime >= prev.optime:
+            return Decision(
+                BackupKind.INCREMENTAL,
+                state.timeline,
+                False,
+                base=full.id,
+                parent=_parent(state),
+                prev=prev,
+            )
+    return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP))
+
+
+def _differential(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
+    """The slices since the newest full as far as they go, then the oplog; or the oplog alone (BACKUPS.md 1.6)."""
+    full = good_fulls(state.records)[-1]
+    start = end(full.manifest)
+    line = _slices_from(state, start)
+    tail = end(line[-1].manifest) if line else start
+    if tail not in oplog.held:
+        if start not in oplog.held:
+            return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP))
+        line, tail = (), start
+    return Decision(
+        BackupKind.DIFFERENTIAL,
+        state.timeline,
+        False,
+        base=full.id,
+        parent=_parent(state),
+        prev=start,
+        copied=tuple(r.id for r in line),
+        tail=tail,
+    )
+
+
+def _slices_from(state: _State, start: OplogPoint) -> tuple[Recorded, ...]:
+    """The slices of the newest run from the one that holds `start`; none when it does not hold it."""
+    pieces = state.run.slices if state.run is not None else ()
+    for n, piece in enumerate(pieces):
+        if continues(piece, start):
+            return pieces[n:]
+        if begin(piece.manifest).optime > start.optime:
+            break
+    return ()
+
+
+def _next(state: _State, oplog: OplogView) -> OplogPoint | None:
+    """Where the next slice begins: behind the last one, else behind the newest full that the oplog still reaches.
+
+    None is a hole.
+    """
+    fulls = [end(f.manifest) for f in good_fulls(state.records)]
+    if state.run is not None:
+        if state.run.end in oplog.held:
+            return state.run.end
+        fulls = [p for p in fulls if p.optime > state.run.end.optime]
+    return next((p for p in reversed(fulls) if p in oplog.held), None)
+
+
+def _parent(state: _State) -> str | None:
+    """The newest good backup of the timeline; slices are nobody's parent."""
+    kinds = (BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
+    backups = [
+        r for r in of_kind(state.records, *kinds) if r.good and (r.kind is BackupKind.FULL or _ends(r))
+    ]
+    return backups[-1].id if backups else None
+
+
+def _ends(record: Recorded) -> bool:
+    return record.to is not None and (record.kind is not BackupKind.DIFFERENTIAL or sound(record))
+
+
+_GAP = (
+    "The oplog does not reach back to the end of the last backup or slice, so what came between is in no backup. Make a"
+    " full backup, and enlarge the oplog or shorten the interval."
+)
+
+
+def _no_base(request: Request, why: str) -> Refusal:
+    return Refusal(
+        Reason.NO_BASE,
+        f"The chain {request.chain} has no full backup to build on: {why}. Make a full backup first.",
+    )
