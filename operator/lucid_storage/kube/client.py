@@ -108,6 +108,27 @@ class Kube:
         seconds: float = REQUEST_SECONDS,
     ) -> Json:
         """One request. Raises KubeApiError, with status 0 when the API server cannot be reached in `seconds`."""
+        return _decode(
+            await self._raw(method, path, query, body, content_type, accept, guarded=guarded, seconds=seconds)
+        )
+
+    async def text(self, path: str, *, query: Mapping[str, str], seconds: float = REQUEST_SECONDS) -> str:
+        """What is no JSON, such as a pod's log. Raises KubeApiError as `request` does."""
+        raw = await self._raw("GET", path, query, None, "", "*/*", guarded=False, seconds=seconds)
+        return raw.decode(errors="replace")
+
+    async def _raw(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: object,
+        content_type: str,
+        accept: str,
+        *,
+        guarded: bool,
+        seconds: float,
+    ) -> bytes:
         full_path = f"{path}?{urlencode(query)}" if query else path
         headers = {"Accept": accept}
         if body is not None:
@@ -119,18 +140,18 @@ class Kube:
             self._guard()
         try:
             response = await self._api.call_api(*serialized, _request_timeout=seconds)
-            raw = await response.read()
+            raw: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             why = str(error) or "no answer in time"
             raise KubeApiError(0, "Unreachable", f"the API server cannot be reached: {why}") from error
-        document = _decode(raw)
         if response.status >= 400:
+            document = _decode(raw)
             raise KubeApiError(
                 response.status,
                 str(document.get("reason", response.reason)),
                 str(document.get("message", "")),
             )
-        return document
+        return raw
 
     async def get(self, path: str, *, seconds: float = REQUEST_SECONDS) -> Json | None:
         """An object, or None when there is none."""

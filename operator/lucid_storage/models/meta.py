@@ -22,6 +22,20 @@ PAUSED = f"{GROUP}/paused"
 RUN_AGAIN = f"{GROUP}/run-again"
 """Annotation of a Restore: a new value asks for another run."""
 
+SCHEDULE = f"{GROUP}/schedule"
+"""Annotation of a Backup: the schedule that made it."""
+
+SLOT = f"{GROUP}/slot"
+"""Annotation of a Backup that a schedule made: the time that it was made for, RFC 3339."""
+
+OWNER_KIND_LABEL = f"{GROUP}/owner-kind"
+OWNER_NAMESPACE_LABEL = f"{GROUP}/owner-namespace"
+OWNER_UID_LABEL = f"{GROUP}/owner-uid"
+"""Labels of a Job and its pod: the resource that the work is done for. A sweep removes Jobs whose owner is gone."""
+
+OWNER_NAME = f"{GROUP}/owner-name"
+"""Annotation of the same Job: a resource's name may be longer than a label's value."""
+
 RELEASE_OLD_VOLUME = f"{GROUP}/release-old-volume"
 """Annotation of a Volume: the name of the old PersistentVolume that may go after a migration."""
 

@@ -146,3 +146,30 @@ class BackupResult(Message):
     verify_seconds: int | None = None
     completed_at: datetime | None = None
     oplog_window_seconds: int | None = None
+
+
+class PruneOrder(Order):
+    """Remove data. The worker decides from the chain's manifests what nothing needs any more."""
+
+    remove: tuple[str, ...] = ()
+    """Ids of backups whose data go, unless a kept restore point needs them or they are the last good ones."""
+    discard: tuple[str, ...] = ()
+    """Ids of backups that were stopped: whatever lies in their folders goes."""
+
+
+class Retained(Message):
+    """A backup whose data stay."""
+
+    id: str
+    because: str
+
+
+class PruneResult(Message):
+    """What a prune worker did."""
+
+    run: str
+    ok: bool
+    reason: Reason | None = None
+    message: str = ""
+    removed: tuple[str, ...] = ()
+    retained: tuple[Retained, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -133,7 +133,73 @@ class ServedNamespace(BaseModel):
         return _matches(key_pattern, self.keys)
 
 
-class Settings(StoreSettings):
+def _storage_type(value: object) -> object:
+    return "volume" if value == "local" else value
+
+
+def _algorithm(value: object) -> object:
+    return {"true": "zstd", "false": "none"}.get(str(value).lower(), value)
+
+
+def _resources(value: object) -> object:
+    resources = _json_text(value)
+    if not isinstance(resources, dict) or not set(resources) <= {"requests", "limits"}:
+        raise ValueError("give a JSON object with requests and limits, as Kubernetes has them")
+    return resources
+
+
+WORKER_RESOURCES: dict[str, dict[str, str]] = {
+    "requests": {"cpu": "100m", "memory": "96Mi"},
+    "limits": {"memory": "192Mi"},
+}
+"""Sized for a Raspberry Pi. A worker's memory does not grow with the data."""
+
+
+class BackupSettings(StoreSettings):
+    """Backups: where they lie unless they say otherwise, and the Jobs that make them."""
+
+    backup_schedule: str = Field("0 2 * * *", description="Schedule of a schedule that the REST API makes.")
+    backup_retention_days: int = Field(
+        30, ge=1, le=365, description="Days that a backup made by hand is kept, unless it says otherwise."
+    )
+    backup_compression: Annotated[Literal["zstd", "gzip", "none"], BeforeValidator(_algorithm)] = Field(
+        "zstd", description="zstd, gzip or none; true means zstd, false none."
+    )
+    backup_storage_type: Annotated[Literal["none", "s3", "volume"], BeforeValidator(_storage_type)] = Field(
+        "none",
+        description="Where backups lie that name no storage: s3, volume (or local), or none.",
+    )
+    backup_storage_path: str = Field("", description="Prefix in the bucket, or folder on the volume.")
+    backup_storage_claim: str | None = Field(
+        None, description="PersistentVolumeClaim in the operator's namespace, for BACKUP_STORAGE_TYPE volume."
+    )
+    backup_s3_bucket: str | None = Field(None, description="Bucket, for BACKUP_STORAGE_TYPE s3.")
+    backup_s3_endpoint: str | None = Field(
+        None, description="Address of the S3 server; empty means Amazon's."
+    )
+    backup_s3_region: str | None = Field(None, description="Region of the bucket.")
+    backup_s3_ca: str | None = Field(None, description="Certificate authority of the S3 server, as PEM text.")
+    aws_access_key_id: SecretStr | None = Field(None, description="Key id for the bucket.")
+    aws_secret_access_key: SecretStr | None = Field(None, description="Key for the bucket.")
+    backup_verify_uri: SecretStr | None = Field(
+        None, description="MongoDB that restore proofs are made on (`verify: Restore`)."
+    )
+    backup_deadline_seconds: int = Field(
+        21_600, ge=60, le=2_592_000, description="How long a backup or restore may take."
+    )
+    worker_image: str | None = Field(
+        None, description="Image of the Jobs; the chart sets the operator's own."
+    )
+    worker_image_pull_policy: str = Field("IfNotPresent", description="Pull policy of that image.")
+    worker_image_pull_secrets: str = Field(
+        "", description="Pull secrets of that image, separated by commas; needed in each namespace with Jobs."
+    )
+    worker_resources: Annotated[dict[str, dict[str, str]], BeforeValidator(_resources)] = Field(
+        WORKER_RESOURCES, description="JSON object: requests and limits of a Job's container."
+    )
+
+
+class Settings(BackupSettings):
     """All settings of the operator process."""
 
     operator_namespace: str = Field(
