@@ -1,0 +1,292 @@
+"""The collections that a restore brings back: where each is loaded, and how it looked at the moment reached so far.
+
+Index builds and changes of options are followed here and carried out at the end, since indexes are built after the
+replay, and validation, images and expiry are set after it (BACKUPS.md 2.6). Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from bson.raw_bson import RawBSONDocument
+
+from lucid_storage.stores.mongodb.restore.entries import Document, refused
+
+STAGED_PREFIX = "lucid_stg_"
+OLD_PREFIX = "lucid_old_"
+BUCKETS_PREFIX = "system.buckets."
+VIEWS = "system.views"
+FUNCTIONS = "system.js"
+
+DEFERRED = frozenset(
+    {
+        "validator",
+        "validationLevel",
+        "validationAction",
+        "changeStreamPreAndPostImages",
+        "expireAfterSeconds",
+    }
+)
+"""Options that would hinder loading or delete at once: set after it."""
+_DROPPED = frozenset(
+    {"create", "idIndex", "temp", "autoIndexId", "recordPreImages", "uuid", "viewOn", "pipeline"}
+)
+"""Options that are not passed on: names, what the server makes itself, and what no server takes any more."""
+
+Name = tuple[str, str]
+"""Database and collection, as they were called on the server that was backed up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A collection as the dump describes it."""
+
+    database: str
+    name: str
+    type: str = "collection"
+    """collection, view or timeseries."""
+    options: Document = field(default_factory=dict)
+    indexes: tuple[Document, ...] = ()
+    uuid: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a collection is loaded."""
+
+    database: str
+    collection: str
+
+    @property
+    def namespace(self) -> str:
+        return f"{self.database}.{self.collection}"
+
+
+@dataclass(slots=True)
+class Tracked:
+    """A collection on its way back."""
+
+    name: Name
+    place: Place
+    uuid: bytes | None = None
+    options: dict[str, object] = field(default_factory=dict)
+    indexes: dict[str, Document] = field(default_factory=dict)
+    temporary: bool = False
+    number: int = 0
+
+    @property
+    def staged(self) -> bool:
+        """Loaded beside the live data; the others load under their own name (BACKUPS.md 2.7)."""
+        return self.place.collection.startswith(STAGED_PREFIX)
+
+    @property
+    def capped(self) -> bool:
+        return bool(self.options.get("capped"))
+
+    def creation(self) -> dict[str, object]:
+        """Options of the create command for loading."""
+        return {key: value for key, value in self.options.items() if key not in DEFERRED}
+
+    def later(self) -> dict[str, object]:
+        """Options that are set after the replay."""
+        return {key: value for key, value in self.options.items() if key in DEFERRED}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view; it is made after the last rename."""
+
+    database: str
+    name: str
+    on: str
+    pipeline: tuple[object, ...]
+    collation: Document | None = None
+
+
+def stageable(name: str, options: Document) -> bool:
+    """Whether it can be loaded under another name and renamed (BACKUPS.md 2.7)."""
+    return not (
+        name.startswith((BUCKETS_PREFIX, "enxcol_.")) or name == FUNCTIONS or options.get("encryptedFields")
+    )
+
+
+def restorable(name: str) -> bool:
+    """Whether a restore ever writes a collection of this name; views are followed apart from it."""
+    if name.startswith((STAGED_PREFIX, OLD_PREFIX)):
+        return False
+    return not name.startswith("system.") or name == FUNCTIONS or name.startswith(BUCKETS_PREFIX)
+
+
+def public_name(name: str) -> str:
+    """What people call it: a time series by its own name and not by that of its buckets."""
+    return name.removeprefix(BUCKETS_PREFIX)
+
+
+class Catalog:
+    """What is restored, by the name that it has at the moment reached so far."""
+
+    def __init__(self, run: str, targets: Mapping[str, str]) -> None:
+        """`targets` maps databases of the backup to those that are written."""
+        self._run = run
+        self._targets = dict(targets)
+        self._tracked: dict[Name, Tracked] = {}
+        self._views: dict[Name, View] = {}
+        self._made = 0
+
+    def __iter__(self) -> Iterator[Tracked]:
+        return iter(sorted(self._tracked.values(), key=lambda tracked: tracked.number))
+
+    def get(self, name: Name) -> Tracked | None:
+        return self._tracked.get(name)
+
+    def target(self, database: str) -> str | None:
+        """The database that is written for one of the backup; None when it is not restored."""
+        return self._targets.get(database)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return tuple(self._views[name] for name in sorted(self._views))
+
+    def track(self, name: Name, options: Document, uuid: bytes | None = None) -> Tracked:
+        """A collection that is restored from here on."""
+        target = self._targets[name[0]]
+        self._made += 1
+        staged = stageable(name[1], options)
+        tracked = Tracked(
+            name=name,
+            place=Place(target, f"{STAGED_PREFIX}{self._run}_{self._made}" if staged else name[1]),
+            uuid=uuid,
+            options={key: value for key, value in options.items() if key not in _DROPPED},
+            temporary=bool(options.get("temp")),
+            number=self._made,
+        )
+        self._tracked[name] = tracked
+        return tracked
+
+    def forget(self, name: Name) -> Tracked | None:
+        """It was dropped, or left the selection."""
+        return self._tracked.pop(name, None)
+
+    def rename(self, old: Name, new: Name) -> None:
+        """Only the name that it will get in the end changes; what was called so must be forgotten first."""
+        tracked = self._tracked.pop(old)
+        tracked.name, tracked.temporary = new, False
+        self._tracked[new] = tracked
+
+    def put_view(self, view: View) -> None:
+        self._views[(view.database, view.name)] = view
+
+    def drop_view(self, name: Name) -> None:
+        self._views.pop(name, None)
+
+    def drop_views(self, database: str) -> None:
+        for name in [name for name in self._views if name[0] == database]:
+            del self._views[name]
+
+    def finished(self) -> tuple[Tracked, ...]:
+        """What is there at the end; collections that were only temporary are not."""
+        return tuple(tracked for tracked in self if not tracked.temporary)
+
+
+def view_of(definition: Document) -> View:
+    """An entry of system.views: `_id` holds the whole name."""
+    database, _, name = str(definition.get("_id", "")).partition(".")
+    pipeline, collation = definition.get("pipeline"), definition.get("collation")
+    if not name or "viewOn" not in definition:
+        raise refused("the oplog holds a change of a view that is not a whole definition")
+    return View(
+        database=database,
+        name=name,
+        on=str(definition["viewOn"]),
+        pipeline=tuple(pipeline) if isinstance(pipeline, list) else (),
+        collation=collation if isinstance(collation, Mapping) else None,
+    )
+
+
+def add_index(tracked: Tracked, specification: Document) -> None:
+    """An index that is there from now on. The one on `_id` makes itself."""
+    key = specification.get("key")
+    if isinstance(key, Mapping) and list(key) == ["_id"] and not specification.get("clustered"):
+        value = key["_id"]
+        if isinstance(value, int | float) and value == 1:
+            return
+    if specification.get("clustered"):
+        return
+    name = str(specification.get("name", ""))
+    tracked.indexes[name] = {
+        field_: value
+        for field_, value in specification.items()
+        if field_ not in ("ns", "createIndexes", "background", "buildUUID")
+    }
+
+
+def drop_index(tracked: Tracked, name: object) -> None:
+    """`*` drops all."""
+    if name == "*":
+        tracked.indexes.clear()
+    elif isinstance(name, str):
+        tracked.indexes.pop(name, None)
+    else:
+        raise refused("the oplog holds a dropIndexes that names no index")
+
+
+_INDEX_CHANGES = frozenset({"expireAfterSeconds", "hidden", "unique", "prepareUnique"})
+
+
+def modify(tracked: Tracked, command: Document) -> bool:
+    """Follow a collMod; returns whether the size of a capped collection changed, which must be sent at once.
+
+    Raises RefusedError (ReplayRefused) for a part of it that is not known.
+    """
+    resized = False
+    for field_, value in command.items():
+        if field_ in ("collMod", "writeConcern", "dryRun"):
+            continue
+        if field_ == "index" and isinstance(value, Mapping):
+            _modify_index(tracked, value)
+        elif field_ == "expireAfterSeconds" and value == "off":
+            tracked.options.pop(field_, None)
+        elif field_ in DEFERRED:
+            tracked.options[field_] = value
+        elif field_ == "timeseries" and isinstance(value, Mapping):
+            known = tracked.options.get("timeseries")
+            tracked.options["timeseries"] = {**(known if isinstance(known, Mapping) else {}), **value}
+        elif field_ in ("cappedSize", "cappedMax"):
+            tracked.options["size" if field_ == "cappedSize" else "max"] = value
+            resized = True
+        elif field_ != "recordPreImages":
+            raise refused(f"the oplog holds a collMod of {field_[:40]!r}")
+    return resized
+
+
+def _modify_index(tracked: Tracked, change: Document) -> None:
+    index = _index_named(tracked, change)
+    if index is None:
+        return
+    unknown = set(change) - _INDEX_CHANGES - {"name", "keyPattern"}
+    if unknown:
+        raise refused(f"the oplog holds a collMod of an index's {min(unknown)[:40]!r}")
+    name = str(index["name"])
+    changed = {**index, **{key: change[key] for key in _INDEX_CHANGES if key in change}}
+    if changed.get("unique"):
+        changed.pop("prepareUnique", None)
+    tracked.indexes[name] = {key: value for key, value in changed.items() if value is not False}
+
+
+def _index_named(tracked: Tracked, change: Document) -> Document | None:
+    if "name" in change:
+        return tracked.indexes.get(str(change["name"]))
+    pattern = change.get("keyPattern")
+    for index in tracked.indexes.values():
+        key = index.get("key")
+        if isinstance(key, RawBSONDocument) and isinstance(pattern, RawBSONDocument):
+            if key.raw == pattern.raw:
+                return index
+        elif (
+            isinstance(key, Mapping)
+            and isinstance(pattern, Mapping)
+            and list(key.items()) == list(pattern.items())
+        ):
+            return index
+    return None

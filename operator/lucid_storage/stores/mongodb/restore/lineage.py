@@ -1,0 +1,109 @@
+"""Names followed backwards: which collections of the base become the chosen ones at the restored moment.
+
+A collection that is called `b` at T may have been `a` in the base; its history up to the rename is that of `a`
+(BACKUPS.md 2.5). Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lucid_storage.stores.mongodb.restore.catalog import Name, public_name, restorable
+from lucid_storage.stores.mongodb.restore.entries import Moment, Operation
+from lucid_storage.stores.mongodb.restore.transactions import Unit
+
+
+class Change(StrEnum):
+    """What happens to names."""
+
+    CREATED = "created"
+    DROPPED = "dropped"
+    RENAMED = "renamed"
+
+
+@dataclass(frozen=True, slots=True)
+class NameEvent:
+    """One of the timeline's changes of names."""
+
+    moment: Moment
+    change: Change
+    name: Name
+    to: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Which names are followed from where on."""
+
+    base: Callable[[Name], bool]
+    """Whether a collection of the base is needed."""
+    created: Callable[[Moment, Name], bool]
+    """Whether a collection that is created at this moment is needed."""
+    complete: bool = False
+    """All that `base` knows is restored at any moment: a write to anything else of it is a defect of the backup."""
+
+
+def name_events(unit: Unit) -> tuple[NameEvent, ...]:
+    """The changes of names in what takes effect together."""
+    events = (name_event(unit.moment, operation) for operation in unit.operations)
+    return tuple(event for event in events if event is not None)
+
+
+def name_event(moment: Moment, operation: Operation) -> NameEvent | None:
+    """What an operation does to names; None when it leaves them alone."""
+    document, database = operation.document, operation.database
+    match operation.command:
+        case "create":
+            return NameEvent(moment, Change.CREATED, (database, str(document["create"])))
+        case "drop":
+            return NameEvent(moment, Change.DROPPED, (database, str(document["drop"])))
+        case "renameCollection":
+            return NameEvent(
+                moment,
+                Change.RENAMED,
+                split(str(document["renameCollection"])),
+                split(str(document["to"])),
+            )
+    return None
+
+
+def split(namespace: str) -> Name:
+    """Database and collection of a namespace; only the first dot parts them."""
+    database, _, collection = namespace.partition(".")
+    return database, collection
+
+
+def everything(databases: Iterable[str], selected: Iterable[Name] = ()) -> Lineage:
+    """All collections of some databases, as far as the backup holds them: `selected`, or all without it."""
+    restored, backed_up = frozenset(databases), frozenset(selected)
+
+    def wanted(name: Name) -> bool:
+        known = not backed_up or (name[0], public_name(name[1])) in backed_up
+        return name[0] in restored and restorable(name[1]) and known
+
+    return Lineage(base=wanted, created=lambda _, name: wanted(name), complete=True)
+
+
+def chosen(names: Iterable[Name], events: Iterable[NameEvent]) -> Lineage:
+    """Only `names`, as they are called at the end of `events`. Time series go by their public name."""
+    wanted = {(database, public_name(name)) for database, name in names}
+    created: set[tuple[Moment, Name]] = set()
+    for event in reversed(tuple(events)):
+        name = (event.name[0], public_name(event.name[1]))
+        if event.change is Change.RENAMED and event.to is not None:
+            to = (event.to[0], public_name(event.to[1]))
+            if to in wanted:
+                wanted.discard(to)
+                wanted.add(name)
+        elif event.change is Change.CREATED and name in wanted:
+            wanted.discard(name)
+            created.add((event.moment, name))
+    base = frozenset(wanted)
+    return Lineage(
+        base=lambda name: restorable(name[1]) and (name[0], public_name(name[1])) in base,
+        created=lambda moment, name: (
+            restorable(name[1]) and (moment, (name[0], public_name(name[1]))) in created
+        ),
+    )

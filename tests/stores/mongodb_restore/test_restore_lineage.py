@@ -1,0 +1,62 @@
+"""Chosen collections are followed backwards through renames (BACKUPS.md 2.5)."""
+
+from oplog_entries import apply_ops, create, drop, events, insert, rename
+
+from lucid_storage.stores.mongodb.restore.lineage import chosen, everything
+
+
+def test_a_chosen_collection_is_found_under_its_earlier_names() -> None:
+    lineage = chosen(
+        [("shop", "c")], events((200, rename("shop.a", "shop.b")), (201, rename("shop.b", "shop.c")))
+    )
+    assert lineage.base(("shop", "a"))
+    assert not lineage.base(("shop", "b"))
+    assert not lineage.base(("shop", "c"))
+
+
+def test_a_name_that_was_taken_anew_later_is_another_collection() -> None:
+    lineage = chosen([("shop", "a")], events((200, rename("shop.a", "shop.b")), (201, create("shop.a"))))
+    assert not lineage.base(("shop", "a"))
+    assert lineage.created((201, 1), ("shop", "a"))
+
+
+def test_what_a_rename_replaced_is_not_needed() -> None:
+    lineage = chosen(
+        [("shop", "report")],
+        events(
+            (200, create("shop.tmp.1", temp=True)),
+            (201, rename("shop.tmp.1", "shop.report", dropTarget=True)),
+        ),
+    )
+    assert not lineage.base(("shop", "report"))
+    assert lineage.created((200, 1), ("shop", "tmp.1"))
+
+
+def test_dropped_and_made_again_means_the_last_one() -> None:
+    lineage = chosen(
+        [("shop", "a")], events((200, drop("shop.a")), (201, create("shop.a", of="2")), (202, drop("shop.b")))
+    )
+    assert not lineage.base(("shop", "a"))
+    assert lineage.created((201, 1), ("shop", "a"))
+
+
+def test_changes_inside_of_a_transaction_count() -> None:
+    lineage = chosen([("shop", "a")], events((200, apply_ops([create("shop.a"), insert("shop.a", 1)], 1))))
+    assert lineage.created((200, 1), ("shop", "a"))
+
+
+def test_a_time_series_goes_by_its_public_name() -> None:
+    lineage = chosen([("shop", "ts")], [])
+    assert lineage.base(("shop", "system.buckets.ts"))
+    assert not lineage.base(("shop", "ts2"))
+
+
+def test_everything_is_all_that_the_backup_holds_of_the_databases() -> None:
+    lineage = everything(["shop"])
+    assert lineage.base(("shop", "a"))
+    assert not lineage.base(("bank", "a"))
+    assert not lineage.base(("shop", "system.profile"))
+    assert not lineage.base(("shop", "lucid_stg_x_1"))
+    partial = everything(["shop"], [("shop", "a")])
+    assert partial.base(("shop", "a"))
+    assert not partial.base(("shop", "b"))
