@@ -1,9 +1,9 @@
 """What a new backup or slice builds on: joined or new timeline, base, parent, and the entry that it follows.
 
-Decided from the chain's manifests and what the oplog still holds, and from nothing else (BACKUPS.md 1.1, 1.3, 1.6 and
-1.7). By hand a backup that cannot go on is refused with a sentence; on a schedule it becomes a full with a new timeline,
-since nobody is there to ask for one. The worker of a full asks once more before it writes the manifest: a slicer may have
-begun a new timeline meanwhile.
+Decided from the chain's manifests and what the oplog still holds, and from nothing else (BACKUPS.md 1.1, 1.3, 1.6,
+1.7). By hand a backup that cannot go on is refused with a sentence; on a schedule it becomes a full with a new
+timeline, since nobody is there to ask for one. The worker of a full asks once more before it writes the manifest: a
+slicer may have begun a new timeline meanwhile.
 """
 
 from __future__ import annotations

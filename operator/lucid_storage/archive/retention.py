@@ -1,0 +1,223 @@
+"""What is kept in a chain, why, and what may go. A pure function over manifests; the time is an argument.
+
+BACKUPS.md 1.8 and 1.9. A backup is kept if any rule keeps it, if a kept one needs it, if somebody reads it, or if it is
+the last good one of its timeline. What cannot be authenticated or is not ours is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from lucid_storage.archive import retention_rules
+from lucid_storage.archive.continuity import begin, end, restorable, sound
+from lucid_storage.archive.manifest import BackupKind, Optime
+from lucid_storage.archive.recorded import Recorded, Trust, of_kind
+from lucid_storage.archive.retention_rules import RuleBook
+
+UNPROVED_GRACE = timedelta(days=1)
+"""A backup without a proof may still be in its check, and slices without a full may wait for theirs."""
+
+
+class Outcome(StrEnum):
+    """What becomes of the data."""
+
+    KEEP = "keep"
+    EXPIRE = "expire"
+    """Of a backup: the data go. The object goes too where a schedule made it, else it becomes Expired."""
+    PRUNE = "prune"
+    """Of a slice, or of a backup whose object was deleted: the data go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one record, and why."""
+
+    record: Recorded
+    outcome: Outcome
+    because: tuple[str, ...] = ()
+    """Of what is kept: each reason as a part of a sentence, such as "it is younger than 30 days"."""
+    ruled: bool = True
+    """A rule keeps it. A kept one without that is expired in itself and stays for another reason."""
+    expires_at: datetime | None = None
+    """When its days are over; None where newer backups decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What has to be known besides the manifests."""
+
+    now: datetime
+    own_clusters: frozenset[str]
+    """Our own cluster, and those taken over by `catalog --adopt`."""
+    rules: RuleBook = field(default_factory=RuleBook)
+    held: frozenset[str] = frozenset()
+    """Ids that a running restore, check or incremental reads."""
+    marked: frozenset[str] = frozenset()
+    """Ids whose object was deleted together with its data while something needed them."""
+    unreadable: bool = False
+    """There are manifests that could not even be parsed, so that nobody knows what they need."""
+
+
+class _Ledger:
+    """Reasons to keep, collected by id."""
+
+    def __init__(self, records: Sequence[Recorded]) -> None:
+        self.reasons: dict[str, list[str]] = {r.id: [] for r in records}
+        self.floors: dict[str, Optime] = {}
+        """By timeline: from where on its slices are kept."""
+
+    def keep(self, record_id: str, reason: str) -> None:
+        if record_id in self.reasons:
+            self.reasons[record_id].append(reason)
+
+    def lower(self, full: Recorded) -> None:
+        to = full.to
+        if to is None or not full.good or full.kind is not BackupKind.FULL:
+            return
+        timeline = full.manifest.timeline
+        self.floors[timeline] = min(to.optime, self.floors.get(timeline, to.optime))
+
+
+def judge(records: Sequence[Recorded], question: Question) -> tuple[Verdict, ...]:
+    """A verdict for every record of one chain, in the order given."""
+    ledger = _Ledger(records)
+    ours = [r for r in records if r.readable and r.manifest.origin.cluster in question.own_clusters]
+    backups = of_kind(ours, BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
+    unmarked = [b for b in backups if b.id not in question.marked]
+    kept = retention_rules.apply(question.rules, unmarked, question.now)
+    ruled = {key for key, reasons in kept.reasons.items() if reasons}
+    for key, reasons in kept.reasons.items():
+        for reason in reasons:
+            ledger.keep(key, reason)
+    for record in kept.with_slices:
+        ledger.lower(record)
+    _keep_untouchable(records, question, ledger)
+    _keep_in_use(unmarked, question, ledger)
+    _keep_last_good(unmarked, ours, ledger)
+    _keep_between(ours, question.now, ledger)
+    _keep_needed(ours, ledger)
+    return tuple(_verdict(r, question, ledger, ruled, kept.expires.get(r.id)) for r in records)
+
+
+def _verdict(
+    record: Recorded, question: Question, ledger: _Ledger, ruled: set[str], expires_at: datetime | None
+) -> Verdict:
+    reasons = ledger.reasons[record.id]
+    if reasons:
+        because = tuple(dict.fromkeys(reasons))
+        return Verdict(record, Outcome.KEEP, because, record.id in ruled, expires_at)
+    pruned = record.kind is BackupKind.SLICE or record.id in question.marked
+    return Verdict(record, Outcome.PRUNE if pruned else Outcome.EXPIRE, (), False, expires_at)
+
+
+def deletion_order(verdicts: Iterable[Verdict]) -> list[Recorded]:
+    """What goes, in an order in which nothing is ever without what it needs: fulls last, the newest first."""
+    going = [v.record for v in verdicts if v.outcome is not Outcome.KEEP]
+    going.sort(key=lambda r: r.moment, reverse=True)
+    return sorted(going, key=lambda r: r.kind is BackupKind.FULL)
+
+
+# Reasons besides the rules
+
+
+def _keep_untouchable(records: Sequence[Recorded], question: Question, ledger: _Ledger) -> None:
+    blocking = [r.moment for r in records if not r.readable and not _stands_alone(r)]
+    limit = max(blocking, default=None)
+    for record in records:
+        if record.manifest.origin.cluster not in question.own_clusters:
+            ledger.keep(record.id, "another cluster made it")
+        elif not record.readable:
+            ledger.keep(record.id, "its manifest cannot be authenticated")
+        elif question.unreadable:
+            ledger.keep(record.id, "a manifest of the chain cannot be read and may need it")
+        elif limit is not None and record.moment <= limit:
+            ledger.keep(record.id, "a backup that cannot be authenticated may need it")
+
+
+def _stands_alone(record: Recorded) -> bool:
+    """A full needs nothing. That it is one is believed of a manifest whose key is missing, not of a broken one."""
+    return record.trust is Trust.KEY_MISSING and record.kind is BackupKind.FULL
+
+
+def _keep_in_use(backups: Sequence[Recorded], question: Question, ledger: _Ledger) -> None:
+    for held in question.held:
+        ledger.keep(held, "a running restore, check or backup reads it")
+    for record in backups:
+        if record.proof is None and question.now - record.manifest.completed_at < UNPROVED_GRACE:
+            ledger.keep(record.id, "its check may not have ended")
+
+
+def _keep_last_good(backups: Sequence[Recorded], ours: Sequence[Recorded], ledger: _Ledger) -> None:
+    """Of each timeline the newest good full and the newest point that can be restored."""
+    reachable = {r.id for r in restorable(ours)}
+    fulls: dict[str, Recorded] = {}
+    points: dict[str, Recorded] = {}
+    for record in backups:  # in order of time
+        timeline = record.manifest.timeline
+        if record.good and record.kind is BackupKind.FULL:
+            fulls[timeline] = record
+        if record.id in reachable:
+            points[timeline] = record
+    for record in (*fulls.values(), *points.values()):
+        ledger.keep(record.id, "it is the last good one of its timeline")
+    newest = max(fulls.values(), key=lambda r: r.moment, default=None)
+    if newest is not None:
+        ledger.lower(newest)  # a suspended schedule must not cost the seconds since its last full
+
+
+def _keep_between(ours: Sequence[Recorded], now: datetime, ledger: _Ledger) -> None:
+    slices = of_kind(ours, BackupKind.SLICE)
+    based = {r.manifest.timeline for r in ours if r.kind is BackupKind.FULL and r.good}
+    newest = slices[-1].manifest.timeline if slices else None
+    for piece in slices:
+        timeline = piece.manifest.timeline
+        floor, to = ledger.floors.get(timeline), piece.to
+        if to is None:
+            ledger.keep(piece.id, "it does not say where it ends")
+        elif floor is not None and to.optime > floor:
+            ledger.keep(piece.id, "it lies behind a full that is kept with its slices")
+        elif timeline not in based and (
+            timeline == newest or now - piece.manifest.completed_at < UNPROVED_GRACE
+        ):
+            ledger.keep(piece.id, "the full of its timeline may still be under way")
+
+
+def _keep_needed(ours: Sequence[Recorded], ledger: _Ledger) -> None:
+    """What kept incrementals and differentials build on."""
+    by_id = {r.id: r for r in ours}
+    used: dict[str, list[tuple[Optime, Optime]]] = {}
+    for record in ours:
+        base = by_id.get(record.manifest.base or "")
+        if (
+            record.kind not in (BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
+            or not ledger.reasons[record.id]
+        ):
+            continue
+        if base is not None:
+            ledger.keep(base.id, f"the backup {record.manifest.origin.name} builds on it")
+        to = record.to
+        if record.kind is BackupKind.INCREMENTAL and to is not None:
+            start = (
+                base.to.optime if base is not None and base.to is not None else Optime(seconds=0, counter=0)
+            )
+            used.setdefault(record.manifest.timeline, []).append((start, to.optime))
+    merged = {timeline: _merged(spans) for timeline, spans in used.items()}
+    for piece in ours:
+        if piece.kind is not BackupKind.SLICE or ledger.reasons[piece.id] or not sound(piece):
+            continue
+        start, stop = begin(piece.manifest).optime, end(piece.manifest).optime
+        if any(stop > a and start < b for a, b in merged.get(piece.manifest.timeline, ())):
+            ledger.keep(piece.id, "an incremental backup needs it")
+
+
+def _merged(spans: Iterable[tuple[Optime, Optime]]) -> list[tuple[Optime, Optime]]:
+    merged: list[tuple[Optime, Optime]] = []
+    for start, stop in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
