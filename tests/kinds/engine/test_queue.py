@@ -54,6 +54,51 @@ async def test_a_trigger_overtakes_a_delay_and_uses_it_up() -> None:
         await asyncio.wait_for(queue.get(), 0.3)
 
 
+async def test_a_key_put_behind_another_comes_once_when_the_work_on_that_one_is_done() -> None:
+    queue = WorkQueue()
+    queue.add(A)
+    queue.add(B)
+    assert [await queue.get(), await queue.get()] == [A, B]
+    queue.put_behind(B, A)
+    queue.add(B)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(queue.get(), 0.05)
+    queue.done(A)
+    assert await asyncio.wait_for(queue.get(), 1) == B
+    queue.done(B)
+    assert queue.idle
+
+
+async def test_a_key_put_behind_one_that_is_forgotten_is_not_lost() -> None:
+    queue = WorkQueue()
+    queue.add(B)
+    assert await queue.get() == B
+    queue.add(A)
+    queue.put_behind(B, A)
+    queue.forget(A)
+    assert await asyncio.wait_for(queue.get(), 1) == B
+
+
+async def test_a_key_that_is_forgotten_behind_another_does_not_come() -> None:
+    queue = WorkQueue()
+    queue.add(A)
+    queue.add(B)
+    assert [await queue.get(), await queue.get()] == [A, B]
+    queue.put_behind(B, A)
+    queue.forget(B)
+    queue.done(A)
+    assert queue.idle
+
+
+async def test_each_key_finds_a_worker_also_when_another_worker_was_cancelled_in_its_wait() -> None:
+    queue = WorkQueue()
+    first, second = asyncio.create_task(queue.get()), asyncio.create_task(queue.get())
+    await asyncio.sleep(0)
+    queue.add(A)
+    first.cancel()
+    assert await asyncio.wait_for(second, 1) == A
+
+
 async def test_what_is_forgotten_does_not_come() -> None:
     queue = WorkQueue()
     queue.add(A)
