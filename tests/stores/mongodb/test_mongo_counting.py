@@ -1,6 +1,8 @@
 """What a change would do to documents, counted on a real server; and duplicates without their values."""
 
+import asyncio
 import datetime
+import time
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -106,6 +108,15 @@ def test_batches_grow_and_shrink_with_their_time_within_bounds() -> None:
     assert next_size(LARGEST_BATCH, 0) == LARGEST_BATCH
 
 
+async def knows_a_secondary(deployment: MongoDeployment) -> None:
+    """A client that has met only the primary yet would read there."""
+    end = time.monotonic() + 20
+    while not await deployment._connection.client.secondaries:
+        assert time.monotonic() < end, "no secondary was found"
+        await deployment.info()
+        await asyncio.sleep(0.05)
+
+
 async def test_counting_reads_from_a_secondary(mongodb_rs3: MongoDB, connect: Connect) -> None:
     database = f"test_{uuid.uuid4().hex[:12]}"
     with mongodb_rs3.client() as client:
@@ -115,7 +126,9 @@ async def test_counting_reads_from_a_secondary(mongodb_rs3: MongoDB, connect: Co
             primary = client.primary
             assert primary is not None
             before = aggregations(primary)
-            counted = await connect(mongodb_rs3.uri).count_violations(database, "c", {"a": {"$lt": 100}}, 20)
+            deployment = connect(mongodb_rs3.uri)
+            await knows_a_secondary(deployment)
+            counted = await deployment.count_violations(database, "c", {"a": {"$lt": 100}}, 20)
             assert counted == Violations(checked=500, violating=400, complete=True)
             assert aggregations(primary) == before
         finally:
