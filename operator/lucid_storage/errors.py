@@ -226,5 +226,35 @@ class NotAllowedError(LucidError):
     stalled = True
 
 
+class DestinationError(LucidError):
+    """The place where backups lie refused, and will again until somebody changes something."""
+
+    reason = Reason.DESTINATION_UNAVAILABLE
+
+
+class DestinationUnavailableError(DestinationError):
+    """The place where backups lie cannot be reached, or fails, now."""
+
+    stalled = False
+
+
+class DestinationFullError(DestinationError):
+    """The place where backups lie has no room left."""
+
+    reason = Reason.DESTINATION_FULL
+
+
+class ArchiveDamagedError(LucidError):
+    """What lies in the destination is not what was written."""
+
+    reason = Reason.ARCHIVE_DAMAGED
+
+
+class KeyMissingError(LucidError):
+    """An encryption key is not there, is no key, or is another one than recorded."""
+
+    reason = Reason.KEY_MISSING
+
+
 class LeadershipLostError(Exception):
     """The lease is not certain, so this process may no longer act. Never becomes a condition."""

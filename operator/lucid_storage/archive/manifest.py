@@ -70,6 +70,8 @@ class StoredObject(Record):
     """One object in the destination, as the destination confirmed it."""
 
     kind: ObjectKind
+    part: str = ""
+    """Tells several objects of one kind apart, such as the volume's name."""
     path: str
     """From the root of the destination."""
     stored_bytes: int

@@ -1,0 +1,270 @@
+"""A folder on a volume as a destination: every object appears whole and durable under its name, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from lucid_storage.archive.destination import SMALL_BYTES, Digest, Entry
+from lucid_storage.errors import (
+    ArchiveDamagedError,
+    DestinationError,
+    DestinationFullError,
+    DestinationUnavailableError,
+)
+
+PARTIAL: Final = ".lucid-partial-"
+"""Begins the name of a file that is being written; a listing leaves it out."""
+_BLOCK = 4 * 1024 * 1024
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+class FolderStore:
+    """Objects are files below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises DestinationError when the folder is not there: it is never made, for a volume may not be mounted."""
+        self._root = root
+        if not root.is_dir():
+            raise DestinationError(f"The folder {root} is not there; mount the volume of the destination.")
+
+    @property
+    def location(self) -> str:
+        return str(self._root)
+
+    def writer(self, path: str) -> FolderWriter:
+        return FolderWriter(self._file(path), self._root)
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        with _told("read", path):
+            try:
+                with self._file(path).open("rb", buffering=0) as file:
+                    file.seek(start)
+                    return _read_up_to(file.fileno(), length)
+            except FileNotFoundError:
+                raise ArchiveDamagedError(f"The object {path} is not in the destination any more.") from None
+
+    def get(self, path: str) -> bytes | None:
+        with _told("read", path):
+            try:
+                with self._file(path).open("rb", buffering=0) as file:
+                    data = _read_up_to(file.fileno(), SMALL_BYTES + 1)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return None
+        if len(data) > SMALL_BYTES:
+            raise ArchiveDamagedError(f"The object {path} is too large to be a manifest.")
+        return data
+
+    def head(self, path: str) -> Entry | None:
+        with _told("read", path):
+            try:
+                found = self._file(path).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+        return Entry(path, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def put(self, path: str, data: bytes) -> None:
+        self._put(path, data, replace=True)
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        return self._put(path, data, replace=False) or self.get(path) == data
+
+    def _put(self, path: str, data: bytes, *, replace: bool) -> bool:
+        writer = self.writer(path)
+        try:
+            writer.write(data)
+            return writer.place(Digest(len(data), hashlib.sha256(data).hexdigest()), replace=replace)
+        finally:
+            writer.abort()
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        for file in self._files(prefix):
+            if not file.name.startswith(PARTIAL):
+                entry = self.head(file.relative_to(self._root).as_posix())
+                if entry is not None:
+                    yield entry
+
+    def delete(self, path: str) -> None:
+        file = self._file(path)
+        with _told("delete", path):
+            try:
+                file.unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            _sync_folder(file.parent)
+            self._remove_empty(file.parent)
+
+    def delete_abandoned(self, prefix: str, before: datetime) -> int:
+        count = 0
+        for file in self._files(prefix):
+            if file.name.startswith(PARTIAL):
+                with _told("delete", file.name), suppress(FileNotFoundError):
+                    if file.stat().st_mtime < before.timestamp():
+                        file.unlink()
+                        count += 1
+        return count
+
+    def _files(self, prefix: str) -> Iterator[Path]:
+        def failed(error: OSError) -> None:
+            if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                raise error
+
+        with _told("list", prefix):
+            for folder, _, names in os.walk(self._file(prefix) if prefix else self._root, onerror=failed):
+                yield from (Path(folder, name) for name in sorted(names))
+
+    def _remove_empty(self, folder: Path) -> None:
+        # A folder stands for nothing in a destination; a bucket has none either.
+        while folder != self._root:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+    def _file(self, path: str) -> Path:
+        parts = path.split("/")
+        # Paths come from manifests too, so they must not lead out of the folder.
+        if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+            raise DestinationError(f"{path!r} is no path of an object.")
+        return self._root.joinpath(*parts)
+
+
+class FolderWriter:
+    """Writes beside the final name, and links it there when it is complete, durable and read back."""
+
+    def __init__(self, target: Path, root: Path) -> None:
+        self._target = target
+        self._root = root
+        self._partial = target.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
+        self._lock = threading.Lock()
+        self._file = -1
+        self._closed = False
+
+    def write(self, data: bytes, /) -> None:
+        with _told("write", self._target.name), self._lock:
+            rest = memoryview(data)
+            file = self._open()
+            while rest:
+                rest = rest[os.write(file, rest[:_BLOCK]) :]
+
+    def finish(self, digest: Digest) -> None:
+        if not self.place(digest, replace=False):
+            raise DestinationError(f"{self._target} is there already; it was left as it is.")
+
+    def place(self, digest: Digest, *, replace: bool) -> bool:
+        """False when there is a file already that is not to be replaced. Otherwise as `finish`."""
+        try:
+            with _told("write", self._target.name), self._lock:
+                file = self._open()
+                os.fsync(file)
+                self._read_back(file, digest)
+                if replace:
+                    self._partial.replace(self._target)
+                elif not self._link():
+                    return False
+                _sync_folder(self._target.parent)
+        finally:
+            self.abort()
+        return True
+
+    def abort(self) -> None:
+        with self._lock:
+            self._closed = True
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+                with suppress(OSError):  # whoever prunes takes it
+                    self._partial.unlink(missing_ok=True)
+
+    def _open(self) -> int:
+        if self._closed:
+            raise DestinationError("The upload was given up.")
+        if self._file < 0:
+            _make_folders(self._target.parent, self._root)
+            self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        return self._file
+
+    def _read_back(self, file: int, digest: Digest) -> None:
+        # What was just written would come from memory otherwise; the kernel may still keep some of it.
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        sha256, size = hashlib.sha256(), 0
+        while block := os.read(file, 1024 * 1024):
+            sha256.update(block)
+            size += len(block)
+        if Digest(size, sha256.hexdigest()) != digest:
+            raise ArchiveDamagedError(
+                f"The volume did not keep what was written to {self._target.name}; check its disk."
+            )
+
+    def _link(self) -> bool:
+        try:
+            os.link(self._partial, self._target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # File systems without hard links (FAT, some network ones): not atomic against a second writer.
+            if self._target.exists():
+                return False
+            self._partial.rename(self._target)
+        return True
+
+
+def _make_folders(folder: Path, root: Path) -> None:
+    missing = [f for f in (folder, *folder.parents) if f.is_relative_to(root) and not f.exists()]
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        _sync_folder(made.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # file systems that have no such thing
+            raise
+    finally:
+        os.close(file)
+
+
+def _read_up_to(file: int, length: int) -> bytes:
+    data = bytearray()
+    while len(data) < length and (block := os.read(file, min(_BLOCK, length - len(data)))):
+        data += block
+    return bytes(data)
+
+
+@contextmanager
+def _told(what: str, name: str) -> Iterator[None]:
+    """Errors of the system as sentences."""
+    try:
+        yield
+    except OSError as error:
+        words = os.strerror(error.errno) if error.errno else str(error)
+        if error.errno in _FULL:
+            raise DestinationFullError(
+                f"The volume of the destination is full ({words}); make room or enlarge it."
+            ) from None
+        if error.errno in _FORBIDDEN:
+            raise DestinationError(
+                f"The volume of the destination refuses to {what} {name} ({words}); "
+                f"mount it writable for the worker's user and group."
+            ) from None
+        raise DestinationUnavailableError(
+            f"The volume of the destination failed to {what} {name} ({words}); check the volume."
+        ) from None

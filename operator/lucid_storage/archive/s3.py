@@ -1,0 +1,243 @@
+"""A bucket of any S3 server as a destination.
+
+obstore reads, lists and deletes. It writes neither: an upload through it cannot be aborted, has parts of one size only,
+and cannot be made visible under the condition that nothing is there; see docs/decisions/archive.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from html import unescape
+from pathlib import Path
+from typing import Final
+
+import obstore
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store as Reader
+
+from lucid_storage.archive.destination import SMALL_BYTES, Entry
+from lucid_storage.archive.s3_client import CONNECT_SECONDS, Bucket, Connection
+from lucid_storage.archive.s3_errors import code_in, refusal
+from lucid_storage.archive.s3_upload import S3Writer, abort_upload, delete_object, put_object
+from lucid_storage.archive.signing import Credentials
+from lucid_storage.errors import ArchiveDamagedError, DestinationError, DestinationUnavailableError
+from lucid_storage.models.orders import Destination
+
+AUTHORITY_VARIABLE: Final = "LUCID_S3_CA"
+"""File with certificates in PEM that are trusted besides the system's."""
+DEFAULT_REGION: Final = "us-east-1"
+REQUEST_SECONDS: Final = 120.0
+"""For a whole reading request, which asks for a few MiB at most."""
+RETRY_SECONDS: Final = 60.0
+_STATUS = re.compile(r"status:? (\d{3})|status code: (\d{3})|: (\d{3}) [A-Z]")
+_UPLOAD = re.compile(rb"<Upload>(.*?)</Upload>", re.DOTALL)
+_TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>")
+
+
+class S3Store:
+    """Requests are in path style."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        credentials = bucket.credentials
+        stall = timedelta(seconds=bucket.stall_seconds)
+        self._reader = Reader(
+            bucket.name,
+            config={
+                "endpoint": bucket.endpoint,
+                "aws_endpoint_url_s3": bucket.endpoint,
+                "region": bucket.region,
+                "access_key_id": credentials.access_key,
+                "secret_access_key": credentials.secret_key,
+                **({"session_token": credentials.session_token} if credentials.session_token else {}),
+                "virtual_hosted_style_request": False,
+            },
+            client_options={
+                "allow_http": bucket.endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+                "read_timeout": stall,
+                "timeout": max(stall, timedelta(seconds=REQUEST_SECONDS)),
+                **({"root_certificate": bucket.authority} if bucket.authority is not None else {}),
+            },
+            retry_config={
+                "max_retries": bucket.attempts - 1,
+                "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+                "backoff": {
+                    "init_backoff": timedelta(seconds=0.3),
+                    "max_backoff": timedelta(seconds=5),
+                    "base": 2,
+                },
+            },
+        )
+
+    @classmethod
+    def from_order(cls, destination: Destination, environ: Mapping[str, str]) -> S3Store:
+        """With credentials and authority of the worker's environment. Raises DestinationError."""
+        region = destination.region or DEFAULT_REGION
+        if not environ.get("AWS_ACCESS_KEY_ID") or not environ.get("AWS_SECRET_ACCESS_KEY"):
+            raise DestinationError(
+                "Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret of the bucket."
+            )
+        return cls(
+            Bucket(
+                endpoint=(destination.endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/"),
+                name=destination.bucket or "",
+                region=region,
+                credentials=Credentials(
+                    environ["AWS_ACCESS_KEY_ID"],
+                    environ["AWS_SECRET_ACCESS_KEY"],
+                    environ.get("AWS_SESSION_TOKEN") or None,
+                ),
+                authority=_authority(environ.get(AUTHORITY_VARIABLE)),
+            )
+        )
+
+    @property
+    def location(self) -> str:
+        return f"{self._bucket.where}/{self._bucket.name}"
+
+    def writer(self, path: str) -> S3Writer:
+        return S3Writer(self._bucket, path)
+
+    def read(self, path: str, start: int, length: int) -> bytes:
+        if length <= 0:
+            return b""
+        with self._told():
+            try:
+                return bytes(obstore.get_range(self._reader, path, start=start, length=length))
+            except FileNotFoundError as error:
+                self._raise_unless_object(error)
+                raise ArchiveDamagedError(f"The object {path} is not in the destination any more.") from None
+
+    def get(self, path: str) -> bytes | None:
+        with self._told():
+            try:
+                answer = obstore.get(self._reader, path)
+                if answer.meta["size"] > SMALL_BYTES:
+                    raise ArchiveDamagedError(f"The object {path} is too large to be a manifest.")
+                return bytes(answer.bytes())
+            except FileNotFoundError as error:
+                self._raise_unless_object(error)
+                return None
+
+    def head(self, path: str) -> Entry | None:
+        with self._told():
+            try:
+                found = obstore.head(self._reader, path)
+            except FileNotFoundError:
+                return None
+        return Entry(path, found["size"], found["last_modified"])
+
+    def put(self, path: str, data: bytes) -> None:
+        with self._connection() as connection:
+            put_object(connection, path, [data], if_absent=False)
+
+    def put_if_absent(self, path: str, data: bytes) -> bool:
+        # The look beforehand is for servers that overlook the condition of the request.
+        found = self.get(path)
+        if found is None:
+            with self._connection() as connection:
+                if put_object(connection, path, [data], if_absent=True) is not None:
+                    return True
+            found = self.get(path)
+        return found == data
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        with self._told():
+            for batch in obstore.list(self._reader, prefix or None):
+                for found in batch:
+                    yield Entry(found["path"], found["size"], found["last_modified"])
+
+    def delete(self, path: str) -> None:
+        with self._connection() as connection:
+            delete_object(connection, path)
+
+    def delete_abandoned(self, prefix: str, before: datetime) -> int:
+        count = 0
+        with self._connection() as connection:
+            for path, upload, began in _uploads(connection, prefix):
+                if began < before:
+                    abort_upload(connection, path, upload)
+                    count += 1
+        return count
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        connection = Connection(self._bucket)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _raise_unless_object(self, error: Exception) -> None:
+        # A missing bucket is "not found" too, and must not look like an empty one.
+        if code_in(str(error).encode()) == "NoSuchBucket":
+            raise refusal(self._bucket.where, self._bucket.name, 404, "NoSuchBucket")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of obstore as sentences."""
+        where, name = self._bucket.where, self._bucket.name
+        try:
+            yield
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            status = 403 if isinstance(error, PermissionDeniedError) else 401
+            raise refusal(where, name, status, code_in(str(error).encode())) from None
+        except FileNotFoundError as error:
+            raise refusal(where, name, 404, code_in(str(error).encode()) or "NotFound") from None
+        except BaseError as error:
+            text = str(error)
+            found = _STATUS.search(text)
+            status = int(next(group for group in found.groups() if group)) if found else 0
+            if status:
+                raise refusal(where, name, status, code_in(text.encode())) from None
+            raise DestinationUnavailableError(
+                f"The destination {where} cannot be read: {_cause(text)}; check the endpoint and the network."
+            ) from None
+
+
+def _uploads(connection: Connection, prefix: str) -> list[tuple[str, str, datetime]]:
+    """Path, id and beginning of the uploads below a folder that have not ended."""
+    uploads: list[tuple[str, str, datetime]] = []
+    query = {"uploads": "", "prefix": f"{prefix}/" if prefix else ""}
+    while True:
+        body = connection.request("GET", "", query).body
+        for upload in _UPLOAD.findall(body):
+            began = datetime.fromisoformat(_text(upload, "Initiated"))
+            uploads.append((_text(upload, "Key"), _text(upload, "UploadId"), began))
+        if not _TRUNCATED.search(body):
+            return uploads
+        query["key-marker"] = _text(body, "NextKeyMarker")
+        query["upload-id-marker"] = _text(body, "NextUploadIdMarker")
+
+
+def _cause(text: str) -> str:
+    """The innermost cause in obstore's words, which end with a dump for developers."""
+    lower = text.lower()
+    for words, sentence in (
+        ("certificate", "its certificate is not trusted, see LUCID_S3_CA"),
+        ("timed out", "it did not answer in time"),
+        ("timeout", "it did not answer in time"),
+        ("refused", "the connection was refused"),
+        ("dns", "its name cannot be resolved"),
+    ):
+        if words in lower:
+            return sentence
+    return "the connection broke"
+
+
+def _authority(file: str | None) -> str | None:
+    if not file:
+        return None
+    try:
+        return Path(file).read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        raise DestinationError(f"{AUTHORITY_VARIABLE} must name a readable file in PEM.") from None
+
+
+def _text(xml: bytes, name: str) -> str:
+    found = re.search(f"<{name}>(.*?)</{name}>".encode(), xml, re.DOTALL)
+    return unescape(found.group(1).decode().strip()) if found else ""
