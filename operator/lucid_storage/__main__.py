@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument(
         "--elasticsearch", action="store_true", help="describe Elasticsearch index series too"
     )
+    for name, said in _WORKERS.items():
+        commands.add_parser(name, help=f"{said}; run by a Job, with its order in LUCID_ORDER")
     given = parser.parse_args(arguments)
     return _COMMANDS[given.command](given)
 
@@ -58,7 +60,21 @@ def _export(given: argparse.Namespace) -> int:
     return run_export(given.database, given.output, given.namespace, elasticsearch=given.elasticsearch)
 
 
-_COMMANDS = {"operator": _operator, "crds": _crds, "export": _export}
+def _work(given: argparse.Namespace) -> int:
+    from importlib import import_module
+
+    status: int = import_module(f"lucid_storage.jobs.{given.command}").run()
+    return status
+
+
+_WORKERS = {
+    "backup": "make one backup",
+    "restore": "carry out one restore",
+    "verify": "prove one backup",
+    "prune": "remove backups that nothing needs any more",
+    "slice": "write slices of the oplog until stopped",
+}
+_COMMANDS = {**dict.fromkeys(_WORKERS, _work), "operator": _operator, "crds": _crds, "export": _export}
 
 if __name__ == "__main__":
     sys.exit(main())

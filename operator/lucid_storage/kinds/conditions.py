@@ -23,11 +23,12 @@ def build(
     now: datetime,
     verdict: Verdict | None,
     message: str,
+    ready_reason: Reason = Reason.RECONCILED,
     extra: Iterable[tuple[str, bool, Reason, str]] = (),
 ) -> list[Condition]:
     """All conditions of a resource. `verdict` None means Ready. `extra` are (type, status, reason, message)."""
     ready = verdict is None
-    reason = Reason.RECONCILED if verdict is None else verdict.reason
+    reason = ready_reason if verdict is None else verdict.reason
     text = message if verdict is None else verdict.message
     stalled = verdict is not None and verdict.stalled
     rows: list[tuple[str, bool, str, str]] = [

@@ -140,6 +140,10 @@ class Connections:
         """As `mongodb`."""
         return await self._get(self._elasticsearch, namespace, secret)
 
+    async def settings(self, namespace: str, secret: str | None) -> StoreSettings:
+        """Which stores these credentials name. Raises NotAllowedError and RefusedError."""
+        return await self._store_settings(namespace, secret)
+
     async def default_database(self, namespace: str, secret: str | None) -> str | None:
         """MONGODB_DATABASE of the credentials in use."""
         return (await self._store_settings(namespace, secret)).mongodb_database

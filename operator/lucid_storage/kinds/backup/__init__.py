@@ -1,0 +1,1 @@
+"""Backup: `desired`, `plan`, `deleting` and `results` are pure, `kind` has the hands."""

@@ -1,0 +1,213 @@
+"""Backup: the hands. What to do is decided in `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from lucid_storage.errors import LucidError
+from lucid_storage.kinds import specs
+from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
+from lucid_storage.kinds.backup.desired import BackupDesired, job_name, resolve
+from lucid_storage.kinds.backup.plan import BackupObserved, Plan, hindered, plan
+from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA
+from lucid_storage.kinds.connections import Connections
+from lucid_storage.kinds.contract import Action
+from lucid_storage.kinds.identity import kept
+from lucid_storage.kinds.workers.claims import DumpClaims, waiting
+from lucid_storage.kinds.workers.launch import Workers
+from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupStatus, BackupType
+from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.meta import SCHEDULE
+from lucid_storage.models.settings import Settings
+from lucid_storage.stores.mongodb.types import Topology
+
+PRUNE_AGAIN = timedelta(days=1)
+"""How often data that something still needs are tried to be removed."""
+
+
+@dataclass(slots=True)
+class _Prune:
+    """The last attempt to remove expired data, in this process."""
+
+    at: datetime
+    open: bool
+
+
+class BackupKind:
+    """Backups, one Job each.
+
+    `others` are the Backups and Restores of all namespaces; `wake` has those looked at that it chooses.
+    """
+
+    info: KindInfo = KINDS["Backup"]
+    status_type = BackupStatus
+
+    def __init__(
+        self,
+        connections: Connections,
+        workers: Workers,
+        claims: DumpClaims,
+        settings: Settings,
+        *,
+        others: Callable[[], Iterable[Resource]],
+        wake: Callable[[Callable[[Resource], bool]], None],
+        rng: Random | None = None,
+    ) -> None:
+        self._connections = connections
+        self._workers = workers
+        self._claims = claims
+        self._settings = settings
+        self._others = others
+        self._wake = wake
+        self._prunes: dict[Key, _Prune] = {}
+        self._rng = rng or Random()  # noqa: S311 - spreading, not a secret
+
+    def guess_target(self, resource: Resource, default_database: str | None) -> str:
+        identity = resource.status.get("serverIdentity")
+        return identity if isinstance(identity, str) else ""
+
+    async def observe(self, resource: Resource, status: BackupStatus, now: datetime) -> BackupObserved:
+        finished = status.phase in FINISHED
+        deleting = resource.deleted is not None
+        prune_due = finished and not deleting and self._prune_due(resource, status, now)
+        base = BackupObserved(
+            retention_days=self._retention_days(resource),
+            prune_due=prune_due,
+            prune_job=job_name(resource, "prune"),
+        )
+        if resource.spec.get("cancel") and status.run is None:
+            return base
+        if finished and not deleting and not prune_due:
+            return base
+        try:
+            return await self._observed(resource, status, base, now)
+        except LucidError as error:
+            if deleting and status.run is None:
+                return base
+            return replace(base, trouble=error)
+
+    async def _observed(
+        self, resource: Resource, status: BackupStatus, base: BackupObserved, now: datetime
+    ) -> BackupObserved:
+        worker, prune = ABSENT, ABSENT
+        if status.run is not None:
+            worker = await self._state(resource, job_name(resource, "backup"), now)
+            prune = await self._state(resource, base.prune_job, now)
+        seen = replace(base, worker=worker, prune=prune)
+        if status.run is not None and not self._needs_request(resource, status, seen):
+            return seen
+        try:
+            desired = await self._desired(resource)
+            cluster = await self._workers.cluster()
+            seen = replace(seen, desired=desired, cluster=cluster)
+            if status.run is not None:
+                return seen
+            return await self._fit_to_begin(resource, desired, seen)
+        except LucidError as error:
+            return replace(seen, trouble=error)
+
+    def _needs_request(self, resource: Resource, status: BackupStatus, seen: BackupObserved) -> bool:
+        """Whether a worker may have to be made now."""
+        going = resource.deleted is not None or resource.spec.get("cancel") or status.phase in FINISHED
+        return bool(going) or not seen.worker.alive
+
+    async def _desired(self, resource: Resource) -> BackupDesired:
+        spec = specs.parse(BackupSpec, resource)
+        secret = spec.connection.secret_name if spec.connection else None
+        stores = await self._connections.settings(resource.key.namespace, secret)
+        return resolve(resource, spec, self._settings, stores)
+
+    async def _fit_to_begin(
+        self, resource: Resource, desired: BackupDesired, seen: BackupObserved
+    ) -> BackupObserved:
+        """Everything that is checked before a Job is made; the deployment is claimed last."""
+        namespace = resource.key.namespace
+        await self._workers.check(
+            namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
+        )
+        if BackupEngine.MONGODB not in desired.engines:
+            return seen
+        deployment = await self._connections.mongodb(namespace, desired.connection)
+        async with self._connections.watching(deployment) as port:
+            info = await port.info()
+        seen = replace(seen, topology=info.topology, identity=kept(info.identity))
+        if info.topology is not Topology.REPLICA_SET or resource.paused:
+            return seen
+        if desired.spec.type is BackupType.FULL:
+            return replace(seen, behind=self._behind(resource, kept(info.identity)))
+        return seen
+
+    def _behind(self, resource: Resource, deployment: str) -> str | None:
+        """Who is to be waited for, in words of this namespace. No await: to ask and to claim is one step."""
+        others = list(self._others())
+        ahead = [
+            other
+            for other in others
+            if waiting(other, deployment)
+            and other.key != resource.key
+            and other.seniority < resource.seniority
+        ]
+        first = min(ahead, key=lambda r: r.seniority).key if ahead else None
+        holder = first or self._claims.take(resource.key, deployment, others)
+        if holder is None:
+            return None
+        if holder.namespace != resource.key.namespace:
+            return "a backup or restore of another namespace"
+        return f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
+
+    def plan(self, resource: Resource, observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
+        return plan(resource, observed, status, now)
+
+    def hindered(self, resource: Resource, status: BackupStatus, error: LucidError, now: datetime) -> Plan:
+        return hindered(resource, status, error, now)
+
+    async def apply(self, resource: Resource, status: BackupStatus, action: Action) -> None:
+        if isinstance(action, StartWorker):
+            if action.request.command == "prune":
+                self._prunes[resource.key] = _Prune(datetime.now(UTC), open=True)
+            await self._workers.start(action.request)
+        elif isinstance(action, StopWorker | RemoveWorker):
+            await self._workers.stop(resource.key.namespace, resource.secret, action.job)
+            note = self._prunes.get(resource.key)
+            if note is not None and isinstance(action, RemoveWorker):
+                note.open = False
+        else:
+            raise TypeError(f"Backup cannot do {type(action).__name__}")
+
+    def ended(self, resource: Resource, status: BackupStatus) -> None:
+        self._claims.give(resource.key)
+        deployment = status.server_identity
+        if deployment is not None:
+            self._wake(lambda other: waiting(other, deployment))
+
+    def forget(self, key: Key) -> None:
+        self._prunes.pop(key, None)
+        self._claims.give(key)
+        self._wake(lambda other: other.status.get("phase") == "Queued")
+
+    async def _state(self, resource: Resource, job: str, now: datetime) -> WorkerState:
+        return await self._workers.state(
+            resource.key.namespace, resource.secret, job, now, owner_uid=resource.uid
+        )
+
+    def _retention_days(self, resource: Resource) -> int | None:
+        if SCHEDULE in resource.annotations:
+            return None
+        days = resource.spec.get("retentionDays")
+        return days if isinstance(days, int) else self._settings.backup_retention_days
+
+    def _prune_due(self, resource: Resource, status: BackupStatus, now: datetime) -> bool:
+        if status.phase not in WITH_DATA or status.manifest_sha256 is None or status.expires_at is None:
+            return False
+        note = self._prunes.get(resource.key)
+        if note is None and status.retained_because is not None:
+            # After a restart those that are kept for a reason are not all tried at once.
+            note = self._prunes[resource.key] = _Prune(now - PRUNE_AGAIN * self._rng.random(), open=False)
+        if note is None:
+            return now >= status.expires_at
+        return note.open or now - note.at >= PRUNE_AGAIN

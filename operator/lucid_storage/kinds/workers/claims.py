@@ -1,0 +1,57 @@
+"""One dump at a time for each deployment, across namespaces.
+
+What runs is written in the statuses; what is about to run is remembered here, between the decision and the moment at
+which its status is known. Slices and incrementals are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lucid_storage.kinds.identity import same_server
+from lucid_storage.kube.resources import Key, Resource
+
+ACTIVE = frozenset({"Running", "Verifying", "Planning", "Loading", "Replaying", "Swapping"})
+"""Phases of Backups and Restores in which a worker is at a deployment."""
+
+
+class DumpClaims:
+    """Who has which deployment."""
+
+    def __init__(self) -> None:
+        self._held: dict[Key, str] = {}
+
+    def take(self, key: Key, deployment: str, others: Iterable[Resource]) -> Key | None:
+        """None when the deployment is ours now; else who has it, or who came first."""
+        for holder, held in self._held.items():
+            if holder != key and same_server(held, deployment):
+                return holder
+        for other in others:
+            if other.key != key and _at(other, deployment):
+                return other.key
+        self._held[key] = deployment
+        return None
+
+    def give(self, key: Key) -> None:
+        """It is over, or it was not begun."""
+        self._held.pop(key, None)
+
+
+def waiting(resource: Resource, deployment: str) -> bool:
+    """Whether a resource stands in the line for a deployment."""
+    return (
+        resource.deleted is None
+        and not resource.paused
+        and resource.status.get("phase") == "Queued"
+        and _same(resource, deployment)
+    )
+
+
+def _at(resource: Resource, deployment: str) -> bool:
+    kind = resource.spec.get("type") or "full"
+    return kind == "full" and resource.status.get("phase") in ACTIVE and _same(resource, deployment)
+
+
+def _same(resource: Resource, deployment: str) -> bool:
+    identity = resource.status.get("serverIdentity")
+    return isinstance(identity, str) and same_server(identity, deployment)

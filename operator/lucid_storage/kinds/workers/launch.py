@@ -1,0 +1,260 @@
+"""Starting a worker: its credentials checked, its Job made once, and what it says read.
+
+With the operator's own credentials a Job runs in the operator's namespace and gets a Secret of its own, which holds
+what this one run needs and goes with the Job. The Job is made first, suspended, so that a Secret is never left behind.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lucid_storage.errors import AccessDeniedError, LucidError, NotAllowedError, Reason, RefusedError
+from lucid_storage.kinds.secrets import ReadSecret
+from lucid_storage.kinds.workers.job import CA_FILE, Entry, Image, OwnerRef, WorkerJob, build, run_secret
+from lucid_storage.kinds.workers.place import Place, job_namespace
+from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState, judge, progress_in
+from lucid_storage.kube.client import Json, KubeApiError
+from lucid_storage.kube.jobs import FORBIDDEN, Jobs
+from lucid_storage.models.meta import OWNER_UID_LABEL, SECRET_ALLOWED_LABEL
+from lucid_storage.models.orders import Order
+from lucid_storage.models.settings import Settings, StoreSettings
+
+S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+STORE_VARIABLES = tuple(name.upper() for name in StoreSettings.model_fields)
+VERIFY_VARIABLE = "BACKUP_VERIFY_URI"
+REFUSALS = frozenset({403, 404, 422})
+"""No right, a quota, an admission rule, a namespace that is going or gone."""
+KEY_PREFIX = "key."
+"""Before a key's id in the Secret of one run, where other entries lie too."""
+
+CheckEndpoint = Callable[[str], Awaitable[None]]
+"""Raises NotAllowedError for an address that no pod of the operator's dials."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRequest:
+    """A worker that is wanted."""
+
+    command: str
+    name: str
+    """Of the Job: computed from its owner, so that a second attempt finds the first one's."""
+    owner: OwnerRef
+    order: Order
+    connection: str | None
+    """Secret with the stores' logins in the owner's namespace; None for the operator's own."""
+    place: Place
+    keys_secret: str | None = None
+    """Secret with the encryption keys, in the owner's namespace."""
+
+
+class Workers:
+    """The workers of one operator. Every call may raise KubeApiError."""
+
+    def __init__(
+        self, jobs: Jobs, read_secret: ReadSecret, settings: Settings, check_endpoint: CheckEndpoint
+    ) -> None:
+        self._jobs = jobs
+        self._read_secret = read_secret
+        self._settings = settings
+        self._check_endpoint = check_endpoint
+        self._cluster: str | None = None
+
+    async def cluster(self) -> str:
+        """What tells this cluster from others: the UID of kube-system."""
+        if self._cluster is None:
+            self._cluster = await self._jobs.cluster_uid()
+        return self._cluster
+
+    async def check(
+        self,
+        namespace: str,
+        connection: str | None,
+        place: Place,
+        keys_secret: str | None,
+        key_id: str | None,
+    ) -> None:
+        """Whatever can be known before a Job is made.
+
+        Raises RefusedError and NotAllowedError for what must be changed, LucidError(KeyMissing).
+        """
+        if not self._settings.worker_image:
+            raise RefusedError(
+                "The operator does not know the image of its Jobs; set WORKER_IMAGE.",
+                reason=Reason.NOT_CONFIGURED,
+            )
+        if place.secret is not None:
+            held = await self._entries(namespace, place.secret, "spec.storage.s3.secretName")
+            missing = [name for name in S3_VARIABLES[:2] if name not in held]
+            if missing:
+                raise RefusedError(
+                    f'The Secret "{place.secret}" lacks {" and ".join(missing)}; add them.',
+                    reason=Reason.SECRET_INVALID,
+                )
+            if place.destination.endpoint:
+                await self._check_endpoint(place.destination.endpoint)
+        if keys_secret is not None:
+            held = await self._entries(namespace, keys_secret, "spec.encryption.secretName")
+            if key_id is not None and key_id not in held:
+                raise RefusedError(
+                    f'The Secret "{keys_secret}" has no entry "{key_id}"; add the key, or name another one in'
+                    " spec.encryption.keyId.",
+                    reason=Reason.KEY_MISSING,
+                )
+        home = job_namespace(self._settings, namespace, connection)
+        if place.claim is not None and not await self._jobs.claim_exists(home, place.claim):
+            raise RefusedError(
+                f'There is no PersistentVolumeClaim "{place.claim}" in the namespace "{home}"; create it.',
+                reason=Reason.DESTINATION_UNAVAILABLE,
+            )
+
+    async def start(self, request: WorkerRequest) -> None:
+        """Make the Job, once. Harmless to repeat."""
+        namespace = job_namespace(self._settings, request.owner.namespace, request.connection)
+        worker = self._worker(request, namespace)
+        if request.connection is not None:
+            s3 = request.place.secret
+            if s3 is not None and CA_FILE in await self._entries(namespace, s3, "spec.storage.s3.secretName"):
+                worker = replace(worker, ca=Entry(s3, CA_FILE))
+            await self._made(worker)
+            return
+        data = await self._run_data(request)
+        keys = tuple((name, name.removeprefix(KEY_PREFIX)) for name in data if name.startswith(KEY_PREFIX))
+        variables = {
+            name: Entry(request.name, name)
+            for name in data
+            if not name.startswith(KEY_PREFIX) and name != CA_FILE
+        }
+        worker = replace(
+            worker,
+            variables=variables,
+            keys_secret=request.name if keys else None,
+            key_entries=keys,
+            ca=Entry(request.name, CA_FILE) if CA_FILE in data else None,
+            suspended=True,
+        )
+        job = await self._made(worker)
+        if job["spec"].get("suspend"):
+            await self._jobs.create_secret(run_secret(request.name, namespace, job, data))
+            await self._jobs.resume(namespace, request.name)
+
+    async def stop(self, owner_namespace: str, connection: str | None, name: str) -> None:
+        """Have a worker ended and its Job removed."""
+        await self._jobs.delete(job_namespace(self._settings, owner_namespace, connection), name)
+
+    async def state(
+        self, owner_namespace: str, connection: str | None, name: str, now: datetime, *, owner_uid: str
+    ) -> WorkerState:
+        """What a worker does now, and how far it is."""
+        namespace = job_namespace(self._settings, owner_namespace, connection)
+        job = await self._jobs.get(namespace, name)
+        if job is None or job["metadata"].get("labels", {}).get(OWNER_UID_LABEL) != owner_uid:
+            return ABSENT
+        state = judge(job, await self._jobs.pods(namespace, name), now)
+        if state.phase is WorkerPhase.RUNNING and state.pod is not None:
+            state = replace(state, progress=progress_in(await self._jobs.log_tail(namespace, state.pod)))
+        return state
+
+    def _worker(self, request: WorkerRequest, namespace: str) -> WorkerJob:
+        settings = self._settings
+        secrets = [s.strip() for s in settings.worker_image_pull_secrets.split(",") if s.strip()]
+        variables: dict[str, Entry] = {}
+        if request.connection is not None:
+            named = (*STORE_VARIABLES, VERIFY_VARIABLE)
+            variables = {name: Entry(request.connection, name) for name in named}
+        if request.place.secret is not None:
+            variables |= {name: Entry(request.place.secret, name) for name in S3_VARIABLES}
+        return WorkerJob(
+            command=request.command,
+            name=request.name,
+            namespace=namespace,
+            owner=request.owner,
+            order=request.order,
+            image=Image(
+                settings.worker_image or "",
+                settings.worker_image_pull_policy,
+                tuple(secrets),
+                settings.worker_resources,
+            ),
+            variables=variables,
+            keys_secret=request.keys_secret,
+            claim=request.place.claim,
+        )
+
+    async def _made(self, worker: WorkerJob) -> Json:
+        try:
+            made = await self._jobs.create(build(worker))
+        except KubeApiError as error:
+            if error.status not in REFUSALS:
+                raise
+            raise AccessDeniedError(
+                f'The Job cannot be made in the namespace "{worker.namespace}": {error.message}'
+            ) from None
+        job = made or await self._jobs.get(worker.namespace, worker.name)
+        if job is None:
+            raise LucidError(
+                "The Job was removed while it was being made.", reason=Reason.WORKER_LOST
+            )  # looked at again: the next look says what is there
+        if job["metadata"].get("labels", {}).get(OWNER_UID_LABEL) != worker.owner.uid:
+            raise RefusedError(
+                f'A Job named "{worker.name}" that is not ours stands in the way in the namespace'
+                f' "{worker.namespace}"; remove it.',
+                reason=Reason.CONFLICT,
+            )
+        return job
+
+    async def _run_data(self, request: WorkerRequest) -> dict[str, str]:
+        """Everything that one run needs, base64: the stores' addresses, the bucket's keys, the encryption keys."""
+        settings, namespace = self._settings, request.owner.namespace
+        plain = {
+            "MONGODB_URI": settings.mongodb(),
+            "REDIS_URL": settings.redis(),
+            "ELASTICSEARCH_URL": settings.elasticsearch(),
+            VERIFY_VARIABLE: _revealed(settings.backup_verify_uri),
+        }
+        if request.place.secret is None and request.place.destination.bucket is not None:
+            plain |= {
+                "AWS_ACCESS_KEY_ID": _revealed(settings.aws_access_key_id),
+                "AWS_SECRET_ACCESS_KEY": _revealed(settings.aws_secret_access_key),
+                CA_FILE: settings.backup_s3_ca,
+            }
+        data = {name: base64.b64encode(text.encode()).decode() for name, text in plain.items() if text}
+        if request.place.secret is not None:
+            held = await self._entries(namespace, request.place.secret, "spec.storage.s3.secretName")
+            data |= {name: held[name] for name in (*S3_VARIABLES, CA_FILE) if name in held}
+        if request.keys_secret is not None:
+            held = await self._entries(namespace, request.keys_secret, "spec.encryption.secretName")
+            data |= {f"{KEY_PREFIX}{name}": value for name, value in held.items()}
+        return data
+
+    async def _entries(self, namespace: str, name: str, field: str) -> Mapping[str, str]:
+        """The entries of a labelled Secret, base64."""
+        try:
+            body = await self._read_secret(namespace, name)
+        except KubeApiError as error:
+            if error.status != FORBIDDEN:
+                raise
+            raise NotAllowedError(
+                f'The operator may not read the Secret "{name}" in this namespace; grant its ServiceAccount the verb'
+                " get on secrets there.",
+                reason=Reason.SECRET_NOT_ALLOWED,
+            ) from None
+        if body is None:
+            raise RefusedError(
+                f'The Secret "{name}" of {field} does not exist in this namespace; create it.',
+                reason=Reason.SECRET_NOT_FOUND,
+            )
+        if (body["metadata"].get("labels") or {}).get(SECRET_ALLOWED_LABEL) != "true":
+            raise NotAllowedError(
+                f'The Secret "{name}" lacks the label {SECRET_ALLOWED_LABEL}: "true", without which the operator does'
+                " not use it.",
+                reason=Reason.SECRET_NOT_ALLOWED,
+            )
+        return body.get("data") or {}
+
+
+def _revealed(secret: object) -> str | None:
+    reveal = getattr(secret, "get_secret_value", None)
+    return str(reveal()) if reveal is not None else None

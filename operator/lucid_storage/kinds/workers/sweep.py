@@ -1,0 +1,82 @@
+"""Jobs that nobody waits for any more: their owner is gone, or told its result long ago."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from lucid_storage.kube.client import Json, KubeApiError
+from lucid_storage.kube.jobs import Jobs
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.meta import OWNER_UID_LABEL
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 60.0
+FOR_READERS = timedelta(hours=1)
+"""How long an ended Job is kept, so that its pod's log can be read."""
+ENDED = frozenset({"Completed", "PartiallyFailed", "Failed", "Cancelled", "Expired"})
+
+
+class WorkerSweep:
+    """Removes what was left behind. `find` gives the resource with a UID, as far as it is known."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        namespaces: Sequence[str | None],
+        find: Callable[[str], Resource | None],
+        *,
+        interval: float = INTERVAL_SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._jobs = jobs
+        self._namespaces = namespaces
+        self._find = find
+        self._interval = interval
+        self._now = now
+
+    async def run(self) -> None:
+        """Sweep until cancelled. The first list of resources must have been made."""
+        while True:
+            try:
+                await self.sweep()
+            except KubeApiError as error:
+                logger.warning("Jobs that nobody waits for could not be looked for: %s", error)
+            await asyncio.sleep(self._interval)
+
+    async def sweep(self) -> None:
+        """Look once."""
+        for namespace in self._namespaces:
+            async for job in self._jobs.labelled(OWNER_UID_LABEL, namespace):
+                owner = self._find(job["metadata"]["labels"][OWNER_UID_LABEL])
+                if left_behind(job, owner, self._now()):
+                    meta = job["metadata"]
+                    logger.info(
+                        "removing the Job %s/%s: nobody waits for it", meta["namespace"], meta["name"]
+                    )
+                    await self._jobs.delete(meta["namespace"], meta["name"])
+
+
+def left_behind(job: Json, owner: Resource | None, now: datetime) -> bool:
+    """Whether a Job can go. Pure. A Job that was made a moment ago may be newer than what we know of its owner."""
+    if job["metadata"].get("deletionTimestamp") is not None:
+        return False
+    age = now - datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+    if owner is None:
+        return age > timedelta(seconds=INTERVAL_SECONDS)
+    if owner.status.get("phase") not in ENDED:
+        return False
+    over = _over_since(job)
+    if over is None:
+        return age > timedelta(seconds=INTERVAL_SECONDS) and bool(job["spec"].get("suspend"))
+    return now - over > FOR_READERS
+
+
+def _over_since(job: Json) -> datetime | None:
+    for condition in job.get("status", {}).get("conditions") or []:
+        if condition.get("type") in {"Complete", "Failed"} and condition.get("status") == "True":
+            return datetime.fromisoformat(condition["lastTransitionTime"])
+    return None
