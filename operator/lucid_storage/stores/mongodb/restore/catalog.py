@@ -72,6 +72,8 @@ class Tracked:
     uuid: bytes | None = None
     options: dict[str, object] = field(default_factory=dict)
     indexes: dict[str, Document] = field(default_factory=dict)
+    replayed_indexes: set[str] = field(default_factory=set)
+    """Names of those that the oplog built."""
     temporary: bool = False
     number: int = 0
 
@@ -86,7 +88,11 @@ class Tracked:
 
     def creation(self) -> dict[str, object]:
         """Options of the create command for loading."""
-        return {key: value for key, value in self.options.items() if key not in DEFERRED}
+        kept = {key: value for key, value in self.options.items() if key not in DEFERRED}
+        if self.name[1].startswith(BUCKETS_PREFIX):
+            # The rest of what the oplog says of buckets the server makes itself.
+            return {key: value for key, value in kept.items() if key in ("timeseries", "collation")}
+        return kept
 
     def later(self) -> dict[str, object]:
         """Options that are set after the replay."""
@@ -221,6 +227,12 @@ def add_index(tracked: Tracked, specification: Document) -> None:
     }
 
 
+def build_index(tracked: Tracked, specification: Document) -> None:
+    """An index that the oplog builds."""
+    add_index(tracked, specification)
+    tracked.replayed_indexes.add(str(specification.get("name", "")))
+
+
 def drop_index(tracked: Tracked, name: object) -> None:
     """`*` drops all."""
     if name == "*":
@@ -235,7 +247,7 @@ _INDEX_CHANGES = frozenset({"expireAfterSeconds", "hidden", "unique", "prepareUn
 
 
 def modify(tracked: Tracked, command: Document) -> bool:
-    """Follow a collMod; returns whether the size of a capped collection changed, which must be sent at once.
+    """Follow a collMod; returns whether it changes how documents lie, which must be sent at once.
 
     Raises RefusedError (ReplayRefused) for a part of it that is not known.
     """
@@ -252,6 +264,7 @@ def modify(tracked: Tracked, command: Document) -> bool:
         elif field_ == "timeseries" and isinstance(value, Mapping):
             known = tracked.options.get("timeseries")
             tracked.options["timeseries"] = {**(known if isinstance(known, Mapping) else {}), **value}
+            resized = True
         elif field_ in ("cappedSize", "cappedMax"):
             tracked.options["size" if field_ == "cappedSize" else "max"] = value
             resized = True

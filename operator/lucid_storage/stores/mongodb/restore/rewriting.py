@@ -17,7 +17,7 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     Name,
     Place,
     Tracked,
-    add_index,
+    build_index,
     drop_index,
     modify,
     public_name,
@@ -62,7 +62,7 @@ class DropStaged:
 
 @dataclass(frozen=True, slots=True)
 class ResizeStaged:
-    """Change the limits of a capped collection."""
+    """Change the limits of a capped collection, or the granularity of a time series."""
 
     place: Place
     command: Document
@@ -72,6 +72,7 @@ Step: TypeAlias = Write | CreateStaged | DropStaged | ResizeStaged
 
 _SKIPPED = frozenset({"dropDatabase", "startIndexBuild", "abortIndexBuild", "dbCheck"})
 """dropDatabase follows the drops of its collections; the others change no data."""
+_SIZES = ("cappedSize", "cappedMax", "timeseries")
 
 
 @dataclass(slots=True)
@@ -179,13 +180,12 @@ class Rewriter:
             self._catalog.forget(name)
             return (DropStaged(tracked.place),)
         if command == "createIndexes":
-            add_index(tracked, document)
+            build_index(tracked, document)
         elif command == "commitIndexBuild":
             _build(tracked, document)
         elif command == "collMod":
             if modify(tracked, document):
-                sizes = {key: document[key] for key in ("cappedSize", "cappedMax") if key in document}
-                return (ResizeStaged(tracked.place, sizes),)
+                return (ResizeStaged(tracked.place, {k: document[k] for k in _SIZES if k in document}),)
         else:
             drop_index(tracked, document.get("index"))
         return ()
@@ -288,4 +288,4 @@ def _same(left: bytes | None, right: bytes | None) -> bool:
 def _build(tracked: Tracked, document: Document) -> None:
     indexes = document.get("indexes")
     for specification in indexes if isinstance(indexes, list) else ():
-        add_index(tracked, specification)
+        build_index(tracked, specification)

@@ -1,0 +1,279 @@
+"""Documents of an archive into staged collections: raw, unordered, in batches by bytes, in a few threads.
+
+A batch is sent as the bytes that the archive holds, without looking into documents. Capped collections are loaded by
+one thread in the order of the stream (BACKUPS.md 1.13).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from struct import Struct
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from lucid_storage.errors import LucidError, Reason, ServerRefusedError
+from lucid_storage.stores.mongodb.restore.catalog import Place, Tracked
+from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
+from lucid_storage.stores.mongodb.restore.target import MAJORITY, Target
+
+BATCH_BYTES = 4 * 1024 * 1024
+LANES = 2
+_QUEUED = 1
+"""Batches that wait for a thread: enough to keep it busy, few enough to keep memory flat."""
+_BATCH_DOCUMENTS = 50_000
+_DUPLICATE_KEY = 11000
+_NOTHING = bson.encode({})
+_size_at = Struct("<i").unpack_from
+
+
+class Batch(RawBSONDocument):
+    """Several documents back to back, which go into a message as they are.
+
+    An insert's documents lie back to back in its message (OP_MSG, kind 1), so one value of many documents is what the
+    driver would write for the many.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(_NOTHING)
+        self._data = data
+
+    @property
+    def raw(self) -> bytes:
+        return self._data
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What was loaded into one collection."""
+
+    documents: int = 0
+    """Of the stream."""
+    size: int = 0
+    """In bytes."""
+    replaced: list[bytes] = field(default_factory=list)
+    """First copies of an `_id` that came twice; a later copy took their place (BACKUPS.md 1.12)."""
+
+
+class Loader:
+    """Takes chunks of whole documents. `add` blocks while the server is slow; raises what a thread raised."""
+
+    def __init__(
+        self, target: Target, *, lanes: int = LANES, report: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
+        self._target = target
+        self._report = report
+        self._waiting: dict[str, _Waiting] = {}
+        self._loaded: dict[str, Loaded] = {}
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+        self._lanes = [_Lane(self, number) for number in range(lanes)]
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lane in self._lanes:
+            lane.stop()
+
+    def add(self, tracked: Tracked, data: bytes | memoryview, documents: int) -> None:
+        """Whole documents that lie back to back."""
+        waiting = self._waiting.get(tracked.place.namespace)
+        if waiting is None:
+            waiting = self._waiting[tracked.place.namespace] = _Waiting(tracked)
+        if waiting.size and waiting.size + len(data) > BATCH_BYTES:
+            self._send(waiting)
+        waiting.parts.append(bytes(data))
+        waiting.size += len(data)
+        waiting.documents += documents
+        if waiting.size >= BATCH_BYTES or waiting.documents >= _BATCH_DOCUMENTS:
+            self._send(waiting)
+
+    def flush(self) -> None:
+        """Returns when all that was added is on a majority of the members."""
+        for waiting in self._waiting.values():
+            self._send(waiting)
+        for lane in self._lanes:
+            lane.join()
+        self._raise()
+
+    def loaded(self, tracked: Tracked) -> Loaded:
+        """What was loaded so far; complete after flush."""
+        with self._lock:
+            return self._loaded.setdefault(tracked.place.namespace, Loaded())
+
+    def _send(self, waiting: _Waiting) -> None:
+        self._raise()
+        if not waiting.size:
+            return
+        batch = _Job(waiting.tracked, b"".join(waiting.parts), waiting.documents)
+        waiting.clear()
+        self._target.wait_for_secondaries()
+        if waiting.tracked.capped:
+            lane = self._lanes[waiting.tracked.number % len(self._lanes)]
+        else:
+            lane = min(self._lanes, key=lambda lane: lane.waiting)
+        while not lane.offer(batch):
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def insert(self, job: _Job) -> None:
+        """One batch, in a lane's thread."""
+        place = job.tracked.place
+        answer = self._target.write(
+            place.database,
+            {
+                "insert": place.collection,
+                "documents": [Batch(job.data)],
+                "ordered": job.tracked.capped,
+                "bypassDocumentValidation": True,
+            },
+            f"load {job.tracked.name[0]}.{job.tracked.name[1]}",
+        )
+        replaced = self._replace(job, answer) if answer.get("writeErrors") else []
+        _check_concern(answer, place)
+        loaded = self.loaded(job.tracked)
+        with self._lock:
+            loaded.documents += job.documents
+            loaded.size += len(job.data)
+            loaded.replaced.extend(replaced)
+        self._report(len(job.data), job.documents)
+
+    def _replace(self, job: _Job, answer: Mapping[str, object]) -> list[bytes]:
+        """A document whose `_id` is there already takes its place. Returns what was replaced.
+
+        One that is there byte for byte is of a batch that had to be sent twice.
+        """
+        errors = answer["writeErrors"]
+        assert isinstance(errors, list)
+        for error in errors:
+            if error.get("code") != _DUPLICATE_KEY:
+                raise _refused(job.tracked, int(error.get("code", 0)))
+        wanted = {int(error["index"]) for error in errors}
+        if job.tracked.capped:
+            # An ordered insert stops at its first error: go on behind it, one by one.
+            wanted = set(range(min(wanted), job.documents))
+        replaced = []
+        for place, document in enumerate(split(job.data)):
+            if place in wanted:
+                before = self._put(job.tracked, document)
+                if before is not None and before != document:
+                    replaced.append(before)
+        return replaced
+
+    def _put(self, tracked: Tracked, document: bytes) -> bytes | None:
+        key = RawBSONDocument(document, RAW_OPTIONS).get("_id")
+        answer = self._target.write(
+            tracked.place.database,
+            {
+                "findAndModify": tracked.place.collection,
+                "query": {"_id": {"$eq": key}},
+                "update": RawBSONDocument(document, RAW_OPTIONS),
+                "upsert": True,
+                "bypassDocumentValidation": True,
+            },
+            f"load {tracked.name[0]}.{tracked.name[1]}",
+            raw=True,
+        )
+        before = answer.get("value")
+        return bytes(before.raw) if isinstance(before, RawBSONDocument) else None
+
+    def fail(self, error: BaseException) -> None:
+        """The first failure is the one that is told."""
+        with self._lock:
+            self._failure = self._failure or error
+
+    @property
+    def failed(self) -> bool:
+        return self._failure is not None
+
+
+@dataclass(slots=True)
+class _Waiting:
+    tracked: Tracked
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+    documents: int = 0
+
+    def clear(self) -> None:
+        self.parts, self.size, self.documents = [], 0, 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    tracked: Tracked
+    data: bytes
+    documents: int
+
+
+class _Lane:
+    """A thread with a short queue."""
+
+    def __init__(self, loader: Loader, number: int) -> None:
+        self._loader = loader
+        self._queue: queue.Queue[_Job | None] = queue.Queue(maxsize=_QUEUED)
+        self._busy = 0
+        self._thread = threading.Thread(target=self._run, name=f"load-{number}", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.unfinished_tasks
+
+    def offer(self, job: _Job) -> bool:
+        """False when there was no room for a while."""
+        try:
+            self._queue.put(job, timeout=0.5)
+        except queue.Full:
+            return False
+        return True
+
+    def join(self) -> None:
+        self._queue.join()
+
+    def stop(self) -> None:
+        """Ends the thread; what is queued is dropped when the loading failed."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            try:
+                if not self._loader.failed:
+                    self._loader.insert(job)
+            except BaseException as error:  # noqa: BLE001 - it belongs to the thread that adds
+                self._loader.fail(error)
+            finally:
+                self._queue.task_done()
+        self._queue.task_done()
+
+
+def split(data: bytes) -> Iterator[bytes]:
+    """The documents that lie back to back."""
+    at = 0
+    while at < len(data):
+        size = _size_at(data, at)[0]
+        yield data[at : at + size]
+        at += size
+
+
+def _check_concern(answer: Mapping[str, object], place: Place) -> None:
+    if answer.get("writeConcernError"):
+        raise LucidError(
+            f"A majority of the members did not confirm what was loaded into {place.namespace}; see to the replica"
+            f" set's members ({dict(MAJORITY)['w']} writes), then restore again.",
+            reason=Reason.STORE_UNAVAILABLE,
+        )
+
+
+def _refused(tracked: Tracked, code: int) -> ServerRefusedError:
+    return ServerRefusedError(
+        f"The server refused a document of {tracked.name[0]}.{tracked.name[1]} (error code {code}); it is not"
+        " restored. Restore into a server of the version that was backed up."
+    )

@@ -1,0 +1,127 @@
+"""The replay carried out: steps of the rewriter as applyOps on staged collections.
+
+applyOps runs with `allowAtomic: false`, since the atomic form locks the whole server for each batch. Nobody reads
+staged collections, so a transaction need not show up at once there; it is whole when the replay ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import bson
+
+from lucid_storage.errors import LucidError
+from lucid_storage.stores.mongodb.restore.catalog import Tracked, public_name
+from lucid_storage.stores.mongodb.restore.entries import Document, refused
+from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, DropStaged, Step, Write
+from lucid_storage.stores.mongodb.restore.target import Target
+
+BATCH_OPERATIONS = 1000
+BATCH_BYTES = 4 * 1024 * 1024
+_FAILED = 8
+"""What applyOps answers when some operations could not be applied; `results` says which."""
+_UPDATE_OF_NOTHING = 218
+_NAMESPACE_EXISTS = 48
+
+
+class Replayer:
+    """Applies steps in order. Raises LucidError; what was applied before stays in the staged collections."""
+
+    def __init__(self, target: Target, report: Callable[[int, int], None] = lambda *_: None) -> None:
+        self._target = target
+        self._report = report
+        self._batch: list[Write] = []
+        self._bytes = 0
+
+    def apply(self, steps: Iterable[Step]) -> None:
+        """Takes steps; writes are sent together with later ones."""
+        for step in steps:
+            if isinstance(step, Write):
+                self._add(step)
+            else:
+                self.flush()
+                self._define(step)
+
+    def flush(self) -> None:
+        """Returns when all that was taken is on a majority of the members."""
+        if not self._batch:
+            return
+        batch, size = self._batch, self._bytes
+        self._batch, self._bytes = [], 0
+        self._target.wait_for_secondaries()
+        answer = self._send(batch)
+        if not answer.get("ok"):
+            self._one_by_one(batch, answer)
+        self._report(size, len(batch))
+
+    def create(self, tracked: Tracked, options: Document) -> None:
+        """Makes an empty collection. One of the run's own name that is there is the one of a command sent twice."""
+        self._target.write(
+            tracked.place.database,
+            {"create": public_name(tracked.place.collection), **options},
+            f"make {tracked.name[0]}.{tracked.name[1]}",
+            expected={_NAMESPACE_EXISTS} if tracked.staged else (),
+        )
+
+    def _add(self, write: Write) -> None:
+        # Only an estimate for the batch: a large document is the one that counts.
+        size = sum(len(_raw(value)) for value in write.operation.values() if isinstance(value, Mapping))
+        if self._bytes + size > BATCH_BYTES:
+            self.flush()
+        self._batch.append(write)
+        self._bytes += size
+        if len(self._batch) >= BATCH_OPERATIONS:
+            self.flush()
+
+    def _define(self, step: Step) -> None:
+        if isinstance(step, CreateStaged):
+            self.create(step.tracked, step.options)
+        elif isinstance(step, DropStaged):
+            self._target.drop(step.place.database, step.place.collection)
+        elif not isinstance(step, Write):
+            self._target.write(
+                step.place.database,
+                {"collMod": public_name(step.place.collection), **step.command},
+                f"resize {step.place.namespace}",
+            )
+
+    def _send(self, batch: list[Write]) -> dict[str, object]:
+        return self._target.write(
+            "admin",
+            {
+                "applyOps": [dict(write.operation) for write in batch],
+                "allowAtomic": False,
+                # Otherwise the server makes a document of whatever an update finds missing.
+                "alwaysUpsert": False,
+                "bypassDocumentValidation": True,
+            },
+            "replay the oplog",
+            expected={_FAILED, _UPDATE_OF_NOTHING},
+        )
+
+    def _one_by_one(self, batch: list[Write], answer: Mapping[str, object]) -> None:
+        """Some failed: those that may are passed over, with any other the replay fails.
+
+        The server went on behind a failure or stopped at it, by its version; `results` tells both.
+        """
+        results = answer.get("results")
+        done = results if isinstance(results, list) else []
+        for place, write in enumerate(batch):
+            if place < len(done) and done[place]:
+                continue
+            if self._send([write]).get("ok"):
+                continue
+            if not (write.lenient and write.operation["op"] == "u"):
+                raise _not_applied(write)
+
+
+def _raw(value: Mapping[str, object]) -> bytes:
+    raw = getattr(value, "raw", None)
+    return raw if isinstance(raw, bytes) else bson.encode(value)
+
+
+def _not_applied(write: Write) -> LucidError:
+    return refused(
+        f"an operation of the oplog on {write.place.namespace} finds nothing to change, so the backup lacks what"
+        " came before it"
+    )

@@ -1,0 +1,199 @@
+"""One restore as a worker does it: load, compare, replay, index. The swap is the operator's (swap.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.stores.mongodb.restore import finishing
+from lucid_storage.stores.mongodb.restore.catalog import (
+    BUCKETS_PREFIX,
+    Catalog,
+    Definition,
+    Name,
+    Tracked,
+    View,
+    add_index,
+    public_name,
+)
+from lucid_storage.stores.mongodb.restore.entries import Moment, entry
+from lucid_storage.stores.mongodb.restore.lineage import Lineage
+from lucid_storage.stores.mongodb.restore.loading import Loaded, Loader
+from lucid_storage.stores.mongodb.restore.replaying import Replayer
+from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, Rewriter, Rewritten
+from lucid_storage.stores.mongodb.restore.target import Target
+from lucid_storage.stores.mongodb.restore.transactions import Transactions
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the manifest says of a collection of the dump."""
+
+    documents: int
+    content_hash: str
+
+
+class Staging:
+    """Stages the collections of one run. Methods in their order: define, load, compare, replay, finish.
+
+    Everything raises LucidError and may leave staged collections behind; `discard` removes them.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        run: str,
+        targets: Mapping[str, str],
+        lineage: Lineage,
+        dump_end: Moment,
+        report: Report = lambda *_: None,
+    ) -> None:
+        self._target = target
+        self._lineage = lineage
+        self._report = report
+        self.catalog = Catalog(run, targets)
+        self._loaded: dict[str, Loaded] = {}
+        self._transactions = Transactions()
+        self._rewriter = Rewriter(self.catalog, lineage, dump_end)
+        self._replayer = Replayer(target, report)
+        self.direct_made: list[Tracked] = []
+        """What was made under its own name by this run."""
+
+    @property
+    def replayed(self) -> Rewritten:
+        return self._rewriter.done
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return self.catalog.views
+
+    # Loading
+
+    def define(self, definitions: Iterable[Definition]) -> None:
+        """Make the collections of the dump that are restored. Raises RefusedError (TargetNotEmpty)."""
+        for definition in definitions:
+            name = _data_name(definition)
+            if self.catalog.target(definition.database) is None or not self._lineage.base(name):
+                continue
+            if definition.type == "view":
+                self.catalog.put_view(_view(definition))
+                continue
+            tracked = self.catalog.track(name, definition.options, definition.uuid)
+            for index in definition.indexes:
+                add_index(tracked, index)
+            self._create(tracked)
+
+    def loader(self) -> Loader:
+        """For the documents; used as a context manager, flushed at the end."""
+        return Loader(self._target, report=self._report)
+
+    def tracked(self, name: Name) -> Tracked | None:
+        """Where documents of the dump go; None when they are not restored."""
+        return self.catalog.get(name)
+
+    def compare(self, loader: Loader, expected: Mapping[Name, Expected], found: Mapping[Name, str]) -> None:
+        """What came out of the archive and what the server now holds, against the manifest.
+
+        `found` are the content hashes of the stream. A second copy of an `_id` took the place of the first, so the
+        server holds that many fewer (BACKUPS.md 1.12). Raises LucidError (CountMismatch).
+        """
+        for tracked in self.catalog:
+            loaded, held = loader.loaded(tracked), self._target.count(*_place(tracked))
+            wanted = expected.get(tracked.name)
+            shown = f"{tracked.name[0]}.{public_name(tracked.name[1])}"
+            if wanted is not None and (loaded.documents, found.get(tracked.name)) != (
+                wanted.documents,
+                wanted.content_hash,
+            ):
+                raise _mismatch(shown, f"the archive holds {loaded.documents} documents", wanted.documents)
+            if held != loaded.documents - len(loaded.replaced):
+                raise _mismatch(shown, f"the server holds {held} documents", loaded.documents)
+
+    # Replaying
+
+    def replay(self, entries: Iterable[bytes | memoryview], until: Moment) -> bool:
+        """Apply entries up to `until`, inclusive; returns whether there may be more before it."""
+        for raw in entries:
+            found = entry(raw)
+            if found.moment > until:
+                self._replayer.flush()
+                return False
+            unit = self._transactions.feed(found)
+            if unit is not None:
+                for step in self._rewriter.rewrite(unit):
+                    if isinstance(step, CreateStaged):
+                        self._replayer.flush()
+                        self._create(step.tracked)
+                    else:
+                        self._replayer.apply((step,))
+        self._replayer.flush()
+        return True
+
+    # Finishing
+
+    def finish(self) -> tuple[Tracked, ...]:
+        """Indexes and options; returns what is to be swapped or lies under its own name already."""
+        finished = self.catalog.finished()
+        for tracked in self.catalog:
+            if tracked.temporary and tracked.staged:
+                self._target.drop(*_place(tracked))
+        for tracked in finished:
+            self._target.wait_for_secondaries()
+            finishing.build_indexes(self._target, tracked)
+            finishing.set_options(self._target, tracked)
+        return finished
+
+    def discard(self) -> None:
+        """Leave the target as it was: drop what this run staged, and what it made under its own name."""
+        for tracked in self.catalog:
+            if tracked.staged:
+                self._target.drop(*_place(tracked))
+        for tracked in self.direct_made:
+            self._target.drop(tracked.place.database, public_name(tracked.place.collection))
+
+    def _create(self, tracked: Tracked) -> None:
+        if tracked.staged:
+            self._replayer.create(tracked, tracked.creation())
+            return
+        database, collection = tracked.place.database, public_name(tracked.place.collection)
+        if self._target.collection_uuid(database, collection) is None:
+            self._replayer.create(tracked, tracked.creation())
+            self.direct_made.append(tracked)
+        elif self._target.count(*_place(tracked)):
+            raise RefusedError(
+                f"{database}.{collection} cannot be loaded beside the live data (a time series, stored functions or"
+                " encrypted fields), and there are documents in it; move them away, or restore into another database"
+                " with targetDatabase.",
+                reason=Reason.TARGET_NOT_EMPTY,
+            )
+
+
+def _data_name(definition: Definition) -> Name:
+    prefix = BUCKETS_PREFIX if definition.type == "timeseries" else ""
+    return definition.database, f"{prefix}{definition.name}"
+
+
+def _view(definition: Definition) -> View:
+    pipeline, collation = definition.options.get("pipeline"), definition.options.get("collation")
+    return View(
+        database=definition.database,
+        name=definition.name,
+        on=str(definition.options.get("viewOn", "")),
+        pipeline=tuple(pipeline) if isinstance(pipeline, Sequence) else (),
+        collation=collation if isinstance(collation, Mapping) else None,
+    )
+
+
+def _place(tracked: Tracked) -> tuple[str, str]:
+    return tracked.place.database, tracked.place.collection
+
+
+def _mismatch(name: str, found: str, wanted: int) -> LucidError:
+    return LucidError(
+        f"{name} is not what was backed up: {found}, the backup has {wanted}. Nothing was swapped; restore another"
+        " backup.",
+        reason=Reason.COUNT_MISMATCH,
+    )

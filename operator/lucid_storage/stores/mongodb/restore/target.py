@@ -1,0 +1,174 @@
+"""The server that is restored into, as a worker sees it: blocking, majority writes, patient over elections."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from types import TracebackType
+from typing import Any
+
+from bson import Binary
+from bson.codec_options import CodecOptions
+from pymongo import MongoClient
+from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
+
+from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND, Attempt, invalid_uri, translated
+from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
+
+Document = dict[str, object]
+
+MAJORITY: Mapping[str, object] = {"w": "majority"}
+PATIENCE_SECONDS = 120.0
+"""For how long a lost server is waited for: an election, a restart."""
+LAG_SECONDS = 20
+"""A secondary that is further behind than this is waited for (BACKUPS.md 2.8)."""
+_LAG_PERIOD_SECONDS = 5.0
+_PAUSE_SECONDS = 0.5
+
+
+class Target:
+    """One deployment. Methods raise LucidError with the sentence for a person.
+
+    `check` raises when the run is to end; it is called before each command and while waiting.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        check: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._check = check
+        self._clock = clock
+        self._wait = wait
+        self._lag_looked = float("-inf")
+        self._lag_readable = True
+        try:
+            # The driver warns of options that it does not know, and quotes their values.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._client: MongoClient[Document] = MongoClient(
+                    uri,
+                    appname="lucid-storage-restore",
+                    maxPoolSize=16,
+                    serverSelectionTimeoutMS=30_000,
+                    connectTimeoutMS=10_000,
+                    datetime_conversion="DATETIME_MS",
+                    unicode_decode_error_handler="replace",
+                )
+        except (PyMongoError, ValueError, TypeError, KeyError):
+            raise invalid_uri("The restore's MongoDB") from None
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def command(
+        self,
+        database: str,
+        command: Mapping[str, object],
+        task: str,
+        *,
+        expected: Collection[int] = (),
+        raw: bool = False,
+    ) -> Document:
+        """One command on the primary. A lost connection is waited out and the command sent again, so each must be one
+        that does no harm when it comes twice. The server's answer to a code of `expected` is returned as it is, with
+        `ok` 0. With `raw`, documents in the answer stay the server's bytes.
+        """
+        with translated(Attempt("The restore's MongoDB", task)):
+            scope = self._client.get_database(database)
+            options: CodecOptions[Any] = RAW_OPTIONS if raw else self._client.codec_options
+            end = self._clock() + PATIENCE_SECONDS
+            while True:
+                self._check()
+                try:
+                    return dict(scope.command(dict(command), codec_options=options))
+                except AutoReconnect:
+                    if self._clock() >= end:
+                        raise
+                    self._wait(_PAUSE_SECONDS)
+                except OperationFailure as error:
+                    if error.code in expected:
+                        return {**(error.details or {}), "ok": 0, "code": error.code}
+                    raise
+
+    def write(
+        self,
+        database: str,
+        command: Mapping[str, object],
+        task: str,
+        *,
+        expected: Collection[int] = (),
+        raw: bool = False,
+    ) -> Document:
+        """A command that a majority has when it returns."""
+        concerned = {**command, "writeConcern": dict(MAJORITY)}
+        return self.command(database, concerned, task, expected=expected, raw=raw)
+
+    def collection_uuid(self, database: str, name: str) -> bytes | None:
+        """None when there is no such collection."""
+        answer = self.command(
+            database,
+            {"listCollections": 1, "filter": {"name": name}, "cursor": {}},
+            f"look for {database}.{name}",
+        )
+        cursor = answer["cursor"]
+        assert isinstance(cursor, Mapping)
+        for found in cursor["firstBatch"]:
+            uuid = found.get("info", {}).get("uuid")
+            return bytes(uuid) if isinstance(uuid, bytes) else b""
+        return None
+
+    def count(self, database: str, name: str) -> int:
+        """Documents as the server counts them; exact unless it crashed since."""
+        answer = self.command(
+            database, {"count": name}, f"count {database}.{name}", expected={NAMESPACE_NOT_FOUND}
+        )
+        found = answer.get("n", 0)
+        assert isinstance(found, int)
+        return found
+
+    def drop(self, database: str, name: str, uuid: bytes | None = None) -> None:
+        """Harmless when it is gone."""
+        command: Document = {"drop": name}
+        if uuid:
+            command["collectionUUID"] = Binary(uuid, 4)
+        self.write(database, command, f"drop {database}.{name}", expected={NAMESPACE_NOT_FOUND})
+
+    def wait_for_secondaries(self) -> None:
+        """Blocks while a secondary is far behind. Looks every few seconds at most, so it may be called often."""
+        while self._lag_readable and self._clock() - self._lag_looked >= _LAG_PERIOD_SECONDS:
+            answer = self.command(
+                "admin", {"replSetGetStatus": 1}, "look at the secondaries", expected={13, 76, 94}
+            )
+            self._lag_readable = bool(answer.get("ok"))
+            if lag_seconds(answer) < LAG_SECONDS:
+                self._lag_looked = self._clock()
+                return
+            self._check()
+            self._wait(_PAUSE_SECONDS)
+
+
+def lag_seconds(status: Mapping[str, object]) -> float:
+    """How far the slowest healthy secondary is behind the primary, from replSetGetStatus."""
+    members = status.get("members")
+    moments: dict[str, list[float]] = {"PRIMARY": [], "SECONDARY": []}
+    for member in members if isinstance(members, list) else ():
+        state, optime = member.get("stateStr"), member.get("optime")
+        seconds = getattr(optime.get("ts"), "time", None) if isinstance(optime, Mapping) else None
+        if state in moments and seconds is not None and member.get("health") == 1:
+            moments[state].append(float(seconds))
+    if not moments["PRIMARY"] or not moments["SECONDARY"]:
+        return 0.0
+    return max(moments["PRIMARY"]) - min(moments["SECONDARY"])
