@@ -96,7 +96,7 @@ def judge(records: Sequence[Recorded], question: Question) -> tuple[Verdict, ...
         ledger.lower(record)
     _keep_untouchable(records, question, ledger)
     _keep_in_use(unmarked, question, ledger)
-    _keep_last_good(unmarked, ours, ledger)
+    _keep_last_good(backups, ours, ledger)
     _keep_between(ours, question.now, ledger)
     _keep_needed(ours, ledger)
     return tuple(_verdict(r, question, ledger, ruled, kept.expires.get(r.id)) for r in records)

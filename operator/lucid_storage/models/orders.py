@@ -155,13 +155,57 @@ class PruneOrder(Order):
     """Ids of backups whose data go, unless a kept restore point needs them or they are the last good ones."""
     discard: tuple[str, ...] = ()
     """Ids of backups that were stopped: whatever lies in their folders goes."""
+    sweep: bool = False
+    """Apply retention to the whole chain, and remove what stopped workers left behind."""
+    rules: dict[str, dict[str, int]] = {}
+    """For a sweep: the rules of each schedule that there is, as in its spec."""
+    default_days: int = 30
+    """For backups that do not say."""
+    time_zone: str = "Etc/UTC"
+    """Of days, weeks and months."""
+    known: tuple[str, ...] = ()
+    """Ids of backups that objects claim to have data; the answer names those that have none any more."""
+    adopted: tuple[str, ...] = ()
+    """Clusters whose backups are ours now (`catalog --adopt`)."""
 
 
 class Retained(Message):
-    """A backup whose data stay."""
+    """A backup whose data stay although no rule keeps them."""
 
     id: str
     because: str
+
+
+class Span(Message):
+    """Seconds of which each can be restored, both ends included."""
+
+    first: datetime
+    last: datetime
+
+
+class ChainReport(Message):
+    """A chain at one moment, short enough for a termination message."""
+
+    timeline: str | None = None
+    """The current one."""
+    closed: bool = False
+    """It ended with a restore or a rename: a full is needed at once."""
+    based: bool = False
+    """It has a good full."""
+    recoverable: tuple[Span, ...] = ()
+    """The newest spans."""
+    verified_to: datetime | None = None
+    """The newest second that good backups hold."""
+    backups: int = 0
+    slices: int = 0
+    """Of the current timeline."""
+    slice_bytes: int = 0
+    """Of those."""
+    stored_bytes: int = 0
+    """Of everything in the chain."""
+    last_slice_at: datetime | None = None
+    unreadable: int = 0
+    """Manifests that cannot be read or authenticated."""
 
 
 class PruneResult(Message):
@@ -173,3 +217,6 @@ class PruneResult(Message):
     message: str = ""
     removed: tuple[str, ...] = ()
     retained: tuple[Retained, ...] = ()
+    more: bool = False
+    """There is more to remove than one worker does."""
+    chain: ChainReport | None = None
