@@ -66,7 +66,7 @@ class Leading:
         self._scanner = KeySpaceScanner(
             self._connections, lambda key: self.engine.touch(key), settings.cache_scan_seconds
         )
-        self._builds = IndexBuilds(lambda key: self.engine.touch(key))
+        self._builds = IndexBuilds(lambda key: self.engine.touch_around(key))
         self.engine = Engine(
             self._cycles(kube),
             self._cache,
@@ -146,7 +146,7 @@ class Leading:
             metrics=self._metrics,
             namespace_terminating=kube.namespace_terminating,
             peers=self._peers,
-            touch_dependents=lambda key, target: self.engine.touch_target(target, but=key),
+            touch_dependents=lambda key, target: self.engine.touch_dependents(key, target),
             remember=self._cache.wrote,
             forbid_drops=self._settings.forbid_drops,
         )
@@ -184,6 +184,8 @@ class Leading:
         self.engine.touch_where(lambda r: label_of(r.key.namespace, r.secret) == label)
 
     def _ddl(self, event: DdlEvent) -> None:
+        if event.own:
+            return  # the look that made it sees what came of it, and told those who depend on it
         if event.collection is None:
             self.engine.touch_database(event.database)
             return

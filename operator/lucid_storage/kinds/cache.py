@@ -69,6 +69,11 @@ class ResourceCache:
         self._unfile(key)
         return set(self._by_target.get(slot, ())) if slot is not None else set()
 
+    def target(self, key: Key) -> str | None:
+        """What a resource is about."""
+        slot = self._target_of.get(key)
+        return slot[1] if slot is not None else None
+
     def about(self, plural: str, target: str) -> set[Key]:
         """Resources of a kind with this target."""
         return self._by_target.get((plural, target), set())

@@ -23,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """Runs `workers` looks at a time; each resource is looked at by one worker at a time."""
+    """Runs `workers` looks at a time; each resource is looked at by one worker at a time.
+
+    `cycles` are in the order in which things are made: what one kind makes, later kinds may need.
+    """
 
     def __init__(
         self,
@@ -98,12 +101,26 @@ class Engine:
         if key in self._cache:
             self._queue.add(key)
 
-    def touch_target(self, target: str, *, but: Key | None = None) -> None:
+    def touch_target(self, target: str) -> None:
         """Look at every resource about a collection."""
         for plural in self._cycles:
             for key in self._cache.about(plural, target):
-                if key != but:
-                    self._queue.add(key)
+                self._queue.add(key)
+
+    def touch_around(self, key: Key) -> None:
+        """Look at one resource and at every other about the same collection."""
+        self.touch(key)
+        target = self._cache.target(key)
+        if target is not None:
+            self.touch_target(target)
+
+    def touch_dependents(self, key: Key, target: str) -> None:
+        """Look at who may need what a resource has made: others of its kind and of later ones about its target."""
+        plurals = list(self._cycles)
+        for plural in plurals[plurals.index(key.plural) :]:
+            for other in self._cache.about(plural, target):
+                if other != key:
+                    self._queue.add(other)
 
     def touch_database(self, database: str) -> None:
         """Look at every resource about a database."""
@@ -127,11 +144,36 @@ class Engine:
     async def _work(self) -> None:
         while True:
             key = await self._queue.get()
+            first = self._made_first(key)
+            if first is not None:
+                self._queue.put_behind(key, first)
+                continue
             try:
                 await self._look(key)
             finally:
                 self._queue.done(key)
                 self._metrics.queue.set(len(self._queue))
+
+    def _made_first(self, key: Key) -> Key | None:
+        """Of two new resources about one target, that of the earlier kind, where it is about to be looked at.
+
+        An Index that is applied together with its Collection would only find that the collection is not there yet.
+        """
+        target = self._cache.target(key)
+        if target is None or not self._is_new(key):
+            return None
+        for plural in self._cycles:
+            if plural == key.plural:
+                break
+            for other in self._cache.about(plural, target):
+                if self._queue.pending(other) and self._is_new(other):
+                    return other
+        return None
+
+    def _is_new(self, key: Key) -> bool:
+        """Whether nothing was ever said about it."""
+        resource = self._cache.get(key)
+        return resource is not None and not resource.status and resource.deleted is None
 
     async def _look(self, key: Key) -> None:
         resource = self._cache.get(key)

@@ -14,7 +14,9 @@ from lucid_storage.kube.resources import Resource
 from lucid_storage.models.kinds import KINDS
 
 
-def resource(name: str = "a", version: str = "10", **spec: Any) -> Resource:
+def resource(
+    name: str = "a", version: str = "10", plural: str = "collections", status: Any = None, **spec: Any
+) -> Resource:
     meta = {
         "name": name,
         "namespace": "ns",
@@ -22,7 +24,7 @@ def resource(name: str = "a", version: str = "10", **spec: Any) -> Resource:
         "resourceVersion": version,
         "generation": int(version),
     }
-    return Resource.from_body("collections", {"metadata": meta, "spec": spec})
+    return Resource.from_body(plural, {"metadata": meta, "spec": spec, "status": status or {}})
 
 
 class SlowKind:
@@ -51,7 +53,7 @@ class Bed:
         self.kind = SlowKind()
         self.cache = ResourceCache()
         self.engine = Engine(
-            {"collections": cast("Any", self.kind)},
+            {"collections": cast("Any", self.kind), "indexes": cast("Any", self.kind)},
             self.cache,
             WorkQueue(),
             Metrics(),
@@ -118,3 +120,47 @@ async def test_only_the_resources_that_are_chosen_are_looked_at(bed: Bed) -> Non
     await bed.until_seen(3)
     await asyncio.sleep(0.02)
     assert [r.key.name for r in bed.kind.seen] == ["a", "b", "b"]
+
+
+async def test_a_new_index_is_looked_at_after_its_new_collection(bed: Bed) -> None:
+    bed.engine.seen(resource(plural="indexes"))
+    bed.engine.seen(resource(plural="collections"))
+    await bed.until_seen(1)
+    bed.engine.touch(resource(plural="indexes").key)
+    await asyncio.sleep(0.02)
+    assert [r.key.plural for r in bed.kind.seen] == ["collections"]
+    bed.kind.may_end.set()
+    await bed.until_seen(2)
+    await asyncio.sleep(0.02)
+    assert [r.key.plural for r in bed.kind.seen] == ["collections", "indexes"]
+
+
+async def test_an_index_does_not_wait_for_a_collection_that_was_looked_at_before(bed: Bed) -> None:
+    bed.engine.seen(resource(plural="collections", status={"origin": "Created"}))
+    await bed.until_seen(1)
+    bed.engine.seen(resource(plural="indexes"))
+    await bed.until_seen(2)
+
+
+async def test_what_an_index_made_is_no_news_for_its_collection(bed: Bed) -> None:
+    bed.kind.may_end.set()
+    collection, index, other = (
+        resource(plural="collections"),
+        resource(plural="indexes"),
+        resource("b", plural="indexes"),
+    )
+    for each in (collection, index, other):
+        bed.engine.seen(each)
+        bed.cache.file(each.key, "db.a")
+    await bed.until_seen(3)
+    bed.kind.seen.clear()
+    bed.engine.touch_dependents(index.key, "db.a")
+    await asyncio.sleep(0.02)
+    assert [r.key for r in bed.kind.seen] == [other.key]
+    bed.engine.touch_dependents(collection.key, "db.a")
+    await asyncio.sleep(0.02)
+    assert {r.key for r in bed.kind.seen[1:]} == {index.key, other.key}
+    bed.kind.seen.clear()
+    bed.engine.touch_around(index.key)
+    await asyncio.sleep(0.02)
+    assert {r.key for r in bed.kind.seen} == {collection.key, index.key, other.key}

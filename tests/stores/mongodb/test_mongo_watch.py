@@ -12,7 +12,7 @@ from mongo_proxy import proxied
 
 from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
-from lucid_storage.stores.mongodb.types import DdlEvent
+from lucid_storage.stores.mongodb.types import CollectionChange, CollectionOptions, DdlEvent, IndexDefinition
 from lucid_storage.stores.mongodb.watch import ddl_event
 from testbed.stores.mongodb import MongoDB
 
@@ -95,6 +95,65 @@ async def test_every_operation_is_told_with_its_names(
         ("dropDatabase", None),
         ("create", last),
     }
+
+
+async def test_only_our_own_changes_are_marked_as_such(
+    mongodb: MongoDB, deployment: MongoDeployment, database: str
+) -> None:
+    """Others do the same to the same collections, right before and right after us."""
+    last = mark()
+    names = [f"c{number}" for number in range(24)]
+
+    async def change(name: str) -> None:
+        assert await deployment.create_collection(database, name, CollectionOptions())
+        await deployment.create_index(database, name, "x", IndexDefinition(keys=(("x", 1),)))
+        await asyncio.to_thread(client[database].command, "collMod", name, validationLevel="off")
+        await deployment.change_collection(database, name, CollectionChange(validation_level="moderate"))
+        await asyncio.to_thread(client[database].command, "collMod", name, validationLevel="strict")
+        await deployment.drop_index(database, name, "x")
+        definition = [{"key": {"x": -1}, "name": "x"}]
+        await asyncio.to_thread(client[database].command, "createIndexes", name, indexes=definition)
+
+    with mongodb.client() as client:
+        async with deployment.watch_ddl([database]) as events:
+            seen = asyncio.create_task(until(events, last))
+            await asyncio.gather(*(change(name) for name in names))
+            client[database].command("create", last)
+            told = [event for event in await seen if event.collection in names]
+    assert [(e.operation, e.own) for e in told if e.collection == "c0"] == [
+        ("create", True),
+        ("createIndexes", True),
+        ("modify", False),
+        ("modify", True),
+        ("modify", False),
+        ("dropIndexes", False),
+        ("createIndexes", False),
+    ]
+    assert sum(not event.own for event in told) == 4 * len(names)
+
+
+async def test_a_change_that_changed_nothing_hides_none_of_others(
+    mongodb: MongoDB, deployment: MongoDeployment, database: str
+) -> None:
+    last = mark()
+    with mongodb.client() as client:
+        async with deployment.watch_ddl([database]) as events:
+            client[database].command("create", "users")
+            assert not await deployment.create_collection(database, "users", CollectionOptions())
+            await deployment.create_index(database, "users", "x", IndexDefinition(keys=(("x", 1),)))
+            await deployment.create_index(database, "users", "x", IndexDefinition(keys=(("x", 1),)))
+            client[database].command("drop", "users")
+            client[database].command("create", "users")
+            client[database].command("createIndexes", "users", indexes=[{"key": {"x": 1}, "name": "x"}])
+            client[database].command("create", last)
+            told = [event for event in await until(events, last) if event.collection == "users"]
+    assert [(event.operation, event.own) for event in told] == [
+        ("create", False),
+        ("createIndexes", True),
+        ("drop", False),
+        ("create", False),
+        ("createIndexes", False),
+    ]
 
 
 async def test_documents_do_not_cross_the_wire(mongodb: MongoDB, connect: Connect, database: str) -> None:

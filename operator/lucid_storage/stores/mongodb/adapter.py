@@ -9,6 +9,7 @@ from lucid_storage.stores.mongodb import builds, counting, duplicates
 from lucid_storage.stores.mongodb.collections import Collections
 from lucid_storage.stores.mongodb.connection import Connection
 from lucid_storage.stores.mongodb.indexes import Indexes
+from lucid_storage.stores.mongodb.own import OwnChanges
 from lucid_storage.stores.mongodb.types import (
     BuildProgress,
     CollectionChange,
@@ -35,8 +36,9 @@ class MongoDeployment:
 
     def __init__(self, uri: str, *, label: str, app_name: str, guard: Callable[[], None]) -> None:
         self._connection = Connection(uri, label=label, app_name=app_name, guard=guard)
-        self._collections = Collections(self._connection)
-        self._indexes = Indexes(self._connection, self._collections)
+        self._own = OwnChanges()
+        self._collections = Collections(self._connection, self._own)
+        self._indexes = Indexes(self._connection, self._collections, self._own)
         self._watch = DdlWatch(self._connection)
 
     async def info(self) -> ServerInfo:
@@ -112,17 +114,22 @@ class MongoDeployment:
     async def _noted(self, events: AsyncIterator[DdlEvent]) -> AsyncIterator[DdlEvent]:
         # Whoever looks because of an event must not be served a listing from before it.
         async for event in events:
-            for database, collection in (
-                (event.database, event.collection),
-                (event.to_database, event.to_collection),
-            ):
-                if database is not None:
-                    self._collections.snapshots.forget(database)
-                if database is not None and collection is not None:
-                    self._indexes.snapshots.forget((database, collection))
-            if event.collection is None:
-                self._indexes.snapshots.forget_all()
-            yield event
+            marked = await self._own.marked(event)
+            if not marked.own:
+                self._forget(marked)
+            yield marked
+
+    def _forget(self, event: DdlEvent) -> None:
+        for database, collection in (
+            (event.database, event.collection),
+            (event.to_database, event.to_collection),
+        ):
+            if database is not None:
+                self._collections.snapshots.forget(database)
+            if database is not None and collection is not None:
+                self._indexes.snapshots.forget((database, collection))
+        if event.collection is None:
+            self._indexes.snapshots.forget_all()
 
     def _forget_all(self) -> None:
         self._collections.snapshots.forget_all()

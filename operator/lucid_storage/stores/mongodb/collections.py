@@ -17,6 +17,7 @@ from lucid_storage.stores.mongodb.errors import (
     NOT_SUPPORTED_ON_VIEW,
     UUID_MISMATCH,
 )
+from lucid_storage.stores.mongodb.own import CREATE, MODIFY, Change, OwnChanges
 from lucid_storage.stores.mongodb.snapshots import Snapshots
 from lucid_storage.stores.mongodb.types import (
     Capped,
@@ -25,6 +26,7 @@ from lucid_storage.stores.mongodb.types import (
     CollectionState,
     CollectionStats,
     JsonDoc,
+    Topology,
 )
 
 RESERVED_PREFIXES = ("system.", "lucid_stg_", "lucid_old_")
@@ -40,8 +42,9 @@ _NO_LIMIT = 2**31 - 1
 class Collections:
     """Collections of one deployment. Callers at the same time share listings, and questions about single names."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, own: OwnChanges) -> None:
         self._connection = connection
+        self._own = own
         self.snapshots: Snapshots[str, dict[str, CollectionState]] = Snapshots(self._list)
         self._named: Batches[str, CollectionState] = Batches(self._list)
 
@@ -74,16 +77,23 @@ class Collections:
                 reason=Reason.INVALID_SPEC,
             )
         command = {"create": name, **create_options(options)}
-        # Newer servers answer the creation of an equal collection with success; it would count as made by us.
-        if await self.one(database, name) is not None:
+        if await self._must_ask_first() and await self.one(database, name) is not None:
             return False
         try:
-            await self._connection.write(database, command, attempt, expected={NAMESPACE_EXISTS})
+            with self._own.making(Change(CREATE, database, name)) as made:
+                made(await self._connection.write(database, command, attempt, expected={NAMESPACE_EXISTS}))
         except ExpectedAnswerError:
             return False
         finally:
             self.snapshots.forget(database)
         return True
+
+    async def _must_ask_first(self) -> bool:
+        """A mongos, and since 7.0 each server, answers the creation of an equal collection with success
+        (SERVER-60064): it would count as made by us.
+        """
+        info = await self._connection.info()
+        return info.at_least(7) or info.topology is Topology.SHARDED
 
     async def change(self, database: str, name: str, change: CollectionChange) -> None:
         command = change_command(change)
@@ -91,7 +101,8 @@ class Collections:
             return
         attempt = self._connection.attempt(f"change the collection {database}.{name}")
         try:
-            await self._connection.write(database, {"collMod": name, **command}, attempt)
+            with self._own.making(Change(MODIFY, database, name)) as made:
+                made(await self._connection.write(database, {"collMod": name, **command}, attempt))
         finally:
             self.snapshots.forget(database)
 

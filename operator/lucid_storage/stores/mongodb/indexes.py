@@ -22,6 +22,7 @@ from lucid_storage.stores.mongodb.errors import (
     UUID_MISMATCH,
     not_ready,
 )
+from lucid_storage.stores.mongodb.own import CREATE_INDEXES, MODIFY, Change, OwnChanges
 from lucid_storage.stores.mongodb.snapshots import Snapshots
 from lucid_storage.stores.mongodb.types import IndexChange, IndexDefinition, IndexState, KeyOrder, Topology
 
@@ -37,8 +38,9 @@ _TTL_NEVER = 2**31 - 1
 class Indexes:
     """Indexes of one deployment. Listings are shared by callers at the same time."""
 
-    def __init__(self, connection: Connection, collections: Collections) -> None:
+    def __init__(self, connection: Connection, collections: Collections, own: OwnChanges) -> None:
         self._connection = connection
+        self._own = own
         self._collections = collections
         self._slots = asyncio.Semaphore(WAITING_BUILDS)
         self.snapshots: Snapshots[Namespace, tuple[IndexState, ...] | None] = Snapshots(self._list)
@@ -65,7 +67,8 @@ class Indexes:
                 command["collectionUUID"] = Binary(UUID(hex=found.uuid).bytes, 4)
             self.snapshots.forget((database, collection))
             try:
-                await self._connection.write(database, command, attempt, seconds=None)
+                with self._own.making(Change(CREATE_INDEXES, database, collection, name)) as made:
+                    made(await self._connection.write(database, command, attempt, seconds=None))
             finally:
                 self.snapshots.forget((database, collection))
 
@@ -86,7 +89,8 @@ class Indexes:
         # Converting to unique reads the whole index.
         seconds = 600.0 if change.unique else 20.0
         try:
-            await self._connection.write(database, command, attempt, seconds=seconds)
+            with self._own.making(Change(MODIFY, database, collection)) as made:
+                made(await self._connection.write(database, command, attempt, seconds=seconds))
         finally:
             self.snapshots.forget((database, collection))
 

@@ -186,3 +186,7 @@ class DdlEvent:
     to_database: str | None = None
     to_collection: str | None = None
     index_names: tuple[str, ...] = field(default=())
+    at: tuple[int, int] | None = field(default=None, compare=False)
+    """When, by the server's logical clock."""
+    own: bool = field(default=False, compare=False)
+    """A call of this port made it, which has been answered: whoever called has seen or will see what came of it."""

@@ -14,6 +14,7 @@ from lucid_storage.errors import AccessDeniedError, NotSupportedError
 from lucid_storage.stores.mongodb.collections import RESERVED_PREFIXES, is_user_database
 from lucid_storage.stores.mongodb.connection import Connection, Document
 from lucid_storage.stores.mongodb.errors import Attempt
+from lucid_storage.stores.mongodb.own import moment
 from lucid_storage.stores.mongodb.types import DdlEvent, Topology
 
 Stream: TypeAlias = AsyncChangeStream[Document]
@@ -43,7 +44,15 @@ INVALIDATE = "invalidate"
 # `_id` is the resume token and has to stay. Nothing of a document is in what is left.
 PIPELINE: tuple[Mapping[str, object], ...] = (
     {"$match": {"operationType": {"$in": [*DDL_OPERATIONS, INVALIDATE]}}},
-    {"$project": {"operationType": 1, "ns": 1, "to": 1, "operationDescription.indexes.name": 1}},
+    {
+        "$project": {
+            "operationType": 1,
+            "clusterTime": 1,
+            "ns": 1,
+            "to": 1,
+            "operationDescription.indexes.name": 1,
+        }
+    },
 )
 
 
@@ -192,7 +201,13 @@ def ddl_event(change: Mapping[str, object]) -> DdlEvent | None:
     indexes = description.get("indexes") if isinstance(description, Mapping) else None
     names = tuple(str(index.get("name")) for index in indexes) if isinstance(indexes, list) else ()
     return DdlEvent(
-        str(change["operationType"]), database or "", collection, to_database, to_collection, names
+        str(change["operationType"]),
+        database or "",
+        collection,
+        to_database,
+        to_collection,
+        names,
+        at=moment(change.get("clusterTime")),
     )
 
 
