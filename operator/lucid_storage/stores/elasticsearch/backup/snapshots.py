@@ -1,0 +1,187 @@
+"""Snapshots into a repository that the servers have, and indices out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedError
+from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
+
+POLL_SECONDS = 0.5
+_NAMED_SHARDS = 5
+_WAIT = "30s"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot that holds all shards of its indices."""
+
+    repository: str
+    name: str
+    indices: tuple[str, ...]
+    bytes: int
+
+
+def check_repository(http: ElasticHttp, repository: str, *, writing: bool) -> None:
+    """Raises LucidError when the servers do not have it or may not write there."""
+    answer = http.ask("GET", f"/_snapshot/{encoded(repository)}")
+    if answer.status == 404:
+        raise RefusedError(
+            f"{http.subject} has no snapshot repository {repository}; register it there (PUT _snapshot/{repository}) "
+            "or name another one in elasticsearch.repository.",
+            reason=Reason.NOT_CONFIGURED,
+        )
+    if not answer.ok:
+        raise http.refused(answer)
+    settings = answer.json().get(repository, {}).get("settings", {})
+    if writing and str(settings.get("readonly", "")).lower() == "true":
+        raise RefusedError(
+            f"The snapshot repository {repository} is read-only at {http.subject}; register it without readonly, "
+            "or name another one in elasticsearch.repository.",
+            reason=Reason.DESTINATION_UNAVAILABLE,
+        )
+
+
+def take_snapshot(
+    http: ElasticHttp,
+    repository: str,
+    name: str,
+    indices: Sequence[str],
+    check: Callable[[], None],
+    report: Callable[[int, int], None],
+) -> Snapshot:
+    """Waits for the end; `report` gets bytes done and bytes in all. A snapshot that failed is removed.
+
+    `check` raises when the run is to end. Raises LucidError(SnapshotPartial) that names the shards.
+    """
+    path = f"/_snapshot/{encoded(repository)}/{encoded(name)}"
+    body = {
+        "indices": list(indices),
+        "include_global_state": False,
+        "ignore_unavailable": False,
+        # With false the server would refuse without saying which shards it lacks.
+        "partial": True,
+    }
+    # Its name is made from the backup's id: a snapshot of an earlier try is not ours to keep.
+    _remove(http, path)
+    try:
+        http.must(
+            "PUT", path, body, {"wait_for_completion": False, "master_timeout": _WAIT}, repeatable=False
+        )
+        while (state := _state(http, path))["state"] in {"IN_PROGRESS", "STARTED", "INIT"}:
+            check()
+            _progress(http, path, report)
+            http.pause(POLL_SECONDS)
+        _judge(http, repository, state)
+        done, size = _progress(http, path, report)
+        return Snapshot(repository, name, tuple(state["indices"]), size or done)
+    except BaseException:
+        _remove(http, path)
+        raise
+
+
+def delete_snapshot(http: ElasticHttp, repository: str, name: str) -> bool:
+    """For retention; False when it was not there. Raises LucidError."""
+    return _remove(http, f"/_snapshot/{encoded(repository)}/{encoded(name)}")
+
+
+def find_snapshot(http: ElasticHttp, repository: str, name: str) -> None:
+    """Raises LucidError when the snapshot is not there or does not hold all shards."""
+    check_repository(http, repository, writing=False)
+    answer = http.ask("GET", f"/_snapshot/{encoded(repository)}/{encoded(name)}")
+    if answer.status == 404:
+        raise LucidError(
+            f"The snapshot {name} is not in the repository {repository} any more; use another backup.",
+            reason=Reason.ARCHIVE_DAMAGED,
+        )
+    if not answer.ok:
+        raise http.refused(answer)
+    _judge(http, repository, answer.json()["snapshots"][0])
+
+
+def restore_index(
+    http: ElasticHttp, repository: str, snapshot: str, index: str, name: str, check: Callable[[], None]
+) -> None:
+    """Brings one index of a snapshot back under another name, hidden, without its aliases; waits for its shards."""
+    body = {
+        "indices": [index],
+        "include_global_state": False,
+        "include_aliases": False,
+        "partial": False,
+        "rename_pattern": "^.+$",
+        "rename_replacement": name.replace("\\", "\\\\").replace("$", "\\$"),
+        "index_settings": {"index.hidden": True, "index.number_of_replicas": 0},
+        "ignore_index_settings": ["index.auto_expand_replicas", "index.blocks.*", "index.lifecycle.*"],
+    }
+    http.must(
+        "POST",
+        f"/_snapshot/{encoded(repository)}/{encoded(snapshot)}/_restore",
+        body,
+        {"wait_for_completion": False, "master_timeout": _WAIT},
+        repeatable=False,
+    )
+    begun = monotonic()
+    while True:
+        check()
+        health = (
+            http.ask("GET", f"/_cluster/health/{encoded(name)}", parameters={"timeout": "1s"}).json() or {}
+        )
+        if health.get("status") in {"green", "yellow"}:
+            return
+        if _gave_up(http, name) and monotonic() - begun > 5:
+            raise LucidError(
+                f"{http.subject} could not bring {index} back from the snapshot {snapshot}; its log says why. "
+                "The target is untouched.",
+                reason=Reason.ARCHIVE_DAMAGED,
+            )
+        http.pause(POLL_SECONDS)
+
+
+def _gave_up(http: ElasticHttp, name: str) -> bool:
+    """Whether a primary is unassigned and no restore of it is under way."""
+    shards = http.must("GET", f"/_cat/shards/{encoded(name)}", parameters={"format": "json"}).json()
+    return any(shard["prirep"] == "p" and shard["state"] == "UNASSIGNED" for shard in shards)
+
+
+def _state(http: ElasticHttp, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = http.must("GET", path).json()["snapshots"][0]
+    return found
+
+
+def _progress(http: ElasticHttp, path: str, report: Callable[[int, int], None]) -> tuple[int, int]:
+    answer = http.ask("GET", f"{path}/_status")
+    if not answer.ok:
+        return 0, 0
+    statistics = answer.json()["snapshots"][0]["stats"]
+    done = int(statistics.get("processed", statistics["incremental"])["size_in_bytes"])
+    total = int(statistics["total"]["size_in_bytes"])
+    report(done, total)
+    return done, total
+
+
+def _judge(http: ElasticHttp, repository: str, state: dict[str, Any]) -> None:
+    if state["state"] == "SUCCESS" and not state["shards"]["failed"]:
+        return
+    if state["state"] == "INCOMPATIBLE":
+        raise NotSupportedError(
+            f"The snapshot in {repository} was made by another version than that of {http.subject}."
+        )
+    failed = [f"{f['index']}[{f['shard_id']}]" for f in state.get("failures", ())]
+    named = ", ".join(failed[:_NAMED_SHARDS]) + (", ..." if len(failed) > _NAMED_SHARDS else "")
+    raise LucidError(
+        f"The snapshot in {repository} is {state['state']}: {len(failed)} shards are not in it"
+        f"{f' ({named})' if named else ''}. Make these indices healthy and back up again.",
+        reason=Reason.SNAPSHOT_PARTIAL,
+    )
+
+
+def _remove(http: ElasticHttp, path: str) -> bool:
+    answer = http.ask("DELETE", path, parameters={"master_timeout": _WAIT}, seconds=600)
+    if answer.status == 404:
+        return False
+    if not answer.ok:
+        raise http.refused(answer)
+    return True

@@ -1,0 +1,250 @@
+"""Indices that are loaded beside the live ones: made, filled, compared, and removed when nobody needs them.
+
+A staged index is hidden, so that wildcards pass it by, and carries a mark in its mapping that says which run made it,
+what it is to become, and which settings it gets at last. So whoever comes next can tell what to finish and what to
+remove. A template of our own, empty and of the highest priority, keeps the templates of others away from it: they would
+add fields, or aliases through which half of the data could be seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.stores.elasticsearch.backup.definitions import Definition, mark_of, with_meta
+from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
+from lucid_storage.stores.elasticsearch.backup.names import MARK, SCRATCH_PREFIX, run_part
+from lucid_storage.stores.elasticsearch.backup.rawjson import joined, members
+from lucid_storage.stores.mongodb.types import JsonValue
+
+SHIELD_PRIORITY = 2_000_000_000
+_SHIELD_PREFIX = "lucid-restore-"
+_WAIT = "30s"
+# Take effect while documents come in, or keep the server from taking them.
+_LOADING: dict[str, JsonValue] = {
+    "index.hidden": "true",
+    "index.refresh_interval": "-1",
+    "index.number_of_replicas": "0",
+    "index.auto_expand_replicas": "false",
+    "index.default_pipeline": "_none",
+    "index.final_pipeline": "_none",
+    "index.translog.durability": "async",
+}
+# Would act on the index by themselves, or keep it from being finished; they come after the switch.
+_LAST = ("index.blocks.", "index.lifecycle.", "index.hidden")
+_AFTER_LOADING = ("index.routing.allocation.",)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An index that a run left behind."""
+
+    name: str
+    uuid: str
+    target: str
+    run: str
+    until: int
+    """Seconds since 1970 when that run has ended for certain."""
+    last: dict[str, JsonValue]
+    mappings: str
+    switched: bool
+    """It carries the name of its target, so it is live."""
+
+
+def raise_shield(http: ElasticHttp, run: str, until: int) -> None:
+    """Before the first staged index of the run, whose names it also proves to be ours. Raises LucidError."""
+    part = run_part(run)
+    body = {
+        "index_patterns": [f"*-r-{part}", f"{SCRATCH_PREFIX}{part}_*"],
+        "priority": SHIELD_PRIORITY,
+        "template": {},
+        "_meta": {MARK: {"run": run, "until": until}},
+    }
+    http.must("PUT", f"/_index_template/{_SHIELD_PREFIX}{part}", body, {"master_timeout": _WAIT})
+
+
+def lower_shield(http: ElasticHttp, run: str) -> None:
+    """After the last one. Absent is no error."""
+    answer = http.ask("DELETE", f"/_index_template/{_SHIELD_PREFIX}{run_part(run)}")
+    if not answer.ok and answer.status != 404:
+        raise http.refused(answer)
+
+
+def stage(http: ElasticHttp, name: str, found: Definition, run: str, target: str, until: int) -> None:
+    """Makes the empty index that is loaded. Raises LucidError, also when none of the nodes can take it."""
+    settings = {
+        key: value for key, value in found.settings.items() if not key.startswith(_LAST + _AFTER_LOADING)
+    }
+    made = mark_text(target, run, until, found.settings)
+    body = joined(
+        {"settings": json.dumps({**settings, **_LOADING}), "mappings": with_meta(found.mappings, made)}
+    )
+    answer = http.must(
+        "PUT",
+        f"/{encoded(name)}",
+        body.encode(),
+        {"master_timeout": _WAIT, "timeout": _WAIT, "wait_for_active_shards": 1},
+        repeatable=False,
+    )
+    if not answer.json().get("shards_acknowledged"):
+        raise LucidError(
+            f"{http.subject} made the index {name} and found no node for its shards; free disk space or add a node.",
+            reason=Reason.STORE_UNAVAILABLE,
+        )
+
+
+def mark_text(target: str, run: str, until: int, settings: dict[str, JsonValue]) -> str:
+    """The mark of an index that is being loaded, as JSON."""
+    last = {key: value for key, value in settings.items() if key.startswith(_LAST)}
+    return json.dumps({"target": target, "run": run, "until": until, "last": last})
+
+
+def loaded(http: ElasticHttp, name: str, found: Definition) -> None:
+    """All documents are in: makes them durable and gives the settings back that loading had taken away."""
+    settings: dict[str, JsonValue] = {
+        key: found.settings.get(key) for key in _LOADING if not key.startswith(_LAST)
+    }
+    settings |= {k: v for k, v in found.settings.items() if k.startswith(_AFTER_LOADING)}
+    http.must("PUT", f"/{encoded(name)}/_settings", settings, {"master_timeout": _WAIT, "timeout": _WAIT})
+    http.must("POST", f"/{encoded(name)}/_flush", parameters={"wait_if_ongoing": True})
+
+
+def count(http: ElasticHttp, name: str) -> int:
+    """Documents after a refresh; nested ones are parts of theirs. Raises LucidError."""
+    http.must("POST", f"/{encoded(name)}/_refresh")
+    answer = http.must("GET", f"/{encoded(name)}/_count").json()
+    if answer["_shards"]["failed"]:
+        raise LucidError(
+            f"{http.subject} counts only some shards of {name}; make the index healthy first.",
+            reason=Reason.STORE_UNAVAILABLE,
+        )
+    return int(answer["count"])
+
+
+def complete(http: ElasticHttp, left: Leftover) -> None:
+    """The index is live: shows it, and gives it its last settings. Idempotent; whoever comes next may do it again."""
+    path = f"/{encoded(left.name)}"
+    waits: dict[str, str | int | bool] = {"master_timeout": _WAIT, "timeout": _WAIT}
+    early = {k: v for k, v in left.last.items() if not k.startswith("index.blocks.")}
+    http.must("PUT", f"{path}/_settings", {"index.hidden": None, **early}, waits)
+    done = json.dumps({"target": left.target, "run": left.run})
+    meta = members(with_meta(left.mappings, done))["_meta"]
+    http.must("PUT", f"{path}/_mapping", joined({"_meta": meta}).encode(), waits)
+    blocks = {k: v for k, v in left.last.items() if k.startswith("index.blocks.")}
+    if blocks:
+        http.must("PUT", f"{path}/_settings", blocks, waits)
+
+
+def mark(http: ElasticHttp, name: str, found: Definition, run: str, target: str, until: int) -> None:
+    """For an index that came out of a snapshot, which has no mark yet."""
+    meta = members(with_meta(found.mappings, mark_text(target, run, until, found.settings)))["_meta"]
+    http.must(
+        "PUT", f"/{encoded(name)}/_mapping", joined({"_meta": meta}).encode(), {"master_timeout": _WAIT}
+    )
+
+
+def leftovers(http: ElasticHttp) -> list[Leftover]:
+    """Indices that a run made and has not finished with, by their mark, or by name where its shield still stands."""
+    answer = http.ask(
+        "GET",
+        f"/*-r-*,{SCRATCH_PREFIX}*",
+        parameters={
+            "flat_settings": True,
+            "expand_wildcards": "open,closed,hidden",
+            "ignore_unavailable": True,
+            "allow_no_indices": True,
+        },
+    )
+    if answer.status == 404:
+        return []
+    if not answer.ok:
+        raise http.refused(answer)
+    runs = shields(http)
+    found = []
+    for name, text in members(answer.body.decode()).items():
+        parts = members(text)
+        made = mark_of(parts["mappings"]) or _by_name(name, runs)
+        if made is not None and "until" in made:
+            found.append(_leftover(name, parts, made))
+    return found
+
+
+def shields(http: ElasticHttp) -> dict[str, dict[str, JsonValue]]:
+    """What is known of the runs whose shields stand, by their part in names."""
+    answer = http.ask("GET", f"/_index_template/{_SHIELD_PREFIX}*")
+    if answer.status == 404:
+        return {}
+    if not answer.ok:
+        raise http.refused(answer)
+    found: dict[str, dict[str, JsonValue]] = {}
+    for entry in answer.json()["index_templates"]:
+        made = (entry["index_template"].get("_meta") or {}).get(MARK)
+        if isinstance(made, dict):
+            found[str(entry["name"]).removeprefix(_SHIELD_PREFIX)] = made
+    return found
+
+
+def _by_name(name: str, runs: dict[str, dict[str, JsonValue]]) -> dict[str, JsonValue] | None:
+    for part, made in runs.items():
+        if name.endswith(f"-r-{part}"):
+            return {**made, "target": name.removesuffix(f"-r-{part}")}
+        if name.startswith(f"{SCRATCH_PREFIX}{part}_"):
+            return {**made, "target": name}
+    return None
+
+
+def _leftover(name: str, parts: dict[str, str], made: dict[str, Any]) -> Leftover:
+    target, run, last = str(made.get("target")), str(made.get("run")), made.get("last")
+    return Leftover(
+        name=name,
+        uuid=str(json.loads(parts["settings"]).get("index.uuid")),
+        target=target,
+        run=run,
+        until=int(made["until"]),
+        last=dict(last) if isinstance(last, dict) else {},
+        mappings=parts["mappings"],
+        switched=target in members(parts["aliases"]),
+    )
+
+
+def remove(http: ElasticHttp, name: str, uuid: str | None = None) -> None:
+    """Deletes one index, of that uuid if one is given; absent is no error."""
+    path = f"/{encoded(name)}"
+    if uuid is not None:
+        answer = http.ask("GET", f"{path}/_settings/index.uuid", parameters={"flat_settings": True})
+        settings = (answer.json() or {}).get(name, {}).get("settings", {}) if answer.ok else {}
+        if settings.get("index.uuid") != uuid:
+            return
+    answer = http.ask("DELETE", path, parameters={"expand_wildcards": "none", "master_timeout": _WAIT})
+    if not answer.ok and answer.status != 404:
+        raise http.refused(answer)
+
+
+def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> list[str]:
+    """Ends what earlier runs began: finishes what is live, removes the rest. Returns notes.
+
+    Leftovers of the same targets, and of this run, are nobody's: one restore of a deployment runs at a time. Others are
+    removed when their run has ended for certain.
+    """
+    notes = []
+    ours = run_part(run)
+    found = leftovers(http)
+    for left in found:
+        if left.target not in targets and run_part(left.run) != ours and left.until > now:
+            continue
+        if left.switched:
+            complete(http, left)
+            notes.append(f"{left.target} was restored by an earlier run, which was finished.")
+        else:
+            remove(http, left.name, left.uuid)
+            notes.append(f"{left.name}, left by an earlier run, was removed.")
+    met = {run_part(left.run) for left in found}
+    standing = {run_part(left.run) for left in leftovers(http)} if found else set()
+    for part, made in shields(http).items():
+        over = isinstance(made.get("until"), int) and int(str(made["until"])) <= now
+        if part not in standing and (over or part == ours or part in met):
+            lower_shield(http, part)
+    return notes
