@@ -160,7 +160,7 @@ def _actions(
 ) -> tuple[list[str], list[str]]:
     notes: list[str] = []
     removed = {target.replaces for target in targets if target.replaces}
-    actions = [json.dumps({"remove_index": {"index": name, "must_exist": True}}) for name in sorted(removed)]
+    actions = [json.dumps({"remove_index": {"index": name}}) for name in sorted(removed)]
     for one in staged:
         actions.append(_add(one.name, one.target.name, {}))
     names = sorted({alias for one in staged for alias in one.aliases})
