@@ -39,7 +39,7 @@ def take(client: Client, *databases: str) -> Snapshot:
     """Nobody writes meanwhile."""
     made = Snapshot(now(client))
     for database in databases:
-        for found in client[database].list_collections():
+        for found in sorted(client[database].list_collections(), key=lambda entry: entry["name"]):
             name, kind = found["name"], found["type"]
             if name.startswith("system.") and name != "system.js":
                 continue

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
-from lucid_storage.stores.mongodb.restore import finishing
+from lucid_storage.stores.mongodb.restore import finishing, journal
 from lucid_storage.stores.mongodb.restore.catalog import (
     BUCKETS_PREFIX,
     Catalog,
@@ -18,6 +18,7 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     public_name,
 )
 from lucid_storage.stores.mongodb.restore.entries import Moment, entry
+from lucid_storage.stores.mongodb.restore.journal import Direct, Journal, SwapState
 from lucid_storage.stores.mongodb.restore.lineage import Lineage
 from lucid_storage.stores.mongodb.restore.loading import Loaded, Loader
 from lucid_storage.stores.mongodb.restore.replaying import Replayer
@@ -50,6 +51,7 @@ class Staging:
         lineage: Lineage,
         dump_end: Moment,
         report: Report = lambda *_: None,
+        owner: Mapping[str, str] | None = None,
     ) -> None:
         self._target = target
         self._lineage = lineage
@@ -59,8 +61,8 @@ class Staging:
         self._transactions = Transactions()
         self._rewriter = Rewriter(self.catalog, lineage, dump_end)
         self._replayer = Replayer(target, report)
-        self.direct_made: list[Tracked] = []
-        """What was made under its own name by this run."""
+        self._targets = dict(targets)
+        self._journal = Journal(run, SwapState.LOADING, owner=owner or {})
 
     @property
     def replayed(self) -> Rewritten:
@@ -146,13 +148,41 @@ class Staging:
             finishing.set_options(self._target, tracked)
         return finished
 
+    def ready(self, finished: Sequence[Tracked]) -> Journal:
+        """Write the journal from which the operator swaps; durable when it returns."""
+        uuids = {}
+        for tracked in finished:
+            if tracked.staged:
+                found = self._target.collection_uuid(*_place(tracked))
+                uuids[tracked.number] = (found or b"").hex()
+        self._journal = journal.ready(self._journal, finished, uuids, self.views, self._targets)
+        self._put_journal()
+        return self._journal
+
     def discard(self) -> None:
         """Leave the target as it was: drop what this run staged, and what it made under its own name."""
         for tracked in self.catalog:
             if tracked.staged:
                 self._target.drop(*_place(tracked))
-        for tracked in self.direct_made:
-            self._target.drop(tracked.place.database, public_name(tracked.place.collection))
+        for direct in self._journal.direct:
+            if direct.made_uuid:
+                self._target.drop(direct.database, direct.name)
+        self._target.write(
+            min(self._targets.values()),
+            {"delete": journal.JOURNALS, "deletes": [{"q": {"_id": self._journal.run}, "limit": 1}]},
+            "remove the restore's journal",
+        )
+
+    def _put_journal(self) -> None:
+        document = self._journal.document()
+        self._target.write(
+            min(self._targets.values()),
+            {
+                "update": journal.JOURNALS,
+                "updates": [{"q": {"_id": document["_id"]}, "u": document, "upsert": True}],
+            },
+            "write the restore's journal",
+        )
 
     def _create(self, tracked: Tracked) -> None:
         if tracked.staged:
@@ -161,7 +191,10 @@ class Staging:
         database, collection = tracked.place.database, public_name(tracked.place.collection)
         if self._target.collection_uuid(database, collection) is None:
             self._replayer.create(tracked, tracked.creation())
-            self.direct_made.append(tracked)
+            made = self._target.collection_uuid(*_place(tracked)) or b""
+            direct = Direct(database, collection, made_uuid=made.hex())
+            self._journal = replace(self._journal, direct=(*self._journal.direct, direct))
+            self._put_journal()
         elif self._target.count(*_place(tracked)):
             raise RefusedError(
                 f"{database}.{collection} cannot be loaded beside the live data (a time series, stored functions or"

@@ -1,0 +1,236 @@
+"""The journal of a swap and the marker of a finished restore: records in the target server (BACKUPS.md 2.2, 2.10).
+
+They lie in a target database under reserved names, so no dump, slice, drift or export sees them. Pure: documents in
+and out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from lucid_storage.stores.mongodb.restore.catalog import (
+    OLD_PREFIX,
+    STAGED_PREFIX,
+    Tracked,
+    View,
+    public_name,
+)
+from lucid_storage.stores.mongodb.restore.entries import Document
+from lucid_storage.stores.mongodb.restore.finishing import Expiry, expiries
+
+JOURNALS = f"{STAGED_PREFIX}journal"
+MARKERS = f"{STAGED_PREFIX}markers"
+
+
+class SwapState(StrEnum):
+    """How far a run came. It never goes back."""
+
+    LOADING = "loading"
+    """The worker is at it."""
+    READY = "ready"
+    """Staged, replayed and indexed by the worker; nothing live was touched."""
+    SWAPPING = "swapping"
+    """The point of no return: from here it only rolls forward."""
+    SWAPPED = "swapped"
+    """All pairs are swapped and checked, views and expiry are set; old collections are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One collection that is swapped. UUIDs are 32 hexadecimal digits."""
+
+    number: int
+    database: str
+    name: str
+    staged: str
+    staged_uuid: str
+    live_uuid: str | None = None
+    """Of what had the name when the swap began; None when nothing had it."""
+    expiries: tuple[Expiry, ...] = ()
+
+    def old(self, run: str) -> str:
+        """Where the live collection goes."""
+        return f"{OLD_PREFIX}{run}_{self.number}"
+
+    def aside(self, run: str, count: int) -> str:
+        """Where a collection goes that came up in the gap."""
+        return f"{self.old(run)}_aside{count}"
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """A collection that was loaded under its own name, since it cannot be renamed (BACKUPS.md 2.7)."""
+
+    database: str
+    name: str
+    made_uuid: str | None = None
+    """Of what holds its documents, where this run made it; None where an empty one was there."""
+    expiries: tuple[Expiry, ...] = ()
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.database, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """All that is needed to finish a swap, whoever comes next."""
+
+    run: str
+    state: SwapState
+    pairs: tuple[Pair, ...] = ()
+    views: tuple[View, ...] = ()
+    direct: tuple[Direct, ...] = ()
+    owner: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        found = {pair.database for pair in self.pairs} | {view.database for view in self.views}
+        return tuple(sorted(found | {direct.database for direct in self.direct}))
+
+    def sealed(self, live: Mapping[tuple[str, str], str]) -> Journal:
+        """With the UUIDs of what is live now, by database and name: what is written before the first rename."""
+        pairs = tuple(replace(pair, live_uuid=live.get((pair.database, pair.name))) for pair in self.pairs)
+        return replace(self, pairs=pairs, state=SwapState.SWAPPING)
+
+    def document(self) -> dict[str, object]:
+        return {
+            "_id": self.run,
+            "state": str(self.state),
+            "owner": dict(self.owner),
+            "pairs": [_pair_document(pair) for pair in self.pairs],
+            "views": [_view_document(view) for view in self.views],
+            "direct": [
+                {
+                    "database": direct.database,
+                    "name": direct.name,
+                    "madeUuid": direct.made_uuid,
+                    "expiries": _expiry_documents(direct.expiries),
+                }
+                for direct in self.direct
+            ],
+        }
+
+
+def ready(
+    begun: Journal,
+    finished: Sequence[Tracked],
+    uuids: Mapping[int, str],
+    views: Sequence[View],
+    targets: Mapping[str, str],
+) -> Journal:
+    """What the worker writes when everything is staged. `uuids` are those of the staged collections, by number."""
+    made = {direct.place: direct.made_uuid for direct in begun.direct}
+    places = [
+        (tracked, (tracked.place.database, public_name(tracked.place.collection))) for tracked in finished
+    ]
+    return replace(
+        begun,
+        state=SwapState.READY,
+        pairs=tuple(
+            Pair(
+                number=tracked.number,
+                database=tracked.place.database,
+                name=tracked.name[1],
+                staged=tracked.place.collection,
+                staged_uuid=uuids[tracked.number],
+                expiries=expiries(tracked),
+            )
+            for tracked in finished
+            if tracked.staged
+        ),
+        views=tuple(
+            replace(view, database=targets[view.database]) for view in views if view.database in targets
+        ),
+        direct=tuple(
+            Direct(*place, made_uuid=made.get(place), expiries=expiries(tracked))
+            for tracked, place in places
+            if not tracked.staged
+        ),
+    )
+
+
+def parsed(document: Mapping[str, object]) -> Journal:
+    """The opposite of `document()`."""
+    owner = document.get("owner")
+    return Journal(
+        run=str(document["_id"]),
+        state=SwapState(str(document["state"])),
+        pairs=tuple(_pair(item) for item in _list(document, "pairs")),
+        views=tuple(_view(item) for item in _list(document, "views")),
+        direct=tuple(
+            Direct(
+                str(item["database"]),
+                str(item["name"]),
+                str(item["madeUuid"]) if item.get("madeUuid") else None,
+                _expiries(item),
+            )
+            for item in _list(document, "direct")
+        ),
+        owner={str(key): str(value) for key, value in owner.items()} if isinstance(owner, Mapping) else {},
+    )
+
+
+def _pair_document(pair: Pair) -> dict[str, object]:
+    return {
+        "number": pair.number,
+        "database": pair.database,
+        "name": pair.name,
+        "staged": pair.staged,
+        "stagedUuid": pair.staged_uuid,
+        "liveUuid": pair.live_uuid,
+        "expiries": _expiry_documents(pair.expiries),
+    }
+
+
+def _pair(document: Mapping[str, object]) -> Pair:
+    number, live = document["number"], document.get("liveUuid")
+    assert isinstance(number, int)
+    return Pair(
+        number=number,
+        database=str(document["database"]),
+        name=str(document["name"]),
+        staged=str(document["staged"]),
+        staged_uuid=str(document["stagedUuid"]),
+        live_uuid=str(live) if live else None,
+        expiries=_expiries(document),
+    )
+
+
+def _view_document(view: View) -> dict[str, object]:
+    return {
+        "database": view.database,
+        "name": view.name,
+        "viewOn": view.on,
+        "pipeline": list(view.pipeline),
+        "collation": view.collation,
+    }
+
+
+def _view(document: Mapping[str, object]) -> View:
+    pipeline, collation = document.get("pipeline"), document.get("collation")
+    return View(
+        database=str(document["database"]),
+        name=str(document["name"]),
+        on=str(document["viewOn"]),
+        pipeline=tuple(pipeline) if isinstance(pipeline, list) else (),
+        collation=collation if isinstance(collation, Mapping) else None,
+    )
+
+
+def _expiry_documents(found: Sequence[Expiry]) -> list[Document]:
+    return [{"index": expiry.index, "seconds": expiry.seconds} for expiry in found]
+
+
+def _expiries(document: Mapping[str, object]) -> tuple[Expiry, ...]:
+    return tuple(
+        Expiry(str(item["index"]) if item.get("index") is not None else None, int(str(item["seconds"])))
+        for item in _list(document, "expiries")
+    )
+
+
+def _list(document: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    found = document.get(name)
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list) else []

@@ -1,0 +1,90 @@
+"""What the operator's side of a restore needs of a MongoDB deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from lucid_storage.stores.mongodb.restore.journal import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """What has the name of a target now."""
+
+    database: str
+    name: str
+    type: str
+    """collection, view or timeseries."""
+    documents: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpace:
+    """Free space of one member; None where it cannot be read."""
+
+    host: str
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A finished restore, in the server that it went to (BACKUPS.md 2.10)."""
+
+    cluster: str
+    identity: str
+    namespace: str
+    name: str
+    spec_hash: str
+    run: str
+    result: str
+    run_again: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.cluster}/{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """The outcome of a swap."""
+
+    collections: int
+    moved_aside: tuple[str, ...]
+
+
+class RestorePort(Protocol):
+    """Every method raises LucidError; those that write raise LeadershipLostError through the guard."""
+
+    async def occupants(self, databases: Sequence[str]) -> tuple[Occupant, ...]:
+        """Collections and views of some databases with their documents, reserved names apart."""
+
+    async def space(self, databases: Sequence[str]) -> tuple[MemberSpace, ...]:
+        """Free space of each data-bearing member."""
+
+    async def journal(self, databases: Sequence[str], run: str) -> Journal | None:
+        """The journal of a run, as a majority has it; None before the worker wrote it and after `forget`."""
+
+    async def swap(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> Swapped:
+        """From `ready`: look at the targets once more, seal the journal, swap. From later states: go on.
+
+        Safe to call again from any point. Raises RefusedError (TargetNotEmpty, RestoreBlocked) only before the seal.
+        """
+
+    async def discard(self, run: str, databases: Sequence[str]) -> bool:
+        """Drop what a run staged; False when its swap has begun, which is then never undone."""
+
+    async def drop_old(self, run: str, databases: Sequence[str]) -> int:
+        """Drop the replaced collections of a swapped run by UUID, and its journal. What came up in the gap stays."""
+
+    async def marker(self, databases: Sequence[str], key: str) -> Marker | None:
+        """The marker of a restore."""
+
+    async def put_marker(self, databases: Sequence[str], marker: Marker) -> None:
+        """Write or replace a marker, durably."""
+
+
+def first(databases: Sequence[str]) -> str:
+    """The database that holds journal and markers of a restore."""
+    return min(databases)
