@@ -38,7 +38,6 @@ from lucid_storage.stores.mongodb.types import (
     Violations,
 )
 
-ID_INDEX = IndexState("_id_", IndexDefinition(keys=(("_id", 1),)))
 PLUGINS = frozenset({"2d", "2dsphere", "text", "hashed"})
 
 
@@ -92,12 +91,11 @@ class FakeMongo:
         self._write("create", database, name)
         kind = "timeseries" if options.time_series is not None else "collection"
         state = CollectionState(database, name, kind, uuid.uuid4().hex, observed)
-        indexes = {} if kind == "timeseries" else {"_id_": ID_INDEX}
+        own = IndexDefinition(keys=(("_id", 1),), collation=observed.collation)
+        indexes = {} if kind == "timeseries" else {"_id_": IndexState("_id_", own)}
         if options.clustered_index is not None:
             given = str(options.clustered_index.get("name", "_id_"))
-            indexes = {
-                given: IndexState(given, IndexDefinition(keys=(("_id", 1),), unique=True), clustered=True)
-            }
+            indexes = {given: IndexState(given, replace(own, unique=True), clustered=True)}
         self._stored[database, name] = Stored(state, indexes)
         self._tell(DdlEvent("create", database, name))
         return True

@@ -21,6 +21,7 @@ from lucid_storage.stores.mongodb.types import (
     CollectionChange,
     CollectionOptions,
     IndexChange,
+    JsonDoc,
     Topology,
 )
 
@@ -291,6 +292,20 @@ async def test_a_clustered_index_is_marked(port: MongoPort, database: str) -> No
     found = await port.indexes(database, "events")
     assert found is not None
     assert [(state.name, state.clustered) for state in found] == [("by id", True)]
+
+
+@pytest.mark.parametrize("clustered", [None, {"name": "by id"}])
+async def test_the_index_on_id_has_the_default_collation(
+    port: MongoPort, database: str, clustered: JsonDoc | None
+) -> None:
+    options = CollectionOptions(collation={"locale": "fr"}, clustered_index=clustered)
+    await port.create_collection(database, "users", options)
+    state, found = await port.collection(database, "users"), await port.indexes(database, "users")
+    assert state is not None
+    assert found is not None
+    (own,) = found
+    assert own.definition.keys == (("_id", 1),)
+    assert own.definition.collation == state.options.collation is not None
 
 
 async def test_nothing_is_written_without_leadership(make_port: Make, database: str) -> None:

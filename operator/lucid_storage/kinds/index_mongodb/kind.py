@@ -31,9 +31,16 @@ from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
 from lucid_storage.stores.mongodb.definition import same_definition
 from lucid_storage.stores.mongodb.port import MongoPort
-from lucid_storage.stores.mongodb.types import DuplicateReport, IndexChange, IndexDefinition
+from lucid_storage.stores.mongodb.types import (
+    DuplicateReport,
+    IndexChange,
+    IndexDefinition,
+    IndexState,
+    JsonDoc,
+)
 
 COUNT_SECONDS = 30.0
+ID_KEYS = (("_id", 1),)
 
 
 class MongoIndexKind:
@@ -89,17 +96,15 @@ class MongoIndexKind:
         running = self._builds.running(resource.key)
         async with self._connections.watching(deployment) as port:
             server = await port.info()
-            collection = await port.collection(desired.database, desired.collection)
-            indexes = None
-            if collection is not None:
-                indexes = await port.indexes(desired.database, desired.collection)
+            indexes = await port.indexes(desired.database, desired.collection)
+            default_collation = await _default_collation(port, desired, indexes or ())
             building = bool(running) or any(ix.building for ix in indexes or ())
             progress = await port.build_progress(desired.database, desired.collection) if building else ()
             answers = {q: await _answer(port, desired, q) for q in questions}
         return IndexObserved(
             server=server,
             indexes=indexes,
-            default_collation=collection.options.collation if collection else None,
+            default_collation=default_collation,
             progress=progress,
             running=running,
             claimed=await self._claimed(status, scope),
@@ -226,6 +231,17 @@ def _begun_in_vain(status: IndexStatus, error: LucidError) -> None:
     """The server refused the first build, so nothing of that name is ours. A lost connection proves nothing."""
     if status.index_name is None and isinstance(error, ServerRefusedError):
         status.origin = status.pending = None
+
+
+async def _default_collation(
+    port: MongoPort, desired: IndexDesired, indexes: Sequence[IndexState]
+) -> JsonDoc | None:
+    """The collection's: the server demands that the index on _id has the same. A time series has no such index."""
+    for index in indexes:
+        if index.definition.keys == ID_KEYS:
+            return index.definition.collation
+    collection = await port.collection(desired.database, desired.collection) if indexes else None
+    return collection.options.collation if collection is not None else None
 
 
 async def _convert_to_unique(port: MongoPort, desired: IndexDesired, name: str) -> None:
