@@ -9,23 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from struct import Struct, error
+from typing import Protocol
 
 from fastcrc.crc64 import xz
 from xxhash import xxh3_128_intdigest
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import ArchiveDamagedError
 
 SMALLEST_DOCUMENT = 5
 LARGEST_DOCUMENT = 16 * 1024 * 1024 + 64 * 1024
 """A document of the server has 16 MiB at most, an entry of its oplog a few KiB more."""
 
+PIECE_BYTES = 1024 * 1024
+
 _MODULUS = 1 << 128
 _size_at = Struct("<i").unpack_from
 
 
-def damaged(what: str) -> LucidError:
+class Reading(Protocol):
+    """Where a stream is read from."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+def damaged(what: str) -> ArchiveDamagedError:
     """Raised for data that are not what was written; `what` completes a sentence."""
-    return LucidError(f"The archive is damaged: {what}. Use another backup.", reason=Reason.ARCHIVE_DAMAGED)
+    return ArchiveDamagedError(f"The archive is damaged: {what}. Use another backup.")
 
 
 def documents(data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
@@ -36,6 +45,30 @@ def documents(data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
         stop = at + _document_size(view, at, end)
         yield view[at:stop]
         at = stop
+
+
+def streamed(source: Reading) -> Iterator[bytes]:
+    """The documents of a stream that holds nothing else, to its checked end. Memory: one document and a piece.
+
+    Raises LucidError(ArchiveDamaged).
+    """
+    buffer = bytearray()
+    while piece := source.read(PIECE_BYTES):
+        buffer += piece
+        at = 0
+        while len(buffer) - at >= SMALLEST_DOCUMENT:
+            (size,) = _size_at(buffer, at)
+            if not SMALLEST_DOCUMENT <= size <= LARGEST_DOCUMENT:
+                raise damaged("what should be a document is none")
+            if at + size > len(buffer):
+                break
+            if buffer[at + size - 1]:
+                raise damaged("what should be a document is none")
+            yield bytes(memoryview(buffer)[at : at + size])
+            at += size
+        del buffer[:at]
+    if buffer:
+        raise damaged("a document is cut off")
 
 
 def _document_size(view: memoryview, at: int, end: int) -> int:
