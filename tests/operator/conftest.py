@@ -1,9 +1,12 @@
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from backup_bed import IMAGE, BackupBed, fake_command, make_claim
 from pymongo.database import Database
 
+from testbed.job_runner import JobRunner
 from testbed.pytest_operator import World
 from testbed.stores.mongodb import MongoDB
 
@@ -13,3 +16,17 @@ def db(mongo_world: World, mongodb: MongoDB) -> Iterator[Database[Any]]:
     """The world's database in the shared MongoDB."""
     with mongodb.client() as client:
         yield client[mongo_world.environment["MONGODB_DATABASE"]]
+
+
+@pytest.fixture
+async def bed(mongo_world: World, tmp_path: Path) -> AsyncIterator[BackupBed]:
+    """Backups whose workers wait for the test."""
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    await make_claim(mongo_world)
+    mongo_world.environment.update(IMAGE)
+    runner = JobRunner(mongo_world.kube, [mongo_world.namespace], tmp_path / "node", fake_command(fake))
+    async with runner.running():
+        yield BackupBed(mongo_world, runner, fake)
+        for operator in mongo_world.operators:
+            operator.stop()

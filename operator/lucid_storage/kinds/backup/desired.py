@@ -212,13 +212,6 @@ def _engines(
 def _check_engines(
     spec: BackupSpec, wanted: tuple[BackupEngine, ...], configured: tuple[BackupEngine, ...]
 ) -> None:
-    missing = [e for e in wanted if e is not BackupEngine.VOLUMES and e not in configured]
-    if missing or not wanted:
-        named = " and ".join(missing) or "any store"
-        raise RefusedError(
-            f"No connection to {named} is configured: set it beside the credentials, or name other engines.",
-            reason=Reason.NOT_CONFIGURED,
-        )
     if spec.type is not BackupType.FULL and BackupEngine.MONGODB not in wanted:
         raise RefusedError(
             f"A backup of type {spec.type} follows MongoDB's oplog: name mongodb in spec.engines, or use type full.",
@@ -228,6 +221,13 @@ def _check_engines(
         raise RefusedError(
             "This version does not back up volumes; leave volumes out of the spec.",
             reason=Reason.NOT_IMPLEMENTED,
+        )
+    missing = [e for e in wanted if e is not BackupEngine.VOLUMES and e not in configured]
+    if missing or not wanted:
+        named = " and ".join(missing) or "any store"
+        raise RefusedError(
+            f"No connection to {named} is configured: set it beside the credentials, or name other engines.",
+            reason=Reason.NOT_CONFIGURED,
         )
 
 
