@@ -182,8 +182,12 @@ class Connection:
                 self._http = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
         if self._http.sock is None:
             self._http.connect()
-            made: socket.socket = self._http.sock
-            made.settimeout(self._bucket.stall_seconds)
+            _set_timeout(self._http, self._bucket.stall_seconds)
             if self._interrupted.is_set():
                 raise ConnectionAbortedError(errno.ECONNABORTED, "The request was given up")
         return self._http
+
+
+def _set_timeout(connection: http.client.HTTPConnection, seconds: float) -> None:
+    if connection.sock is not None:
+        connection.sock.settimeout(seconds)

@@ -61,7 +61,7 @@ def refusal(where: str, bucket: str, status: int, code: str) -> DestinationError
             f"{where} denied access to the bucket {bucket} ({words}); the login needs to "
             f"list the bucket and its uploads, and to read, write and delete objects."
         )
-    if worth_repeating(status, code):
+    if worth_repeating(status, code) or status == 200:
         return DestinationUnavailableError(f"The destination {where} fails ({words}); look at its log.")
     return DestinationError(f"{where} refused a request for the bucket {bucket} ({words}).")
 
