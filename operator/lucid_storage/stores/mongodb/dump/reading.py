@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
+from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
 from lucid_storage.errors import StoreUnavailableError
+from lucid_storage.stores.mongodb.dump.entries import RAW
 from lucid_storage.stores.mongodb.dump.listing import FoundCollection
-from lucid_storage.stores.mongodb.dump.member import PinnedMember
+from lucid_storage.stores.mongodb.dump.member import Document, PinnedMember
 from lucid_storage.stores.mongodb.dump.optimes import OpTime
 
 REPLY_BYTES = 4 * 1024 * 1024
@@ -66,9 +69,12 @@ class _PositionLostError(Exception):
 
 
 def _pass(member: PinnedMember, session: ClientSession, one: FoundCollection) -> Iterator[bytes]:
-    source = member.collection(one.database, one.place)
     with member.asking(f"read {one.namespace}", "find"):
         try:
+            if ".." in one.place or one.place.endswith("."):
+                yield from _by_command(member, session, one)
+                return
+            source = member.collection(one.database, one.place)
             # No hint and no sort: a forward scan, which neither an index build nor a dropped index ends.
             with source.find_raw_batches(
                 {}, batch_size=batch_size(one.average_bytes), no_cursor_timeout=True, session=session
@@ -80,3 +86,26 @@ def _pass(member: PinnedMember, session: ClientSession, one: FoundCollection) ->
             if error.code in _GONE:
                 raise CollectionGoneError(one.namespace) from None
             raise
+
+
+def _by_command(member: PinnedMember, session: ClientSession, one: FoundCollection) -> Iterator[bytes]:
+    """The server allows some names that the driver's collections refuse. Slower, as each document is an object."""
+    size = batch_size(one.average_bytes)
+    database = member.client.get_database(one.database)
+    command: Document = {
+        "find": one.place,
+        "batchSize": size,
+        "noCursorTimeout": True,
+        "readConcern": {"level": "majority"},
+    }
+    key = "firstBatch"
+    while True:
+        reply = cast(Document, database.command(command, session=session, codec_options=RAW))
+        cursor = cast(Document, reply["cursor"])
+        found = cast("list[RawBSONDocument]", cursor[key])
+        if found:
+            yield b"".join(document.raw for document in found)
+        if not cursor["id"]:
+            return
+        key = "nextBatch"
+        command = {"getMore": cursor["id"], "collection": one.place, "batchSize": size}
