@@ -23,7 +23,10 @@ from lucid_storage.restapi.server import RestServer
 
 logger = logging.getLogger(__name__)
 
-SWITCH_SECONDS = 0.001
+SWITCH_SECONDS = 0.0001
+"""How long the thread of reconciles may keep the interpreter from the REST API's, which needs it several times for an
+answer. It costs nothing while no other thread wants to run.
+"""
 RECURSION_LIMIT = 40_000
 """The API server takes documents of 10,000 levels. Reading one must not end the watch, which all resources share;
 Python's usual limit of 1,000 is far below. Ten thousand levels take about 2 MB of the 8 MB stack.
@@ -143,7 +146,6 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
 def run_operator(settings: Settings) -> int:
     """Returns the process's exit status: 0 after a stop, 1 when the lease was lost (the pod is started anew)."""
-    # The REST API's thread gets the interpreter within a millisecond, also in the middle of a storm of reconciles.
     sys.setswitchinterval(SWITCH_SECONDS)
     sys.setrecursionlimit(RECURSION_LIMIT)
     try:

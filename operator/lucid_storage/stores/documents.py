@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from decimal import Decimal
+from types import NoneType
 
 from bson import encode
 from bson.codec_options import DatetimeConversion
@@ -51,6 +52,8 @@ _WRAPPERS = frozenset(
         {"$dbPointer"},
     )
 )
+_PLAIN = (str, bool, NoneType, float)
+"""Types of values that stand for themselves, told apart first: most of a document's values are of them."""
 _WRAPPER_NAMES = frozenset(name for keys in _WRAPPERS for name in keys) - {"$type", "$scope"}
 _HOLD_WRAPPED = frozenset({"$date", "$scope"})
 """Wrappers whose own value may be wrapped again: a date in milliseconds, the variables of a script."""
@@ -147,7 +150,9 @@ def _explicit(collation: JsonDoc | None) -> dict[str, object] | None:
 def _parse(value: object, path: str, depth: int) -> object:
     if depth > MAX_DEPTH:
         raise _invalid("", f"is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is dict or isinstance(value, Mapping):
         return _parse_mapping(value, path, depth)
     if isinstance(value, list | tuple):
         return [_parse(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)]
@@ -184,12 +189,12 @@ def _invalid(path: str, what: str) -> ServerRefusedError:
 
 
 def _render(value: object) -> JsonValue:
-    if isinstance(value, Mapping):
+    if value is None or isinstance(value, bool) or type(value) is str:
+        return value
+    if type(value) is dict or isinstance(value, Mapping):
         return {str(key): _render(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_render(item) for item in value]
-    if value is None or isinstance(value, bool) or type(value) is str:
-        return value
     rendered: JsonValue = default(value, _OPTIONS)
     return rendered
 
@@ -209,10 +214,12 @@ def _plain(value: object) -> JsonValue:
 
 
 def _same(a: object, b: object) -> bool:
+    if type(a) is str and type(b) is str:
+        return a == b
+    if type(a) is dict and type(b) is dict:
+        return _same_fields(a, b)
     if isinstance(a, Mapping) or isinstance(b, Mapping):
-        if not (isinstance(a, Mapping) and isinstance(b, Mapping)):
-            return False
-        return a.keys() == b.keys() and all(_same(item, b[key]) for key, item in a.items())
+        return isinstance(a, Mapping) and isinstance(b, Mapping) and _same_fields(a, b)
     if isinstance(a, list) or isinstance(b, list):
         if not (isinstance(a, list) and isinstance(b, list)):
             return False
@@ -223,6 +230,10 @@ def _same(a: object, b: object) -> bool:
     if isinstance(a, Regex) and isinstance(b, Regex):
         return bool(a.pattern == b.pattern and a.flags == b.flags)
     return type(a) is type(b) and a == b
+
+
+def _same_fields(a: Mapping[str, object], b: Mapping[str, object]) -> bool:
+    return a.keys() == b.keys() and all(_same(item, b[key]) for key, item in a.items())
 
 
 def _number(value: object) -> Decimal | None:
