@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from time import sleep
 
 from lucid_storage.archive.elastic_export import ExportReader, ExportWriter, IndexEnd, IndexRead
 from lucid_storage.archive.manifest import (
@@ -25,7 +26,11 @@ from lucid_storage.stores.elasticsearch.backup.names import Allowed
 from lucid_storage.stores.elasticsearch.backup.points import Point, close_point, open_point, primaries
 from lucid_storage.stores.elasticsearch.backup.rawjson import NotJsonError
 from lucid_storage.stores.elasticsearch.backup.selection import Selected, choose
-from lucid_storage.stores.elasticsearch.backup.snapshots import check_repository, take_snapshot
+from lucid_storage.stores.elasticsearch.backup.snapshots import (
+    check_repository,
+    delete_snapshot,
+    take_snapshot,
+)
 
 LABEL = "backup"
 
@@ -63,6 +68,21 @@ def take(run: BackupRun, url: str | None = None) -> Taken:
 def snapshot_name(backup_id: str) -> str:
     """Of the snapshot that a backup takes."""
     return f"lucid-{backup_id}"
+
+
+def delete_taken(manifest: Manifest, url: str) -> bool:
+    """For retention: deletes the snapshot that a backup made in the servers' repository; False when there is none.
+
+    The objects in the destination are not its business. Raises LucidError when the server cannot be asked now.
+    """
+    record = next((e.elasticsearch for e in manifest.engines if e.elasticsearch is not None), None)
+    if record is None or record.repository is None or record.snapshot is None:
+        return False
+    http = ElasticHttp(url, "prune", sleep)
+    try:
+        return delete_snapshot(http, record.repository, record.snapshot)
+    finally:
+        http.close()
 
 
 def _export(run: BackupRun, http: ElasticHttp, found: Selected) -> Taken:
@@ -111,6 +131,11 @@ def _export(run: BackupRun, http: ElasticHttp, found: Selected) -> Taken:
 def _snapshot(run: BackupRun, http: ElasticHttp, found: Selected, repository: str) -> Taken:
     """The data go into the repository; our object holds the definitions, since a restore makes the aliases itself."""
     check_repository(http, repository, writing=True)
+    if not found.indices:  # an empty list would mean all to the server
+        raise RefusedError(
+            "There is no index to take a snapshot of; change elasticsearch.indices.",
+            reason=Reason.INVALID_SPEC,
+        )
     who, version = identity(http)
     taken_at = datetime.now(UTC)
     sizes = {one.name: primaries(http, one.name) for one in found.indices}
@@ -122,23 +147,21 @@ def _snapshot(run: BackupRun, http: ElasticHttp, found: Selected, repository: st
         run.report(done - told, 0)
         told = done
 
-    sink = run.open_object(ObjectKind.ELASTICSEARCH_EXPORT, "")
+    names = [one.name for one in found.indices]
+    taken = take_snapshot(http, repository, snapshot_name(run.order.id), names, run.check, report)
     try:
-        writer, note = _begin(http, sink, found.indices, who, version, "Snapshot", taken_at)
-        for number in range(len(found.indices)):
-            writer.end_index(number)
-        writer.end()
-        stored = sink.finish()
-        taken = take_snapshot(
-            http,
-            repository,
-            snapshot_name(run.order.id),
-            [one.name for one in found.indices],
-            run.check,
-            report,
-        )
+        sink = run.open_object(ObjectKind.ELASTICSEARCH_EXPORT, "")
+        try:
+            writer, note = _begin(http, sink, found.indices, who, version, "Snapshot", taken_at)
+            for number in range(len(found.indices)):
+                writer.end_index(number)
+            writer.end()
+            stored = sink.finish()
+        except BaseException:
+            sink.abort()
+            raise
     except BaseException:
-        sink.abort()
+        delete_snapshot(http, repository, taken.name)
         raise
     records = tuple(
         ElasticIndexRecord(name=one.target, documents=sizes[one.name][1], bytes=sizes[one.name][0])

@@ -26,11 +26,10 @@ class Loader:
     Raises LucidError for what the server will not take, StoreUnavailableError when it stays overloaded.
     """
 
-    def __init__(self, http: ElasticHttp, index: str, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, http: ElasticHttp, index: str) -> None:
         self._http = http
         self._index = index
         self._path = f"/{encoded(index)}"
-        self._patience = patience
         self.rejections = 0
         """How often the server asked to wait."""
 
@@ -108,9 +107,9 @@ class Loader:
 
     def _wait(self, tries: int, since: float) -> None:
         self.rejections += 1
-        if monotonic() - since >= self._patience:
+        if monotonic() - since >= PATIENCE_SECONDS:
             raise StoreUnavailableError(
-                f"{self._http.subject} has been too busy to take documents for {self._patience:.0f} s; "
+                f"{self._http.subject} has been too busy to take documents for {PATIENCE_SECONDS:.0f} s; "
                 "restore again when it has less to do."
             )
         self._http.pause(_PAUSES[min(tries, len(_PAUSES) - 1)])

@@ -75,7 +75,7 @@ class ElasticHttp:
         pause: Callable[[float], None],
         *,
         ca_path: str | None = None,
-        patience: float = PATIENCE_SECONDS,
+        patience: float | None = None,
     ) -> None:
         try:
             parts = urlsplit(url)
@@ -93,7 +93,7 @@ class ElasticHttp:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
         self.subject = f"Elasticsearch ({label}) at {f'[{host}]' if ':' in host else host}:{self._port}"
-        self.patience = patience
+        self.patience = PATIENCE_SECONDS if patience is None else patience
         self.pause = pause
         self._local = threading.local()
         self._lock = threading.Lock()

@@ -20,7 +20,6 @@ LARGEST_ANSWER_BYTES = 256 * 1024 * 1024
 MOST_HITS = 10_000
 """index.max_result_window as it is by default."""
 KEEP = "10m"
-KEEP_SECONDS = 600.0
 TOUCH_SECONDS = 180.0
 SLICED_FROM = 5_000
 """Documents from which an index is read in more than one slice."""
@@ -40,27 +39,27 @@ class Point:
         self.used = monotonic()
 
 
-def open_point(http: ElasticHttp, index: str, keep: str = KEEP) -> Point:
+def open_point(http: ElasticHttp, index: str) -> Point:
     """Opens it after a refresh, so that all that was confirmed before is in it. Raises LucidError."""
     path = f"/{encoded(index)}"
     http.must("POST", f"{path}/_refresh")
     size, documents = primaries(http, index)
-    answer = http.must("POST", f"{path}/_pit", parameters={"keep_alive": keep})
+    answer = http.must("POST", f"{path}/_pit", parameters={"keep_alive": KEEP})
     return Point(index, str(answer.json()["id"]), documents, size // documents if documents else 0)
 
 
 def primaries(http: ElasticHttp, index: str) -> tuple[int, int]:
     """Bytes on disk and documents of the primary shards."""
-    found = http.must(
-        "GET", f"/{encoded(index)}/_stats/docs,store", parameters={"filter_path": "_all.primaries"}
-    ).json()["_all"]["primaries"]
-    return int(found["store"]["size_in_bytes"]), int(found["docs"]["count"])
+    parameters = {"filter_path": "_all.primaries"}
+    answer = http.must("GET", f"/{encoded(index)}/_stats/docs,store", parameters=parameters).json()
+    found = answer.get("_all", {}).get("primaries", {})  # without figures when no primary is assigned
+    return int(found.get("store", {}).get("size_in_bytes", 0)), int(found.get("docs", {}).get("count", 0))
 
 
-def touch(http: ElasticHttp, point: Point, keep: str = KEEP) -> None:
+def touch(http: ElasticHttp, point: Point) -> None:
     """Keeps a point alive that has not been read for a while. Raises LucidError when it is gone."""
     if monotonic() - point.used >= TOUCH_SECONDS:
-        _ask(http, point, {"size": 0, "track_total_hits": False}, keep, LARGEST_PAGE_BYTES)
+        _ask(http, point, {"size": 0, "track_total_hits": False}, LARGEST_PAGE_BYTES)
 
 
 def close_point(http: ElasticHttp, point: Point) -> None:
@@ -71,7 +70,7 @@ def close_point(http: ElasticHttp, point: Point) -> None:
         return
 
 
-def pages(http: ElasticHttp, point: Point, part: int, parts: int, keep: str = KEEP) -> Iterator[Page]:
+def pages(http: ElasticHttp, point: Point, part: int, parts: int) -> Iterator[Page]:
     """All documents of one of `parts` slices. Raises LucidError; a page that failed for a moment is asked again."""
     after: int | None = None
     size = _first_size(point.average)
@@ -90,7 +89,7 @@ def pages(http: ElasticHttp, point: Point, part: int, parts: int, keep: str = KE
         if after is not None:
             body["search_after"] = [after]
         try:
-            answer = _ask(http, point, body, keep, LARGEST_PAGE_BYTES if size > 1 else LARGEST_ANSWER_BYTES)
+            answer = _ask(http, point, body, LARGEST_PAGE_BYTES if size > 1 else LARGEST_ANSWER_BYTES)
         except TooLargeError:
             if size == 1:
                 raise RefusedError(
@@ -126,11 +125,11 @@ def _split(point: Point, answer: Answer, name: str) -> Page:
     return page
 
 
-def _ask(http: ElasticHttp, point: Point, body: dict[str, Any], keep: str, largest: int) -> Answer:
+def _ask(http: ElasticHttp, point: Point, body: dict[str, Any], largest: int) -> Answer:
     answer = http.ask(
         "POST",
         "/_search",
-        json.dumps({**body, "pit": {"id": point.id, "keep_alive": keep}}).encode(),
+        json.dumps({**body, "pit": {"id": point.id, "keep_alive": KEEP}}).encode(),
         {"allow_partial_search_results": False},
         largest=largest,
     )

@@ -113,8 +113,12 @@ def restore_index(
         "partial": False,
         "rename_pattern": "^.+$",
         "rename_replacement": name.replace("\\", "\\\\").replace("$", "\\$"),
-        "index_settings": {"index.hidden": True, "index.number_of_replicas": 0},
-        "ignore_index_settings": ["index.auto_expand_replicas", "index.blocks.*", "index.lifecycle.*"],
+        "index_settings": {
+            "index.hidden": True,
+            "index.number_of_replicas": 0,
+            "index.auto_expand_replicas": "false",
+        },
+        "ignore_index_settings": ["index.blocks.*", "index.lifecycle.*"],
     }
     http.must(
         "POST",

@@ -96,6 +96,8 @@ def switch(
     Returns notes. Looks again at every target; an index that is replaced because it is empty is closed to writes
     first, so that nothing written meanwhile is lost. Raises LucidError with nothing changed.
     """
+    if not staged:
+        return []
     again = [look(http, one.target.name) for one in staged]
     check_consent(again, drop_existing=drop_existing)
     empty = [target.replaces for target in again if target.replaces and not drop_existing]

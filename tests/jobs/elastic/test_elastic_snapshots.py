@@ -1,0 +1,142 @@
+"""Backups by snapshot into the servers' own repository, on a real server."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from jobs.elastic.elastic_bed import Bed, Readable
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.contract import CancelledError
+from lucid_storage.jobs.elastic_backup import check, delete_taken, take
+from lucid_storage.jobs.elastic_restore import prove, restore
+from lucid_storage.models.backup import ElasticMethod, ElasticSelection
+
+pytestmark = pytest.mark.elasticsearch
+
+
+@pytest.fixture
+def repository(bed: Bed) -> Iterator[str]:
+    name = bed.name("repository")
+    location = str(bed.server.snapshots / name)
+    bed.call("PUT", f"/_snapshot/{name}", {"type": "fs", "settings": {"location": location}})
+    yield name
+    for one in snapshots(bed, name):
+        bed.call("DELETE", f"/_snapshot/{name}/{one}")
+    bed.call("DELETE", f"/_snapshot/{name}")
+
+
+def snapshots(bed: Bed, repository: str) -> list[str]:
+    return [one["snapshot"] for one in bed.call("GET", f"/_snapshot/{repository}/_all")["snapshots"]]
+
+
+def selection(bed: Bed, repository: str) -> ElasticSelection:
+    return ElasticSelection(
+        indices=[f"{bed.prefix}*"],
+        method=ElasticMethod.SNAPSHOT,
+        repository=repository,
+        allow_unencrypted=True,
+    )
+
+
+async def test_a_snapshot_comes_back_with_its_aliases_after_a_disaster(bed: Bed, repository: str) -> None:
+    alias = bed.name("alias")
+    index = bed.index(
+        "kept",
+        {
+            "settings": {"number_of_replicas": 0, "refresh_interval": "9s"},
+            "mappings": {"_source": {"enabled": False}},
+            "aliases": {alias: {"filter": {"term": {"n": 1}}, "is_write_index": True}},
+        },
+    )
+    bed.fill(index, 2_000)
+    backup = bed.back_up(selection(bed, repository))
+    assert backup.record.method == "Snapshot"
+    assert backup.record.snapshot == f"lucid-{backup.id}"
+    assert f"The snapshot in {repository} is not encrypted by this backup." in backup.taken.notes
+    check(Readable(backup.data), backup.manifest())
+    before = bed.call("GET", f"/{index}")[index]
+    bed.call("DELETE", f"/{index}")
+    done = restore(bed.restore_run(backup))
+    assert done.documents == 2_000
+    ((real, after),) = bed.call("GET", f"/{index}").items()
+    assert real != index
+    assert after["aliases"] == {**before["aliases"], index: {}}
+    assert after["settings"]["index"]["refresh_interval"] == "9s"
+    assert "hidden" not in after["settings"]["index"]
+    assert bed.count(index) == 2_000
+
+
+async def test_a_snapshot_replaces_only_with_consent_and_is_proved_under_reserved_names(
+    bed: Bed, repository: str
+) -> None:
+    index = bed.index("kept")
+    bed.fill(index, 100)
+    backup = bed.back_up(selection(bed, repository))
+    bed.fill(index, 50, start=100)
+    with pytest.raises(LucidError) as refused:
+        restore(bed.restore_run(backup))
+    assert refused.value.reason is Reason.TARGET_NOT_EMPTY
+    assert prove(bed.restore_run(backup))[0] == 100
+    assert bed.indices() == {index}
+    assert bed.count(index) == 150
+    restore(bed.restore_run(backup, drop_existing=True))
+    assert bed.count(index) == 100
+
+
+async def test_a_partial_snapshot_fails_with_its_shards_and_is_removed(bed: Bed, repository: str) -> None:
+    bed.fill(bed.index("fine"), 10)
+    nowhere = {"number_of_replicas": 0, "index.routing.allocation.require._name": "nobody"}
+    index = bed.name("broken")
+    bed.call("PUT", f"/{index}?wait_for_active_shards=0", {"settings": nowhere})
+    with pytest.raises(LucidError) as failed:
+        bed.back_up(selection(bed, repository))
+    assert failed.value.reason is Reason.SNAPSHOT_PARTIAL
+    assert f"{index}[0]" in failed.value.message
+    assert snapshots(bed, repository) == []
+    assert bed.sink is None
+
+
+async def test_a_repository_that_is_missing_or_read_only_is_said(bed: Bed, repository: str) -> None:
+    bed.index("one")
+    with pytest.raises(LucidError, match="no snapshot repository") as missing:
+        bed.back_up(selection(bed, bed.name("none")))
+    assert missing.value.reason is Reason.NOT_CONFIGURED
+    location = str(bed.server.snapshots / repository)
+    body = {"type": "fs", "settings": {"location": location, "readonly": True}}
+    bed.call("PUT", f"/_snapshot/{bed.name('ro')}", body)
+    with pytest.raises(LucidError, match="read-only") as refused:
+        bed.back_up(selection(bed, bed.name("ro")))
+    assert refused.value.reason is Reason.DESTINATION_UNAVAILABLE
+    bed.call("DELETE", f"/_snapshot/{bed.name('ro')}")
+
+
+async def test_a_cancelled_snapshot_is_removed(bed: Bed, repository: str) -> None:
+    bed.fill(bed.index("one"), 1_000)
+    run = bed.run(selection(bed, repository))
+    cancelled = threading.Event()
+    run.cancelled = cancelled
+    run.expect = lambda _size: cancelled.set()
+    with pytest.raises(CancelledError):
+        take(run, bed.server.url)
+    assert snapshots(bed, repository) == []
+
+
+async def test_retention_deletes_the_snapshot_and_an_absent_one_is_no_error(
+    bed: Bed, repository: str
+) -> None:
+    bed.fill(bed.index("one"), 10)
+    backup = bed.back_up(selection(bed, repository))
+    assert delete_taken(backup.manifest(), bed.server.url)
+    assert snapshots(bed, repository) == []
+    assert not delete_taken(backup.manifest(), bed.server.url)
+    with pytest.raises(LucidError) as gone:
+        restore(bed.restore_run(backup, drop_existing=True))
+    assert gone.value.reason is Reason.ARCHIVE_DAMAGED
+
+
+async def test_a_snapshot_of_nothing_is_refused_and_not_one_of_everything(bed: Bed, repository: str) -> None:
+    with pytest.raises(LucidError) as refused:
+        bed.back_up(selection(bed, repository))
+    assert refused.value.reason is Reason.INVALID_SPEC
+    assert snapshots(bed, repository) == []
