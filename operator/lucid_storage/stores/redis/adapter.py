@@ -8,7 +8,7 @@ from typing import cast
 
 from lucid_storage.errors import NotSupportedError, StoreUnavailableError
 from lucid_storage.stores.redis.connection import RedisConnection
-from lucid_storage.stores.redis.errors import cluster_sentence, loading_sentence
+from lucid_storage.stores.redis.sentences import cluster_sentence, loading_sentence
 from lucid_storage.stores.redis.tally import Tally
 from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport, RedisInfo
 from lucid_storage.stores.redis.walk import Walk

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from typing import cast
-from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import WatchError
 
-from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.errors import LucidError
 from lucid_storage.stores.redis.errors import answering, translate
+from lucid_storage.stores.redis.sentences import subject_of, unusable_url
 
 MAX_CONNECTIONS = 2
 SOCKET_SECONDS = 5.0
@@ -31,7 +31,7 @@ class RedisConnection:
     """
 
     def __init__(self, url: str, label: str, ca_path: str | None = None) -> None:
-        self.subject = _subject(url, label)
+        self.subject = subject_of(url, label)
         self._client = _client(url, label, ca_path)
 
     @property
@@ -78,17 +78,6 @@ def refusal(reply: object) -> LucidError | None:
     return reply if isinstance(reply, LucidError) else None
 
 
-def _subject(url: str, label: str) -> str:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 6379
-    except ValueError as error:
-        raise _unusable(label) from error
-    if parts.scheme not in {"redis", "rediss"} or not host:
-        raise _unusable(label)
-    return f"Redis ({label}) at {f'[{host}]' if ':' in host else host}:{port}"
-
-
 def _client(url: str, label: str, ca_path: str | None) -> Redis:
     options: dict[str, str] = {"ssl_ca_certs": ca_path} if ca_path and url.startswith("rediss:") else {}
     try:
@@ -103,13 +92,5 @@ def _client(url: str, label: str, ca_path: str | None) -> Redis:
             **options,
         )
     except (ValueError, TypeError) as error:
-        raise _unusable(label) from error
+        raise unusable_url(label) from error
     return Redis.from_pool(pool)
-
-
-def _unusable(label: str) -> RefusedError:
-    return RefusedError(
-        f"The URL of Redis ({label}) cannot be used; write it as redis://user:password@host:port/database, "
-        "or rediss:// for TLS, with special characters of the password percent-encoded.",
-        reason=Reason.SECRET_INVALID,
-    )

@@ -1,0 +1,188 @@
+"""Redis key by key out of a backup (BACKUPS.md 2.12): the whole file is read and checked before the first write.
+
+Existing keys are skipped, or replaced with dropExisting; keys that the backup does not hold stay; a key whose time is
+over is not revived. Not atomic: clients see keys come one by one, and what was written when a run fails stays.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from time import time
+
+from lucid_storage.archive.manifest import RedisRecord
+from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.jobs.contract import CancelledError, Source
+from lucid_storage.models.restore import RedisRestore
+from lucid_storage.stores.redis.keychoice import KeyChoice
+from lucid_storage.stores.redis.loading import KeyLoader
+from lucid_storage.stores.redis.rdb.dataset import DataSet
+from lucid_storage.stores.redis.wire import Wire, address_of
+
+LABEL = "restore"
+
+
+@dataclass(slots=True)
+class RedisRestoreRun:
+    """What a restore of Redis is told."""
+
+    url: str
+    record: RedisRecord
+    open_source: Callable[[], Source]
+    """The object of kind redis.rdb, from its beginning; called twice."""
+    selection: RedisRestore = field(default_factory=RedisRestore)
+    drop_existing: bool = False
+    allowed: tuple[str, ...] = ("*",)
+    """Globs of the keys that the namespace may use."""
+    ca_path: str | None = None
+    report: Callable[[int, int], None] = lambda _size, _keys: None
+    """Adds bytes of the file and keys to the progress of the load."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raises CancelledError."""
+        if self.cancelled.is_set():
+            raise CancelledError("The run was cancelled.", reason=Reason.CANCELLED)
+
+
+@dataclass(slots=True)
+class RedisPlan:
+    """What the whole file holds, and what of it a restore writes."""
+
+    version: int
+    """Of the data set."""
+    databases: Counter[int]
+    """Keys to restore, by database."""
+    expired: int
+    """Chosen keys whose time is over."""
+    left_out: int
+    """Keys that were not chosen, or are excluded."""
+    functions: tuple[bytes, ...]
+    """Libraries; they come back with the whole data set only."""
+    bytes: int
+
+    @property
+    def keys(self) -> int:
+        return sum(self.databases.values())
+
+
+@dataclass(frozen=True, slots=True)
+class RedisRestored:
+    """What a restore did."""
+
+    restored: int
+    replaced: int
+    skipped: int
+    expired: int
+    left_out: int
+    functions: int
+    bytes: int
+
+    def describe(self) -> str:
+        return (
+            f"{self.restored} keys restored, {self.replaced} replaced, {self.skipped} skipped because they exist, "
+            f"{self.expired} left out because their time is over, {self.left_out} because they were not chosen."
+        )
+
+
+def plan(run: RedisRestoreRun) -> RedisPlan:
+    """Reads and checks the whole file, writes nothing, and asks no server.
+
+    Raises ArchiveDamagedError, LucidError(CountMismatch), RefusedError for chosen values that only a module reads.
+    """
+    choice, now = _choice(run), int(time() * 1000)
+    functions: list[bytes] = []
+    found = RedisPlan(0, Counter(), 0, 0, (), 0)
+    modules: Counter[str] = Counter()
+    with closing(run.open_source()) as source:
+        data = DataSet(_counting(run, source, found), functions.append)
+        while (key := data.next_key()) is not None:
+            if not choice.wants(key.name):
+                found.left_out += 1
+            elif key.expires_at is not None and key.expires_at <= now:
+                found.expired += 1
+            else:
+                found.databases[key.database] += 1
+                if key.module is not None:
+                    modules[key.module] += 1
+    if data.contents.total != run.record.keys:
+        raise LucidError(
+            f"The backup holds {data.contents.total} keys and its manifest says {run.record.keys}; "
+            "nothing was written.",
+            reason=Reason.COUNT_MISMATCH,
+        )
+    if modules:
+        raise RefusedError(
+            f"{modules.total()} of the chosen keys are of the module type {min(modules)}, which key by key cannot be "
+            "restored; leave them out by redis.excludePatterns, or start a server with the backup's file.",
+            reason=Reason.NOT_SUPPORTED,
+        )
+    found.version = data.contents.version
+    found.functions = tuple(functions) if choice.everything else ()
+    return found
+
+
+def restore(run: RedisRestoreRun) -> RedisRestored:
+    """Blocks until all is written. Raises LucidError; before the first write the target is as it was."""
+    planned = plan(run)
+    choice = _choice(run)
+    wire = Wire(address_of(run.url, LABEL, run.ca_path))
+    loader = KeyLoader(wire, replace=run.drop_existing, check=run.check)
+    try:
+        loader.prepare(planned.version, planned.databases)
+        functions = sum(loader.load_function(code) for code in planned.functions)
+        _load(run, choice, loader)
+    finally:
+        wire.close()
+    counts = loader.counts
+    return RedisRestored(
+        restored=counts.restored,
+        replaced=counts.replaced,
+        skipped=counts.skipped,
+        expired=counts.expired,
+        left_out=planned.left_out,
+        functions=functions,
+        bytes=planned.bytes,
+    )
+
+
+def _load(run: RedisRestoreRun, choice: KeyChoice, loader: KeyLoader) -> None:
+    """The second time through the file. An error says how far it came."""
+    told = 0
+
+    def read(most: int) -> bytes:
+        nonlocal told
+        data = source.read(most)
+        run.report(len(data), loader.counts.written - told)
+        told = loader.counts.written
+        return data
+
+    try:
+        with closing(run.open_source()) as source:
+            data = DataSet(read)
+            while (key := data.next_key()) is not None:
+                if choice.wants(key.name):
+                    loader.add(key, data.value())
+            loader.flush()
+            run.report(0, loader.counts.written - told)
+    except LucidError as error:
+        if loader.counts.written:
+            error.message += f" {loader.counts.written} keys had been written by then and stay."
+        raise
+
+
+def _choice(run: RedisRestoreRun) -> KeyChoice:
+    return KeyChoice(run.selection.key_patterns, run.selection.exclude_patterns, run.allowed)
+
+
+def _counting(run: RedisRestoreRun, source: Source, found: RedisPlan) -> Callable[[int], bytes]:
+    def read(most: int) -> bytes:
+        run.check()
+        data = source.read(most)
+        found.bytes += len(data)
+        return data
+
+    return read
