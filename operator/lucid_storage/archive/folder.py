@@ -35,8 +35,13 @@ class FolderStore:
     def __init__(self, root: Path) -> None:
         """Raises DestinationError when the folder is not there: it is never made, for a volume may not be mounted."""
         self._root = root
-        if not root.is_dir():
-            raise DestinationError(f"The folder {root} is not there; mount the volume of the destination.")
+        self._check_root()
+
+    def _check_root(self) -> None:
+        if not self._root.is_dir():
+            raise DestinationError(
+                f"The folder {self._root} is not there; mount the volume of the destination."
+            )
 
     @property
     def location(self) -> str:
@@ -115,6 +120,8 @@ class FolderStore:
         return count
 
     def _files(self, prefix: str) -> Iterator[Path]:
+        self._check_root()
+
         def failed(error: OSError) -> None:
             if error.errno not in {errno.ENOENT, errno.ENOTDIR}:
                 raise error

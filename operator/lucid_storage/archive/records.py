@@ -85,6 +85,8 @@ def write_manifest(store: ObjectStore, folder: ChainFolder, manifest: Manifest, 
     Raises DestinationError, also when another manifest is there under this name: of a slice somebody else wrote.
     """
     path = manifest_path(folder, manifest)
+    if not _at_home(folder, path, manifest):
+        raise ValueError(f"a manifest of {manifest.origin} does not belong to {path}")
     if manifest.packing.encrypted != (key is not None):
         raise ValueError("an encrypted backup is authenticated by its key, and no other is")
     data, digest = _enveloped("manifest", manifest, key)
@@ -156,7 +158,7 @@ def _read(
         envelope, manifest = _parsed(data, Manifest)
         if manifest.format > FORMAT:
             return Unreadable(path, f"{path} was written by a newer operator; this one cannot read it.")
-        if manifest_path(folder, manifest) != path:
+        if not _at_home(folder, path, manifest):
             return Unreadable(path, f"{path} is the manifest of another backup, put there by somebody.")
     except (ValueError, ArchiveDamagedError) as error:
         words = error.message if isinstance(error, ArchiveDamagedError) else "it is not as it was written"
@@ -164,6 +166,17 @@ def _read(
     trust = _trust("manifest", envelope, manifest.packing.encrypted, keyring)
     proof = _proof(store, folder, manifest, keyring) if proof_there else None
     return Recorded(manifest, trust, proof)
+
+
+def _at_home(folder: ChainFolder, path: str, manifest: Manifest) -> bool:
+    """Whether a manifest lies where it was written, and names no objects of others: they are read and pruned by it."""
+    origin = manifest.origin
+    return (
+        manifest_path(folder, manifest) == path
+        and (origin.cluster, origin.namespace, origin.chain)
+        == (folder.cluster, folder.namespace, folder.chain)
+        and all(stored.path.startswith(f"{folder.path}/") for stored in manifest.objects)
+    )
 
 
 def _proof(store: ObjectStore, folder: ChainFolder, manifest: Manifest, keyring: Keyring) -> Proof | None:
