@@ -137,6 +137,21 @@ class SlicerStatus(StatusModel):
     """Their bytes in the destination."""
 
 
+class RetentionStatus(StatusModel):
+    """The worker that removes what retention lets go."""
+
+    job: ShortText | None = None
+    """Its Job, while it is at work."""
+    done: ShortText | None = None
+    """What the last one was made for: the newest backup and the day. Absent when it has to be tried again."""
+    last_at: datetime | None = None
+    """When the last one ended."""
+    removed: Count | None = None
+    """Backups that the last one removed."""
+    message: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """Why the last one could not do its work."""
+
+
 class BackupScheduleStatus(KindStatus):
     """What the schedule did and will do."""
 
@@ -148,6 +163,8 @@ class BackupScheduleStatus(KindStatus):
     """The TIMEZONE column: the zone that the schedule is read in."""
     last_slot: datetime | None = None
     """The scheduled time that was handled last; no slot before it is run again."""
+    scheduled_as: ShortText | None = None
+    """The schedule and zone that lastSlot is about; when they change, nothing before the change is made up for."""
     last_backup: ShortText | None = None
     """The Backup made last."""
     last_successful_backup: ShortText | None = None
@@ -176,6 +193,8 @@ class BackupScheduleStatus(KindStatus):
     """The Backup that waits for it."""
     runs_since_full: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Runs since the last full."""
+    runs_since_proof: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Runs since the last that asked for a proof by restore."""
     missed: Count | None = None
     """Runs that were missed."""
     backups: Count | None = None
@@ -188,5 +207,9 @@ class BackupScheduleStatus(KindStatus):
     """Seconds since the last verified point: what a disaster now would cost."""
     oplog_window_seconds: Count | None = None
     """Seconds of history that the server's oplog holds."""
+    verified_to: datetime | None = None
+    """The newest second that good backups hold."""
+    retention: RetentionStatus | None = None
+    """The removal of what is not kept any more."""
     slicer: SlicerStatus | None = None
     """The worker that writes slices."""

@@ -28,6 +28,9 @@ SCHEDULE = f"{GROUP}/schedule"
 SLOT = f"{GROUP}/slot"
 """Annotation of a Backup that a schedule made: the time that it was made for, RFC 3339."""
 
+RETENTION = f"{GROUP}/retention"
+"""Annotation of the same Backup: the retention of its schedule as JSON, for its manifest."""
+
 OWNER_KIND_LABEL = f"{GROUP}/owner-kind"
 OWNER_NAMESPACE_LABEL = f"{GROUP}/owner-namespace"
 OWNER_UID_LABEL = f"{GROUP}/owner-uid"

@@ -1,1 +1,1 @@
-"""The kind BackupSchedule."""
+"""BackupSchedule: `cron`, `slots`, `children`, `desired` and `plan` are pure, `kind` has the hands."""

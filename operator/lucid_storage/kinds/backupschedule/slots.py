@@ -76,7 +76,11 @@ def _too_late(late: timedelta, missed_runs: MissedRuns, deadline: timedelta | No
 
 def child_name(schedule: str, slot: datetime) -> str:
     """Computed from the slot alone, so that a second attempt finds the first one's work. `slot` is in UTC."""
-    suffix = f"{slot:%Y%m%d-%H%M%S}"
+    return named(schedule, f"{slot:%Y%m%d-%H%M%S}")
+
+
+def named(schedule: str, suffix: str) -> str:
+    """A child's name. Long names of schedules are cut, with a hash so that they stay apart."""
     room = NAME_LIMIT - len(suffix) - 1
     if len(schedule) > room:
         short = hashlib.sha256(schedule.encode()).hexdigest()[:8]

@@ -1,0 +1,224 @@
+"""The prune worker: removes what retention lets go, what was deleted with its data, and what stopped workers left.
+
+It decides from the manifests in the destination alone (archive/retention.py), so that nothing which the cluster forgot
+can cost a base. A manifest goes before its data: whatever ends this worker, no manifest claims what is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from lucid_storage.archive import holds
+from lucid_storage.archive.chain_report import report
+from lucid_storage.archive.destination import Entry, ObjectStore
+from lucid_storage.archive.layout import MANIFEST, PROOF, ChainFolder
+from lucid_storage.archive.manifest import BackupKind, RetentionRules
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import list_backups, list_slices, manifest_path
+from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
+from lucid_storage.archive.retention_rules import RuleBook
+from lucid_storage.errors import Reason
+from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.worker import Stop
+from lucid_storage.models.orders import PruneOrder, PruneResult, Retained
+
+logger = logging.getLogger(__name__)
+
+MARK = "deleted.json"
+"""Beside a manifest: the object was deleted with its data while something needed them (BACKUPS.md 1.9)."""
+ABANDONED = timedelta(days=1)
+"""An upload without a manifest is left over when nothing of it moved for so long."""
+MOST_REMOVED = 40
+"""Ids that one result names: a termination message has 4,096 bytes."""
+MOST_RETAINED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """What lies in one chain's folder."""
+
+    folder: ChainFolder
+    records: tuple[Recorded, ...]
+    unreadable: int
+    marked: frozenset[str]
+
+
+def failed(order: PruneOrder, reason: Reason, message: str) -> PruneResult:
+    """A result that says why not everything was removed."""
+    return PruneResult(run=order.run, ok=False, reason=reason, message=message)
+
+
+def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> PruneResult:
+    """Removes what may go. Raises LucidError; what is left then is found the next time."""
+    place = Place.of(order, environ)
+    now = datetime.now(UTC)
+    clusters = (order.owner.cluster, *(order.adopted if order.sweep else ()))
+    chains = [_read(place, replace(place.folder, cluster=cluster)) for cluster in clusters]
+    chains[0] = _mark(place.store, chains[0], order.remove)
+    _discard(place.store, chains[0], order.discard)
+    verdicts: list[Verdict] = []
+    more = False
+    for chain in chains:
+        judged = judge(chain.records, _question(order, chain, clusters, now, frozenset()))
+        held = _announce(place.store, chain, order, judged, now)
+        judged = judge(chain.records, _question(order, chain, clusters, now, held))
+        chosen = deletion_order(v for v in judged if order.sweep or v.record.id in order.remove)
+        going, rest = _first(chosen)
+        more = more or rest
+        _remove(place.store, chain.folder, going, reporter, stop)
+        holds.removal_over(place.store, chain.folder, order.run)
+        verdicts += judged
+        if order.sweep:
+            _tidy(place.store, chain.folder, now)
+    after = [_read(place, chain.folder) for chain in chains]
+    return _result(order, after, verdicts, more)
+
+
+def _result(
+    order: PruneOrder, after: Sequence[_Chain], verdicts: Sequence[Verdict], more: bool
+) -> PruneResult:
+    there = {r.id for chain in after for r in chain.records}
+    asked = (*order.remove, *order.discard, *order.known)
+    # A manifest that cannot be parsed may be the one of an id that is missed: nothing is called gone then.
+    unreadable = sum(chain.unreadable for chain in after)
+    gone = [key for key in dict.fromkeys(asked) if key not in there] if not unreadable else []
+    retained = [
+        Retained(id=v.record.id, because=_sentence(v.because))
+        for v in verdicts
+        if v.outcome is Outcome.KEEP and v.record.id in asked and (not v.ruled or v.record.id in order.remove)
+    ]
+    return PruneResult(
+        run=order.run,
+        ok=True,
+        removed=tuple(gone[:MOST_REMOVED]),
+        retained=tuple(retained[:MOST_RETAINED]),
+        more=more or len(gone) > MOST_REMOVED,
+        chain=report([r for chain in after for r in chain.records], unreadable),
+    )
+
+
+def _sentence(because: Sequence[str]) -> str:
+    text = f"{because[0][:1].upper()}{because[0][1:]}" if because else "It is kept"
+    return f"{text}."
+
+
+def _question(
+    order: PruneOrder, chain: _Chain, clusters: Sequence[str], now: datetime, held: frozenset[str]
+) -> Question:
+    rules = {name: _rules(given) for name, given in order.rules.items()}
+    return Question(
+        now=now,
+        own_clusters=frozenset(clusters),
+        rules=RuleBook(rules, order.default_days, ZoneInfo(order.time_zone)),
+        held=held,
+        marked=chain.marked,
+        unreadable=chain.unreadable > 0,
+    )
+
+
+def _rules(given: Mapping[str, int]) -> RetentionRules:
+    return RetentionRules.model_validate(given)
+
+
+# Reading
+
+
+def _read(place: Place, folder: ChainFolder) -> _Chain:
+    backups = list_backups(place.store, folder, place.keyring)
+    slices = list_slices(place.store, folder, place.keyring)
+    marks = (e.path.split("/")[-2] for e in place.store.list(folder.backups) if e.path.endswith(f"/{MARK}"))
+    unreadable = len(backups.unreadable) + len(slices.unreadable)
+    for one in (*backups.unreadable, *slices.unreadable):
+        logger.warning("%s", one.message)
+    return _Chain(folder, (*backups.records, *slices.records), unreadable, frozenset(marks))
+
+
+def _mark(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> _Chain:
+    there = {r.id for r in chain.records if r.kind is not BackupKind.SLICE}
+    chosen = there.intersection(ids)
+    for backup_id in sorted(chosen):
+        store.put(f"{chain.folder.backups}/{backup_id}/{MARK}", b"{}")
+    return replace(chain, marked=chain.marked | chosen)
+
+
+def _announce(
+    store: ObjectStore, chain: _Chain, order: PruneOrder, judged: Iterable[Verdict], now: datetime
+) -> frozenset[str]:
+    """Whoever begins to read now sees what is about to go; whoever reads already is seen here."""
+    ids = {v.record.id for v in judged if v.outcome is not Outcome.KEEP}
+    until = now + timedelta(seconds=order.deadline_seconds)
+    if not ids:
+        return holds.held(store, chain.folder, now)
+    holds.announce_removal(store, chain.folder, order.run, ids, until, now)
+    return holds.held(store, chain.folder, now)
+
+
+# Removing
+
+
+def _first(chosen: Sequence[Recorded]) -> tuple[list[Recorded], bool]:
+    """As many as one result can name, and whether there are more. Slices are not named and not counted."""
+    going: list[Recorded] = []
+    backups = 0
+    for record in chosen:
+        backups += record.kind is not BackupKind.SLICE
+        if backups > MOST_REMOVED:
+            return going, True
+        going.append(record)
+    return going, False
+
+
+def _remove(
+    store: ObjectStore, folder: ChainFolder, going: Iterable[Recorded], reporter: Reporter, stop: Stop
+) -> None:
+    for record in going:
+        if stop.event.is_set():
+            return
+        store.delete(manifest_path(folder, record.manifest))
+        if record.kind is BackupKind.SLICE:
+            assert record.manifest.prev is not None
+            store.delete(folder.slice_data(record.manifest.timeline, record.manifest.prev.optime))
+        else:
+            _empty(store, f"{folder.backups}/{record.id}")
+        reporter.add(sum(o.stored_bytes for o in record.manifest.objects), 1)
+
+
+def _empty(store: ObjectStore, below: str) -> None:
+    for entry in list(store.list(below)):
+        if entry.path.startswith(f"{below}/"):
+            store.delete(entry.path)
+
+
+def _discard(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> None:
+    """What a stopped run left: it has no manifest, else it is a backup and goes the way of all backups."""
+    there = {r.id for r in chain.records}
+    for backup_id in ids:
+        below = f"{chain.folder.backups}/{backup_id}"
+        store.delete_abandoned(below, datetime.now(UTC))
+        if backup_id not in there and store.head(f"{below}/{MANIFEST}") is None:
+            _empty(store, below)
+
+
+def _tidy(store: ObjectStore, folder: ChainFolder, now: datetime) -> None:
+    """Data without a manifest of which nothing moved for a day, uploads that never ended, claims that ended."""
+    limit = now - ABANDONED
+    store.delete_abandoned(folder.path, limit)
+    groups: dict[str, list[Entry]] = {}
+    for entry in store.list(folder.backups):
+        groups.setdefault(entry.path.removeprefix(f"{folder.backups}/").split("/", 1)[0], []).append(entry)
+    for entries in groups.values():
+        names = {e.path.rsplit("/", 1)[-1] for e in entries}
+        if MANIFEST not in names and max(e.modified for e in entries) < limit:
+            for entry in sorted(entries, key=lambda e: e.path.endswith(f"/{PROOF}")):
+                store.delete(entry.path)
+    slices = {e.path: e for e in store.list(folder.slices)}
+    for path, entry in slices.items():
+        stem, _, suffix = path.rpartition(".")
+        if suffix == "oplog" and f"{stem}.json" not in slices and entry.modified < limit:
+            store.delete(path)
+    holds.forget_ended(store, folder, now)

@@ -1,0 +1,217 @@
+"""BackupSchedule: the hands. What to do is decided in `plan`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds import conditions
+from lucid_storage.kinds.backupschedule import desired as wanted
+from lucid_storage.kinds.backupschedule.actions import (
+    CreateBackup,
+    DeleteBackup,
+    ExplainBackup,
+    RemovePrune,
+    StartPrune,
+)
+from lucid_storage.kinds.backupschedule.children import children_of
+from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
+from lucid_storage.kinds.backupschedule.metrics import ScheduleMetrics
+from lucid_storage.kinds.backupschedule.plan import ScheduleObserved, SchedulePlan, plan
+from lucid_storage.kinds.backupschedule.retaining import Retaining, due
+from lucid_storage.kinds.contract import Action, Verdict
+from lucid_storage.kinds.cycle import Outcome, Services
+from lucid_storage.kinds.workers.claims import ACTIVE
+from lucid_storage.kinds.workers.launch import Workers
+from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.kube.client import KubeApiError
+from lucid_storage.kube.events import Event
+from lucid_storage.kube.objects import Objects
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.backupschedule import BackupScheduleStatus
+from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+REFUSALS = frozenset({403, 422})
+"""No right, a quota, an admission rule, a namespace that is going."""
+
+
+@dataclass(slots=True)
+class ScheduleKind:
+    """What the engine asks of the kind."""
+
+    info: KindInfo = KINDS["BackupSchedule"]
+
+    def guess_target(self, resource: Resource, default_database: str | None) -> str:
+        """Schedules share no target."""
+        return ""
+
+
+class ScheduleCycle:
+    """Looks at one schedule: observe -> plan (pure) -> apply -> one write of the status.
+
+    `known` are the Backups, Restores and BackupSchedules of all namespaces as they are remembered.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        objects: Objects,
+        workers: Workers,
+        settings: Settings,
+        *,
+        known: Callable[[str], Iterable[Resource]],
+    ) -> None:
+        self.kind = ScheduleKind()
+        self._services = services
+        self._objects = objects
+        self._workers = workers
+        self._settings = settings
+        self._known = known
+        self._metrics = ScheduleMetrics(services.metrics.registry)
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._metrics.forget(key)
+
+    async def run(self, resource: Resource) -> Outcome:
+        """Raises LeadershipLostError and KubeApiError."""
+        if resource.deleted is not None:
+            self._metrics.forget(resource.key)
+            return Outcome(gone=True)
+        status = BackupScheduleStatus.model_validate(resource.status)
+        try:
+            desired = wanted.resolve(resource, self._settings)
+            seen = await self._observe(desired, status)
+            step = plan(desired, seen, status, self._services.now())
+            for action in step.actions:
+                logger.info(action.describe(), extra={"resource": str(resource.key)})
+                await self._apply(desired, action)
+                self._services.metrics.actions.labels(self.kind.info.kind, type(action).__name__).inc()
+        except LucidError as error:
+            known = BackupScheduleStatus.model_validate(resource.status)
+            said = Verdict(error.reason, error.message, stalled=error.stalled)
+            await self._tell(resource, SchedulePlan(known, verdict=said))
+            return Outcome(failed=True)
+        await self._tell(resource, step)
+        self._metrics.tell(resource.key, desired, step.status, seen.children, self._services.now())
+        return Outcome(again_seconds=step.recheck_seconds)
+
+    # Observing
+
+    async def _observe(self, desired: ScheduleDesired, status: BackupScheduleStatus) -> ScheduleObserved:
+        resource = desired.resource
+        children = tuple(children_of(resource.key, self._known("backups")))
+        retaining, trouble = None, ""
+        if due(status, children, self._services.now()):
+            retaining, trouble = await self._retaining(desired)
+        return ScheduleObserved(
+            created_at=datetime.fromisoformat(resource.created),
+            children=children,
+            busy=self._busy(resource.key.namespace),
+            prune=await self._prune_state(desired, status),
+            retaining=retaining,
+            retention_trouble=trouble,
+            paused=resource.paused,
+        )
+
+    async def _prune_state(self, desired: ScheduleDesired, status: BackupScheduleStatus) -> WorkerState:
+        job = status.retention.job if status.retention is not None else None
+        if job is None:
+            return ABSENT
+        resource = desired.resource
+        return await self._workers.state(
+            resource.key.namespace,
+            desired.connection,
+            job,
+            self._services.now(),
+            owner_uid=resource.uid,
+        )
+
+    async def _retaining(self, desired: ScheduleDesired) -> tuple[Retaining | None, str]:
+        """What a prune worker needs, or why there can be none now."""
+        namespace = desired.resource.key.namespace
+        try:
+            place = wanted.place_of(desired, self._settings)
+            await self._workers.check(
+                namespace, desired.connection, place, desired.keys_secret, desired.key_id
+            )
+            cluster = await self._workers.cluster()
+        except LucidError as error:
+            return None, error.message
+        schedules = [r for r in self._known("backupschedules") if r.key.namespace == namespace]
+        rules = wanted.rules_of_chain(desired.chain, schedules, self._settings)
+        return Retaining(cluster, place, rules, self._settings.backup_retention_days), ""
+
+    def _busy(self, namespace: str) -> bool:
+        """Whether something reads or writes backups of this namespace: retention waits until it is done."""
+        work = (*self._known("backups"), *self._known("restores"))
+        return any(r.key.namespace == namespace and r.status.get("phase") in ACTIVE for r in work)
+
+    # Acting
+
+    async def _apply(self, desired: ScheduleDesired, action: Action) -> None:
+        """One step; safe to repeat."""
+        namespace = desired.resource.key.namespace
+        match action:
+            case CreateBackup(name, body):
+                await self._create(namespace, name, body)
+            case DeleteBackup(key, uid, _):
+                await self._objects.delete(key, uid)
+            case ExplainBackup(key, uid, patch):
+                await self._objects.patch_status(key, uid, patch)
+            case StartPrune(request):
+                await self._workers.start(request)
+            case RemovePrune(job):
+                await self._workers.stop(namespace, desired.connection, job)
+            case _:
+                raise TypeError(action)
+
+    async def _create(self, namespace: str, name: str, body: dict[str, Any]) -> None:
+        try:
+            await self._objects.create("backups", body)
+        except KubeApiError as error:
+            if error.status not in REFUSALS:
+                raise
+            raise LucidError(
+                f'The Backup "{name}" cannot be made in the namespace "{namespace}": {error.message}',
+                reason=Reason.ACCESS_DENIED if error.status == 403 else Reason.INVALID_SPEC,
+            ) from None
+
+    # Telling
+
+    async def _tell(self, resource: Resource, step: SchedulePlan) -> None:
+        status = step.status
+        previous = status.conditions or []
+        status.observed_generation = resource.generation
+        status.conditions = conditions.build(
+            previous,
+            generation=resource.generation,
+            now=self._services.now(),
+            verdict=step.verdict,
+            message=step.message,
+            ready_reason=step.ready_reason,
+        )
+        document = cast("dict[str, Any]", status.to_dict())
+        version = await self._services.status.write(resource, document)
+        if version is not None:
+            resource.status.clear()
+            resource.status.update(document)
+            self._services.remember(resource, version)
+        for notice in step.notices:
+            self._services.events.emit(
+                Event(
+                    resource.key,
+                    self.kind.info.kind,
+                    resource.uid,
+                    notice.reason,
+                    notice.message,
+                    notice.warning,
+                )
+            )

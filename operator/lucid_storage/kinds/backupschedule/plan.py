@@ -1,0 +1,241 @@
+"""What a BackupSchedule does next. Pure.
+
+A Backup's name comes from its slot and is created before the slot is written down as handled, so whoever is interrupted
+between the two does the same again and finds it done: one backup a slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lucid_storage.errors import Reason
+from lucid_storage.kinds.backupschedule import children as of
+from lucid_storage.kinds.backupschedule import slots
+from lucid_storage.kinds.backupschedule.actions import CreateBackup
+from lucid_storage.kinds.backupschedule.children import Child
+from lucid_storage.kinds.backupschedule.desired import ScheduleDesired, backup_body
+from lucid_storage.kinds.backupschedule.retaining import Retaining, retain
+from lucid_storage.kinds.backupschedule.telling import columns
+from lucid_storage.kinds.contract import Action, Notice, Verdict
+from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.models.backup import BackupPhase, BackupType, Verify
+from lucid_storage.models.backupschedule import BackupScheduleStatus, ConcurrencyPolicy
+from lucid_storage.models.orders import ChainReport
+
+PROOF_PAUSE = timedelta(days=1)
+"""A proof by restore replays everything since the base: at most once a day (BACKUPS.md 1.11)."""
+WATCH_SECONDS = 3.0
+"""While a Backup or a prune worker is at work. The Backups are read from memory."""
+LONGEST_SECONDS = 600.0
+"""A clock that jumps is noticed by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleObserved:
+    """What is known of the surroundings."""
+
+    created_at: datetime
+    children: tuple[Child, ...] = ()
+    busy: bool = False
+    """A backup or restore of the chain is under way, whoever made it."""
+    prune: WorkerState = ABSENT
+    retaining: Retaining | None = None
+    """How a prune worker would be started; None when that cannot be now."""
+    retention_trouble: str = ""
+    report: ChainReport | None = None
+    """From the slicing worker."""
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePlan:
+    """What to do, and what to say."""
+
+    status: BackupScheduleStatus
+    actions: tuple[Action, ...] = ()
+    verdict: Verdict | None = None
+    ready_reason: Reason = Reason.SCHEDULED
+    message: str = ""
+    notices: tuple[Notice, ...] = ()
+    recheck_seconds: float = LONGEST_SECONDS
+
+
+def plan(
+    desired: ScheduleDesired, seen: ScheduleObserved, before: BackupScheduleStatus, now: datetime
+) -> SchedulePlan:
+    """The slots up to now, then retention, then the columns."""
+    status = before.model_copy(deep=True)
+    decision = _slot(desired, seen, status, now)
+    status.last_slot, status.next_at = decision.handled, decision.next_at
+    status.scheduled_as = desired.scheduled_as
+    status.chain, status.time_zone = desired.chain, desired.cron.zone_name
+    status.missed = (status.missed or 0) + decision.missed
+    notices: list[Notice] = []
+    actions: list[Action] = []
+    if decision.missed:
+        notices.append(_missed(decision))
+    if decision.run is not None:
+        actions += _run(
+            desired, seen, status, slots.child_name(desired.name, decision.run), decision.run, notices
+        )
+    elif _cut_off(seen) and not desired.spec.suspend and not seen.paused:
+        actions += _at_once(desired, seen, status, now, notices)
+    kept = retain(desired, seen, status, now)
+    actions += kept.actions
+    notices += kept.notices
+    columns(desired, seen.children, status, kept.report or seen.report, now)
+    return SchedulePlan(
+        status,
+        tuple(actions),
+        *_verdict(desired, seen, status),
+        notices=tuple(notices),
+        recheck_seconds=_recheck(seen, status, actions, now),
+    )
+
+
+def _slot(
+    desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus, now: datetime
+) -> slots.SlotDecision:
+    spec = desired.spec
+    changed = status.scheduled_as is not None and status.scheduled_as != desired.scheduled_as
+    return slots.decide(
+        desired.cron,
+        now=now,
+        created_at=seen.created_at,
+        last_slot=now if changed else status.last_slot,
+        missed_runs=spec.missed_runs,
+        starting_deadline=desired.starting_deadline,
+        suspend=spec.suspend or seen.paused,
+        immediate=spec.immediate,
+    )
+
+
+def _missed(decision: slots.SlotDecision) -> Notice:
+    count = f"{decision.missed} or more" if decision.missed >= slots.COUNTED else str(decision.missed)
+    made_up = "one backup makes up for them" if decision.run is not None else "the next slot is waited for"
+    return Notice("MissedRuns", f"Runs that did not take place: {count}; {made_up}.", warning=True)
+
+
+# A run
+
+
+def _run(
+    desired: ScheduleDesired,
+    seen: ScheduleObserved,
+    status: BackupScheduleStatus,
+    name: str,
+    slot: datetime,
+    notices: list[Notice],
+) -> list[Action]:
+    made = next((c for c in seen.children if c.key.name == name), None)
+    if made is not None:  # by the look that was interrupted
+        _count(status, name, made.asked, made.asked_verify)
+        return []
+    running = of.active(seen.children)
+    allowed = 1 if desired.spec.concurrency_policy is ConcurrencyPolicy.QUEUE else 0
+    if len(running) > allowed:
+        status.missed = (status.missed or 0) + 1
+        still = (
+            f"The run of {slot:%Y-%m-%d %H:%M}Z is left out: the Backup {running[0].key.name} has not ended."
+        )
+        notices.append(Notice("RunLeftOut", still, warning=True))
+        return []
+    kind = _type(desired, seen.children, status)
+    verify = _verify(desired, seen.children, status, slot)
+    _count(status, name, kind, verify)
+    return [CreateBackup(name, backup_body(desired, name, slot, kind, verify))]
+
+
+def _count(status: BackupScheduleStatus, name: str, kind: BackupType, verify: Verify) -> None:
+    status.runs_since_full = 0 if kind is BackupType.FULL else (status.runs_since_full or 0) + 1
+    status.runs_since_proof = 0 if verify is Verify.RESTORE else (status.runs_since_proof or 0) + 1
+    status.last_backup = name
+
+
+def _type(desired: ScheduleDesired, children: Sequence[Child], status: BackupScheduleStatus) -> BackupType:
+    wanted = desired.spec.template.type
+    since = status.runs_since_full
+    if since is None or since + 1 >= desired.full_every or of.must_begin_anew(children):
+        return BackupType.FULL
+    return wanted
+
+
+def _verify(
+    desired: ScheduleDesired, children: Sequence[Child], status: BackupScheduleStatus, slot: datetime
+) -> Verify:
+    every, usual = desired.proof_every, desired.spec.template.verify
+    otherwise = Verify.CHECKSUM if usual is Verify.RESTORE else usual
+    if every is None:
+        return otherwise
+    since = status.runs_since_proof
+    due = since is None or since + 1 >= every
+    # By slots where the Backup is still there: proofs end at various times after them.
+    asked = of.last_proof_asked(children) or status.last_restore_proof_at
+    lately = asked is not None and slot - asked < PROOF_PAUSE
+    return Verify.RESTORE if due and not lately else otherwise
+
+
+def _cut_off(seen: ScheduleObserved) -> bool:
+    """The slices go on without a full that they could be replayed onto."""
+    report = seen.report
+    return report is not None and report.timeline is not None and (report.closed or not report.based)
+
+
+def _at_once(
+    desired: ScheduleDesired,
+    seen: ScheduleObserved,
+    status: BackupScheduleStatus,
+    now: datetime,
+    notices: list[Notice],
+) -> list[Action]:
+    """A full out of turn, once for each timeline that ended or began without one (BACKUPS.md 1.7)."""
+    assert seen.report is not None
+    assert seen.report.timeline is not None
+    ended = "closed" if seen.report.closed else "began"
+    name = slots.named(desired.name, f"{ended}-{seen.report.timeline[:8]}")
+    if of.active(seen.children) or any(c.key.name == name for c in seen.children):
+        return []
+    status.runs_since_full = None
+    made = _run(desired, seen, status, name, now.replace(microsecond=0), notices)
+    if made:
+        said = (
+            "A restore or a rename ended the timeline"
+            if seen.report.closed
+            else "The slices have no full yet"
+        )
+        notices.append(Notice("FullAtOnce", f"{said}, so a full backup is made at once."))
+    return made
+
+
+# What is said
+
+
+def _verdict(
+    desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus
+) -> tuple[Verdict | None, Reason, str]:
+    """(verdict, reason when Ready, message when Ready)."""
+    if seen.paused:
+        return None, Reason.PAUSED, "The annotation stops all runs; remove it to go on."
+    if desired.spec.suspend:
+        return None, Reason.SUSPENDED, "No new backups are made while spec.suspend is true."
+    ended = [c for c in seen.children if c.ended and c.status.phase is not BackupPhase.EXPIRED]
+    last = ended[-1] if ended else None
+    if last is not None and not last.good and last.status.phase is not BackupPhase.CANCELLED:
+        reason = next((r for r in Reason if r == last.reason), Reason.INTERNAL_ERROR)
+        said = f"The last backup, {last.key.name}, did not complete: {last.message}"
+        return Verdict(reason, f"{said} The next run is due at {status.next}.", stalled=True), reason, ""
+    if seen.retention_trouble:
+        said = f"Backups are made, and retention cannot be applied: {seen.retention_trouble}"
+        return None, Reason.SCHEDULED, said
+    return None, Reason.SCHEDULED, f"The next run is due at {status.next}."
+
+
+def _recheck(
+    seen: ScheduleObserved, status: BackupScheduleStatus, actions: Sequence[Action], now: datetime
+) -> float:
+    if actions or seen.prune.alive or of.active(seen.children):
+        return WATCH_SECONDS
+    assert status.next_at is not None
+    return min(LONGEST_SECONDS, max(0.2, (status.next_at - now).total_seconds()))

@@ -1,0 +1,233 @@
+"""The prune worker on a real folder: what goes, what stays, what it says (BACKUPS.md 1.8, 1.9)."""
+
+from __future__ import annotations
+
+import io
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chain_builder import CLUSTER, full, incremental, piece
+
+from lucid_storage.archive import holds
+from lucid_storage.archive.folder import FolderStore
+from lucid_storage.archive.keys import Keyring
+from lucid_storage.archive.layout import ChainFolder
+from lucid_storage.archive.manifest import BackupKind, ObjectKind
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import list_backups, list_slices, write_manifest, write_proof
+from lucid_storage.jobs.prune import prune
+from lucid_storage.jobs.reporting import TERMINATION_BYTES, Reporter, packed
+from lucid_storage.jobs.worker import Stop
+from lucid_storage.models.orders import (
+    DESTINATION_FOLDER_VARIABLE,
+    Destination,
+    Owner,
+    PruneOrder,
+    PruneResult,
+)
+
+DAY = 86_400
+NOW = datetime.now(UTC)
+FOLDER = ChainFolder("root", CLUSTER, "ns", "main")
+
+
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
+
+
+class Bucket:
+    """One chain in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = FolderStore(path)
+        self.environ = {DESTINATION_FOLDER_VARIABLE: str(path)}
+
+    def add(self, *records: Recorded) -> None:
+        for record in records:
+            write_manifest(self.store, FOLDER, record.manifest, None)
+            if record.proof is not None:
+                write_proof(self.store, FOLDER, record.proof, None)
+            self.store.put(self.data(record), b"data")
+
+    def data(self, record: Recorded) -> str:
+        manifest = record.manifest
+        if record.kind is BackupKind.SLICE:
+            assert manifest.prev is not None
+            return FOLDER.slice_data(manifest.timeline, manifest.prev.optime)
+        return FOLDER.object(record.id, ObjectKind.MONGODB_ARCHIVE)
+
+    def there(self) -> set[str]:
+        keyring = Keyring(None)
+        found = (
+            *list_backups(self.store, FOLDER, keyring).records,
+            *list_slices(self.store, FOLDER, keyring).records,
+        )
+        return {r.id for r in found}
+
+    def files(self) -> set[str]:
+        return {entry.path for entry in self.store.list(FOLDER.path)}
+
+    def prune(self, *, stop: Stop | None = None, **more: Any) -> PruneResult:
+        order = PruneOrder(
+            run="run1",
+            owner=Owner(cluster=CLUSTER, namespace="ns", name="nightly", uid="u", spec_hash=""),
+            destination=Destination(root="root"),
+            chain="main",
+            deadline_seconds=60,
+            **{"sweep": True, "rules": {"nightly": {"days": 3}}, **more},
+        )
+        return prune(order, self.environ, Reporter(out=io.StringIO()), stop or Stop())
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path)
+
+
+def nightly(days: int, **more: Any) -> Recorded:
+    return full(f"f{days}", (100 - days) * DAY, completed_at=ago(days), **more)
+
+
+def test_what_retention_lets_go_goes_whole_and_the_rest_stays(bucket: Bucket) -> None:
+    bucket.add(*(nightly(d) for d in (1, 2, 4, 5)))
+    result = bucket.prune(known=("f1", "f2", "f4", "f5"))
+    assert bucket.there() == {"f1", "f2"}
+    assert not any("/f4/" in path or "/f5/" in path for path in bucket.files())
+    assert (result.ok, set(result.removed), result.more) == (True, {"f4", "f5"}, False)
+    assert result.chain is not None
+    assert result.chain.backups == 2
+
+
+def test_a_second_run_removes_nothing_more_and_says_the_same(bucket: Bucket) -> None:
+    """The first one's words may be lost with its pod."""
+    bucket.add(*(nightly(d) for d in (1, 5)))
+    first, second = bucket.prune(known=("f1", "f5")), bucket.prune(known=("f1", "f5"))
+    assert first.removed == second.removed == ("f5",)
+    assert bucket.there() == {"f1"}
+
+
+def test_a_base_that_is_needed_stays_and_says_why(bucket: Bucket) -> None:
+    between = piece(95 * DAY, 98 * DAY, completed_at=ago(2))
+    bucket.add(nightly(5), between, incremental("i2", 98 * DAY, "f5", completed_at=ago(2)), nightly(1))
+    result = bucket.prune(known=("f5", "i2", "f1"))
+    assert bucket.there() == {"f5", "i2", "f1", between.id}
+    assert [(r.id, r.because) for r in result.retained] == [("f5", "The backup i2 builds on it.")]
+
+
+def test_deleting_an_object_whose_data_are_needed_marks_them_for_later(bucket: Bucket) -> None:
+    bucket.add(nightly(2), piece(98 * DAY, 99 * DAY, completed_at=ago(1)))
+    needing = incremental("i1", 99 * DAY, "f2", completed_at=ago(1))
+    bucket.add(needing)
+    result = bucket.prune(sweep=False, remove=("f2",))
+    assert [r.id for r in result.retained] == ["f2"]
+    assert "f2" in bucket.there()
+    bucket.add(nightly(0))
+    for path in (FOLDER.manifest("i1"), FOLDER.proof("i1")):
+        bucket.store.delete(path)
+    bucket.prune()
+    assert "f2" not in bucket.there(), "younger than 3 days, but its object was deleted"
+
+
+def test_without_a_sweep_only_what_was_named_goes(bucket: Bucket) -> None:
+    bucket.add(*(nightly(d) for d in (1, 5, 6)))
+    assert bucket.prune(sweep=False, remove=("f5",)).removed == ("f5",)
+    assert bucket.there() == {"f1", "f6"}
+
+
+def test_the_last_good_one_is_not_removed_by_name_either(bucket: Bucket) -> None:
+    bucket.add(nightly(1))
+    result = bucket.prune(sweep=False, remove=("f1",))
+    assert bucket.there() == {"f1"}
+    assert "last good" in result.retained[0].because
+
+
+def test_what_is_read_is_left_until_the_reading_is_over(bucket: Bucket) -> None:
+    bucket.add(*(nightly(d) for d in (1, 5)))
+    assert not holds.hold(bucket.store, FOLDER, "restore1", ["f5"], NOW + timedelta(minutes=5), NOW)
+    result = bucket.prune(known=("f1", "f5"))
+    assert bucket.there() == {"f1", "f5"}
+    assert result.retained[0].id == "f5"
+    holds.release(bucket.store, FOLDER, "restore1")
+    bucket.prune()
+    assert bucket.there() == {"f1"}
+
+
+def test_a_reader_that_comes_late_sees_what_is_going(bucket: Bucket) -> None:
+    until = NOW + timedelta(minutes=5)
+    assert not holds.announce_removal(bucket.store, FOLDER, "prune1", ["f5"], until, NOW)
+    assert holds.hold(bucket.store, FOLDER, "restore1", ["f5", "f1"], until, NOW) == {"f5"}
+    assert holds.announce_removal(bucket.store, FOLDER, "prune1", ["f5"], until, NOW) == {"f5"}
+    assert not holds.held(bucket.store, FOLDER, until), "a reader that died holds nothing for ever"
+
+
+def test_uploads_without_a_manifest_go_after_a_day_and_not_before(bucket: Bucket) -> None:
+    bucket.add(nightly(1))
+    old, young = (FOLDER.object(n, ObjectKind.MONGODB_ARCHIVE) for n in ("old", "young"))
+    slice_data = FOLDER.slice_data("t1", piece(1, 2).manifest.prev.optime)  # type: ignore[union-attr]
+    for path in (old, young, slice_data):
+        bucket.store.put(path, b"half")
+    for path in (old, slice_data):
+        os.utime(bucket.path / path, (ago(2).timestamp(),) * 2)
+    bucket.prune()
+    assert old not in bucket.files()
+    assert slice_data not in bucket.files()
+    assert young in bucket.files()
+
+
+def test_a_stopped_run_is_discarded_at_once_but_never_a_backup(bucket: Bucket) -> None:
+    bucket.add(nightly(1), nightly(2))
+    half = FOLDER.object("half", ObjectKind.MONGODB_ARCHIVE)
+    bucket.store.put(half, b"half")
+    result = bucket.prune(sweep=False, discard=("half", "f2"))
+    assert half not in bucket.files()
+    assert bucket.there() == {"f1", "f2"}
+    assert result.removed == ("half",)
+
+
+def test_a_damaged_manifest_stops_removal_and_nothing_is_called_gone(bucket: Bucket) -> None:
+    bucket.add(*(nightly(d) for d in (1, 5)))
+    bucket.store.put(FOLDER.manifest("odd"), b"{]")
+    result = bucket.prune(known=("f1", "f5", "odd", "never"))
+    assert bucket.there() == {"f1", "f5"}
+    assert result.removed == ()
+    assert result.chain is not None
+    assert result.chain.unreadable == 1
+
+
+def test_an_encrypted_chain_without_its_key_is_left_alone(bucket: Bucket, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "k1").write_bytes(b"k" * 32)
+    keyring = Keyring(keys)
+    key = keyring.key("k1")
+    for days in (4, 5):
+        record = nightly(days, key_id="k1", fingerprint=key.fingerprint)
+        write_manifest(bucket.store, FOLDER, record.manifest, key)
+        assert record.proof is not None
+        write_proof(bucket.store, FOLDER, record.proof, key)
+    assert bucket.prune(known=("f4", "f5")).removed == ()
+    bucket.environ["LUCID_KEYS"] = str(keys)
+    assert bucket.prune(known=("f4", "f5")).removed == ("f5",)
+
+
+def test_the_answer_fits_a_termination_message_however_much_there_is(bucket: Bucket) -> None:
+    ids = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(60)]
+    bucket.add(*(full(i, n * 60, completed_at=ago(20 - n / 60)) for n, i in enumerate(ids)), nightly(0))
+    first = bucket.prune(known=tuple(ids))
+    assert len(packed(first).encode()) <= TERMINATION_BYTES
+    assert (first.more, len(first.removed)) == (True, 40)
+    second = bucket.prune(known=tuple(i for i in ids if i not in first.removed))
+    assert (second.more, len(second.removed)) == (False, 20)
+    assert bucket.there() == {"f0"}
+
+
+def test_a_worker_that_is_stopped_removes_nothing_more(bucket: Bucket) -> None:
+    bucket.add(*(nightly(d) for d in range(1, 9)))
+    stop = Stop()
+    stop.event.set()
+    bucket.prune(stop=stop)
+    assert bucket.there() == {f"f{d}" for d in range(1, 9)}
