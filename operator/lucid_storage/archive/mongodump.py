@@ -66,6 +66,8 @@ class Chunk(NamedTuple):
 
     namespace: Namespace
     data: memoryview
+    documents: int
+    """How many they are."""
 
 
 class End(NamedTuple):
@@ -128,8 +130,7 @@ class ArchiveReader:
             for chunk in self._in.chunks():
                 if end:
                     raise damaged("documents follow the end of a collection")
-                tally.add(chunk)
-                yield Chunk(namespace, chunk)
+                yield Chunk(namespace, chunk, tally.add(chunk))
             if end:
                 if tally.crc != crc:
                     raise damaged("the checksum of a collection is wrong")
