@@ -63,9 +63,16 @@ class BackupBed:
         try:
             await self.world.until(holds, deadline, f"Backup {name} to be {wanted}")
         except AssertionError as error:
-            log = self.world.operators[-1].log.splitlines()[-12:] if self.world.operators else []
-            raise AssertionError(f"{error}: {last}\n" + "\n".join(log)) from None
+            raise AssertionError(f"{error}: {await self.told(name)}") from None
         return last
+
+    async def told(self, name: str) -> str:
+        """Everything that helps to understand why something has not come."""
+        log = self.world.operators[-1].log.splitlines()[-12:] if self.world.operators else []
+        jobs = [{"spec": j["spec"].get("suspend"), "status": j.get("status")} for j in await self.jobs()]
+        pods = await self.world.kube.get(f"/api/v1/namespaces/{self.world.namespace}/pods")
+        seen = [{"node": p["spec"].get("nodeName"), "status": p["status"]} for p in (pods or {})["items"]]
+        return "\n".join([json.dumps(await self.status(name)), json.dumps(jobs), json.dumps(seen), *log])
 
     async def at_work(self, name: str, deadline: float = 30) -> None:
         """Wait until its worker runs."""
@@ -73,7 +80,10 @@ class BackupBed:
         async def runs() -> bool:
             return self.ran(name) > 0 and (await self.status(name)).get("startedAt") is not None
 
-        await self.world.until(runs, deadline, f"the worker of {name}")
+        try:
+            await self.world.until(runs, deadline, f"the worker of {name}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {await self.told(name)}") from None
 
     async def let_go(self, name: str) -> None:
         """Wait until nothing holds the resource any more."""

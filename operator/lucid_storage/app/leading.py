@@ -6,33 +6,41 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from lucid_storage.app.health import Check
 from lucid_storage.app.stores import store_engines
 from lucid_storage.handlers.watch import Watch
+from lucid_storage.kinds.backup.kind import BackupKind
+from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.kind import CollectionKind
 from lucid_storage.kinds.connections import Connections, Deployment, Port, label_of
 from lucid_storage.kinds.cycle import Cycle, Services
-from lucid_storage.kinds.engine import Engine
+from lucid_storage.kinds.engine import Driver, Engine
 from lucid_storage.kinds.index import IndexKind
 from lucid_storage.kinds.index_elasticsearch.kind import ElasticIndexKind
 from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
 from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
 from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.oneshot import OneShotCycle
 from lucid_storage.kinds.queue import WorkQueue
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.unserved import tell_unserved
+from lucid_storage.kinds.workers.claims import DumpClaims
+from lucid_storage.kinds.workers.launch import Workers
+from lucid_storage.kinds.workers.sweep import WorkerSweep
 from lucid_storage.kube.client import Kube, KubeApiError
 from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
+from lucid_storage.kube.jobs import Jobs
+from lucid_storage.kube.objects import Objects
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.settings import Settings
+from lucid_storage.stores.endpoints import check_url
 from lucid_storage.stores.mongodb.types import DdlEvent
 
 logger = logging.getLogger(__name__)
@@ -67,6 +75,10 @@ class Leading:
             self._connections, lambda key: self.engine.touch(key), settings.cache_scan_seconds
         )
         self._builds = IndexBuilds(lambda key: self.engine.touch_around(key))
+        self._claims = DumpClaims()
+        jobs = Jobs(kube)
+        self._workers = Workers(jobs, kube.secret, settings, self._check_s3)
+        self._sweep = WorkerSweep(jobs, self._job_namespaces(), self._cache.by_uid)
         self.engine = Engine(
             self._cycles(kube),
             self._cache,
@@ -89,7 +101,14 @@ class Leading:
     async def run(self) -> None:
         """Lead until stopped. Raises what the first part that fails raises."""
         await self._first_list()
-        jobs = [self.engine.run(), self._events.run(), self.resync.run(), self._gauges(), self._watch.run()]
+        jobs = [
+            self.engine.run(),
+            self._events.run(),
+            self.resync.run(),
+            self._gauges(),
+            self._watch.run(),
+            self._sweep.run(),
+        ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +157,7 @@ class Leading:
             checks[name] = Check(down is None, "answers" if down is None else down.message)
         return checks
 
-    def _cycles(self, kube: Kube) -> dict[str, Cycle[Any, Any, Any]]:
+    def _cycles(self, kube: Kube) -> dict[str, Driver]:
         services = Services(
             status=self._writer,
             events=self._events,
@@ -155,14 +174,38 @@ class Leading:
             ElasticIndexKind(self._connections, self._sweep_seconds),
         )
         collection = CollectionKind(self._connections, self._scanner, self._sweep_seconds)
+        backup = BackupKind(
+            self._connections,
+            self._workers,
+            self._claims,
+            self._settings,
+            others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
+            wake=lambda chosen: self.engine.touch_where(chosen),
+        )
         return {
             "collections": Cycle(collection, services),
             "indexes": Cycle(index, services),
+            "backups": OneShotCycle(backup, services),
+            "backupschedules": ScheduleCycle(
+                services, Objects(kube), self._workers, self._settings, known=self._cache.of_kind
+            ),
         }
 
     def _peers(self, resource: Resource, target: str) -> list[Resource]:
         self._cache.file(resource.key, target)
         return self._cache.peers(resource, target)
+
+    def _job_namespaces(self) -> list[str | None]:
+        """Where our Jobs may be: beside the resources, and in the operator's own namespace."""
+        if not self._namespaces:
+            return [None]
+        return [*sorted({*self._namespaces, self._settings.operator_namespace})]
+
+    async def _check_s3(self, endpoint: str) -> None:
+        schemes = frozenset({"http", "https"})
+        await check_url(
+            endpoint, schemes, "spec.storage.s3.endpoint", allow_loopback=self._settings.allow_loopback
+        )
 
     def _sweep_seconds(self, resource: Resource, secret: str | None) -> float:
         label = label_of(resource.key.namespace, secret)

@@ -97,6 +97,10 @@ class ResourceCache:
     def of_kind(self, plural: str) -> list[Resource]:
         return [r for k, r in self._resources.items() if k.plural == plural]
 
+    def by_uid(self, uid: str) -> Resource | None:
+        """The resource with a UID."""
+        return next((r for r in self._resources.values() if r.uid == uid), None)
+
     def in_namespace(self, namespace: str) -> list[Resource]:
         return [r for k, r in self._resources.items() if k.namespace == namespace]
 

@@ -9,17 +9,40 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import Protocol
 
 from lucid_storage.errors import LeadershipLostError
 from lucid_storage.kinds.cache import ResourceCache, older
-from lucid_storage.kinds.cycle import Cycle, Outcome
+from lucid_storage.kinds.cycle import Outcome
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.queue import WorkQueue
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.kinds import KindInfo
 
 logger = logging.getLogger(__name__)
+
+
+class DrivenKind(Protocol):
+    """What the engine itself asks a kind."""
+
+    @property
+    def info(self) -> KindInfo: ...
+
+    def guess_target(self, resource: Resource, default_database: str | None) -> str: ...
+
+
+class Driver(Protocol):
+    """Looks at the resources of one kind."""
+
+    @property
+    def kind(self) -> DrivenKind: ...
+
+    async def run(self, resource: Resource) -> Outcome:
+        """One look."""
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
 
 
 class Engine:
@@ -30,7 +53,7 @@ class Engine:
 
     def __init__(
         self,
-        cycles: Mapping[str, Cycle[Any, Any, Any]],
+        cycles: Mapping[str, Driver],
         cache: ResourceCache,
         queue: WorkQueue,
         metrics: Metrics,

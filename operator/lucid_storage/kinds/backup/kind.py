@@ -18,7 +18,7 @@ from lucid_storage.kinds.contract import Action
 from lucid_storage.kinds.identity import kept
 from lucid_storage.kinds.workers.claims import DumpClaims, waiting
 from lucid_storage.kinds.workers.launch import Workers
-from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupStatus, BackupType
 from lucid_storage.models.kinds import KINDS, KindInfo
@@ -114,7 +114,7 @@ class BackupKind:
     def _needs_request(self, resource: Resource, status: BackupStatus, seen: BackupObserved) -> bool:
         """Whether a worker may have to be made now."""
         going = resource.deleted is not None or resource.spec.get("cancel") or status.phase in FINISHED
-        return bool(going) or not seen.worker.alive
+        return bool(going) or not seen.worker.alive or seen.worker.phase is WorkerPhase.SUSPENDED
 
     async def _desired(self, resource: Resource) -> BackupDesired:
         spec = specs.parse(BackupSpec, resource)
