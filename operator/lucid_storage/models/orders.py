@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from lucid_storage.errors import Reason
 from lucid_storage.models.backup import BackupEngine, BackupType, ElasticSelection, MongoSelection, Verify
+from lucid_storage.models.restore import ElasticRestore, RedisRestore
 from lucid_storage.models.storage import Compression
 
 ORDER_VARIABLE = "LUCID_ORDER"
@@ -80,6 +81,8 @@ class BackupOrder(Order):
     scheduled: bool = False
     """On a schedule a missing base or a hole becomes a full with a new timeline; by hand it is a failure."""
     engines: tuple[BackupEngine, ...]
+    slicing: bool = False
+    """A slicing worker runs for this chain: an incremental asks it for a slice before it writes one itself."""
     server_identity: str | None = None
     """The MongoDB that the operator saw; the worker refuses another one."""
     database_patterns: tuple[str, ...] = ("*",)
@@ -220,3 +223,80 @@ class PruneResult(Message):
     more: bool = False
     """There is more to remove than one worker does."""
     chain: ChainReport | None = None
+
+
+class RestoreOrder(Order):
+    """Plan a restore, or stage it. The worker never swaps: that is the operator's (BACKUPS.md 2.9)."""
+
+    backup_id: str
+    """Names the timeline; without a moment that backup's own end is restored."""
+    elsewhere: bool = False
+    """The backup may be of another cluster, namespace or chain: it is looked for below the destination's root."""
+    point_in_time: datetime | None = None
+    plan_only: bool = False
+    in_place: bool = False
+    engines: tuple[BackupEngine, ...] = (BackupEngine.MONGODB,)
+    server_identity: str | None = None
+    """The MongoDB that the operator saw; the worker refuses another one."""
+    database_patterns: tuple[str, ...] = ("*",)
+    index_patterns: tuple[str, ...] = ("*",)
+    source_database: str | None = None
+    target_database: str | None = None
+    collections: tuple[str, ...] = ()
+    drop_existing: bool = False
+    allow_unknown_space: bool = False
+    users_and_roles: bool = False
+    redis: RedisRestore | None = None
+    elasticsearch: ElasticRestore | None = None
+
+
+class PlannedItem(Message):
+    """One collection, index or set of keys that a restore writes."""
+
+    target: str
+    documents: int | None = None
+    overwrites: int | None = None
+    note: str | None = None
+
+
+class RestorePlanned(Message):
+    """What a restore will do, short enough for a termination message."""
+
+    chain: tuple[str, ...] = ()
+    """Ids of the full and of what is read after it; the first ones."""
+    slices: int = 0
+    read_bytes: int = 0
+    needed_bytes: int = 0
+    """Free bytes that each member needs."""
+    free_bytes: int | None = None
+    """Of the member that has the least; None where one cannot be read."""
+    targets: tuple[PlannedItem, ...] = ()
+    target_count: int = 0
+    cut_transactions: int = 0
+    warnings: tuple[str, ...] = ()
+    blocked_by: str | None = None
+    blocked_reason: Reason | None = None
+
+
+class RestoreResult(Message):
+    """What a restore worker did. `ok` means planned, or staged and ready to be swapped."""
+
+    run: str
+    ok: bool
+    reason: Reason | None = None
+    message: str = ""
+    plan: RestorePlanned | None = None
+    backup_id: str | None = None
+    timeline: str | None = None
+    restored_to: datetime | None = None
+    """The moment that is reached."""
+    server_identity: str | None = None
+    databases: tuple[str, ...] = ()
+    """That are written; the first of them holds the journal."""
+    loaded_bytes: int = 0
+    loaded_documents: int = 0
+    replayed_operations: int = 0
+    collections: int = 0
+    """Staged collections that the swap puts in place."""
+    skipped_users: tuple[str, ...] = ()
+    engines: tuple[EngineOutcome, ...] = ()

@@ -108,12 +108,14 @@ def load(staging: Staging, base: Snapshot) -> None:
             tally = Tally()
             for document in documents:
                 tally.add(document)
-            expected[name] = Expected(tally.documents, tally.content_hash)
             hashes[name] = tally.content_hash
             tracked = staging.tracked(name)
+            if tracked is not None:
+                expected[name] = Expected(tally.documents, tally.content_hash)
             if tracked is not None and documents:
                 loader.add(tracked, b"".join(documents), len(documents))
         loader.flush()
+        staging.check_loaded(loader)
         staging.compare(loader, expected, hashes)
 
 

@@ -88,6 +88,14 @@ def entry(raw: bytes | bytearray | memoryview) -> Entry:
     )
 
 
+def moment_of(raw: bytes | bytearray | memoryview) -> Moment:
+    """When an entry was made. Raises RefusedError (ReplayRefused)."""
+    found = RawBSONDocument(bytes(raw), RAW_OPTIONS).get("ts")
+    if not isinstance(found, Timestamp):
+        raise refused("an entry of the oplog has no time")
+    return (found.time, found.inc)
+
+
 def operation(document: Document) -> Operation:
     """The operation of an entry, or of an element of applyOps, which has the same fields."""
     try:

@@ -160,7 +160,7 @@ class Loader:
             # An ordered insert stops at its first error: go on behind it, one by one.
             wanted = set(range(min(wanted), job.documents))
         replaced = []
-        for place, document in enumerate(split(job.data)):
+        for place, document in enumerate(documents_in(job.data)):
             if place in wanted:
                 before = self._put(job.tracked, document)
                 if before is not None and before != document:
@@ -254,12 +254,12 @@ class _Lane:
         self._queue.task_done()
 
 
-def split(data: bytes) -> Iterator[bytes]:
+def documents_in(data: bytes | memoryview) -> Iterator[bytes]:
     """The documents that lie back to back."""
     at = 0
     while at < len(data):
         size = _size_at(data, at)[0]
-        yield data[at : at + size]
+        yield bytes(data[at : at + size])
         at += size
 
 

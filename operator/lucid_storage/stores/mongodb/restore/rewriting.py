@@ -72,6 +72,10 @@ Step: TypeAlias = Write | CreateStaged | DropStaged | ResizeStaged
 
 _SKIPPED = frozenset({"dropDatabase", "startIndexBuild", "abortIndexBuild", "dbCheck"})
 """dropDatabase follows the drops of its collections; the others change no data."""
+_REPLAYED = frozenset(
+    {"drop", "collMod", "createIndexes", "commitIndexBuild", "dropIndexes", "deleteIndexes"}
+)
+KNOWN_COMMANDS = _SKIPPED | _REPLAYED | {"create", "renameCollection"}
 _SIZES = ("cappedSize", "cappedMax", "timeseries")
 
 

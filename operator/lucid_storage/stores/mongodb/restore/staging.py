@@ -20,7 +20,7 @@ from lucid_storage.stores.mongodb.restore.catalog import (
 from lucid_storage.stores.mongodb.restore.entries import Moment, entry
 from lucid_storage.stores.mongodb.restore.journal import Direct, Journal, SwapState
 from lucid_storage.stores.mongodb.restore.lineage import Lineage
-from lucid_storage.stores.mongodb.restore.loading import Loaded, Loader
+from lucid_storage.stores.mongodb.restore.loading import Loader
 from lucid_storage.stores.mongodb.restore.replaying import Replayer
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, Rewriter, Rewritten
 from lucid_storage.stores.mongodb.restore.target import Target
@@ -57,7 +57,8 @@ class Staging:
         self._lineage = lineage
         self._report = report
         self.catalog = Catalog(run, targets)
-        self._loaded: dict[str, Loaded] = {}
+        self._dumped: dict[Name, Tracked] = {}
+        """Collections of the dump by the name that they had in it."""
         self._transactions = Transactions()
         self._rewriter = Rewriter(self.catalog, lineage, dump_end)
         self._replayer = Replayer(target, report)
@@ -71,6 +72,11 @@ class Staging:
     @property
     def views(self) -> tuple[View, ...]:
         return self.catalog.views
+
+    def on(self, target: Target) -> Staging:
+        """The same over another connection."""
+        self._target = target
+        return self
 
     # Loading
 
@@ -86,6 +92,7 @@ class Staging:
             tracked = self.catalog.track(name, definition.options, definition.uuid)
             for index in definition.indexes:
                 add_index(tracked, index)
+            self._dumped[name] = tracked
             self._create(tracked)
 
     def loader(self) -> Loader:
@@ -94,25 +101,31 @@ class Staging:
 
     def tracked(self, name: Name) -> Tracked | None:
         """Where documents of the dump go; None when they are not restored."""
-        return self.catalog.get(name)
+        return self._dumped.get(name)
 
-    def compare(self, loader: Loader, expected: Mapping[Name, Expected], found: Mapping[Name, str]) -> None:
-        """What came out of the archive and what the server now holds, against the manifest.
+    def check_loaded(self, loader: Loader) -> None:
+        """That the server holds what was sent, before anything is replayed.
 
-        `found` are the content hashes of the stream. A second copy of an `_id` took the place of the first, so the
-        server holds that many fewer (BACKUPS.md 1.12). Raises LucidError (CountMismatch).
+        A second copy of an `_id` took the place of the first, so it holds that many fewer (BACKUPS.md 1.12). Raises
+        LucidError (CountMismatch).
         """
         for tracked in self.catalog:
             loaded, held = loader.loaded(tracked), self._target.count(*_place(tracked))
-            wanted = expected.get(tracked.name)
-            shown = f"{tracked.name[0]}.{public_name(tracked.name[1])}"
-            if wanted is not None and (loaded.documents, found.get(tracked.name)) != (
-                wanted.documents,
-                wanted.content_hash,
-            ):
-                raise _mismatch(shown, f"the archive holds {loaded.documents} documents", wanted.documents)
             if held != loaded.documents - len(loaded.replaced):
-                raise _mismatch(shown, f"the server holds {held} documents", loaded.documents)
+                raise _mismatch(tracked, f"the server holds {held} documents", loaded.documents)
+
+    def compare(self, loader: Loader, expected: Mapping[Name, Expected], found: Mapping[Name, str]) -> None:
+        """That what came out of the archive is what the manifest says. `found` are content hashes of the stream.
+
+        Raises LucidError (CountMismatch).
+        """
+        for name, wanted in expected.items():
+            tracked = self._dumped.get(name)
+            if tracked is None:
+                raise _missing(name)
+            loaded = loader.loaded(tracked)
+            if (loaded.documents, found.get(name)) != (wanted.documents, wanted.content_hash):
+                raise _mismatch(tracked, f"the archive holds {loaded.documents} documents", wanted.documents)
 
     # Replaying
 
@@ -224,9 +237,17 @@ def _place(tracked: Tracked) -> tuple[str, str]:
     return tracked.place.database, tracked.place.collection
 
 
-def _mismatch(name: str, found: str, wanted: int) -> LucidError:
+def _missing(name: Name) -> LucidError:
     return LucidError(
-        f"{name} is not what was backed up: {found}, the backup has {wanted}. Nothing was swapped; restore another"
-        " backup.",
+        f"{name[0]}.{public_name(name[1])} is in the manifest and not in the archive. Nothing was swapped; restore"
+        " another backup.",
+        reason=Reason.COUNT_MISMATCH,
+    )
+
+
+def _mismatch(tracked: Tracked, found: str, wanted: int) -> LucidError:
+    return LucidError(
+        f"{tracked.name[0]}.{public_name(tracked.name[1])} is not what was backed up: {found}, the backup has"
+        f" {wanted}. Nothing was swapped; restore another backup.",
         reason=Reason.COUNT_MISMATCH,
     )

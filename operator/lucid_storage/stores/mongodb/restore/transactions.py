@@ -42,8 +42,10 @@ class _Open:
 class Transactions:
     """Carries open transactions from entry to entry, and so from slice to slice."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = True) -> None:
+        """`whole` False looks at a part of the oplog: a transaction that begins before it is passed over."""
         self._open: dict[Session, _Open] = {}
+        self._whole = whole
 
     @property
     def open(self) -> int:
@@ -79,7 +81,7 @@ class Transactions:
             return Unit(entry.moment, inner)
         held = self._open.pop(entry.session, None) or _Open(began=entry.moment)
         held.operations.extend(inner)
-        if not partial:
+        if not partial and self._whole:
             _check_whole(operation, held)
         if partial or prepared:
             held.prepared = prepared
@@ -87,9 +89,11 @@ class Transactions:
             return None
         return Unit(entry.moment, held.operations, transaction=True)
 
-    def _commit(self, entry: Entry) -> Unit:
+    def _commit(self, entry: Entry) -> Unit | None:
         held = self._open.pop(entry.session, None) if entry.session is not None else None
         if held is None or not held.prepared:
+            if not self._whole:
+                return None
             raise _without_beginning()
         return Unit(entry.moment, held.operations, transaction=True)
 

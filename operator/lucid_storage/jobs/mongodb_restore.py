@@ -1,0 +1,229 @@
+"""MongoDB's part of a restore: stage what was planned. The operator swaps (BACKUPS.md 2.9).
+
+plan -> load -> compare with the manifest -> replay up to the moment -> indexes -> journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from lucid_storage.archive.content import damaged
+from lucid_storage.archive.manifest import CollectionRecord, Manifest
+from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, End
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.contract import Source
+from lucid_storage.jobs.mongodb_restore_plan import (
+    MongoPlan,
+    OpenSource,
+    archive,
+    data_name,
+    definitions,
+    oplog_pieces,
+    oplogs,
+)
+from lucid_storage.stores.mongodb.restore.catalog import Name
+from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
+from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
+from lucid_storage.stores.mongodb.restore.rewriting import Rewritten
+from lucid_storage.stores.mongodb.restore.staging import Expected, Staging
+from lucid_storage.stores.mongodb.restore.target import Target
+
+logger = logging.getLogger(__name__)
+
+_KINDS = ("inserts", "updates", "deletes")
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class MongoRestoreRun:
+    """What a restore of MongoDB is told."""
+
+    run: str
+    uri: str
+    plan: MongoPlan
+    open_source: OpenSource
+    owner: Mapping[str, str]
+    check: Callable[[], None] = lambda: None
+    """Raises when the run is to end."""
+    report: Report = lambda _size, _documents: None
+    phase: Callable[[str, int | None], None] = lambda _name, _total: None
+
+
+@dataclass(frozen=True, slots=True)
+class MongoStaged:
+    """What lies ready."""
+
+    databases: tuple[str, ...]
+    collections: int
+    documents: int
+    bytes: int
+    operations: int
+    transactions: int
+    cut_transactions: int
+
+
+def stage(run: MongoRestoreRun) -> MongoStaged:
+    """Everything up to the journal. Raises LucidError, and leaves the target as it was then."""
+    with Target(run.uri, check=run.check) as target:
+        staging = Staging(
+            target,
+            run.run,
+            run.plan.targets,
+            run.plan.lineage,
+            run.plan.dump_end,
+            run.report,
+            run.owner,
+        )
+        try:
+            return _staged(run, staging)
+        except BaseException:
+            _discard(run, staging)
+            raise
+
+
+def _discard(run: MongoRestoreRun, staging: Staging) -> None:
+    """With a connection of its own that may still act when the run was told to end."""
+    try:
+        with Target(run.uri) as target:
+            staging.on(target).discard()
+    except LucidError as error:
+        # The operator drops what is left, by the run's id in its names.
+        logger.warning("what was staged stays for now: %s", error.message)
+
+
+def _staged(run: MongoRestoreRun, staging: Staging) -> MongoStaged:
+    plan = run.plan
+    run.phase("Loading", sum(record.bytes for record in plan.records))
+    staging.define(definitions(plan))
+    documents, size = _load(run, staging)
+    run.phase("Replaying", sum(o.plain_bytes for p in plan.path.then for o in oplogs(p.manifest)))
+    _replay_slices(run, staging)
+    finished = staging.finish()
+    journal = staging.ready(finished)
+    return MongoStaged(
+        databases=plan.databases,
+        collections=len(journal.pairs),
+        documents=documents,
+        bytes=size,
+        operations=staging.replayed.operations,
+        transactions=staging.replayed.transactions,
+        cut_transactions=staging.replayed.cut_transactions,
+    )
+
+
+def _load(run: MongoRestoreRun, staging: Staging) -> tuple[int, int]:
+    """The archive: documents, then the oplog of the time of the dump. Returns documents and bytes that were loaded."""
+    manifest = run.plan.path.full.manifest
+    source = run.open_source(manifest, archive(manifest))
+    hashes: dict[Name, str] = {}
+    documents = size = 0
+    try:
+        with staging.loader() as loader:
+            dump_oplog = _documents(run, staging, loader, source, hashes)
+            first = list(islice(dump_oplog, 1))
+            # The oplog comes last: all documents were handed on.
+            loader.flush()
+            staging.check_loaded(loader)
+            for found in staging.catalog:
+                loaded = loader.loaded(found)
+                documents, size = documents + loaded.documents, size + loaded.size
+            staging.replay(chain(first, dump_oplog), run.plan.until)
+            for _ in dump_oplog:
+                pass  # to the checked end
+            staging.compare(loader, _expected(run.plan.records), hashes)
+    finally:
+        source.close()
+    return documents, size
+
+
+def _documents(
+    run: MongoRestoreRun, staging: Staging, loader: Loader, source: Source, hashes: dict[Name, str]
+) -> Iterator[bytes]:
+    """Sends documents to the loader; what it yields is the oplog. Raises LucidError(ArchiveDamaged)."""
+    replaying = False
+    for part in ArchiveReader(source).parts():
+        run.check()
+        name = (part.namespace.database, part.namespace.collection)
+        if isinstance(part, End):
+            hashes[name] = part.tally.content_hash
+        elif part.namespace == OPLOG:
+            replaying = True
+            yield from documents_in(part.data)
+        elif replaying:
+            raise damaged("documents follow the oplog of its time")
+        else:
+            tracked = staging.tracked(name)
+            if tracked is not None:
+                loader.add(tracked, part.data, part.documents)
+
+
+def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:
+    """Slices and differentials in order, each entry once, up to the moment. Raises LucidError (CountMismatch)."""
+    last = run.plan.dump_end
+    for piece, raws in oplog_pieces(run.plan.path, run.open_source):
+        unread, before = _Unread(raws, last), _counts(staging.replayed)
+        if not staging.replay(unread, run.plan.until):
+            return
+        prev = piece.prev
+        if prev is not None and (prev.optime.seconds, prev.optime.counter) == last:
+            _compare_operations(run.plan, piece, _counts(staging.replayed) - before)
+        last = unread.last
+
+
+def _compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple[str, str]]) -> None:
+    """What was applied of a piece is what its manifest holds (BACKUPS.md 1.12).
+
+    Not where collections were chosen: then a name can mean a collection that is restored, and later one that is not.
+    """
+    if not plan.lineage.complete or piece.mongodb is None:
+        return
+    for count in piece.mongodb.operations:
+        database, _, collection = count.namespace.partition(".")
+        if not plan.lineage.base((database, collection)):
+            continue
+        for kind in _KINDS:
+            found, wanted = applied[(count.namespace, kind)], int(getattr(count, kind))
+            if found != wanted:
+                raise LucidError(
+                    f"{found} {kind} were replayed on {count.namespace}, and the backup {piece.id} holds {wanted}."
+                    " Nothing was swapped; restore to a moment before it.",
+                    reason=Reason.COUNT_MISMATCH,
+                )
+
+
+def _counts(replayed: Rewritten) -> Counter[tuple[str, str]]:
+    return Counter(
+        {
+            (namespace, kind): int(getattr(tally, kind))
+            for namespace, tally in replayed.by_namespace.items()
+            for kind in _KINDS
+        }
+    )
+
+
+class _Unread:
+    """Entries behind a moment: pieces of a timeline may overlap."""
+
+    def __init__(self, raws: Iterable[bytes], last: Moment) -> None:
+        self._raws = raws
+        self.last = last
+
+    def __iter__(self) -> Iterator[bytes]:
+        for raw in self._raws:
+            moment = moment_of(raw)
+            if moment > self.last:
+                self.last = moment
+                yield raw
+
+
+def _expected(records: Iterable[CollectionRecord]) -> dict[Name, Expected]:
+    return {
+        data_name(record): Expected(record.documents, record.content_hash)
+        for record in records
+        if record.type != "view"
+    }

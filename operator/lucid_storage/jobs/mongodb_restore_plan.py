@@ -1,0 +1,267 @@
+"""What a restore of MongoDB will do, decided from manifests, the archive's list of collections and the oplog's slices.
+
+Nothing is written. The same plan is made again when the work begins, so that nothing has to be carried over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from lucid_storage.archive.content import streamed
+from lucid_storage.archive.manifest import CollectionRecord, Manifest, MongoRecord, ObjectKind, StoredObject
+from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, CollectionEntry, Prelude
+from lucid_storage.archive.restore_path import LAST_COUNTER, RestorePath
+from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
+from lucid_storage.jobs.contract import Source
+from lucid_storage.models.meta import RESERVED_DATABASES
+from lucid_storage.models.orders import RestoreOrder
+from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, stageable
+from lucid_storage.stores.mongodb.restore.entries import Moment
+from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
+from lucid_storage.stores.mongodb.restore.scanning import Scan
+
+SPACE_FACTOR = 1.2
+"""Of data and indexes: what each member must have free (BACKUPS.md 2.8)."""
+
+OpenSource = Callable[[Manifest, StoredObject], Source]
+
+
+@dataclass(frozen=True, slots=True)
+class MongoPlan:
+    """A restore of MongoDB, decided."""
+
+    path: RestorePath
+    until: Moment
+    dump_end: Moment
+    prelude: Prelude
+    targets: dict[str, str]
+    """Databases of the backup, and what is written for each."""
+    lineage: Lineage
+    records: tuple[CollectionRecord, ...]
+    """Collections of the base that are restored."""
+    cut_transactions: int
+    warnings: tuple[str, ...]
+
+    @property
+    def databases(self) -> tuple[str, ...]:
+        """That are written."""
+        return tuple(sorted(set(self.targets.values())))
+
+    @property
+    def needed_bytes(self) -> int:
+        """Free bytes that each member needs."""
+        data = sum(record.bytes + record.index_bytes for record in self.records)
+        replayed = sum(stored.plain_bytes for piece in self.path.then for stored in oplogs(piece.manifest))
+        return int(SPACE_FACTOR * (data + replayed))
+
+    @property
+    def read_bytes(self) -> int:
+        """Of the destination."""
+        pieces = [archive(self.path.full.manifest), *(o for p in self.path.then for o in oplogs(p.manifest))]
+        return sum(stored.stored_bytes for stored in pieces)
+
+    def target_of(self, record: CollectionRecord) -> tuple[str, str]:
+        return self.targets[record.database], record.name
+
+
+def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -> MongoPlan:
+    """Raises LucidError for what cannot be restored as it was asked for."""
+    mongodb = _mongodb(path.full.manifest)
+    dump_end = (mongodb.to.optime.seconds, mongodb.to.optime.counter)
+    until = (path.until.seconds, path.until.counter) if path.until is not None else dump_end
+    prelude = _prelude(path.full.manifest, open_source)
+    scan = Scan(dump_end, until)
+    for _, raws in oplog_pieces(path, open_source):
+        if not scan.feed(raws):
+            break
+    targets = choose_targets(order, _databases(mongodb, prelude) | scan.databases)
+    names = tuple((database, name) for database in targets for name in order.collections)
+    lineage = scan.lineage(names) if names else everything(targets, _selected(path.full.manifest))
+    records = tuple(r for r in mongodb.collections if r.database in targets and lineage.base(data_name(r)))
+    _check_chosen(order, names, lineage, records, scan)
+    return MongoPlan(
+        path=path,
+        until=until,
+        dump_end=dump_end,
+        prelude=prelude,
+        targets=targets,
+        lineage=lineage,
+        records=records,
+        cut_transactions=scan.cut(names) if names else 0,
+        warnings=_warnings(order, prelude, records),
+    )
+
+
+def choose_targets(order: RestoreOrder, found: frozenset[str]) -> dict[str, str]:
+    """Which database of the backup goes where. Raises RefusedError, NotAllowedError."""
+    databases = found - set(RESERVED_DATABASES)
+    if order.source_database is not None:
+        if order.source_database not in databases:
+            raise RefusedError(
+                f"The backup holds no database {order.source_database}; it holds {_some(databases)}. Name one of them"
+                " in sourceDatabase.",
+                reason=Reason.RESTORE_BLOCKED,
+            )
+        databases = frozenset({order.source_database})
+    if order.target_database is not None and len(databases) > 1:
+        raise RefusedError(
+            f"The backup holds several databases ({_some(databases)}); name in sourceDatabase which of them goes to"
+            f" {order.target_database}.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
+    targets = {database: order.target_database or database for database in sorted(databases)}
+    for target in targets.values():
+        if not any(fnmatchcase(target, pattern) for pattern in order.database_patterns):
+            raise NotAllowedError(
+                f"This namespace may not write the database {target}; choose another with targetDatabase.",
+                reason=Reason.DATABASE_NOT_ALLOWED,
+            )
+    if not targets:
+        raise RefusedError("The backup holds no database to restore.", reason=Reason.RESTORE_BLOCKED)
+    return targets
+
+
+def definitions(plan: MongoPlan) -> Iterator[Definition]:
+    """What the archive says of its collections, the oplog and the server's own apart."""
+    for found in plan.prelude.collections:
+        if found.namespace != OPLOG and found.namespace.database not in RESERVED_DATABASES:
+            yield Definition(
+                database=found.namespace.database,
+                name=found.namespace.collection,
+                type=found.type or "collection",
+                options=found.options or {},
+                indexes=tuple(found.indexes),
+                uuid=bytes.fromhex(found.uuid) if found.uuid else None,
+            )
+
+
+def oplog_pieces(path: RestorePath, open_source: OpenSource) -> Iterator[tuple[Manifest, Iterator[bytes]]]:
+    """Each slice or differential with its entries, in order. Each is read to its checked end or given up."""
+    for piece in path.then:
+        for stored in oplogs(piece.manifest):
+            source = open_source(piece.manifest, stored)
+            try:
+                yield piece.manifest, streamed(source)
+            finally:
+                source.close()
+
+
+def archive(manifest: Manifest) -> StoredObject:
+    """The dump of a full. Raises RefusedError."""
+    for stored in manifest.objects:
+        if stored.kind is ObjectKind.MONGODB_ARCHIVE:
+            return stored
+    raise RefusedError(
+        f"The backup {manifest.id} holds no MongoDB data; choose another backup, or other engines.",
+        reason=Reason.RESTORE_BLOCKED,
+    )
+
+
+def oplogs(manifest: Manifest) -> Sequence[StoredObject]:
+    return [stored for stored in manifest.objects if stored.kind is ObjectKind.MONGODB_OPLOG]
+
+
+def until_text(moment: Moment) -> str:
+    """For people and logs."""
+    seconds, counter = moment
+    return str(seconds) if counter == LAST_COUNTER else f"{seconds}.{counter}"
+
+
+def _mongodb(manifest: Manifest) -> MongoRecord:
+    if manifest.mongodb is None:
+        raise RefusedError(
+            f"The backup {manifest.id} holds no MongoDB data; choose another backup, or other engines.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
+    return manifest.mongodb
+
+
+def _prelude(manifest: Manifest, open_source: OpenSource) -> Prelude:
+    source = open_source(manifest, archive(manifest))
+    try:
+        return ArchiveReader(source).prelude
+    finally:
+        source.close()
+
+
+def _databases(mongodb: MongoRecord, prelude: Prelude) -> frozenset[str]:
+    listed = {found.namespace.database for found in prelude.collections if found.namespace != OPLOG}
+    return frozenset({record.database for record in mongodb.collections} | listed)
+
+
+def _selected(manifest: Manifest) -> list[Name]:
+    found = (name.partition(".") for name in manifest.selection.collections)
+    return [(database, collection) for database, _, collection in found]
+
+
+def data_name(record: CollectionRecord) -> Name:
+    """Where the documents of a collection lie: of a time series in its buckets."""
+    prefix = "system.buckets." if record.type == "timeseries" else ""
+    return record.database, f"{prefix}{record.name}"
+
+
+def _check_chosen(
+    order: RestoreOrder,
+    names: Sequence[Name],
+    lineage: Lineage,
+    records: Sequence[CollectionRecord],
+    scan: Scan,
+) -> None:
+    """Every chosen collection must come from somewhere: the base, or a creation in the slices."""
+    if not names:
+        return
+    found = {record.name for record in records}
+    for event in scan.events:
+        if lineage.created(event.moment, event.name):
+            found.add(event.name[1])
+        if event.to is not None and event.name[1] in found:
+            found.add(event.to[1])
+    missing = [
+        name for name in order.collections if name not in {n.removeprefix("system.buckets.") for n in found}
+    ]
+    if missing:
+        raise LucidError(
+            f"The backup holds no collection {missing[0]} at that moment; correct collections, or choose another"
+            " moment.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
+
+
+def _warnings(order: RestoreOrder, prelude: Prelude, records: Sequence[CollectionRecord]) -> tuple[str, ...]:
+    chosen = {(record.database, record.name) for record in records}
+    entries = [e for e in prelude.collections if tuple(e.namespace) in chosen]
+    found = []
+    expiring = sorted(str(e.namespace) for e in entries if _expires(e))
+    if expiring:
+        found.append(
+            f"Documents that are past their time to live are deleted soon after the swap: {_some(expiring)}."
+        )
+    direct = sorted(
+        str(e.namespace)
+        for e in entries
+        if e.type == "timeseries"
+        or (e.type != "view" and not stageable(e.namespace.collection, e.options or {}))
+    )
+    if direct:
+        found.append(
+            f"Loaded under their own name before the swap, since they cannot be renamed: {_some(direct)}."
+        )
+    if len(records) > 1:
+        found.append("Collections are swapped one after another; the swap is not atomic over all of them.")
+    found.append("Change streams on replaced collections end with the swap.")
+    if order.collections:
+        found.append("Transactions are restored as far as they wrote the chosen collections.")
+    return tuple(found)
+
+
+def _expires(entry: CollectionEntry) -> bool:
+    return "expireAfterSeconds" in (entry.options or {}) or any(
+        "expireAfterSeconds" in i for i in entry.indexes
+    )
+
+
+def _some(names: Sequence[str] | frozenset[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

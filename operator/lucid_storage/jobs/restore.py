@@ -1,0 +1,291 @@
+"""The restore worker: plans, or stages what was planned. It never swaps: that is the operator's (BACKUPS.md 2.9)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from lucid_storage.archive import holds
+from lucid_storage.archive.layout import MANIFEST, ChainFolder
+from lucid_storage.archive.manifest import Manifest, StoredObject
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import list_backups, list_slices
+from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
+from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedError
+from lucid_storage.jobs.contract import CancelledError, Source
+from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, stage
+from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.worker import Stop, run_worker
+from lucid_storage.models.backup import BackupEngine
+from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned, RestoreResult
+from lucid_storage.models.settings import SettingsError, StoreSettings
+from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
+from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
+
+logger = logging.getLogger(__name__)
+
+TOLD_TARGETS = 12
+"""Targets that fit a termination message beside the rest."""
+TOLD_PIECES = 12
+
+
+def failed(order: RestoreOrder, reason: Reason, message: str) -> RestoreResult:
+    """A result that says why nothing was restored."""
+    return RestoreResult(run=order.run, ok=False, reason=reason, message=message)
+
+
+def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> RestoreResult:
+    """Plans or stages. Raises LucidError, and leaves the target as it was then."""
+    work = _Work.of(order, environ, reporter, stop)
+    with work.reading() as path:
+        if BackupEngine.MONGODB not in order.engines:
+            raise RefusedError(
+                "Nothing is restored: name mongodb in engines, or leave engines out.",
+                reason=Reason.NOT_IMPLEMENTED,
+            )
+        reporter.phase("Planning")
+        plan = make_plan(order, path, work.source)
+        told = asyncio.run(_told(order, work.uri, plan))
+        if told.blocked_by is not None and not order.plan_only:
+            raise RefusedError(told.blocked_by, reason=told.blocked_reason or Reason.RESTORE_BLOCKED)
+        if order.plan_only:
+            return _result(order, path, plan, told)
+        staged = stage(work.run(plan))
+    result = _result(order, path, plan, None)
+    return result.model_copy(
+        update={
+            "databases": staged.databases,
+            "loaded_bytes": staged.bytes,
+            "loaded_documents": staged.documents,
+            "replayed_operations": staged.operations,
+            "collections": staged.collections,
+        }
+    )
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one order needs."""
+
+    order: RestoreOrder
+    place: Place
+    folder: ChainFolder
+    uri: str
+    reporter: Reporter
+    stop: Stop
+
+    @classmethod
+    def of(cls, order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> _Work:
+        try:
+            uri = StoreSettings.read(environ).mongodb()
+        except SettingsError as error:
+            raise LucidError(str(error), reason=Reason.SECRET_INVALID) from error
+        if uri is None:
+            raise LucidError(
+                "No MongoDB is configured: set MONGODB_URI in the connection's Secret.",
+                reason=Reason.NOT_CONFIGURED,
+            )
+        place = Place.of(order, environ)
+        folder = _found_folder(place, order) if order.elsewhere else place.folder
+        return cls(order, place, folder, uri, reporter, stop)
+
+    def source(self, manifest: Manifest, stored: StoredObject) -> Source:
+        return self.place.source(manifest, stored)
+
+    def check(self) -> None:
+        """Raises CancelledError when the worker is to end."""
+        if self.stop.event.is_set():
+            raise CancelledError("The restore was stopped.")
+
+    def run(self, plan: MongoPlan) -> MongoRestoreRun:
+        owner = self.order.owner
+        return MongoRestoreRun(
+            run=self.order.run,
+            uri=self.uri,
+            plan=plan,
+            open_source=self.source,
+            owner={
+                "cluster": owner.cluster,
+                "namespace": owner.namespace,
+                "name": owner.name,
+                "uid": owner.uid,
+            },
+            check=self.check,
+            report=self.reporter.add,
+            phase=self.reporter.phase,
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[RestorePath]:
+        """The path, held while it is read (BACKUPS.md 1.9)."""
+        path = self._path()
+        read = [path.full.id, *(piece.id for piece in path.then)]
+        store, run, now = self.place.store, self.order.run, datetime.now(UTC)
+        until = now + timedelta(seconds=self.order.deadline_seconds + 60)
+        held = False
+        # Where nothing can be written nobody removes anything: a read-only destination is allowed (BACKUPS.md 2.10).
+        with suppress(DestinationError):
+            going = holds.hold(store, self.folder, run, read, until, now)
+            held = True
+            if going:
+                holds.release(store, self.folder, run)
+                raise RefusedError(
+                    f"The backup {min(going)} is being removed by retention right now; choose a newer one.",
+                    reason=Reason.RESTORE_BLOCKED,
+                )
+        try:
+            yield path
+        finally:
+            if held:
+                with suppress(DestinationError):
+                    holds.release(store, self.folder, run)
+
+    def _path(self) -> RestorePath:
+        backups = list_backups(self.place.store, self.folder, self.place.keyring).records
+        wanted = next((record for record in backups if record.id == self.order.backup_id), None)
+        if wanted is None:
+            raise RefusedError(
+                f"No backup with the id {self.order.backup_id} lies in the destination; see `lucid-storage catalog`.",
+                reason=Reason.RESTORE_BLOCKED,
+            )
+        timeline = wanted.manifest.timeline
+        slices = list_slices(self.place.store, self.folder, self.place.keyring, timeline).records
+        records: list[Recorded] = [*backups, *slices]
+        moment = self.order.point_in_time
+        found = to_backup(records, wanted.id) if moment is None else to_second(records, moment, timeline)
+        if isinstance(found, Blocked):
+            raise RefusedError(found.message, reason=found.reason)
+        return found
+
+
+def _found_folder(place: Place, order: RestoreOrder) -> ChainFolder:
+    """Of a backup of another cluster, namespace or chain, by its id alone. Raises RefusedError."""
+    ending = f"/backups/{order.backup_id}/{MANIFEST}"
+    root = order.destination.root
+    for entry in place.store.list(root):
+        if entry.path.endswith(ending):
+            parts = entry.path.removesuffix(ending).removeprefix(root).strip("/").split("/")
+            if len(parts) == 3:
+                return ChainFolder(root, *parts)
+    raise RefusedError(
+        f"No backup with the id {order.backup_id} lies in the destination; see `lucid-storage catalog`.",
+        reason=Reason.RESTORE_BLOCKED,
+    )
+
+
+async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanned:
+    """The plan with what the server says: what is overwritten, and the room that there is."""
+    port = MongoRestores(uri, label="MongoDB", app_name="lucid-storage-restore", guard=lambda: None)
+    try:
+        occupants = await port.occupants(plan.databases)
+        members = await port.space(plan.databases)
+    finally:
+        await port.close()
+    return told(order, plan, occupants, members)
+
+
+def told(
+    order: RestoreOrder, plan: MongoPlan, occupants: tuple[Occupant, ...], members: tuple[MemberSpace, ...]
+) -> RestorePlanned:
+    """Pure: what the plan says, and what blocks it."""
+    there = {(occupant.database, occupant.name): occupant for occupant in occupants}
+    items = []
+    for record in plan.records:
+        occupant = there.get(plan.target_of(record))
+        items.append(
+            PlannedItem(
+                target=".".join(plan.target_of(record)),
+                documents=record.documents,
+                overwrites=occupant.documents if occupant is not None and occupant.documents else None,
+                note=record.type if record.type != "collection" else None,
+            )
+        )
+    sizes = [member.free_bytes for member in members]
+    known = [size for size in sizes if size is not None]
+    pieces = (plan.path.full, *plan.path.then)
+    blocked = _blocked(order, plan, there, sizes)
+    return RestorePlanned(
+        chain=tuple(piece.id for piece in pieces)[:TOLD_PIECES],
+        slices=len(plan.path.then),
+        read_bytes=plan.read_bytes,
+        needed_bytes=plan.needed_bytes,
+        free_bytes=min(known) if known and len(known) == len(sizes) else None,
+        targets=tuple(items[:TOLD_TARGETS]),
+        target_count=len(items),
+        cut_transactions=plan.cut_transactions,
+        warnings=plan.warnings[:6],
+        blocked_by=blocked[1] if blocked else None,
+        blocked_reason=blocked[0] if blocked else None,
+    )
+
+
+def _blocked(
+    order: RestoreOrder,
+    plan: MongoPlan,
+    there: Mapping[tuple[str, str], Occupant],
+    sizes: list[int | None],
+) -> tuple[Reason, str] | None:
+    """Consent, types and space (BACKUPS.md 2.1, 2.6, 2.8). The first thing that must change."""
+    for record in plan.records:
+        target, occupant = ".".join(plan.target_of(record)), there.get(plan.target_of(record))
+        if occupant is None:
+            continue
+        if occupant.type != record.type:
+            return (
+                Reason.RESTORE_BLOCKED,
+                f"{target} is a {occupant.type} now and a {record.type} in the backup; drop or rename it, or restore"
+                " into another database with targetDatabase.",
+            )
+        if occupant.documents and (not order.drop_existing or record.type == "timeseries"):
+            how = (
+                "a time series cannot be replaced by rename: move its documents away"
+                if record.type == "timeseries"
+                else "set dropExisting to true to replace what is there"
+            )
+            return (
+                Reason.TARGET_NOT_EMPTY,
+                f"{target} holds {occupant.documents} documents; {how}, or restore into another database with"
+                " targetDatabase.",
+            )
+    if None in sizes and not order.allow_unknown_space:
+        return (
+            Reason.SPACE_UNKNOWN,
+            "The free space of a member cannot be read (the login needs the action dbStats); set allowUnknownSpace to"
+            " true to restore all the same.",
+        )
+    least = min((size for size in sizes if size is not None), default=None)
+    if least is not None and least < plan.needed_bytes:
+        return (
+            Reason.NOT_ENOUGH_SPACE,
+            f"The restore needs {plan.needed_bytes} bytes free on each member, and one has {least}; enlarge its volume"
+            " or choose collections.",
+        )
+    return None
+
+
+def _result(
+    order: RestoreOrder, path: RestorePath, plan: MongoPlan, planned: RestorePlanned | None
+) -> RestoreResult:
+    manifest = path.full.manifest
+    return RestoreResult(
+        run=order.run,
+        ok=True,
+        message="Planned." if order.plan_only else "Staged and compared; ready to be swapped.",
+        plan=planned,
+        backup_id=order.backup_id,
+        timeline=manifest.timeline,
+        restored_to=datetime.fromtimestamp(plan.until[0], UTC),
+        databases=plan.databases,
+        collections=len(plan.records),
+    )
+
+
+def run() -> int:
+    """The exit status."""
+    return run_worker(RestoreOrder, restore, failed)
