@@ -1,0 +1,175 @@
+"""Schedules as an operator follows them: one backup a slot, retention by a worker, whatever ends the operator."""
+
+from datetime import UTC, datetime
+
+import pytest
+from backup_bed import BackupBed, backup_spec, reason
+
+from lucid_storage.kube.client import Json
+from lucid_storage.models.meta import RETENTION, SCHEDULE
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
+
+NEVER = "0 0 1 1 *"
+
+
+async def create(bed: BackupBed, name: str = "nightly", **spec: object) -> Json:
+    body = {"schedule": NEVER, "immediate": True, "template": {"type": "full", **backup_spec()}, **spec}
+    return await bed.world.create("BackupSchedule", name, body)
+
+
+async def children(bed: BackupBed, schedule: str = "nightly") -> list[Json]:
+    found = await bed.world.kube.get(bed.world.path("Backup"))
+    assert found is not None
+    return [b for b in found["items"] if b["metadata"].get("annotations", {}).get(SCHEDULE) == schedule]
+
+
+async def child(bed: BackupBed, schedule: str = "nightly", deadline: float = 30) -> Json:
+    """The one Backup of a schedule."""
+
+    async def there() -> bool:
+        return len(await children(bed, schedule)) > 0
+
+    await bed.world.until(there, deadline, f"a Backup of {schedule}")
+    (found,) = await children(bed, schedule)
+    return found
+
+
+async def status(bed: BackupBed, name: str = "nightly") -> Json:
+    found: Json = (await bed.world.get("BackupSchedule", name)).get("status", {})
+    return found
+
+
+async def completed(bed: BackupBed, name: str = "nightly") -> str:
+    """Let the one Backup of a schedule complete; its name."""
+    made = (await child(bed, name))["metadata"]["name"]
+    await bed.at_work(made)
+    bed.release(made)
+    await bed.phase(made, "Completed")
+    return str(made)
+
+
+async def test_an_immediate_schedule_makes_one_backup_that_is_its_own_master(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    await create(bed, retention={"days": 5})
+    made = await child(bed)
+    assert made["metadata"]["name"].startswith("nightly-2")
+    assert "ownerReferences" not in made["metadata"]
+    assert made["metadata"]["annotations"][RETENTION] == '{"days": 5}'
+    name = await completed(bed)
+    assert (await bed.status(name))["schedule"] == "nightly"
+    assert bed.order(name)["scheduled"] is True
+    assert bed.order(name)["chain"] == "nightly"
+
+    async def told() -> bool:
+        return "Completed" in (await status(bed)).get("last", "")
+
+    await bed.world.until(told, 20, "the column LAST")
+    said = await status(bed)
+    assert said["lastSuccessfulBackup"] == name
+    assert "Checksum" in said["lastVerified"]
+    assert said["next"] == f"{datetime.now(UTC).year + 1}-01-01 00:00 UTC"
+    assert reason(said) == "Scheduled"
+    assert len(await children(bed)) == 1
+
+
+async def test_retention_is_applied_by_a_worker_after_the_backup(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    await create(bed, retention={"days": 5})
+    name = await completed(bed)
+
+    async def swept() -> bool:
+        return (await status(bed)).get("retention", {}).get("lastAt") is not None
+
+    await bed.world.until(swept, 30, "retention to be applied")
+    order = bed.order("nightly", "prune")
+    assert order["sweep"] is True
+    assert order["rules"] == {"nightly": {"days": 5}}
+    assert order["known"] == [(await bed.status(name))["id"]]
+
+    async def explained() -> bool:
+        return (await bed.status(name)).get("expires", "").endswith("Z")
+
+    await bed.world.until(explained, 20, "the Backup to say when it expires")
+    assert len(await children(bed)) == 1
+    assert bed.ran("nightly", "prune") == 1
+
+
+async def test_a_suspended_schedule_makes_nothing(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    await create(bed, suspend=True)
+    said = await bed.world.ready("BackupSchedule", "nightly")
+    assert reason(said) == "Suspended"
+    assert await children(bed) == []
+    await bed.world.patch("BackupSchedule", "nightly", {"spec": {"suspend": False}})
+    await bed.world.condition("BackupSchedule", "nightly", "True", "Scheduled", 20)
+
+
+@pytest.mark.parametrize("moment", ["created", "at work"])
+async def test_an_operator_killed_at_any_moment_makes_one_backup_a_slot(bed: BackupBed, moment: str) -> None:
+    operator = bed.world.start_operator(LEASE_SECONDS="4")
+    await create(bed)
+    made = (await child(bed))["metadata"]["name"]
+    if moment == "at work":
+        await bed.at_work(made)
+    operator.kill()
+    bed.world.start_operator(LEASE_SECONDS="4")
+    name = await completed(bed)
+    assert name == made
+    assert [b["metadata"]["name"] for b in await children(bed)] == [made]
+    assert bed.ran(made) == 1
+
+
+async def test_a_status_that_was_lost_makes_no_second_backup_of_the_slot(bed: BackupBed) -> None:
+    """Killed after the creation and before the status: the next look knows nothing of the first."""
+    operator = bed.world.start_operator()
+    await create(bed)
+    name = await completed(bed)
+    operator.stop()
+    path = bed.world.path("BackupSchedule", "nightly", "status")
+    gone = await bed.world.kube.request("GET", path)
+    await bed.world.kube.request("PUT", path, body={**gone, "status": {}})
+    bed.world.start_operator()
+
+    async def told() -> bool:
+        return (await status(bed)).get("lastBackup") == name
+
+    await bed.world.until(told, 20, "the schedule to find its Backup")
+    assert [b["metadata"]["name"] for b in await children(bed)] == [name]
+    assert bed.ran(name) == 1
+
+
+async def test_a_slot_that_comes_is_followed(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    await create(bed, schedule="* * * * *", immediate=False)
+    before = await bed.world.ready("BackupSchedule", "nightly")
+    made = await child(bed, deadline=70)
+    slot = datetime.fromisoformat(before["nextAt"])
+    assert made["metadata"]["name"] == f"nightly-{slot:%Y%m%d-%H%M}00"
+
+
+async def test_a_schedule_that_cannot_be_is_stalled_with_a_sentence(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    await create(bed, schedule="0 0 31 2 *")
+    refused = await bed.world.refused("BackupSchedule", "nightly", "InvalidSpec")
+    assert "spec.schedule" in refused["message"]
+
+
+async def test_deleting_the_schedule_leaves_its_backups(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    await create(bed)
+    name = await completed(bed)
+    await bed.world.delete("BackupSchedule", "nightly")
+    assert (await bed.status(name))["phase"] == "Completed"
+
+
+async def test_an_unchanged_schedule_is_not_written_again(bed: BackupBed) -> None:
+    operator = bed.world.start_operator()
+    await create(bed, immediate=False)
+    await bed.world.ready("BackupSchedule", "nightly")
+    version = (await bed.world.get("BackupSchedule", "nightly"))["metadata"]["resourceVersion"]
+    operator.stop()
+    again = bed.world.start_operator()
+    assert again.metric("lucid_reconciles_total", kind="BackupSchedule") >= 1
+    assert (await bed.world.get("BackupSchedule", "nightly"))["metadata"]["resourceVersion"] == version
+    assert again.metric("lucid_backup_schedule_interval_seconds") > 300 * 86_400
