@@ -244,7 +244,7 @@ class ExportReader:
                 self._opened(number).add(tally)
                 yield DocumentsRead(number, documents, tally.bytes)
             elif kind == b"T":
-                yield TemplateRead(payload.decode())
+                yield TemplateRead(_text(payload))
             elif kind == b"I":
                 yield self._begun(payload)
             elif kind == b"E":
@@ -255,7 +255,7 @@ class ExportReader:
                 raise damaged("it holds a record of an unknown kind")
 
     def _begun(self, payload: bytes) -> IndexRead:
-        text = payload.decode()
+        text = _text(payload)
         number = _object(payload).get("number")
         prefix = f'{{"number":{number},"definition":'
         if not isinstance(number, int) or number in self._state.open or not text.startswith(prefix):
@@ -326,6 +326,13 @@ def _end(number: int, tally: IndexTally) -> dict[str, Any]:
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise damaged("a record is no text") from error
 
 
 def _object(payload: bytes) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def _connect(run: ElasticRestoreRun) -> ElasticHttp:
 
 def _load(run: ElasticRestoreRun, http: ElasticHttp, targets: dict[str, tuple[str, str]]) -> LoadResult:
     loading = run.loading()
-    raise_shield(http, run.run, loading.until)
+    raise_shield(http, run.run, loading.until, [target for _, target in targets.values()])
     try:
         return load(loading, http, targets)
     except BaseException:

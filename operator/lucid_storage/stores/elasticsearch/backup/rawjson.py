@@ -60,6 +60,8 @@ def _walk(text: str, at: int, signs: str, *, named: bool) -> Iterator[tuple[int,
         name = ""
         try:
             if named:
+                if text[at : at + 1] != '"':
+                    raise NotJsonError
                 name, at = _SKIPPING.raw_decode(text, at)
                 at = _after(text, at, ":")
             start = at

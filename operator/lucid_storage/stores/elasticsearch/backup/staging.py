@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from lucid_storage.errors import LucidError, Reason
@@ -20,7 +21,8 @@ from lucid_storage.stores.elasticsearch.backup.names import MARK, SCRATCH_PREFIX
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, members
 from lucid_storage.stores.mongodb.types import JsonValue
 
-SHIELD_PRIORITY = 2_000_000_000
+SHIELD_PRIORITY = 1 << 50
+_NAMED_TARGETS = 100
 _SHIELD_PREFIX = "lucid-restore-"
 _WAIT = "30s"
 # Take effect while documents come in, or keep the server from taking them.
@@ -54,14 +56,15 @@ class Leftover:
     """It carries the name of its target, so it is live."""
 
 
-def raise_shield(http: ElasticHttp, run: str, until: int) -> None:
+def raise_shield(http: ElasticHttp, run: str, until: int, targets: Sequence[str]) -> None:
     """Before the first staged index of the run, whose names it also proves to be ours. Raises LucidError."""
     part = run_part(run)
     body = {
         "index_patterns": [f"*-r-{part}", f"{SCRATCH_PREFIX}{part}_*"],
-        "priority": SHIELD_PRIORITY,
+        # Two patterns that could match one name need different priorities, whatever their runs are called.
+        "priority": SHIELD_PRIORITY + int.from_bytes(sha256(part.encode()).digest()[:6]),
         "template": {},
-        "_meta": {MARK: {"run": run, "until": until}},
+        "_meta": {MARK: {"run": run, "until": until, "targets": list(targets)[:_NAMED_TARGETS]}},
     }
     http.must("PUT", f"/_index_template/{_SHIELD_PREFIX}{part}", body, {"master_timeout": _WAIT})
 
@@ -241,10 +244,12 @@ def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> li
         else:
             remove(http, left.name, left.uuid)
             notes.append(f"{left.name}, left by an earlier run, was removed.")
-    met = {run_part(left.run) for left in found}
+    met = {run_part(left.run) for left in found} | {ours}
     standing = {run_part(left.run) for left in leftovers(http)} if found else set()
     for part, made in shields(http).items():
-        over = isinstance(made.get("until"), int) and int(str(made["until"])) <= now
-        if part not in standing and (over or part == ours or part in met):
+        over = int(str(made.get("until", 0))) <= now
+        named = made.get("targets")
+        same = isinstance(named, list) and any(target in targets for target in named)
+        if part not in standing and (over or same or part in met):
             lower_shield(http, part)
     return notes
