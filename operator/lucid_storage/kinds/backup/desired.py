@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
+from pydantic import ValidationError
+
 from lucid_storage.errors import NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, resolve_place
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupType, ElasticSelection
-from lucid_storage.models.meta import API_VERSION, SCHEDULE, SLOT
+from lucid_storage.models.backupschedule import Retention
+from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLOT
 from lucid_storage.models.orders import BackupOrder, Owner, PruneOrder
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
@@ -132,6 +135,7 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         mongodb=spec.mongodb,
         elasticsearch=spec.elasticsearch,
         verify=spec.verify,
+        retention=_rules(resource.annotations.get(RETENTION)),
         retention_days=desired.retention_days,
     )
     return _request(desired, "backup", job_name(resource, "backup"), order)
@@ -263,6 +267,16 @@ def _not_allowed(namespace: str, what: str, reason: Reason) -> NotAllowedError:
         " SERVED_NAMESPACES, or use credentials of its own.",
         reason=reason,
     )
+
+
+def _rules(text: str | None) -> dict[str, int] | None:
+    """The retention of the schedule, which the manifest keeps for the time when the schedule is gone."""
+    try:
+        rules = Retention.model_validate_json(text) if text else None
+    except ValidationError:
+        return None  # written by somebody else: the schedule itself is asked as long as it is there
+    found: dict[str, int] | None = rules.model_dump(by_alias=True, exclude_none=True) if rules else None
+    return found
 
 
 def _slot(text: str | None) -> datetime | None:
