@@ -1,0 +1,163 @@
+"""The backup worker: decides from the chain's manifests, lets each engine take its data, proves them, says so.
+
+Nothing is called good before its proof is written (BACKUPS.md 1.8 and 1.11):
+objects -> confirmed by the destination -> manifest, last -> check -> proof.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, RetentionRules
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import write_manifest
+from lucid_storage.archive.timeline import Decision
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.contract import BackupRun, Taken
+from lucid_storage.jobs.destination import Place, Uploads
+from lucid_storage.jobs.engines import OBJECT_KINDS, Engines
+from lucid_storage.jobs.proving import prove
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of
+from lucid_storage.jobs.worker import Stop, run_worker
+from lucid_storage.models.backup import BackupEngine
+from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
+
+logger = logging.getLogger(__name__)
+
+
+def failed(order: BackupOrder, reason: Reason, message: str) -> BackupResult:
+    """A result that says why there is no backup."""
+    return BackupResult(run=order.run, ok=False, reason=reason, message=message)
+
+
+def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> BackupResult:
+    """Makes the backup, or finds that it was made. Raises LucidError when nothing was made."""
+    started = datetime.now(UTC)
+    place = Place.of(order, environ)
+    records = place.records()
+    before = made_before(order, records)
+    if before is not None:
+        return _finished(order, place, before, environ, reporter)
+    with Engines.of(order, place, environ) as engines:
+        decision = engines.decide(order, place, records)
+        uploads = Uploads(place, order.id)
+        run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)
+        watcher = _Watcher(stop, uploads)
+        try:
+            taken, failures = _take(run, decision, records, engines, uploads)
+            run.check()
+            manifest = _manifest(order, place, decision, taken, started)
+            digest = write_manifest(place.store, place.folder, manifest, place.key)
+        except BaseException:
+            uploads.take_back()
+            raise
+        finally:
+            watcher.end()
+    proof, note = prove(order, place, manifest, environ, reporter)
+    return result_of(order, place, Recorded(manifest, proof=proof), digest, failures, note, decision)
+
+
+def _finished(
+    order: BackupOrder, place: Place, record: Recorded, environ: Mapping[str, str], reporter: Reporter
+) -> BackupResult:
+    """A backup that is there already: of a worker that was lost after its manifest, or of a cluster that was rebuilt.
+
+    Nothing is dumped again (BACKUPS.md 1.10). Without a proof it is checked now.
+    """
+    note = None
+    if record.proof is None:
+        proof, note = prove(order, place, record.manifest, environ, reporter)
+        record = Recorded(record.manifest, record.trust, proof)
+    return result_of(order, place, record, None, (), note, None)
+
+
+@dataclass(slots=True)
+class _Watcher:
+    """Gives the uploads up as soon as the worker is to stop: one that blocks in a write ends too."""
+
+    stop: Stop
+    uploads: Uploads
+    over: threading.Event
+
+    def __init__(self, stop: Stop, uploads: Uploads) -> None:
+        self.stop, self.uploads, self.over = stop, uploads, threading.Event()
+        threading.Thread(target=self._watch, name="watch for a stop", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self.over.is_set():
+            if self.stop.event.wait(0.2):
+                self.uploads.give_up()
+                return
+
+    def end(self) -> None:
+        self.over.set()
+
+
+def _take(
+    run: BackupRun, decision: Decision, records: list[Recorded], engines: Engines, uploads: Uploads
+) -> tuple[dict[BackupEngine, Taken], tuple[EngineOutcome, ...]]:
+    """All engines side by side. Raises the error of the only one, or of MongoDB where others build on it."""
+    taken: dict[BackupEngine, Taken] = {}
+    errors: dict[BackupEngine, LucidError] = {}
+    with ThreadPoolExecutor(len(run.order.engines), thread_name_prefix="engine") as pool:
+        work = {
+            engine: pool.submit(engines.take, engine, run, decision, records) for engine in run.order.engines
+        }
+        for engine, future in work.items():
+            try:
+                taken[engine] = future.result()
+            except LucidError as error:
+                errors[engine] = error
+                uploads.take_back(OBJECT_KINDS[engine])
+    run.check()
+    if not taken or (BackupEngine.MONGODB in errors and decision.kind is not BackupKind.FULL):
+        raise next(iter(errors.values()))
+    return taken, tuple(outcome_of(engine, error) for engine, error in errors.items())
+
+
+def _manifest(
+    order: BackupOrder,
+    place: Place,
+    decision: Decision,
+    taken: Mapping[BackupEngine, Taken],
+    started: datetime,
+) -> Manifest:
+    owner = order.owner
+    return Manifest(
+        id=order.id,
+        kind=decision.kind,
+        timeline=decision.timeline,
+        origin=Origin(
+            cluster=owner.cluster,
+            namespace=owner.namespace,
+            name=owner.name,
+            spec_hash=owner.spec_hash,
+            schedule=owner.schedule,
+            slot=owner.slot,
+            chain=order.chain,
+        ),
+        selection=selection_of(order),
+        packing=place.packing,
+        base=decision.base,
+        parent=decision.parent,
+        prev=decision.prev if decision.kind is BackupKind.DIFFERENTIAL else None,
+        engines=tuple(t.record for t in taken.values()),
+        objects=tuple(stored for t in taken.values() for stored in t.objects),
+        retention=RetentionRules.model_validate(order.retention) if order.retention else None,
+        retention_days=order.retention_days,
+        started_at=started,
+        completed_at=datetime.now(UTC),
+        operator_version=version("lucid-storage"),
+    )
+
+
+def run() -> int:
+    """The command `lucid-storage backup`; returns its exit status."""
+    return run_worker(BackupOrder, back_up, failed)

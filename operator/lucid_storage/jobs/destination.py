@@ -1,0 +1,115 @@
+"""What a worker has in its hands: the destination, the keys, and the folder of its chain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lucid_storage.archive.destination import ObjectStore, open_store
+from lucid_storage.archive.keys import Key, Keyring
+from lucid_storage.archive.layout import ChainFolder
+from lucid_storage.archive.manifest import Manifest, ObjectKind, Packing, StoredObject
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import list_backups, list_slices
+from lucid_storage.archive.streams import Identity, PackedSink, PackedSource, key_for, open_sink, open_source
+from lucid_storage.archive.streams import packing_for as streams_packing
+from lucid_storage.errors import LucidError
+from lucid_storage.models.orders import Order
+from lucid_storage.models.storage import Compression
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker reads and writes. Raises LucidError when the destination or a key cannot be used."""
+
+    store: ObjectStore
+    keyring: Keyring
+    key: Key | None
+    folder: ChainFolder
+    compression: Compression
+
+    @classmethod
+    def of(cls, order: Order, environ: Mapping[str, str]) -> Place:
+        keyring = Keyring.from_environ(environ)
+        return cls(
+            open_store(order.destination, environ),
+            keyring,
+            keyring.key(order.key_id) if order.key_id is not None else None,
+            ChainFolder(order.destination.root, order.owner.cluster, order.owner.namespace, order.chain),
+            order.compression,
+        )
+
+    @property
+    def packing(self) -> Packing:
+        """Of what is written."""
+        return streams_packing(self.compression, self.key)
+
+    def records(self) -> list[Recorded]:
+        """Backups and slices of the chain that can be read as manifests."""
+        backups = list_backups(self.store, self.folder, self.keyring)
+        slices = list_slices(self.store, self.folder, self.keyring)
+        return [*backups.records, *slices.records]
+
+    def source(self, manifest: Manifest, stored: StoredObject) -> PackedSource:
+        """One object of a backup, checked against its manifest while it is read."""
+        return open_source(
+            self.store,
+            stored.path,
+            Identity.of(manifest.id, stored),
+            manifest.packing,
+            key_for(manifest.packing, self.keyring),
+            stored,
+        )
+
+
+class Uploads:
+    """The objects of one backup on their way: what does not come to an end is taken back."""
+
+    def __init__(self, place: Place, backup: str) -> None:
+        self._place = place
+        self._backup = backup
+        self._lock = threading.Lock()
+        self._sinks: dict[str, PackedSink] = {}
+        self._given_up = False
+
+    def open(self, kind: ObjectKind, part: str = "") -> PackedSink:
+        """A new object in the backup's folder."""
+        path = self._place.folder.object(self._backup, kind, part)
+        sink = open_sink(
+            self._place.store,
+            path,
+            Identity(self._backup, kind, part),
+            self._place.packing,
+            self._place.key,
+            self._place.compression.level,
+        )
+        with self._lock:
+            self._sinks[path] = sink
+            given_up = self._given_up
+        if given_up:
+            sink.abort()
+        return sink
+
+    def give_up(self) -> None:
+        """Abort what is on its way, so that whoever writes ends too."""
+        with self._lock:
+            self._given_up = True
+            sinks = list(self._sinks.values())
+        for sink in sinks:
+            sink.abort()
+
+    def take_back(self, kinds: tuple[ObjectKind, ...] | None = None) -> None:
+        """Abort and delete what was written (of these kinds). What the destination refuses, `prune` finds later."""
+        with self._lock:
+            chosen = [
+                path
+                for path in self._sinks
+                if kinds is None or any(path.rsplit("/", 1)[-1].startswith(kind) for kind in kinds)
+            ]
+            sinks = [self._sinks.pop(path) for path in chosen]
+        for path, sink in zip(chosen, sinks, strict=True):
+            sink.abort()
+            with suppress(LucidError):
+                self._place.store.delete(path)

@@ -1,0 +1,120 @@
+"""The engines that one backup asks for, with the logins of the environment. Imported when they are asked for."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from lucid_storage.archive.manifest import BackupKind, ObjectKind
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.timeline import Decision, OplogView, Refusal, Request, anchors, decide
+from lucid_storage.errors import LucidError, NotSupportedError, Reason
+from lucid_storage.jobs.contract import BackupRun, Taken
+from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.results import selection_of
+from lucid_storage.models.backup import BackupEngine
+from lucid_storage.models.orders import BackupOrder
+from lucid_storage.models.settings import SettingsError, StoreSettings
+
+if TYPE_CHECKING:
+    from lucid_storage.jobs.mongodb_backup import MongoBackup
+
+logger = logging.getLogger(__name__)
+
+OBJECT_KINDS: Mapping[BackupEngine, tuple[ObjectKind, ...]] = {
+    BackupEngine.MONGODB: (ObjectKind.MONGODB_ARCHIVE, ObjectKind.MONGODB_OPLOG),
+    BackupEngine.REDIS: (ObjectKind.REDIS_RDB,),
+    BackupEngine.ELASTICSEARCH: (ObjectKind.ELASTICSEARCH_EXPORT,),
+    BackupEngine.VOLUMES: (ObjectKind.VOLUME_ARCHIVE,),
+}
+
+
+class Engines:
+    """Opened before anything is decided, since a decision about MongoDB asks its oplog."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._open = ExitStack()
+        self._mongodb: MongoBackup | None = None
+
+    @classmethod
+    def of(cls, order: BackupOrder, place: Place, environ: Mapping[str, str]) -> Engines:
+        """Raises LucidError when a login cannot be used or MongoDB cannot be reached."""
+        try:
+            settings = StoreSettings.read(environ)
+        except SettingsError as error:
+            raise LucidError(str(error), reason=Reason.SECRET_INVALID) from error
+        engines = cls(settings)
+        if BackupEngine.MONGODB in order.engines:
+            from lucid_storage.jobs.mongodb_backup import MongoBackup
+
+            uri = _configured(settings.mongodb(), "MongoDB", "MONGODB_URI")
+            engines._mongodb = engines._open.enter_context(MongoBackup(order, uri, place))
+        return engines
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def decide(self, order: BackupOrder, place: Place, records: Sequence[Recorded]) -> Decision:
+        """What is made and what it builds on. Raises LucidError with the reason of a refusal."""
+        request = Request(
+            kind=BackupKind(order.type),
+            cluster=order.owner.cluster,
+            namespace=order.owner.namespace,
+            chain=order.chain,
+            selection=selection_of(order),
+            new_timeline=str(uuid.uuid4()),
+            identity=self._mongodb.identity if self._mongodb is not None else None,
+            scheduled=order.scheduled,
+            key_id=order.key_id,
+            fingerprints={place.key.id: place.key.fingerprint} if place.key is not None else {},
+        )
+        decision = decide(request, records, self._oplog(records))
+        if isinstance(decision, Refusal):
+            raise LucidError(decision.message, reason=decision.reason)
+        if decision.note:
+            logger.info(decision.note)
+        return decision
+
+    def _oplog(self, records: Sequence[Recorded]) -> OplogView | None:
+        return self._mongodb.look(anchors(records)) if self._mongodb is not None else None
+
+    def take(
+        self, engine: BackupEngine, run: BackupRun, decision: Decision, records: Sequence[Recorded]
+    ) -> Taken:
+        """The data of one engine. Blocks; raises LucidError."""
+        match engine:
+            case BackupEngine.MONGODB:
+                assert self._mongodb is not None
+                return self._mongodb.take(run, decision, records)
+            case BackupEngine.REDIS:
+                from lucid_storage.jobs import redis_backup
+
+                return redis_backup.take(run, _configured(self._settings.redis(), "Redis", "REDIS_URL"))
+            case BackupEngine.ELASTICSEARCH:
+                from lucid_storage.jobs import elastic_backup
+
+                url = _configured(self._settings.elasticsearch(), "Elasticsearch", "ELASTICSEARCH_URL")
+                return elastic_backup.take(run, url)
+            case BackupEngine.VOLUMES:
+                raise NotSupportedError(
+                    "Volumes are not backed up by this version; leave them out of engines."
+                )
+
+
+def _configured(url: str | None, store: str, variable: str) -> str:
+    if url is None:
+        raise LucidError(
+            f"No {store} is configured: set {variable} in the connection's Secret, or leave it out of engines.",
+            reason=Reason.NOT_CONFIGURED,
+        )
+    return url

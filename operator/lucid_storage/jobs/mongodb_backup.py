@@ -1,0 +1,268 @@
+"""MongoDB as an engine of the backup worker: what the oplog holds, and the full, incremental or differential itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from lucid_storage.archive.content import streamed
+from lucid_storage.archive.manifest import (
+    BackupKind,
+    Closing,
+    EngineRecord,
+    Manifest,
+    MongoRecord,
+    ObjectKind,
+    OperationCount,
+    OplogPoint,
+    Optime,
+)
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.timeline import Decision, OplogView
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.contract import BackupRun, Taken
+from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.mongodb_full import take_full
+from lucid_storage.jobs.mongodb_oplog import (
+    Stretch,
+    copy,
+    entry_filter,
+    entry_point,
+    operation_counts,
+    recorded,
+)
+from lucid_storage.jobs.mongodb_scope import MongoScope
+from lucid_storage.jobs.mongodb_slices import SliceThereError, SliceWriter, Written
+from lucid_storage.jobs.results import selection_of
+from lucid_storage.models.backup import BackupEngine, ReadPreference
+from lucid_storage.models.orders import BackupOrder
+from lucid_storage.stores.mongodb.dump.entries import Looked
+from lucid_storage.stores.mongodb.dump.member import PinnedMember
+from lucid_storage.stores.mongodb.dump.oplog import Oplog
+from lucid_storage.stores.mongodb.dump.pinning import newest, pin
+
+logger = logging.getLogger(__name__)
+
+CUT_SECONDS = 30.0
+"""How long a running slicing worker is waited for; then the slice is written here."""
+CUT_POLL_SECONDS = 0.5
+
+
+class MongoBackup:
+    """One deployment, read from one member. A context manager; for one thread."""
+
+    def __init__(self, order: BackupOrder, uri: str, place: Place | None = None) -> None:
+        self._order = order
+        self._uri = uri
+        self._given_place = place
+        self._scope = MongoScope(selection_of(order), order.database_patterns)
+        self._member: PinnedMember | None = None
+
+    def __enter__(self) -> Self:
+        """Raises LucidError: NoOplog, ShardedUnsupported, TargetChanged, or what a connection can end with."""
+        self._member = pin(self._uri, self._preference)
+        expected = self._order.server_identity
+        if expected is not None and self.identity != expected:
+            self._member.close()
+            raise LucidError(
+                "The worker reached another MongoDB than the operator; check the hosts of the connection.",
+                reason=Reason.TARGET_CHANGED,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.member.close()
+
+    @property
+    def member(self) -> PinnedMember:
+        assert self._member is not None
+        return self._member
+
+    @property
+    def identity(self) -> str:
+        """Of the deployment, as the operator sees it."""
+        return self.member.identity().identity
+
+    @property
+    def window_seconds(self) -> int:
+        """How far the oplog reaches back."""
+        return Oplog(self.member).window_seconds()
+
+    def look(self, points: Iterable[OplogPoint]) -> OplogView:
+        """The end of the oplog, with everything that was confirmed to a client by now, and which points it holds."""
+        latest = newest(self._uri)
+        if latest is not None:
+            self.member.wait_for(latest, lambda: None)
+        oplog = Oplog(self.member)
+        held = frozenset(point for point in points if oplog.holds(entry_point(point)))
+        return OplogView(recorded(oplog.last()), held)
+
+    def take(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
+        """The data that the decision asks for. Raises LucidError, and leaves nothing of it behind then."""
+        match decision.kind:
+            case BackupKind.INCREMENTAL:
+                return self._incremental(run, decision, records)
+            case BackupKind.DIFFERENTIAL:
+                return self._differential(run, decision, records)
+            case _:
+                return take_full(run, self._uri, self._scope, self._preference)
+
+    @property
+    def _preference(self) -> ReadPreference:
+        chosen = self._order.mongodb
+        return chosen.read_preference if chosen is not None else ReadPreference.SECONDARY_PREFERRED
+
+    @property
+    def _place(self) -> Place:
+        return self._given_place or Place.of(self._order, os.environ)
+
+    # Incremental: a restore point behind slices
+
+    def _incremental(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
+        """Slices up to now, by the slicing worker where one runs, else by this one (BACKUPS.md 1.5)."""
+        assert decision.prev is not None
+        place = self._place
+        writer = SliceWriter(self._order, place, self._scope)
+        target = self.look(()).last
+        at, found = decision.prev, list[Manifest]()
+        entries = size = 0
+        waiting_until = monotonic() + (CUT_SECONDS if self._order.slicing else 0)
+        asked = False
+        while at.optime < target.optime:
+            run.check()
+            there = writer.there(decision.timeline, at)
+            if there is None and monotonic() < waiting_until:
+                asked = asked or _ask_for_cut(place, run.order.run)
+                run.cancelled.wait(CUT_POLL_SECONDS)
+                continue
+            if there is None:
+                try:
+                    written = writer.write(self.member, decision.timeline, at, run.check)
+                except SliceThereError:
+                    continue
+                if written is None:
+                    break
+                there, entries, size = written.manifest, entries + written.entries, size + written.plain_bytes
+            found.append(there)
+            at = Written(there).to
+            _refuse_closed(there.closing)
+        run.report(size, entries)
+        record = self._record(_beginning(decision, records), at, _sum(found))
+        return Taken(record, (), entries, size)
+
+    # Differential: everything since the full in one object
+
+    def _differential(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
+        """The slices since the full, then the oplog, in order and never compacted (BACKUPS.md 1.6)."""
+        assert decision.prev is not None
+        assert decision.tail is not None
+        oplog = Oplog(self.member)
+        entries = entry_filter(self._scope, oplog)
+        after = (decision.prev.optime.seconds, decision.prev.optime.counter)
+        sink = run.open_object(ObjectKind.MONGODB_OPLOG, "")
+
+        def before(looked: Looked) -> bool:
+            return looked.optime.moment <= after
+
+        try:
+            first = copy(
+                self._slices(decision, records),
+                entry_point(decision.prev),
+                entries,
+                sink.write,
+                skip=before,
+                check=run.check,
+            )
+            run.report(first.bytes, first.entries)
+            until = oplog.last()
+            second = copy(
+                oplog.entries(entry_point(decision.tail), until.optime),
+                entry_point(decision.tail),
+                entries,
+                sink.write,
+                judge=self._scope.closing,
+                check=run.check,
+            )
+            _refuse_closed(second.closing)
+            run.report(second.bytes, second.entries)
+            stored = sink.finish()
+        except BaseException:
+            sink.abort()
+            raise
+        operations = operation_counts(first.counts + second.counts)
+        record = self._record(decision.prev.optime, recorded(second.to), operations)
+        return Taken(record, (stored,), first.entries + second.entries, _bytes(first, second))
+
+    def _slices(self, decision: Decision, records: Sequence[Recorded]) -> Iterator[memoryview]:
+        """The entries of the slices that the differential takes its first part from."""
+        known: Mapping[str, Recorded] = {record.id: record for record in records}
+        for name in decision.copied:
+            manifest = known[name].manifest
+            for stored in manifest.objects:
+                source = self._place.source(manifest, stored)
+                try:
+                    yield from (memoryview(raw) for raw in streamed(source))
+                finally:
+                    source.close()
+
+    def _record(self, start: Optime, to: OplogPoint, operations: tuple[OperationCount, ...]) -> EngineRecord:
+        mongodb = MongoRecord(
+            version=self.member.version,
+            identity=self.identity,
+            member=self.member.host,
+            from_optime=start,
+            to=to,
+            operations=operations,
+        )
+        taken_at = datetime.fromtimestamp(to.optime.seconds, UTC)
+        return EngineRecord(engine=BackupEngine.MONGODB, taken_at=taken_at, mongodb=mongodb)
+
+
+def _ask_for_cut(place: Place, run: str) -> bool:
+    """Whether the slicing worker was asked. A destination that refuses is no reason to wait."""
+    with suppress(LucidError):
+        place.store.put(place.folder.cut, json.dumps({"run": run}).encode())
+    return True
+
+
+def _beginning(decision: Decision, records: Sequence[Recorded]) -> Optime:
+    """Where the backup's own span begins: at the end of the one that it follows."""
+    parent = next((record.to for record in records if record.id == decision.parent), None)
+    assert decision.prev is not None
+    return parent.optime if parent is not None else decision.prev.optime
+
+
+def _sum(slices: Iterable[Manifest]) -> tuple[OperationCount, ...]:
+    rows: dict[str, OperationCount] = {}
+    for row in (row for manifest in slices if manifest.mongodb for row in manifest.mongodb.operations):
+        had = rows.get(row.namespace, OperationCount(namespace=row.namespace))
+        rows[row.namespace] = OperationCount(
+            namespace=row.namespace,
+            inserts=had.inserts + row.inserts,
+            updates=had.updates + row.updates,
+            deletes=had.deletes + row.deletes,
+            commands=had.commands + row.commands,
+        )
+    return tuple(rows[name] for name in sorted(rows))
+
+
+def _bytes(*stretches: Stretch) -> int:
+    return sum(stretch.bytes for stretch in stretches)
+
+
+def _refuse_closed(closing: Closing | None) -> None:
+    if closing is not None:
+        raise LucidError(
+            f"The timeline ended with a restore or a rename ({closing}); what came before it is kept. Make a full"
+            " backup.",
+            reason=Reason.NO_BASE,
+        )

@@ -1,0 +1,82 @@
+"""The check of a written backup, and the proof that it leaves (BACKUPS.md 1.11).
+
+A level holds the ones before it: Upload was confirmed by the destination while the objects were written, Checksum reads
+every byte back and compares contents with the manifest, Restore loads them into a scratch place.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from time import monotonic
+
+from lucid_storage.archive.manifest import Manifest, Proof, ProofLevel, StoredObject
+from lucid_storage.archive.records import write_proof
+from lucid_storage.archive.streams import key_for
+from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
+from lucid_storage.jobs.checks import CHECKS
+from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.restore_proof import prove_by_restore
+from lucid_storage.models.backup import Verify
+from lucid_storage.models.orders import BackupOrder
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES = 1024 * 1024
+
+
+def prove(
+    order: BackupOrder, place: Place, manifest: Manifest, environ: Mapping[str, str], reporter: Reporter
+) -> tuple[Proof, str | None]:
+    """The proof, written beside the manifest, and why it is not of the level that was asked for.
+
+    A check that finds a difference makes a proof that did not pass. Raises LucidError when the destination cannot be
+    read now: then there is no proof, and the next worker checks again.
+    """
+    reporter.phase("Verifying", sum(o.stored_bytes for o in manifest.objects))
+    begun = monotonic()
+    note: str | None = None
+    level, message = ProofLevel.UPLOAD, ""
+    passed = True
+    if order.verify is not Verify.UPLOAD:
+        level = ProofLevel.CHECKSUM
+        message = _difference(place, manifest, reporter)
+        passed = not message
+    if passed and order.verify is Verify.RESTORE:
+        level, message, note = prove_by_restore(order, place, manifest, environ, reporter)
+        passed = not message
+    proof = Proof(
+        id=manifest.id,
+        level=level,
+        at=datetime.now(UTC),
+        seconds=round(monotonic() - begun),
+        passed=passed,
+        message=message,
+    )
+    write_proof(place.store, place.folder, proof, key_for(manifest.packing, place.keyring))
+    return proof, note
+
+
+def _difference(place: Place, manifest: Manifest, reporter: Reporter) -> str:
+    """What is wrong with the objects as they lie there; empty when nothing is."""
+    for stored in manifest.objects:
+        try:
+            _check(place, manifest, stored)
+        except LucidError as error:
+            if not isinstance(error, ArchiveDamagedError) and error.reason is not Reason.VERIFY_FAILED:
+                raise  # nothing was found out: the destination is away, or a key
+            return error.message
+        reporter.add(stored.stored_bytes)
+    return ""
+
+
+def _check(place: Place, manifest: Manifest, stored: StoredObject) -> None:
+    source = place.source(manifest, stored)
+    try:
+        CHECKS[stored.kind](source, manifest, stored)
+        while source.read(READ_BYTES):
+            pass  # checksum and authentication are complete at the end only
+    finally:
+        source.close()

@@ -1,0 +1,21 @@
+"""Fixtures of the workers."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from workshop import Workshop
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Iterator[Callable[..., Workshop]]:
+    """`workshop(MONGODB_URI=...)`: a destination of its own."""
+
+    def make(**environ: str) -> Workshop:
+        made = Workshop(tmp_path, environ)
+        made.destination.mkdir()
+        made.keys.mkdir()
+        (made.keys / "k1").write_bytes(bytes(range(32)))
+        return made
+
+    return make

@@ -1,0 +1,152 @@
+"""The backup worker as a process: nothing is called good before it was read back, and nothing is left over."""
+
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from workshop import Workshop
+
+from lucid_storage.archive.manifest import BackupKind
+from lucid_storage.errors import Reason
+from lucid_storage.models.backup import BackupType, Verify
+from testbed.stores.mongodb import MongoDB
+
+pytestmark = pytest.mark.mongodb
+Make = Callable[..., Workshop]
+
+
+@pytest.fixture
+def shop(mongodb: MongoDB, workshop: Make) -> Workshop:
+    return workshop(MONGODB_URI=mongodb.uri)
+
+
+@pytest.fixture
+def filled(mongodb: MongoDB, database: str) -> Iterator[str]:
+    with mongodb.client() as client:
+        client[database]["a"].insert_many([{"_id": n, "text": "x" * 200} for n in range(5000)])
+        client[database]["b"].create_index("field")
+    yield database
+
+
+def only(database: str) -> dict[str, Any]:
+    return {"mongodb": {"databases": [database]}}
+
+
+def test_a_full_backup_is_proved_and_says_what_it_holds(shop: Workshop, filled: str) -> None:
+    told = shop.back_up("first", ["mongodb"], **only(filled))
+    assert (told.ok, told.reason, told.verified) == (True, None, Verify.CHECKSUM), told.message
+    assert told.type is BackupType.FULL
+    (record,) = shop.records()
+    assert record.good
+    assert record.id == told.id
+    assert record.manifest.mongodb is not None
+    documents = {c.name: c.documents for c in record.manifest.mongodb.collections}
+    assert documents == {"a": 5000, "b": 0}
+    assert shop.files() == sorted(
+        f"r/{record.manifest.origin.cluster}/n/manual/backups/{told.id}/{name}"
+        for name in ("manifest.json", "mongodb.archive", "proof.json")
+    )
+    stored = (shop.destination / record.manifest.objects[0].path).read_bytes()
+    assert filled.encode() not in stored
+
+
+def test_the_same_backup_again_dumps_nothing(shop: Workshop, filled: str) -> None:
+    first = shop.back_up("same", ["mongodb"], **only(filled))
+    files = shop.files()
+    again = shop.back_up("same", ["mongodb"], **only(filled))
+    assert (again.ok, again.id, again.to_optime) == (True, first.id, first.to_optime)
+    assert shop.files() == files
+
+
+def test_a_worker_lost_after_its_manifest_is_proved_by_the_next(shop: Workshop, filled: str) -> None:
+    order = shop.order("lost", ["mongodb"], **only(filled))
+    first = shop.result(shop.start("backup", order), order)
+    (proof,) = (p for p in shop.destination.rglob("proof.json"))
+    proof.unlink()
+    assert not shop.records()[0].good
+    again = shop.result(shop.start("backup", order), order)
+    assert (again.ok, again.id) == (True, first.id)
+    assert shop.records()[0].good
+
+
+def test_an_incremental_without_a_full_is_refused_by_hand_and_a_full_on_a_schedule(
+    shop: Workshop, filled: str
+) -> None:
+    told = shop.back_up("by-hand", ["mongodb"], type="incremental", **only(filled))
+    assert (told.ok, told.reason) == (False, Reason.NO_BASE)
+    assert shop.files() == []
+    told = shop.back_up("by-schedule", ["mongodb"], type="incremental", scheduled=True, **only(filled))
+    assert (told.ok, told.type) == (True, BackupType.FULL)
+
+
+def test_full_incremental_and_differential_make_one_timeline(
+    shop: Workshop, filled: str, mongodb: MongoDB
+) -> None:
+    full = shop.back_up("full", ["mongodb"], **only(filled))
+    with mongodb.client() as client:
+        client[filled]["a"].update_many({"_id": {"$lt": 50}}, {"$set": {"text": "new"}})
+    first = shop.back_up("inc", ["mongodb"], type="incremental", **only(filled))
+    with mongodb.client() as client:
+        client[filled]["a"].delete_many({"_id": {"$lt": 50}})
+    second = shop.back_up("diff", ["mongodb"], type="differential", **only(filled))
+    assert (first.ok, second.ok) == (True, True), (first, second)
+    assert {full.timeline} == {first.timeline, second.timeline}
+    assert {first.base, second.base} == {full.id}
+    kinds = sorted(str(r.kind) for r in shop.records())
+    assert kinds == ["differential", "full", "incremental", "slice"]
+    (differential,) = (r for r in shop.records() if r.kind is BackupKind.DIFFERENTIAL)
+    assert differential.manifest.mongodb is not None
+    (counted,) = differential.manifest.mongodb.operations
+    assert (counted.namespace, counted.updates, counted.deletes) == (f"{filled}.a", 50, 50)
+
+
+def test_a_flipped_bit_is_found_and_never_a_base(shop: Workshop, filled: str) -> None:
+    order = shop.order("flipped", ["mongodb"], **only(filled))
+    shop.result(shop.start("backup", order), order)
+    (archive,) = shop.destination.rglob("mongodb.archive")
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(bytes(data))
+    (proof,) = shop.destination.rglob("proof.json")
+    proof.unlink()
+    told = shop.result(shop.start("backup", order), order)
+    assert (told.ok, told.reason, told.verified) == (False, Reason.VERIFY_FAILED, None)
+    assert archive.exists(), "its data are kept"
+    later = shop.back_up("later", ["mongodb"], type="incremental", **only(filled))
+    assert later.reason is Reason.NO_BASE
+
+
+def test_sigterm_in_the_middle_leaves_nothing(shop: Workshop, mongodb: MongoDB, database: str) -> None:
+    with mongodb.client() as client:
+        blob = uuid.uuid4().bytes * 4096
+        client[database]["a"].insert_many([{"_id": n, "blob": blob} for n in range(1500)])
+    order = shop.order(
+        "stopped", ["mongodb"], compression={"algorithm": "zstd", "level": 19}, **only(database)
+    )
+    process = shop.start("backup", order)
+    assert process.stdout is not None
+    assert process.stdout.readline(), "the first progress"
+    process.send_signal(signal.SIGTERM)
+    told = shop.result(process, order)
+    assert (told.ok, told.reason) == (False, Reason.CANCELLED)
+    assert shop.files() == []
+
+
+def test_one_engine_that_fails_makes_it_partly_failed_and_keeps_the_others(
+    shop: Workshop, filled: str
+) -> None:
+    shop.environ["REDIS_URL"] = "redis://127.0.0.1:1/0"
+    told = shop.back_up("partly", ["mongodb", "redis"], **only(filled))
+    assert (told.ok, told.reason) == (False, Reason.PARTIALLY_FAILED)
+    assert {str(e.engine): e.ok for e in told.engines} == {"mongodb": True, "redis": False}
+    (record,) = shop.records()
+    assert record.good
+    assert [e.engine for e in record.manifest.engines] == ["mongodb"]
+
+
+def test_a_missing_key_is_said_before_anything_is_read(shop: Workshop, filled: str) -> None:
+    told = shop.back_up("no-key", ["mongodb"], keyId="k2", **only(filled))
+    assert (told.ok, told.reason) == (False, Reason.KEY_MISSING)
+    assert shop.files() == []

@@ -1,0 +1,99 @@
+"""Workers as a Job runs them: a process of their own with an order, on real servers and a real destination."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lucid_storage.archive.folder import FolderStore
+from lucid_storage.archive.keys import Keyring
+from lucid_storage.archive.layout import ChainFolder
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import list_backups, list_slices
+from lucid_storage.models.orders import BackupResult
+
+CLUSTER = "00000000-0000-4000-8000-000000000001"
+
+
+@dataclass
+class Workshop:
+    """A destination folder, a key, and the logins of the environment."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    chain: str = "manual"
+    encrypted: bool = True
+
+    @property
+    def destination(self) -> Path:
+        return self.folder / "destination"
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "keys"
+
+    def order(self, name: str, engines: list[str], **more: Any) -> dict[str, Any]:
+        return {
+            "run": uuid.uuid4().hex[:12],
+            "id": str(uuid.uuid4()),
+            "owner": {
+                "cluster": CLUSTER,
+                "namespace": "n",
+                "name": name,
+                "uid": "u",
+                "specHash": f"hash-{name}",
+            },
+            "destination": {"root": "r"},
+            "chain": self.chain,
+            "keyId": "k1" if self.encrypted else None,
+            "deadlineSeconds": 120,
+            "type": "full",
+            "engines": engines,
+            **more,
+        }
+
+    def start(self, command: str, order: dict[str, Any]) -> "subprocess.Popen[str]":
+        environ = {
+            **os.environ,
+            **self.environ,
+            "LUCID_ORDER": json.dumps(order),
+            "LUCID_KEYS": str(self.keys),
+            "LUCID_DESTINATION": str(self.destination),
+            "LUCID_TERMINATION_PATH": str(self.termination(order)),
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "lucid_storage", command],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def termination(self, order: dict[str, Any]) -> Path:
+        return self.folder / f"termination-{order['run']}"
+
+    def back_up(self, name: str, engines: list[str], **more: Any) -> BackupResult:
+        """Runs a backup to its end."""
+        order = self.order(name, engines, **more)
+        return self.result(self.start("backup", order), order)
+
+    def result(self, process: "subprocess.Popen[str]", order: dict[str, Any]) -> BackupResult:
+        out, err = process.communicate(timeout=150)
+        assert process.returncode == 0, err
+        told = BackupResult.model_validate_json(self.termination(order).read_text())
+        assert json.loads(out.splitlines()[-1]).keys() == {"result"}
+        return told
+
+    def records(self) -> list[Recorded]:
+        store, folder = FolderStore(self.destination), ChainFolder("r", CLUSTER, "n", self.chain)
+        keyring = Keyring(self.keys)
+        return [*list_backups(store, folder, keyring).records, *list_slices(store, folder, keyring).records]
+
+    def files(self) -> list[str]:
+        return sorted(
+            str(p.relative_to(self.destination)) for p in self.destination.rglob("*") if p.is_file()
+        )
