@@ -3,7 +3,8 @@
 {root}/{cluster}/{namespace}/{chain}/backups/{id}/manifest.json   written last
                                                  proof.json       written after the check
                                                  mongodb.archive, mongodb.oplog, redis.rdb, ...
-{root}/{cluster}/{namespace}/{chain}/slices/{timeline}/{prev}.oplog, {prev}.json
+{root}/{cluster}/{namespace}/{chain}/slices/{timeline}/{prev}.{id}.oplog, {prev}.json
+                                          cut.json                  asks for a slice now
 """
 
 from __future__ import annotations
@@ -47,8 +48,14 @@ class ChainFolder:
         """`part` tells several objects of one kind apart, such as the volume's name."""
         return f"{self.backups}/{backup_id}/{kind}{f'.{part}' if part else ''}"
 
-    def slice_data(self, timeline: str, prev: Optime) -> str:
-        return f"{self.slices}/{timeline}/{_stem(prev)}.oplog"
+    @property
+    def cut(self) -> str:
+        """While this object is there, somebody waits for the slicing worker to end its slice now (BACKUPS.md 1.5)."""
+        return f"{self.path}/cut.json"
+
+    def slice_data(self, timeline: str, prev: Optime, slice_id: str = "") -> str:
+        """The id is in it, so that what a writer left behind that died is in nobody's way. A manifest has the path."""
+        return f"{self.slices}/{timeline}/{_stem(prev)}{f'.{slice_id}' if slice_id else ''}.oplog"
 
     def slice_manifest(self, timeline: str, prev: Optime) -> str:
         """The name comes from where the slice begins, so that two writers cannot both create it (BACKUPS.md 1.5)."""
