@@ -38,7 +38,7 @@ class Compressor(Protocol):
 
 
 def compressor(algorithm: CompressionAlgorithm, level: int | None = None) -> Compressor:
-    """For one stream. `level` None is the fast one that was measured to be worth it (docs/archive-format.md)."""
+    """For one stream. `level` None is the fast one that was measured to be worth it (docs/decisions/archives.md)."""
     match algorithm:
         case CompressionAlgorithm.ZSTD:
             return _Zstd(ZSTD_LEVEL if level is None else level)

@@ -1,7 +1,7 @@
 """A bucket of any S3 server as a destination.
 
 obstore reads, lists and deletes. It writes neither: an upload through it cannot be aborted, has parts of one size only,
-and cannot be made visible under the condition that nothing is there; see docs/decisions/archive.md.
+and cannot be made visible under the condition that nothing is there; see docs/decisions/archives.md.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from lucid_storage.errors import (
     DestinationUnavailableError,
 )
 from testbed.stores.s3 import S3
+from testbed.testrun import TestRun
 
 DATA = os.urandom(30 * 1024 * 1024)
 DIGEST = Digest(len(DATA), hashlib.sha256(DATA).hexdigest())
@@ -304,11 +305,7 @@ def test_a_server_without_conditional_requests_is_written_to_all_the_same(
     assert s3.get("m.json") == b"mine"
 
 
-def test_a_killed_server_ends_an_upload(testbed_run: object, tmp_path: object) -> None:
-    del tmp_path
-    from testbed.testrun import TestRun  # noqa: PLC0415
-
-    assert isinstance(testbed_run, TestRun)
+def test_a_killed_server_ends_an_upload(testbed_run: TestRun) -> None:
     server = S3(testbed_run.instance, f"s3-{os.urandom(4).hex()}")
     server.start()
     try:
