@@ -39,7 +39,7 @@ if command == "prune":
     kept = (folder / "retain").exists()
     end(
         ok=True,
-        removed=[] if kept else [*order["remove"], *order["discard"]],
+        removed=[] if kept else order["remove"],
         retained=retained if kept else [],
     )
 done = 0

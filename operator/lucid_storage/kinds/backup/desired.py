@@ -142,7 +142,7 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
 
 
 def prune_request(desired: BackupDesired, cluster: str, *, discard: bool, known_id: str) -> WorkerRequest:
-    """The worker that removes the backup's data; with `discard` whatever a stopped run left behind."""
+    """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest."""
     resource = desired.resource
     order = PruneOrder(
         run=run_id(resource.uid),
@@ -151,7 +151,7 @@ def prune_request(desired: BackupDesired, cluster: str, *, discard: bool, known_
         chain=desired.chain,
         key_id=desired.key_id,
         deadline_seconds=PRUNE_SECONDS,
-        remove=() if discard else (known_id,),
+        remove=(known_id,),
         discard=(known_id,) if discard else (),
     )
     return _request(desired, "prune", job_name(resource, "prune"), order)

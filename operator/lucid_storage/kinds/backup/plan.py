@@ -332,11 +332,10 @@ def _leave(resource: Resource, observed: BackupObserved, status: BackupStatus, n
         step = _pruned(observed, status, said, discard=False)
         if step is not None:
             return step
-        result = parsed(PruneResult, observed.prune.result, status.run)
-        stays = result is not None and bool(result.retained)
+        kept = _kept_because(observed, status)
         told = (
-            f"Its data stay for now: {result.retained[0].because}"
-            if result is not None and stays
+            f"Its data stay for now: {kept}"
+            if kept is not None
             else "Its data were removed (deletionPolicy: Delete)."
         )
         gone = status.model_copy(update={"phase": BackupPhase.EXPIRED})
@@ -371,10 +370,9 @@ def _expire(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Pl
         return Step(
             status, None, step.actions, hold=hold, recheck_seconds=step.recheck_seconds, retry=step.retry
         )
-    result = parsed(PruneResult, observed.prune.result, status.run)
-    kept = result.retained if result is not None else ()
-    if kept:
-        stays = status.model_copy(update={"retained_because": kept[0].because[:512]})
+    kept = _kept_because(observed, status)
+    if kept is not None:
+        stays = status.model_copy(update={"retained_because": kept[:512]})
         return Step(stays, None, (remove,), hold=hold)
     gone = status.model_copy(
         update={"phase": BackupPhase.EXPIRED, "retained_because": None, "verified": None, "progress": None}
@@ -382,6 +380,17 @@ def _expire(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Pl
     told = "Retention has passed: its data were removed, and the object stays."
     expired = Said(Standing.DONE, Reason.EXPIRED, told, (("Verified", False, Reason.EXPIRED, told),))
     return Step(gone, expired, (remove,), notices=(Notice("Expired", told),))
+
+
+def _kept_because(observed: BackupObserved, status: BackupStatus) -> str | None:
+    """Why the data are there still after a prune worker was at it; None when they are gone."""
+    result = parsed(PruneResult, observed.prune.result, status.run)
+    if result is None or status.id in result.removed:
+        return None
+    for retained in result.retained:
+        if retained.id == status.id:
+            return retained.because
+    return "Something in the chain cannot be read, so nothing was removed."
 
 
 def _holds(resource: Resource, status: BackupStatus) -> bool:
