@@ -1,0 +1,103 @@
+"""What a Job and its pod say: a worker that can give no result is lost, and that is known in bounded time."""
+
+import pytest
+from worker_builder import NOW, ago, condition, job, pod, terminated, waiting
+
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState, judge, progress_in
+from lucid_storage.kube.client import Json
+
+
+def judged(made: Json | None, *pods: Json) -> WorkerState:
+    return judge(made, pods, NOW)
+
+
+class TestUnderWay:
+    def test_without_a_job_it_is_absent(self) -> None:
+        assert judged(None).phase is WorkerPhase.ABSENT
+
+    def test_a_suspended_job_waits_to_be_let_begin(self) -> None:
+        assert judged(job(condition("Suspended"), suspend=True)).phase is WorkerPhase.SUSPENDED
+
+    @pytest.mark.parametrize(
+        "pods",
+        [
+            [],
+            [pod()],
+            [pod(waiting("ContainerCreating"))],
+            [pod(waiting("ErrImagePull", "no such host"))],
+            [pod(conditions=[condition("PodScheduled", "Unschedulable", "0/1 nodes", "False")])],
+        ],
+    )
+    def test_a_start_takes_its_time(self, pods: list[Json]) -> None:
+        assert judged(job(), *pods).phase is WorkerPhase.WAITING
+
+    def test_a_running_container_is_running(self) -> None:
+        state = judged(job(), pod({"running": {}}, phase="Running"))
+        assert (state.phase, state.pod) == (WorkerPhase.RUNNING, "j-abcde")
+
+    def test_a_pod_that_is_being_ended_is_stopping_until_it_is_gone(self) -> None:
+        leaving = pod({"running": {}}, phase="Running", deleted=ago(seconds=1))
+        assert judged(job(deletionTimestamp=ago(seconds=9)), leaving).phase is WorkerPhase.STOPPING
+        assert judged(job(deletionTimestamp=ago(seconds=9))).phase is WorkerPhase.ABSENT
+
+
+class TestEnded:
+    def test_its_last_words_are_its_result(self) -> None:
+        state = judged(job(condition("Complete")), pod(terminated(0, '{"run":"r"}'), phase="Succeeded"))
+        assert (state.phase, state.result) == (WorkerPhase.ENDED, '{"run":"r"}')
+
+    def test_a_result_counts_although_the_pod_is_being_removed(self) -> None:
+        leaving = pod(terminated(0, '{"run":"r"}'), phase="Succeeded", deleted=ago(seconds=1))
+        assert judged(job(), leaving).phase is WorkerPhase.ENDED
+
+
+LONG = {"made": ago(minutes=11)}
+
+
+class TestLost:
+    @pytest.mark.parametrize(
+        ("made", "pods", "said"),
+        [
+            (job(**LONG), [], "no pod could be made"),
+            (job(), [pod(waiting("ImagePullBackOff", "not found"), **LONG)], "image cannot be had"),
+            (
+                job(),
+                [pod(conditions=[condition("PodScheduled", "x", "0/1 nodes fit", "False")], **LONG)],
+                "no node takes its pod (0/1 nodes fit)",
+            ),
+            (
+                job(),
+                [pod(waiting("CreateContainerConfigError", "secret not found"), **LONG)],
+                "secret not found",
+            ),
+            (job(), [pod(terminated(137, reason="OOMKilled"), phase="Failed")], "OOMKilled"),
+            (job(), [pod(terminated(1, "Traceback", "Error"), phase="Failed")], "exit status 1"),
+            (job(), [pod(phase="Failed", reason="Evicted", message="disk")], "evicted (disk)"),
+            (job(condition("Failed", "DeadlineExceeded")), [], "within its deadline"),
+            (job(condition("Failed", "BackoffLimitExceeded", "pod deleted")), [], "pod is gone"),
+            (job(), [pod({"running": {}}, phase="Running", deleted=ago(minutes=3))], "node does not answer"),
+        ],
+    )
+    def test_it_is_lost_and_says_why(self, made: Json, pods: list[Json], said: str) -> None:
+        state = judged(made, *pods)
+        assert state.phase is WorkerPhase.LOST
+        assert said in state.message
+
+    def test_a_deadline_is_marked(self) -> None:
+        assert judged(job(condition("Failed", "DeadlineExceeded"))).overdue
+
+    def test_what_may_still_run_is_not_over(self) -> None:
+        silent = pod({"running": {}}, phase="Running", deleted=ago(minutes=3))
+        assert not judged(job(), silent).over
+        assert judged(job(), pod(terminated(137, reason="OOMKilled"), phase="Failed")).over
+
+
+class TestProgress:
+    def test_the_last_whole_line_counts(self) -> None:
+        log = '{"progress":{"phase":"Running","doneBytes":1}}\nINFO x\n{"progress":{"phase":"Verif'
+        found = progress_in(log)
+        assert found is not None
+        assert (found.phase, found.done_bytes) == ("Running", 1)
+
+    def test_a_log_without_progress_has_none(self) -> None:
+        assert progress_in("INFO nothing\n") is None
