@@ -150,3 +150,31 @@ def test_a_missing_key_is_said_before_anything_is_read(shop: Workshop, filled: s
     told = shop.back_up("no-key", ["mongodb"], keyId="k2", **only(filled))
     assert (told.ok, told.reason) == (False, Reason.KEY_MISSING)
     assert shop.files() == []
+
+
+def test_a_proof_by_restore_leaves_nothing_on_the_verify_server(
+    shop: Workshop, filled: str, mongodb: MongoDB, mongodb_rs3: MongoDB
+) -> None:
+    shop.environ["BACKUP_VERIFY_URI"] = mongodb_rs3.uri
+    full = shop.back_up("full", ["mongodb"], verify="Restore", **only(filled))
+    assert (full.ok, full.verified, full.verify_note) == (True, Verify.RESTORE, None), full.message
+    with mongodb.client() as client:
+        client[filled]["a"].update_many({}, {"$inc": {"n": 1}})
+    incremental = shop.back_up("inc", ["mongodb"], type="incremental", verify="Restore", **only(filled))
+    assert (incremental.ok, incremental.verified) == (True, Verify.RESTORE), incremental.message
+    with mongodb_rs3.client() as client:
+        assert not [name for name in client.list_database_names() if name.startswith("lucid_stg_")]
+
+
+def test_without_a_verify_server_it_is_complete_and_says_so(shop: Workshop, filled: str) -> None:
+    told = shop.back_up("proof", ["mongodb"], verify="Restore", **only(filled))
+    assert (told.ok, told.verified) == (True, Verify.CHECKSUM)
+    assert told.verify_note == "NoVerifyServer"
+
+
+def test_a_verify_server_that_is_away_makes_no_backup_bad(shop: Workshop, filled: str) -> None:
+    shop.environ["BACKUP_VERIFY_URI"] = "mongodb://127.0.0.1:1/?replicaSet=none"
+    told = shop.back_up("away", ["mongodb"], verify="Restore", **only(filled))
+    assert (told.ok, told.verified) == (True, Verify.CHECKSUM), told
+    assert told.verify_note is not None
+    assert told.verify_note.startswith("NoVerifyServer")

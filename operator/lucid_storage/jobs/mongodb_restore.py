@@ -86,6 +86,30 @@ def stage(run: MongoRestoreRun) -> MongoStaged:
             raise
 
 
+def prove(run: MongoRestoreRun) -> MongoStaged:
+    """Everything up to the journal in databases of its own, which are dropped at the end, whatever it is.
+
+    `run.plan.targets` must name databases that nobody else uses. Raises LucidError when the backup cannot be restored
+    or is not what its manifest says.
+    """
+    try:
+        with Target(run.uri, check=run.check) as target:
+            staging = Staging(
+                target,
+                run.run,
+                run.plan.targets,
+                run.plan.lineage,
+                run.plan.dump_end,
+                run.report,
+                run.owner,
+            )
+            return _staged(run, staging)
+    finally:
+        with Target(run.uri) as target:
+            for database in run.plan.databases:
+                target.write(database, {"dropDatabase": 1}, f"drop the scratch database {database}")
+
+
 def _discard(run: MongoRestoreRun, staging: Staging) -> None:
     """With a connection of its own that may still act when the run was told to end."""
     try:

@@ -18,7 +18,6 @@ from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
 from lucid_storage.jobs.checks import CHECKS
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.restore_proof import prove_by_restore
 from lucid_storage.models.backup import Verify
 from lucid_storage.models.orders import BackupOrder
 
@@ -45,6 +44,8 @@ def prove(
         message = _difference(place, manifest, reporter)
         passed = not message
     if passed and order.verify is Verify.RESTORE:
+        from lucid_storage.jobs.restore_proof import prove_by_restore
+
         level, message, note = prove_by_restore(order, place, manifest, environ, reporter)
         passed = not message
     proof = Proof(

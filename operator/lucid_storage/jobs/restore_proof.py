@@ -1,15 +1,57 @@
-"""The proof by a restore into a scratch place, where a server for it is configured."""
+"""The proof by a restore into a scratch place (BACKUPS.md 1.11).
+
+MongoDB is restored on the server of BACKUP_VERIFY_URI, from the full through all slices up to the backup's own end,
+into databases of its own that are dropped afterwards. The server that was read may be named there only when the data
+are less than a fifth of its oplog: every document that is loaded goes through it. Elasticsearch is loaded under reserved
+names on the cluster that was read, which has no oplog. A Redis data set was parsed whole, key by key, by the check
+before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
 
-from lucid_storage.archive.manifest import Manifest, ProofLevel
+from lucid_storage.archive.manifest import (
+    BackupKind,
+    ElasticRecord,
+    Manifest,
+    MongoRecord,
+    ObjectKind,
+    Proof,
+    ProofLevel,
+)
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.restore_path import Blocked, to_backup
+from lucid_storage.errors import (
+    AccessDeniedError,
+    DestinationError,
+    KeyMissingError,
+    LoginFailedError,
+    LucidError,
+    Reason,
+    StoreUnavailableError,
+)
+from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
+from lucid_storage.jobs.elastic_restore import prove as prove_elasticsearch
+from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
+from lucid_storage.jobs.mongodb_restore import prove as prove_mongodb
+from lucid_storage.jobs.mongodb_restore_plan import make_plan
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.models.orders import BackupOrder
+from lucid_storage.models.orders import BackupOrder, RestoreOrder
+from lucid_storage.models.settings import StoreSettings
+from lucid_storage.stores.mongodb.dump.oplog import Oplog
+from lucid_storage.stores.mongodb.dump.pinning import pin
 
 VERIFY_VARIABLE = "BACKUP_VERIFY_URI"
+OPLOG_SHARE = 5
+"""The data must be less than this part of the oplog of a server that is proof of itself."""
+NO_SERVER = Reason.NO_VERIFY_SERVER.value
+
+_PASSING = (StoreUnavailableError, LoginFailedError, AccessDeniedError, KeyMissingError)
 
 
 def prove_by_restore(
@@ -17,8 +59,99 @@ def prove_by_restore(
 ) -> tuple[ProofLevel, str, str | None]:
     """The level that was reached, what is wrong (empty when nothing), and why no higher level was reached.
 
-    Called after Checksum passed.
+    Called after Checksum passed. A verify server that is away or refuses makes no backup bad: the level stays Checksum.
     """
-    if not environ.get(VERIFY_VARIABLE):
-        return ProofLevel.CHECKSUM, "", "NoVerifyServer"
-    return ProofLevel.CHECKSUM, "", "NoVerifyServer"
+    try:
+        for record in manifest.engines:
+            if record.mongodb is not None:
+                refused = _mongodb(order, place, manifest, record.mongodb, environ, reporter)
+                if refused is not None:
+                    return ProofLevel.CHECKSUM, "", refused
+            elif record.elasticsearch is not None:
+                _elasticsearch(order, place, manifest, record.elasticsearch, environ, reporter)
+    except _PASSING as error:
+        return ProofLevel.CHECKSUM, "", f"{NO_SERVER}: {error.message}"
+    except DestinationError:
+        raise
+    except LucidError as error:
+        return ProofLevel.RESTORE, error.message, None
+    return ProofLevel.RESTORE, "", None
+
+
+def _mongodb(
+    order: BackupOrder,
+    place: Place,
+    manifest: Manifest,
+    record: MongoRecord,
+    environ: Mapping[str, str],
+    reporter: Reporter,
+) -> str | None:
+    """Why it cannot be tried; None when it was restored. Raises LucidError when that failed."""
+    uri = environ.get(VERIFY_VARIABLE)
+    if not uri:
+        return NO_SERVER
+    if not any(c.type != "view" for c in record.collections) and manifest.kind is BackupKind.FULL:
+        return None  # it holds nothing that could be restored
+    path = to_backup(_with_this(place, manifest), manifest.id)
+    if isinstance(path, Blocked):
+        raise LucidError(path.message, reason=path.reason)
+    wanted = RestoreOrder.model_validate(
+        {**order.model_dump(), "backup_id": manifest.id, "deadline_seconds": 1}
+    )
+    plan = make_plan(wanted, path, place.source)
+    with closing(pin(uri)) as member:
+        if member.identity().identity == record.identity:
+            budget = Oplog(member).size_bytes() // OPLOG_SHARE
+            if sum(c.bytes for c in plan.records) >= budget:
+                return (
+                    f"{NO_SERVER}: BACKUP_VERIFY_URI is the server that was read, and the data are more than a fifth of"
+                    " its oplog; name another server."
+                )
+    scratch = {name: f"lucid_stg_{order.run[:20]}_{n}" for n, name in enumerate(sorted(plan.targets))}
+    run = MongoRestoreRun(
+        run=order.run,
+        uri=uri,
+        plan=replace(plan, targets=scratch),
+        open_source=place.source,
+        owner={"namespace": order.owner.namespace, "name": order.owner.name, "uid": order.owner.uid},
+        report=reporter.add,
+    )
+    prove_mongodb(run)
+    return None
+
+
+def _with_this(place: Place, manifest: Manifest) -> list[Recorded]:
+    """What lies in the chain, and this backup as one whose bytes were checked just now."""
+    checked = Proof(
+        id=manifest.id, level=ProofLevel.CHECKSUM, at=manifest.completed_at, seconds=0, passed=True
+    )
+    others = (record for record in place.records() if record.id != manifest.id)
+    return [*others, Recorded(manifest, proof=checked)]
+
+
+def _elasticsearch(
+    order: BackupOrder,
+    place: Place,
+    manifest: Manifest,
+    record: ElasticRecord,
+    environ: Mapping[str, str],
+    reporter: Reporter,
+) -> None:
+    """Raises LucidError when it cannot be loaded or is not what the manifest says."""
+    url = StoreSettings.read(environ).elasticsearch()
+    assert url is not None, "it was read a moment ago"
+    exports = [stored for stored in manifest.objects if stored.kind is ObjectKind.ELASTICSEARCH_EXPORT]
+
+    def open_source() -> Source:
+        return place.source(manifest, exports[0])
+
+    run = ElasticRestoreRun(
+        run=order.run,
+        url=url,
+        record=record,
+        open_source=open_source,
+        deadline_seconds=order.deadline_seconds,
+        index_patterns=order.index_patterns,
+        report=reporter.add,
+    )
+    prove_elasticsearch(run)

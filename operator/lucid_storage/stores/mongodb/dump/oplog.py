@@ -68,6 +68,12 @@ class Oplog:
         at = optime(first) if first is not None else None
         return max(0, self._member.committed().seconds - at.seconds) if at is not None else 0
 
+    def size_bytes(self) -> int:
+        """What it may hold before it drops its oldest entries."""
+        with self._asking():
+            stats = self._member.client.local.command("collStats", "oplog.rs")
+        return int(stats["maxSize"])
+
     def entries(self, after: EntryPoint, until: OpTime, *, inclusive: bool = False) -> Iterator[memoryview]:
         """The raw entries in (after, until], or with `after` too. `until` is the optime of an entry.
 
