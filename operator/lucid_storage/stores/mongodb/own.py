@@ -26,7 +26,7 @@ class Change(NamedTuple):
     operation: str
     database: str
     collection: str
-    index: str | None = None
+    index_name: str | None = None
 
 
 class OwnChanges:
