@@ -7,6 +7,7 @@ and cannot be made visible under the condition that nothing is there; see docs/d
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -233,9 +234,11 @@ def _authority(file: str | None) -> str | None:
     if not file:
         return None
     try:
-        return Path(file).read_text("ascii")
-    except (OSError, UnicodeDecodeError):
+        text = Path(file).read_text("ascii")
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError):
         raise DestinationError(f"{AUTHORITY_VARIABLE} must name a readable file in PEM.") from None
+    return text
 
 
 def _text(xml: bytes, name: str) -> str:

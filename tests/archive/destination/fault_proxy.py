@@ -1,6 +1,7 @@
 """An HTTP proxy before an S3 server that breaks the requests that a rule chooses. Signatures stay valid."""
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -133,6 +134,11 @@ class FaultProxy:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
+
+    def behind_tls(self, context: ssl.SSLContext) -> str:
+        """Speak TLS from now on; returns the URL."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        return self.url.replace("http://", "https://")
 
     def counted(self, method: str, target: str) -> Request:
         with self._lock:
