@@ -25,7 +25,7 @@ from testbed.testrun import TestRun
 
 PLURALS = ("collections", "indexes")
 CONCURRENCY = 12
-"""Requests at the same time, of whoever creates or patches; the operator has as many workers."""
+"""Requests at the same time of whoever creates or patches."""
 SETTLE_SECONDS = 300.0
 _OPEN_FILES = 65_536  # mongod keeps two files a collection open
 

@@ -15,10 +15,12 @@ from typing import Any
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
-from bench.bed import CONCURRENCY
 from lucid_storage.kube.client import Kube, load_configuration, resource_path
+from lucid_storage.models.settings import Settings
 
 Body = dict[str, Any]
+AT_ONCE = Settings().workers
+"""Objects worked on at the same time: as many as by the operator."""
 MAJORITY = {"w": "majority"}
 LINE_BYTES = 1024 * 1024
 
@@ -50,7 +52,7 @@ class Maker:
 
 
 async def main(namespace: str, rounds: int, uri: str | None = None, database: str | None = None) -> None:
-    kube = Kube(await load_configuration(), pool_size=CONCURRENCY)
+    kube = Kube(await load_configuration(), pool_size=AT_ONCE)
     client: AsyncMongoClient[Body] | None = AsyncMongoClient(uri) if uri and database else None
     maker = Maker(client[database]) if client is not None and database else None
     waiting: asyncio.Queue[Body | None] = asyncio.Queue()
@@ -63,11 +65,11 @@ async def main(namespace: str, rounds: int, uri: str | None = None, database: st
                 await patch(kube, namespace, body, number)
 
     async with asyncio.TaskGroup() as group:
-        for _ in range(CONCURRENCY):
+        for _ in range(AT_ONCE):
             group.create_task(work())
         async for line in await _lines():
             waiting.put_nowait(json.loads(line))
-        for _ in range(CONCURRENCY):
+        for _ in range(AT_ONCE):
             waiting.put_nowait(None)
     await kube.close()
     if client is not None:

@@ -37,6 +37,7 @@ async def test_a_collection_is_created_with_its_options(mongo_world: World, db: 
     assert options(db, "users")["validationLevel"] == "moderate"
     assert status["origin"] == "Created"
     assert status["target"] == f"{db.name}.users"
+    assert (status["documents"], status["sizeBytes"]) == (0, 0)
 
 
 async def test_an_existing_collection_is_adopted_and_its_documents_stay(
@@ -48,7 +49,7 @@ async def test_an_existing_collection_is_adopted_and_its_documents_stay(
     await mongo_world.create("Collection", "users", {"validator": VALIDATOR})
     status = await mongo_world.ready("Collection", "users")
     assert status["origin"] == "Adopted"
-    assert db.users.count_documents({}) == 1
+    assert status["documents"] == db.users.count_documents({}) == 1
 
 
 async def test_what_is_omitted_is_left_as_the_server_has_it(mongo_world: World, db: Database[Any]) -> None:

@@ -235,7 +235,7 @@ class Settings(BackupSettings):
         900, ge=5, alias="CACHE_SCAN_SECONDS", description="Pause between two scans of a Redis."
     )
     workers: int = Field(
-        12, ge=1, le=64, alias="WORKERS", description="Resources worked on at the same time."
+        24, ge=1, le=64, alias="WORKERS", description="Resources worked on at the same time."
     )
     lease_seconds: float = Field(15, ge=3, alias="LEASE_SECONDS", description="Leader lease duration.")
     leader_election: bool = Field(True, alias="LEADER_ELECTION", description="Off only for development.")

@@ -30,10 +30,15 @@ from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
 from lucid_storage.stores.mongodb.port import MongoPort
+from lucid_storage.stores.mongodb.types import CollectionStats
 from lucid_storage.stores.redis.types import KeySpaceReport
 
 COUNT_SECONDS = 30.0
 """How long counting before a change may take (DESIGN: 30 s, on a secondary)."""
+
+
+EMPTY = CollectionStats(documents=0, size_bytes=0, storage_bytes=0, index_count=0, index_bytes=0)
+"""Of a collection that this look has made: nobody needs to be asked."""
 
 
 class CollectionKind:
@@ -83,7 +88,8 @@ class CollectionKind:
             state = await port.collection(desired.database, desired.name)
             stats = None
             if state is not None and state.type != "view" and self._stats_due(resource, status, scope):
-                stats = await port.collection_stats(desired.database, desired.name)
+                made_now = status.origin is Origin.CREATED and status.uuid is None
+                stats = EMPTY if made_now else await port.collection_stats(desired.database, desired.name)
             answers = {q: await _answer(port, desired, q) for q in questions}
         reports, trouble = await self._keyspaces(resource, desired, status)
         return CollectionObserved(server, state, stats, answers, reports, trouble)
