@@ -173,3 +173,48 @@ async def test_an_unchanged_schedule_is_not_written_again(bed: BackupBed) -> Non
     assert again.metric("lucid_reconciles_total", kind="BackupSchedule") >= 1
     assert (await bed.world.get("BackupSchedule", "nightly"))["metadata"]["resourceVersion"] == version
     assert again.metric("lucid_backup_schedule_interval_seconds") > 300 * 86_400
+
+
+async def test_point_in_time_keeps_one_slicing_worker_and_ends_it_with_the_schedule(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    await create(bed, immediate=False, pointInTime={"enabled": True, "intervalSeconds": 600})
+    made = await deployment(bed, 20)
+    spec = made["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+    assert spec["template"]["spec"]["containers"][0]["args"] == ["slice"]
+    assert "mongodb://" not in str(made), "the login is in the Secret alone"
+    name = made["metadata"]["name"]
+    secret = await bed.world.kube.secret(bed.world.namespace, name)
+    assert secret is not None
+    assert "MONGODB_URI" in secret["data"]
+
+    async def named() -> bool:
+        return (await status(bed)).get("slicer", {}).get("deployment") == name
+
+    await bed.world.until(named, 20, "the worker's name in status")
+    await bed.world.patch("BackupSchedule", "nightly", {"spec": {"pointInTime": {"intervalSeconds": 60}}})
+
+    async def told() -> bool:
+        return '"intervalSeconds":60' in str((await deployment(bed, 5))["spec"])
+
+    await bed.world.until(told, 20, "the worker to be told the new interval")
+    await bed.world.patch("BackupSchedule", "nightly", {"spec": {"pointInTime": None}})
+
+    async def gone() -> bool:
+        return await bed.world.kube.secret(bed.world.namespace, name) is None
+
+    await bed.world.until(gone, 20, "the worker to be ended")
+
+
+async def deployment(bed: BackupBed, deadline: float) -> Json:
+    """The one Deployment of the world."""
+    path = f"/apis/apps/v1/namespaces/{bed.world.namespace}/deployments"
+    found: list[Json] = []
+
+    async def there() -> bool:
+        nonlocal found
+        found = ((await bed.world.kube.get(path)) or {})["items"]
+        return bool(found)
+
+    await bed.world.until(there, deadline, "a Deployment")
+    return found[0]

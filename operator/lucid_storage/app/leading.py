@@ -30,8 +30,10 @@ from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.unserved import tell_unserved
 from lucid_storage.kinds.workers.claims import DumpClaims
 from lucid_storage.kinds.workers.launch import Workers
+from lucid_storage.kinds.workers.standing import StandingSweep, StandingWorkers
 from lucid_storage.kinds.workers.sweep import WorkerSweep
 from lucid_storage.kube.client import Kube, KubeApiError
+from lucid_storage.kube.deployments import Deployments
 from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.jobs import Jobs
@@ -79,6 +81,7 @@ class Leading:
         jobs = Jobs(kube)
         self._workers = Workers(jobs, kube.secret, settings, self._check_s3)
         self._sweep = WorkerSweep(jobs, self._job_namespaces(), self._cache.by_uid)
+        self._standing_sweep = StandingSweep(Deployments(kube), self._job_namespaces(), self._cache.by_uid)
         self.engine = Engine(
             self._cycles(kube),
             self._cache,
@@ -108,6 +111,7 @@ class Leading:
             self._gauges(),
             self._watch.run(),
             self._sweep.run(),
+            self._standing_sweep.run(),
         ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
@@ -187,7 +191,12 @@ class Leading:
             "indexes": Cycle(index, services),
             "backups": OneShotCycle(backup, services),
             "backupschedules": ScheduleCycle(
-                services, Objects(kube), self._workers, self._settings, known=self._cache.of_kind
+                services,
+                Objects(kube),
+                self._workers,
+                StandingWorkers(self._workers, Deployments(kube), Jobs(kube)),
+                self._settings,
+                known=self._cache.of_kind,
             ),
         }
 

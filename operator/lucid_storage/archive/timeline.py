@@ -123,10 +123,10 @@ def decide(request: Request, records: Sequence[Recorded], oplog: OplogView | Non
     state = _current(records)
     locked = _locked(request, records, state)
     if locked is not None:
-        return _instead(request, locked)
+        return _instead(request, locked, oplog)
     differs = _differs(request, state.first) if state is not None else None
     if differs is not None:
-        return _instead(request, differs)
+        return _instead(request, differs, oplog)
     if request.kind is BackupKind.FULL:
         return _full(request, state, oplog)
     assert oplog is not None
@@ -209,12 +209,14 @@ def _locked(request: Request, records: Sequence[Recorded], state: _State | None)
     return None
 
 
-def _instead(request: Request, refusal: Refusal) -> Decision | Refusal:
+def _instead(request: Request, refusal: Refusal, oplog: OplogView | None) -> Decision | Refusal:
     """By hand a refusal. On a schedule a full on a new timeline; a slicer begins a new timeline where it stands."""
     if not request.scheduled:
         return refusal
-    kind = BackupKind.SLICE if request.kind is BackupKind.SLICE else BackupKind.FULL
-    return Decision(kind, request.new_timeline, True, because=refusal.reason, note=refusal.message)
+    anew = Decision(BackupKind.FULL, request.new_timeline, True, because=refusal.reason, note=refusal.message)
+    if request.kind is BackupKind.SLICE and oplog is not None:
+        return replace(anew, kind=BackupKind.SLICE, prev=oplog.last)
+    return anew
 
 
 # The kinds
@@ -256,11 +258,11 @@ def _slice(request: Request, state: _State | None, oplog: OplogView) -> Decision
 
 def _going_on(request: Request, state: _State | None, oplog: OplogView) -> Decision | Refusal:
     if state is None:
-        return _instead(request, _no_base(request, "the chain has no backup yet"))
+        return _instead(request, _no_base(request, "the chain has no backup yet"), oplog)
     if state.closed:
         closing = state.run.closing if state.run is not None else None
         return _instead(
-            request, _no_base(request, f"its timeline was closed by a restore or a rename ({closing})")
+            request, _no_base(request, f"its timeline was closed by a restore or a rename ({closing})"), oplog
         )
     if not good_fulls(state.records):
         refusal = _no_base(request, "its full backups failed their check, are gone or never were")
@@ -276,7 +278,7 @@ def _going_on(request: Request, state: _State | None, oplog: OplogView) -> Decis
 def _incremental(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
     prev = _next(state, oplog)
     if prev is None:
-        return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP))
+        return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP), oplog)
     pieces = spans(state.records)
     for full in reversed(good_fulls(state.records)):
         to = end(full.manifest)
@@ -290,7 +292,7 @@ def _incremental(request: Request, state: _State, oplog: OplogView) -> Decision 
                 parent=_parent(state),
                 prev=prev,
             )
-    return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP))
+    return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP), oplog)
 
 
 def _differential(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
@@ -301,7 +303,7 @@ def _differential(request: Request, state: _State, oplog: OplogView) -> Decision
     tail = end(line[-1].manifest) if line else start
     if tail not in oplog.held:
         if start not in oplog.held:
-            return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP))
+            return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP), oplog)
         line, tail = (), start
     return Decision(
         BackupKind.DIFFERENTIAL,

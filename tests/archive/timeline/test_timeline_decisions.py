@@ -252,3 +252,10 @@ def test_the_slicer_that_lost_the_oplog_begins_a_timeline_and_claims_nothing_bet
 def test_a_backup_that_cannot_be_authenticated_is_nothing_to_build_on() -> None:
     records = [full("f1", 10, trust=Trust.BROKEN)]
     assert refused(request(INCREMENTAL), records, view(records, 0, 20)).reason is Reason.NO_BASE
+
+
+def test_a_slicer_with_another_selection_begins_a_timeline_where_the_oplog_stands() -> None:
+    records = [piece(0, 30), full("f1", 20)]
+    asked = request(SLICE, scheduled=True, selection=Selection(engines=("mongodb",), databases=("shop",)))
+    found = decided(asked, records, view(records, 0, 90))
+    assert (found.timeline, found.prev, found.because) == ("new", point(90), Reason.CHAIN_MISMATCH)

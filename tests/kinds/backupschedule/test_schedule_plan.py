@@ -16,7 +16,7 @@ from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupSpec
 from lucid_storage.models.backupschedule import BackupScheduleStatus
 from lucid_storage.models.meta import RETENTION, SCHEDULE, SLOT
-from lucid_storage.models.orders import ChainReport
+from lucid_storage.models.slicing import SliceReport
 
 FULLS: dict[str, Any] = {}
 INCREMENTALS: dict[str, Any] = {"template": {"type": "incremental"}}
@@ -218,21 +218,21 @@ def test_an_unchanged_schedule_has_an_unchanged_status() -> None:
 
 
 @pytest.mark.parametrize(
-    ("report", "name"),
+    ("words", "name"),
     [
-        (ChainReport(timeline="0123456789", closed=True, based=True), "nightly-closed-01234567"),
-        (ChainReport(timeline="0123456789", closed=False, based=False), "nightly-began-01234567"),
+        (SliceReport(ok=True, timeline="0123456789", closed=True), "nightly-closed-01234567"),
+        (SliceReport(ok=True, timeline="0123456789"), "nightly-began-01234567"),
     ],
 )
 def test_a_timeline_that_ended_or_has_no_full_gets_one_at_once_and_once(
-    report: ChainReport, name: str
+    words: SliceReport, name: str
 ) -> None:
     desired = schedule(**INCREMENTALS)
-    step = look(desired, "2026-05-02T12:00", backup("2026-05-02T02:00"), status=_known(), report=report)
+    step = look(desired, "2026-05-02T12:00", backup("2026-05-02T02:00"), status=_known(), slicing=words)
     (body,) = made(step)
     assert (body["metadata"]["name"], body["spec"]["type"]) == (name, "full")
     again = backup("2026-05-02T12:00", "Failed", name=name, reason="WorkerLost")
-    later = look(desired, "2026-05-02T12:01", again, status=step.status, report=report)
+    later = look(desired, "2026-05-02T12:01", again, status=step.status, slicing=words)
     assert made(later) == []
 
 

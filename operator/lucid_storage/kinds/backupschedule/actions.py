@@ -46,6 +46,26 @@ class ExplainBackup:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepSlicing:
+    """Have the slicing worker run as asked for."""
+
+    request: WorkerRequest
+
+    def describe(self) -> str:
+        return f"keep the slicing worker {self.request.name} running"
+
+
+@dataclass(frozen=True, slots=True)
+class EndSlicing:
+    """End the slicing worker."""
+
+    name: str
+
+    def describe(self) -> str:
+        return f"end the slicing worker {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class StartPrune:
     """Make the Job that applies retention, once."""
 

@@ -22,6 +22,7 @@ from lucid_storage.models.backupschedule import BackupScheduleSpec
 from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLOT
 from lucid_storage.models.orders import Owner, PruneOrder
 from lucid_storage.models.settings import Settings
+from lucid_storage.models.storage import Compression, CompressionAlgorithm
 
 FULL_EVERY = 7
 """Where the template is not full and nothing is given."""
@@ -42,6 +43,7 @@ class ScheduleDesired:
     chain: str
     rules: dict[str, int]
     """Its retention, as the annotation and the orders have it."""
+    compression: Compression
 
     @property
     def name(self) -> str:
@@ -96,6 +98,7 @@ def resolve(resource: Resource, settings: Settings) -> ScheduleDesired:
         Cron(spec.schedule, spec.time_zone),
         spec.template.chain or resource.key.name,
         _rules(spec, settings),
+        spec.template.compression or Compression(algorithm=CompressionAlgorithm(settings.backup_compression)),
     )
 
 
@@ -178,6 +181,7 @@ def prune_request(
         destination=place.destination,
         chain=desired.chain,
         key_id=desired.key_id,
+        compression=desired.compression,
         deadline_seconds=PRUNE_SECONDS,
         sweep=True,
         rules=rules,

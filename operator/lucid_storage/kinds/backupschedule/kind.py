@@ -11,10 +11,13 @@ from typing import Any, cast
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import conditions
 from lucid_storage.kinds.backupschedule import desired as wanted
+from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.backupschedule.actions import (
     CreateBackup,
     DeleteBackup,
+    EndSlicing,
     ExplainBackup,
+    KeepSlicing,
     RemovePrune,
     StartPrune,
 )
@@ -26,7 +29,9 @@ from lucid_storage.kinds.backupschedule.retaining import Retaining, due
 from lucid_storage.kinds.contract import Action, Verdict
 from lucid_storage.kinds.cycle import Outcome, Services
 from lucid_storage.kinds.workers.claims import ACTIVE
-from lucid_storage.kinds.workers.launch import Workers
+from lucid_storage.kinds.workers.launch import WorkerRequest, Workers
+from lucid_storage.kinds.workers.place import job_namespace
+from lucid_storage.kinds.workers.standing import StandingWorkers
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.events import Event
@@ -35,6 +40,7 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backupschedule import BackupScheduleStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.settings import Settings
+from lucid_storage.models.slicing import SliceReport
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +70,7 @@ class ScheduleCycle:
         services: Services,
         objects: Objects,
         workers: Workers,
+        standing: StandingWorkers,
         settings: Settings,
         *,
         known: Callable[[str], Iterable[Resource]],
@@ -72,6 +79,7 @@ class ScheduleCycle:
         self._services = services
         self._objects = objects
         self._workers = workers
+        self._standing = standing
         self._settings = settings
         self._known = known
         self._metrics = ScheduleMetrics(services.metrics.registry)
@@ -100,7 +108,9 @@ class ScheduleCycle:
             await self._tell(resource, SchedulePlan(known, verdict=said))
             return Outcome(failed=True)
         await self._tell(resource, step)
-        self._metrics.tell(resource.key, desired, step.status, seen.children, self._services.now())
+        self._metrics.tell(
+            resource.key, desired, step.status, seen.children, seen.slicing, self._services.now()
+        )
         return Outcome(again_seconds=step.recheck_seconds)
 
     # Observing
@@ -111,6 +121,7 @@ class ScheduleCycle:
         retaining, trouble = None, ""
         if due(status, children, self._services.now()):
             retaining, trouble = await self._retaining(desired)
+        words, silent = await self._slicing(desired, status)
         return ScheduleObserved(
             created_at=datetime.fromisoformat(resource.created),
             children=children,
@@ -118,6 +129,8 @@ class ScheduleCycle:
             prune=await self._prune_state(desired, status),
             retaining=retaining,
             retention_trouble=trouble,
+            slicing=words,
+            slicing_trouble=silent,
             paused=resource.paused,
         )
 
@@ -132,6 +145,37 @@ class ScheduleCycle:
             job,
             self._services.now(),
             owner_uid=resource.uid,
+        )
+
+    async def _slicing(
+        self, desired: ScheduleDesired, status: BackupScheduleStatus
+    ) -> tuple[SliceReport | None, str]:
+        """Have the slicing worker run or end as asked for; its last words, or why there are none."""
+        resource, name = desired.resource, slicing.name(desired)
+        namespace = job_namespace(self._settings, resource.key.namespace, desired.connection)
+        if not slicing.wanted(desired):
+            if status.slicer is not None:
+                await self._apply(desired, EndSlicing(name))
+            return None, ""
+        if resource.paused:
+            return None, ""
+        try:
+            await self._apply(desired, KeepSlicing(await self._slicer(desired)))
+        except LucidError as error:
+            return None, error.message.rstrip(".")
+        state = await self._standing.state(namespace, name, resource.uid)
+        return slicing.report_in(state.log), "" if state.ready else state.message
+
+    async def _slicer(self, desired: ScheduleDesired) -> WorkerRequest:
+        namespace = desired.resource.key.namespace
+        place = wanted.place_of(desired, self._settings)
+        await self._workers.check(namespace, desired.connection, place, desired.keys_secret, desired.key_id)
+        served = self._settings.served(namespace) if desired.connection is None else None
+        return slicing.request(
+            desired,
+            cluster=await self._workers.cluster(),
+            place=place,
+            database_patterns=served.databases if served is not None else ("*",),
         )
 
     async def _retaining(self, desired: ScheduleDesired) -> tuple[Retaining | None, str]:
@@ -166,6 +210,11 @@ class ScheduleCycle:
                 await self._objects.delete(key, uid)
             case ExplainBackup(key, uid, patch):
                 await self._objects.patch_status(key, uid, patch)
+            case KeepSlicing(request):
+                await self._standing.ensure(request)
+            case EndSlicing(name):
+                home = job_namespace(self._settings, namespace, desired.connection)
+                await self._standing.remove(home, name)
             case StartPrune(request):
                 await self._workers.start(request)
             case RemovePrune(job):

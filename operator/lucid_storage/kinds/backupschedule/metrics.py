@@ -8,10 +8,12 @@ from itertools import islice
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.backupschedule.children import Child, newest_good
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
 from lucid_storage.kube.resources import Key
 from lucid_storage.models.backupschedule import BackupScheduleStatus
+from lucid_storage.models.slicing import SliceReport
 
 LABELS = ("namespace", "schedule")
 
@@ -32,6 +34,7 @@ class ScheduleMetrics:
         self._size = gauge("last_size_bytes", "Bytes of the last good backup in the destination.")
         self._duration = gauge("last_duration_seconds", "How long the last good backup took.")
         self._missed = gauge("missed_runs", "Runs that did not take place.")
+        self._window = gauge("oplog_window_seconds", "Seconds of history that the server's oplog holds.")
         self._all = (
             self._success,
             self._verified,
@@ -42,6 +45,7 @@ class ScheduleMetrics:
             self._size,
             self._duration,
             self._missed,
+            self._window,
         )
         self._known: set[Key] = set()
 
@@ -51,6 +55,7 @@ class ScheduleMetrics:
         desired: ScheduleDesired,
         status: BackupScheduleStatus,
         children: Sequence[Child],
+        slices: SliceReport | None,
         now: datetime,
     ) -> None:
         """What is known of a schedule now."""
@@ -67,6 +72,11 @@ class ScheduleMetrics:
         if len(following) == 2:
             self._interval.labels(*labels).set((following[1] - following[0]).total_seconds())
         verified_to = status.verified_to
+        if slices is not None and verified_to is not None and slicing.base_of(children, slices) is not None:
+            verified_to = max(verified_to, slicing.last_second(slices))
+        window = slices.oplog_window_seconds if slices is not None else None
+        if window is not None:
+            self._window.labels(*labels).set(window)
         if verified_to is not None:
             # Computed when it is asked for, so that it grows while nobody looks at the schedule.
             self._rpo.labels(*labels).set_function(

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.backupschedule import children as of
-from lucid_storage.kinds.backupschedule import slots
+from lucid_storage.kinds.backupschedule import slicing, slots
 from lucid_storage.kinds.backupschedule.actions import CreateBackup
 from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired, backup_body
@@ -22,12 +22,14 @@ from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.models.backup import BackupPhase, BackupType, Verify
 from lucid_storage.models.backupschedule import BackupScheduleStatus, ConcurrencyPolicy
-from lucid_storage.models.orders import ChainReport
+from lucid_storage.models.slicing import SliceReport
 
 PROOF_PAUSE = timedelta(days=1)
 """A proof by restore replays everything since the base: at most once a day (BACKUPS.md 1.11)."""
 WATCH_SECONDS = 3.0
 """While a Backup or a prune worker is at work. The Backups are read from memory."""
+SLICES_SECONDS = 30.0
+"""How often a slicing worker is listened to."""
 LONGEST_SECONDS = 600.0
 """A clock that jumps is noticed by then."""
 
@@ -44,8 +46,10 @@ class ScheduleObserved:
     retaining: Retaining | None = None
     """How a prune worker would be started; None when that cannot be now."""
     retention_trouble: str = ""
-    report: ChainReport | None = None
-    """From the slicing worker."""
+    slicing: SliceReport | None = None
+    """The last words of the slicing worker."""
+    slicing_trouble: str = ""
+    """Why it does not run."""
     paused: bool = False
 
 
@@ -85,11 +89,12 @@ def plan(
     kept = retain(desired, seen, status, now)
     actions += kept.actions
     notices += kept.notices
-    columns(desired, seen.children, status, kept.report or seen.report, now)
+    slices = _slices(desired, seen, status, now)
+    columns(desired, seen.children, status, kept.report, now)
     return SchedulePlan(
         status,
         tuple(actions),
-        *_verdict(desired, seen, status),
+        *_verdict(desired, seen, status, slices),
         notices=tuple(notices),
         recheck_seconds=_recheck(seen, status, actions, now),
     )
@@ -142,7 +147,7 @@ def _run(
         )
         notices.append(Notice("RunLeftOut", still, warning=True))
         return []
-    kind = _type(desired, seen.children, status)
+    kind = _type(desired, seen, status)
     verify = _verify(desired, seen.children, status, slot)
     _count(status, name, kind, verify)
     return [CreateBackup(name, backup_body(desired, name, slot, kind, verify))]
@@ -154,10 +159,10 @@ def _count(status: BackupScheduleStatus, name: str, kind: BackupType, verify: Ve
     status.last_backup = name
 
 
-def _type(desired: ScheduleDesired, children: Sequence[Child], status: BackupScheduleStatus) -> BackupType:
-    wanted = desired.spec.template.type
+def _type(desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus) -> BackupType:
+    wanted, children = desired.spec.template.type, seen.children
     since = status.runs_since_full
-    if since is None or since + 1 >= desired.full_every or of.must_begin_anew(children):
+    if since is None or since + 1 >= desired.full_every or of.must_begin_anew(children) or _unbased(seen):
         return BackupType.FULL
     return wanted
 
@@ -178,9 +183,19 @@ def _verify(
 
 
 def _cut_off(seen: ScheduleObserved) -> bool:
-    """The slices go on without a full that they could be replayed onto."""
-    report = seen.report
-    return report is not None and report.timeline is not None and (report.closed or not report.based)
+    """The slices go on without a full that they could be replayed onto, and there was one before.
+
+    Before the first full nothing is cut off: that one comes at its slot.
+    """
+    return of.newest_good(seen.children) is not None and _unbased(seen)
+
+
+def _unbased(seen: ScheduleObserved) -> bool:
+    report = seen.slicing
+    if report is None or report.timeline is None:
+        return False
+    fulls = (c for c in seen.children if c.good and c.status.type is BackupType.FULL)
+    return report.closed or all(c.status.timeline != report.timeline for c in fulls)
 
 
 def _at_once(
@@ -191,20 +206,16 @@ def _at_once(
     notices: list[Notice],
 ) -> list[Action]:
     """A full out of turn, once for each timeline that ended or began without one (BACKUPS.md 1.7)."""
-    assert seen.report is not None
-    assert seen.report.timeline is not None
-    ended = "closed" if seen.report.closed else "began"
-    name = slots.named(desired.name, f"{ended}-{seen.report.timeline[:8]}")
+    assert seen.slicing is not None
+    assert seen.slicing.timeline is not None
+    closed = seen.slicing.closed
+    name = slots.named(desired.name, f"{'closed' if closed else 'began'}-{seen.slicing.timeline[:8]}")
     if of.active(seen.children) or any(c.key.name == name for c in seen.children):
         return []
     status.runs_since_full = None
     made = _run(desired, seen, status, name, now.replace(microsecond=0), notices)
     if made:
-        said = (
-            "A restore or a rename ended the timeline"
-            if seen.report.closed
-            else "The slices have no full yet"
-        )
+        said = "A restore or a rename ended the timeline" if closed else "The slices have no full yet"
         notices.append(Notice("FullAtOnce", f"{said}, so a full backup is made at once."))
     return made
 
@@ -212,8 +223,19 @@ def _at_once(
 # What is said
 
 
+def _slices(
+    desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus, now: datetime
+) -> str:
+    """What a person should know of the slices."""
+    if not slicing.wanted(desired):
+        status.slicer = None
+        return ""
+    slicing.told(desired, status, seen.slicing, seen.children)
+    return slicing.trouble(desired, status, seen.slicing, seen.slicing_trouble, now)
+
+
 def _verdict(
-    desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus
+    desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus, slices: str
 ) -> tuple[Verdict | None, Reason, str]:
     """(verdict, reason when Ready, message when Ready)."""
     if seen.paused:
@@ -226,6 +248,8 @@ def _verdict(
         reason = next((r for r in Reason if r == last.reason), Reason.INTERNAL_ERROR)
         said = f"The last backup, {last.key.name}, did not complete: {last.message}"
         return Verdict(reason, f"{said} The next run is due at {status.next}.", stalled=True), reason, ""
+    if slices:
+        return Verdict(Reason.UNHEALTHY, slices), Reason.UNHEALTHY, ""
     if seen.retention_trouble:
         said = f"Backups are made, and retention cannot be applied: {seen.retention_trouble}"
         return None, Reason.SCHEDULED, said
@@ -238,4 +262,5 @@ def _recheck(
     if actions or seen.prune.alive or of.active(seen.children):
         return WATCH_SECONDS
     assert status.next_at is not None
-    return min(LONGEST_SECONDS, max(0.2, (status.next_at - now).total_seconds()))
+    longest = SLICES_SECONDS if status.slicer is not None else LONGEST_SECONDS
+    return min(longest, max(0.2, (status.next_at - now).total_seconds()))

@@ -112,14 +112,27 @@ class Workers:
 
     async def start(self, request: WorkerRequest) -> None:
         """Make the Job, once. Harmless to repeat."""
+        worker, data = await self.prepared(request)
+        if data is None:
+            await self._made(worker)
+            return
+        job = await self._made(replace(worker, suspended=True))
+        if job["spec"].get("suspend"):
+            await self._jobs.create_secret(run_secret(request.name, worker.namespace, job, data))
+            await self._jobs.resume(worker.namespace, request.name)
+
+    async def prepared(self, request: WorkerRequest) -> tuple[WorkerJob, dict[str, str] | None]:
+        """The worker with what it is to be given, and what its own Secret must hold (base64).
+
+        None where the namespace's Secrets serve.
+        """
         namespace = job_namespace(self._settings, request.owner.namespace, request.connection)
         worker = self._worker(request, namespace)
         if request.connection is not None:
             s3 = request.place.secret
             if s3 is not None and CA_FILE in await self._entries(namespace, s3, "spec.storage.s3.secretName"):
                 worker = replace(worker, ca=Entry(s3, CA_FILE))
-            await self._made(worker)
-            return
+            return worker, None
         data = await self._run_data(request)
         keys = tuple((name, name.removeprefix(KEY_PREFIX)) for name in data if name.startswith(KEY_PREFIX))
         variables = {
@@ -133,12 +146,8 @@ class Workers:
             keys_secret=request.name if keys else None,
             key_entries=keys,
             ca=Entry(request.name, CA_FILE) if CA_FILE in data else None,
-            suspended=True,
         )
-        job = await self._made(worker)
-        if job["spec"].get("suspend"):
-            await self._jobs.create_secret(run_secret(request.name, namespace, job, data))
-            await self._jobs.resume(namespace, request.name)
+        return worker, data
 
     async def stop(self, owner_namespace: str, connection: str | None, name: str) -> None:
         """Have a worker ended and its Job removed."""

@@ -1,0 +1,195 @@
+"""The slicing worker of a schedule with pointInTime: what it is told, and what it tells. Pure.
+
+It goes on while the schedule is suspended, since slices are what makes the time after the last backup restorable.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.kinds.backupschedule.children import Child
+from lucid_storage.kinds.backupschedule.desired import NAME_CHARACTERS, ScheduleDesired
+from lucid_storage.kinds.workers.job import OwnerRef
+from lucid_storage.kinds.workers.launch import WorkerRequest
+from lucid_storage.kinds.workers.place import Place
+from lucid_storage.models.backup import BackupEngine, BackupType
+from lucid_storage.models.backupschedule import BackupScheduleStatus, RecoverableWindow, SlicerStatus
+from lucid_storage.models.meta import API_VERSION
+from lucid_storage.models.orders import Owner
+from lucid_storage.models.slicing import SliceOrder, SliceReport
+
+MOVES = timedelta(minutes=15)
+"""Figures in status move no oftener; metrics tell them live."""
+SLICE_SECONDS = 3600
+"""One slice that takes longer is given up and begun anew."""
+WINDOWS = 50
+"""Of the newest ones that status has room for."""
+LAG = 3
+"""So many intervals without a slice are told."""
+
+
+def wanted(desired: ScheduleDesired) -> bool:
+    """Whether a slicing worker is to run. Raises RefusedError where it cannot."""
+    spec = desired.spec
+    if spec.point_in_time is None or not spec.point_in_time.enabled:
+        return False
+    engines = spec.template.engines
+    if engines is not None and BackupEngine.MONGODB not in engines:
+        raise RefusedError(
+            "pointInTime is about MongoDB, which spec.template.engines leaves out; add mongodb there, or remove"
+            " pointInTime.",
+            reason=Reason.INVALID_SPEC,
+        )
+    return True
+
+
+def name(desired: ScheduleDesired) -> str:
+    """Of the Deployment."""
+    resource = desired.resource
+    stem = resource.key.name[:NAME_CHARACTERS].rstrip("-.").replace(".", "-")
+    return f"{stem}-slices-{resource.uid.replace('-', '')[:8]}"
+
+
+def request(
+    desired: ScheduleDesired, *, cluster: str, place: Place, database_patterns: tuple[str, ...]
+) -> WorkerRequest:
+    """The worker as it is asked for: equal as long as nothing that matters to it changes."""
+    resource, key, template = desired.resource, desired.resource.key, desired.spec.template
+    assert desired.spec.point_in_time is not None
+    order = SliceOrder(
+        run=resource.uid.replace("-", "")[:12],
+        owner=Owner(
+            cluster=cluster,
+            namespace=key.namespace,
+            name=key.name,
+            uid=resource.uid,
+            spec_hash="",
+            schedule=key.name,
+        ),
+        destination=place.destination,
+        chain=desired.chain,
+        key_id=desired.key_id,
+        compression=desired.compression,
+        deadline_seconds=SLICE_SECONDS,
+        interval_seconds=desired.spec.point_in_time.interval_seconds,
+        database_patterns=database_patterns,
+        mongodb=template.mongodb,
+    )
+    return WorkerRequest(
+        command="slice",
+        name=name(desired),
+        owner=OwnerRef("BackupSchedule", API_VERSION, key.namespace, key.name, resource.uid),
+        order=order,
+        connection=desired.connection,
+        place=place,
+        keys_secret=desired.keys_secret,
+    )
+
+
+def report_in(log: str) -> SliceReport | None:
+    """The last report that a log tells."""
+    for line in reversed(log.splitlines()):
+        if not line.startswith('{"slicing"'):
+            continue
+        try:
+            return SliceReport.model_validate(json.loads(line)["slicing"])
+        except (ValueError, KeyError, TypeError, ValidationError):
+            continue  # cut at the edge of what was read
+    return None
+
+
+def told(
+    desired: ScheduleDesired,
+    status: BackupScheduleStatus,
+    report: SliceReport | None,
+    children: Sequence[Child],
+) -> None:
+    """Takes a report over into status, as often as figures may move there."""
+    state = status.slicer or SlicerStatus()
+    state.deployment = name(desired)
+    status.slicer = state
+    if report is None or not report.ok:
+        return
+    window, known = report.oplog_window_seconds, status.oplog_window_seconds
+    if window is not None and (known is None or abs(window - known) * 10 >= max(known, 1)):
+        status.oplog_window_seconds = window
+    if report.timeline is None or report.to is None:
+        return
+    before, written = state.last_slice_at, report.written_at or report.to
+    if status.timeline == report.timeline and before is not None and written - before < MOVES:
+        return
+    state.last_slice_at = written.replace(microsecond=0)
+    status.timeline = report.timeline
+    _extend(status, children, report)
+
+
+def base_of(children: Sequence[Child], report: SliceReport) -> Child | None:
+    """The newest good full that the slices up to the report can be replayed onto."""
+    fulls = [
+        c
+        for c in children
+        if c.good
+        and c.status.type is BackupType.FULL
+        and c.status.timeline == report.timeline
+        and c.status.to
+    ]
+    base = max(fulls, key=lambda c: c.status.to or c.slot, default=None)
+    if base is None or report.to is None or base.status.to is None or base.status.to > last_second(report):
+        return None
+    return base
+
+
+def _extend(status: BackupScheduleStatus, children: Sequence[Child], report: SliceReport) -> None:
+    """From the newest full of the timeline to the last slice everything can be restored: the slices have no hole there.
+
+    What is before that full stays as the last look into the destination found it.
+    """
+    base = base_of(children, report)
+    if base is None or base.status.to is None:
+        return
+    start, end = base.status.to, last_second(report)
+    known = status.recoverable or []
+    if known and known[-1].from_time <= start <= known[-1].to:
+        known[-1].to = max(known[-1].to, end)
+    elif not known or known[-1].to < start:
+        known = [*known, RecoverableWindow(from_time=start, to=end)][-WINDOWS:]
+    status.recoverable = known
+    status.verified_to = max(status.verified_to or end, end)
+
+
+def last_second(report: SliceReport) -> datetime:
+    """The last second that can be restored: the one of the last entry may have gone on (BACKUPS.md 1.4)."""
+    assert report.to is not None
+    return report.to - timedelta(seconds=1)
+
+
+def trouble(
+    desired: ScheduleDesired,
+    status: BackupScheduleStatus,
+    report: SliceReport | None,
+    message: str,
+    now: datetime,
+) -> str:
+    """What a person should know of the slices; empty when all is well."""
+    assert desired.spec.point_in_time is not None
+    interval = desired.spec.point_in_time.interval_seconds
+    if message:
+        return f"No slices are written: {message}."
+    if report is not None and not report.ok:
+        return f"The last slice was not written: {report.message}"
+    if report is not None and report.written_at is not None:
+        since = (now - report.written_at).total_seconds()
+        if since > LAG * interval:
+            return f"The last slice is {int(since)} s old, and one should come every {interval} s."
+    window = report.oplog_window_seconds if report is not None else status.oplog_window_seconds
+    if window is not None and window < 2 * interval:
+        return (
+            f"The oplog holds {window} s, less than two intervals of {interval} s: enlarge it, or shorten"
+            " pointInTime.intervalSeconds, before a slice comes too late."
+        )
+    return ""
