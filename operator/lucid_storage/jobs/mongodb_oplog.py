@@ -28,7 +28,7 @@ class Stretch:
     bytes: int = 0
     counts: Counts = field(default_factory=Counter)
     closing: Closing | None = None
-    """The timeline ends behind `to`, since the next entry ends it."""
+    """The timeline ends here, since the next entry ends it; that entry is not written."""
 
     @property
     def operations(self) -> tuple[OperationCount, ...]:
@@ -70,6 +70,10 @@ def copy(
         closing = next(filter(None, (judge(looked.optime, about) for about in looked.commands)), None)
         if closing is not None:
             stretch.closing = closing
+            if last is None:
+                # A stretch must end behind where it begins, or nobody could tell that it is there. Nothing can be
+                # restored to the second of a closing, so it does no harm that the entry itself is not in it.
+                last = looked.optime, raw
             break
         last = looked.optime, raw
         if skip(looked):

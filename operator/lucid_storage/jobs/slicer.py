@@ -28,7 +28,7 @@ from lucid_storage.archive.manifest import BackupKind, Manifest
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups
 from lucid_storage.archive.timeline import Decision, OplogView, Refusal, Request, anchors, decide
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_oplog import entry_point, recorded
@@ -48,6 +48,8 @@ CUT_POLL_SECONDS = 5.0
 """Between two looks whether somebody asked for a slice."""
 FIRST_BACKOFF_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 300.0
+WRITERS = 5
+"""So often another writer may be faster in a row."""
 REMEMBERED_SLICES = 3
 """Of the newest ones; older ones decide nothing."""
 
@@ -82,7 +84,13 @@ class Slicer:
                     self._wait(min(backoff * (0.5 + self.jitter()), self.order.interval_seconds))
                     backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
         finally:
-            self._leave()
+            self.close()
+
+    def close(self) -> None:
+        """Ends the connection; a further step makes a new one."""
+        if self._member is not None:
+            self._member.close()
+            self._member = None
 
     def step(self) -> SliceReport:
         """One slice, or why there is none. Never raises for what is away."""
@@ -103,9 +111,8 @@ class Slicer:
         latest = newest(self.uri)
         if latest is not None:
             member.wait_for(latest, self._check)
-        while True:
-            records = self._records()
-            decision = self._decide(member, records)
+        for _ in range(WRITERS):
+            decision = self._decide(member, self._records())
             assert decision.prev is not None
             try:
                 written = self._writer().write(member, decision.timeline, decision.prev, self._check)
@@ -116,6 +123,7 @@ class Slicer:
             if written is not None:
                 self._remember(written.manifest)
             return written, Oplog(member).window_seconds()
+        raise DestinationError("Other writers keep writing the slices of this chain; it is tried again.")
 
     def _decide(self, member: PinnedMember, records: Sequence[Recorded]) -> Decision:
         oplog = Oplog(member)
@@ -180,7 +188,7 @@ class Slicer:
         known = [r for r in slices if r.manifest.prev is not None]
         return sorted(known, key=lambda r: (r.moment, begin(r.manifest).optime.seconds))[-REMEMBERED_SLICES:]
 
-    # Waiting, telling, leaving
+    # Waiting and telling
 
     def _check(self) -> None:
         if self.stop.is_set():
@@ -211,12 +219,7 @@ class Slicer:
     def _forget(self) -> None:
         """After a failure everything is looked at anew."""
         self._slices = None
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._member is not None:
-            self._member.close()
-            self._member = None
+        self.close()
 
     def _tell(self, report: SliceReport) -> None:
         document = report.model_dump(mode="json", by_alias=True, exclude_none=True)
