@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from lucid_storage.app.health import Check
-from lucid_storage.app.stores import store_engines
+from lucid_storage.app.stores import restores, store_engines
 from lucid_storage.handlers.watch import Watch
 from lucid_storage.kinds.backup.kind import BackupKind
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
@@ -24,6 +24,7 @@ from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.oneshot import OneShotCycle
 from lucid_storage.kinds.queue import WorkQueue
+from lucid_storage.kinds.restore.kind import RestoreKind
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
@@ -61,6 +62,7 @@ class Leading:
         self._writer = StatusWriter(kube, on_write=metrics.status_writes.inc)
         self._events = EventRecorder(kube)
         stores = store_engines(settings, guard)
+        self._open_restores = restores(guard)
         self._connections = Connections(
             settings,
             kube.secret,
@@ -186,10 +188,21 @@ class Leading:
             others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
+        restore = RestoreKind(
+            self._connections,
+            self._workers,
+            self._claims,
+            self._settings,
+            self._open_restores,
+            others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
+            find_backup=self._cache.get,
+            wake=lambda chosen: self.engine.touch_where(chosen),
+        )
         return {
             "collections": Cycle(collection, services),
             "indexes": Cycle(index, services),
             "backups": OneShotCycle(backup, services),
+            "restores": OneShotCycle(restore, services),
             "backupschedules": ScheduleCycle(
                 services,
                 Objects(kube),

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from lucid_storage.kinds.connections import Engine
+from lucid_storage.kinds.restore.kind import OpenRestores
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.stores.elasticsearch.adapter import ElasticCluster
 from lucid_storage.stores.elasticsearch.port import ElasticPort
 from lucid_storage.stores.endpoints import check_mongodb, check_url
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
 from lucid_storage.stores.mongodb.port import MongoPort
+from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.redis.adapter import RedisDeployment
 from lucid_storage.stores.redis.port import RedisPort
 
@@ -24,6 +26,11 @@ class StoreEngines:
     mongodb: Engine[MongoPort]
     redis: Engine[RedisPort]
     elasticsearch: Engine[ElasticPort]
+
+
+def restores(guard: Callable[[], None]) -> OpenRestores:
+    """How the server that a Restore writes to is opened. `guard` is asked before every write."""
+    return lambda uri, label: MongoRestores(uri, label=label, app_name=APP_NAME, guard=guard)
 
 
 def store_engines(settings: Settings, guard: Callable[[], None]) -> StoreEngines:

@@ -264,6 +264,8 @@ class RestoreStatus(KindStatus):
     """The deployment that is written to, by its own id."""
     plan: RestorePlan | None = None
     """What the restore will do."""
+    databases: Annotated[list[DatabaseName], Field(max_length=64)] | None = None
+    """Databases that are written; the first of them holds the journal of the swap."""
     loaded_bytes: Count | None = None
     """Bytes loaded."""
     loaded_documents: Count | None = None

@@ -85,10 +85,7 @@ class MongoRestores:
         home = first(databases)
         journal = await self.journal(databases, run)
         if journal is None:
-            raise LucidError(
-                f"The journal of the run {run} is not in {home}.{JOURNALS}; nothing was swapped. Restore again.",
-                reason=Reason.WORKER_LOST,
-            )
+            raise _no_journal(run, home)
         if journal.state is SwapState.READY:
             journal = await self._seal(home, journal, drop_existing=drop_existing)
         if journal.state is SwapState.SWAPPING:
@@ -128,8 +125,26 @@ class MongoRestores:
         await self._forget(first(databases), run)
         return dropped
 
+    async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
+        journal = await self.journal(databases, run)
+        if journal is None:
+            return _no_journal(run, first(databases))
+        if journal.state is not SwapState.READY:
+            return None
+        try:
+            await self._live(journal, drop_existing=drop_existing)
+        except RefusedError as error:
+            return error
+        return None
+
     async def _seal(self, home: str, journal: Journal, *, drop_existing: bool) -> Journal:
         """The last look at the targets, and the journal that makes the swap irrevocable."""
+        sealed = journal.sealed(await self._live(journal, drop_existing=drop_existing))
+        await self._put(home, JOURNALS, sealed.document(), "write the swap's journal")
+        return sealed
+
+    async def _live(self, journal: Journal, *, drop_existing: bool) -> dict[tuple[str, str], str]:
+        """The UUIDs of what has the names of the targets now. Raises RefusedError for what may not be replaced."""
         live: dict[tuple[str, str], str] = {}
         for database in journal.databases:
             entries = {str(entry["name"]): entry for entry in await self._entries(database)}
@@ -142,9 +157,7 @@ class MongoRestores:
                     live[(database, pair.name)] = _uuid(occupant) or ""
             for view in (view for view in journal.views if view.database == database):
                 _check_view(view, entries.get(view.name), drop_existing=drop_existing)
-        sealed = journal.sealed(live)
-        await self._put(home, JOURNALS, sealed.document(), "write the swap's journal")
-        return sealed
+        return live
 
     async def _check_occupant(
         self, database: str, name: str, entry: Mapping[str, object], *, drop_existing: bool
@@ -413,8 +426,15 @@ def _plain(value: object) -> object:
     return value
 
 
-def _lost(pair: Pair) -> LucidError:
-    return LucidError(
+def _no_journal(run: str, home: str) -> RefusedError:
+    return RefusedError(
+        f"The journal of the run {run} is not in {home}.{JOURNALS}; nothing was swapped. Restore again.",
+        reason=Reason.WORKER_LOST,
+    )
+
+
+def _lost(pair: Pair) -> RefusedError:
+    return RefusedError(
         f"The staged collection {pair.database}.{pair.staged} was dropped by somebody, so {pair.database}.{pair.name}"
         " cannot be restored by this run. Restore again.",
         reason=Reason.WORKER_LOST,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from lucid_storage.errors import LucidError
 from lucid_storage.stores.mongodb.restore.journal import Journal
 
 
@@ -57,6 +58,9 @@ class Swapped:
 class RestorePort(Protocol):
     """Every method raises LucidError; those that write raise LeadershipLostError through the guard."""
 
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+
     async def occupants(self, databases: Sequence[str]) -> tuple[Occupant, ...]:
         """Collections and views of some databases with their documents, reserved names apart."""
 
@@ -65,6 +69,9 @@ class RestorePort(Protocol):
 
     async def journal(self, databases: Sequence[str], run: str) -> Journal | None:
         """The journal of a run, as a majority has it; None before the worker wrote it and after `forget`."""
+
+    async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
+        """Why a swap cannot begin as the targets are now; None when it can, or has begun."""
 
     async def swap(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> Swapped:
         """From `ready`: look at the targets once more, seal the journal, swap. From later states: go on.

@@ -1,0 +1,1 @@
+"""Restore: planned and staged by workers, swapped by the operator that leads."""

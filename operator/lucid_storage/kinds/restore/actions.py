@@ -1,0 +1,72 @@
+"""What a Restore's plan can order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lucid_storage.kinds.workers.launch import WorkerRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    """Make the Job, once."""
+
+    request: WorkerRequest
+
+    def describe(self) -> str:
+        return f"start the worker {self.request.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    """End a worker and remove its Job."""
+
+    job: str
+    why: str
+
+    def describe(self) -> str:
+        return f"stop the worker {self.job}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Put the staged collections in place, or go on with it."""
+
+    run: str
+    databases: tuple[str, ...]
+    drop_existing: bool
+
+    def describe(self) -> str:
+        return f"swap what the run {self.run} staged in {', '.join(self.databases)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Drop what a run staged and did not swap."""
+
+    run: str
+    databases: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"drop what the run {self.run} staged"
+
+
+@dataclass(frozen=True, slots=True)
+class DropOld:
+    """Drop the collections that a swap replaced."""
+
+    run: str
+    databases: tuple[str, ...]
+
+    def describe(self) -> str:
+        return f"drop what the run {self.run} replaced"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Leave the marker of a finished restore in the target server."""
+
+    databases: tuple[str, ...]
+
+    def describe(self) -> str:
+        return "leave the marker of the finished restore"

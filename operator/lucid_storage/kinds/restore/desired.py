@@ -1,0 +1,189 @@
+"""What a Restore asks for, with its defaults resolved. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+from lucid_storage.errors import NotSupportedError, Reason, RefusedError
+from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, NAME_CHARACTERS
+from lucid_storage.kinds.workers.job import OwnerRef
+from lucid_storage.kinds.workers.launch import WorkerRequest
+from lucid_storage.kinds.workers.place import Place, resolve_place
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.backup import BackupEngine, BackupSpec
+from lucid_storage.models.meta import API_VERSION, RUN_AGAIN, SCHEDULE
+from lucid_storage.models.orders import Owner, RestoreOrder
+from lucid_storage.models.restore import RestoreSpec, Strategy
+from lucid_storage.models.settings import Settings
+from lucid_storage.models.storage import Storage
+
+_IDS = UUID("5b8e2a54-90d4-4c0e-8a55-6b7b9c8f3c11")
+"""Namespace of our UUIDs: ids are computed, so that a second attempt finds the first one's work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreDesired:
+    """A Restore that can be carried out."""
+
+    resource: Resource
+    spec: RestoreSpec
+    backup_id: str
+    shown: str
+    """The backup as people know it."""
+    chain: str
+    elsewhere: bool
+    place: Place
+    keys_secret: str | None
+    key_id: str | None
+    engines: tuple[BackupEngine, ...]
+    database_patterns: tuple[str, ...]
+    index_patterns: tuple[str, ...]
+    deadline_seconds: int
+
+    @property
+    def connection(self) -> str | None:
+        return self.spec.connection.secret_name if self.spec.connection else None
+
+
+def again(resource: Resource) -> str:
+    """The value of the annotation that asks for another run; empty without it."""
+    return resource.annotations.get(RUN_AGAIN, "")
+
+
+def restore_id(uid: str) -> str:
+    """UUID of the restore of one resource."""
+    return str(uuid5(_IDS, f"restore/{uid}"))
+
+
+def run_id(uid: str, asked: str) -> str:
+    """Id of one run: part of every name that it makes on a server."""
+    return uuid5(_IDS, f"run/{uid}/{asked}").hex[:12]
+
+
+def job_name(resource: Resource, work: str, run: str) -> str:
+    """Name of the Job of one run."""
+    stem = resource.key.name[:NAME_CHARACTERS].rstrip("-.").replace(".", "-")
+    return f"{stem}-{work}-{run[:8]}"
+
+
+def spec_hash(spec: RestoreSpec) -> str:
+    """Of what cannot be changed. Defaults are left out, so that a new field of a later version changes nothing."""
+    document = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    document.pop("cancel", None)
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def resolve(
+    resource: Resource, spec: RestoreSpec, settings: Settings, backup: tuple[Resource, BackupSpec] | None
+) -> RestoreDesired:
+    """`backup` is the Backup that backupName names, if it is there. Raises RefusedError and NotAllowedError."""
+    _check_supported(spec)
+    namespace = resource.key.namespace
+    connection = spec.connection.secret_name if spec.connection else None
+    served = settings.served(namespace) if connection is None else None
+    storage: Storage | None
+    if spec.source is not None:
+        backup_id, shown, chain = spec.source.id, spec.source.id, MANUAL_CHAIN
+        storage, encryption = spec.source.storage, spec.source.encryption
+    else:
+        if backup is None:
+            raise RefusedError(
+                f'There is no Backup "{spec.backup_name}" in this namespace; name one that is there, or use'
+                " spec.source with the backup's id.",
+                reason=Reason.RESTORE_BLOCKED,
+            )
+        found, backup_spec = backup
+        identity = found.status.get("id")
+        if not isinstance(identity, str) or found.status.get("manifestSha256") is None:
+            raise RefusedError(
+                f'The Backup "{found.key.name}" holds no data (its phase is {found.status.get("phase") or "Pending"});'
+                " wait until it is Completed, or name another one.",
+                reason=Reason.RESTORE_BLOCKED,
+            )
+        backup_id, shown = identity, found.key.name
+        chain = str(
+            found.status.get("chain") or backup_spec.chain or found.annotations.get(SCHEDULE) or MANUAL_CHAIN
+        )
+        storage, encryption = backup_spec.storage, backup_spec.encryption
+    return RestoreDesired(
+        resource=resource,
+        spec=spec,
+        backup_id=backup_id,
+        shown=shown,
+        chain=chain,
+        elsewhere=spec.source is not None,
+        place=resolve_place(storage, settings, namespace, connection),
+        keys_secret=encryption.secret_name if encryption else None,
+        key_id=encryption.key_id if encryption else None,
+        engines=tuple(spec.engines) if spec.engines else (BackupEngine.MONGODB,),
+        database_patterns=served.databases if served is not None else ("*",),
+        index_patterns=served.indices if served is not None else ("*",),
+        deadline_seconds=settings.backup_deadline_seconds,
+    )
+
+
+def _check_supported(spec: RestoreSpec) -> None:
+    """What this version does not do is refused and never left out silently."""
+    if spec.strategy is Strategy.IN_PLACE:
+        raise NotSupportedError(
+            "This version restores MongoDB with strategy Staged only; leave strategy out."
+        )
+    if spec.users_and_roles:
+        raise NotSupportedError(
+            "This version does not restore users and roles; leave usersAndRoles out and make them by hand."
+        )
+    if spec.backup_before:
+        raise NotSupportedError(
+            "This version makes no backup before a restore; make a Backup first, and leave backupBefore out. Staged"
+            " keeps the replaced collections for keepOldMinutes."
+        )
+    others = [engine for engine in spec.engines or () if engine is not BackupEngine.MONGODB]
+    if others:
+        raise NotSupportedError(
+            f"This version restores mongodb only; leave {' and '.join(others)} out of engines."
+        )
+
+
+def worker_request(
+    desired: RestoreDesired, run: str, cluster: str, identity: str | None, *, plan_only: bool
+) -> WorkerRequest:
+    """The worker that plans, or that stages."""
+    resource, spec, key = desired.resource, desired.spec, desired.resource.key
+    order = RestoreOrder(
+        run=run,
+        owner=Owner(
+            cluster=cluster,
+            namespace=key.namespace,
+            name=key.name,
+            uid=resource.uid,
+            spec_hash=spec_hash(spec),
+        ),
+        destination=desired.place.destination,
+        chain=desired.chain,
+        deadline_seconds=desired.deadline_seconds,
+        backup_id=desired.backup_id,
+        elsewhere=desired.elsewhere,
+        point_in_time=spec.point_in_time,
+        plan_only=plan_only,
+        engines=desired.engines,
+        server_identity=identity,
+        database_patterns=desired.database_patterns,
+        index_patterns=desired.index_patterns,
+        source_database=spec.source_database,
+        target_database=spec.target_database,
+        collections=tuple(spec.collections or ()),
+        drop_existing=spec.drop_existing,
+        allow_unknown_space=spec.allow_unknown_space,
+    )
+    return WorkerRequest(
+        command="restore",
+        name=job_name(resource, "plan" if plan_only else "restore", run),
+        owner=OwnerRef("Restore", API_VERSION, key.namespace, key.name, resource.uid),
+        order=order,
+        connection=desired.connection,
+        place=desired.place,
+        keys_secret=desired.keys_secret,
+    )

@@ -1,0 +1,282 @@
+"""Restore: the hands. What to do is decided in `plan`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from lucid_storage.errors import LucidError
+from lucid_storage.kinds import specs
+from lucid_storage.kinds.connections import Connections, label_of
+from lucid_storage.kinds.contract import Action
+from lucid_storage.kinds.identity import kept
+from lucid_storage.kinds.restore.actions import Discard, DropOld, Mark, StartWorker, StopWorker, Swap
+from lucid_storage.kinds.restore.desired import again, job_name, resolve, run_id, spec_hash
+from lucid_storage.kinds.restore.plan import (
+    FINISHED,
+    WORKING,
+    Plan,
+    RestoreObserved,
+    done_before,
+    hindered,
+    plan,
+)
+from lucid_storage.kinds.workers.claims import DumpClaims, waiting
+from lucid_storage.kinds.workers.launch import Workers
+from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.backup import BackupSpec
+from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
+from lucid_storage.models.settings import Settings
+from lucid_storage.stores.mongodb.port import MongoPort
+from lucid_storage.stores.mongodb.restore.port import Marker, RestorePort
+from lucid_storage.stores.mongodb.types import Topology
+
+OpenRestores = Callable[[str, str], RestorePort]
+"""(connection string, label) -> port; its guard lets only the leader write."""
+
+
+class RestoreKind:
+    """Restores: a Job plans, a Job stages, this process swaps.
+
+    `others` are the Backups and Restores of all namespaces, `find_backup` gives a Backup by namespace and name, and
+    `wake` has those looked at that it chooses.
+    """
+
+    info: KindInfo = KINDS["Restore"]
+    status_type = RestoreStatus
+
+    def __init__(
+        self,
+        connections: Connections,
+        workers: Workers,
+        claims: DumpClaims,
+        settings: Settings,
+        open_restores: OpenRestores,
+        *,
+        others: Callable[[], Iterable[Resource]],
+        find_backup: Callable[[Key], Resource | None],
+        wake: Callable[[Callable[[Resource], bool]], None],
+    ) -> None:
+        self._connections = connections
+        self._workers = workers
+        self._claims = claims
+        self._settings = settings
+        self._open_restores = open_restores
+        self._others = others
+        self._find_backup = find_backup
+        self._wake = wake
+
+    def guess_target(self, resource: Resource, default_database: str | None) -> str:
+        identity = resource.status.get("serverIdentity")
+        return identity if isinstance(identity, str) else ""
+
+    # Looking
+
+    async def observe(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
+        if resource.spec.get("cancel") and status.run is None:
+            return RestoreObserved()
+        if resource.deleted is not None and status.phase not in (RestorePhase.SWAPPING, *WORKING):
+            return RestoreObserved()
+        try:
+            return await self._observed(resource, status, now)
+        except LucidError as error:
+            return RestoreObserved(trouble=error)
+
+    async def _observed(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
+        if status.phase is RestorePhase.SWAPPING:
+            return await self._swapping(resource, status)
+        if status.phase in FINISHED:
+            return await self._finished(resource, status, now)
+        if status.run is None:
+            return await self._fit_to_begin(resource, now)
+        worker = await self._state(resource, status.job_name or "", now)
+        seen = RestoreObserved(worker=worker)
+        leaving = resource.deleted is not None or resource.spec.get("cancel")
+        if leaving or (worker.phase not in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}):
+            return seen
+        try:
+            spec = specs.parse(RestoreSpec, resource)
+            desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
+            return replace(seen, desired=desired, cluster=await self._workers.cluster())
+        except LucidError as error:
+            return replace(seen, trouble=error)
+
+    async def _swapping(self, resource: Resource, status: RestoreStatus) -> RestoreObserved:
+        databases, run = status.databases or [], status.run or ""
+        async with self._restores(resource) as port:
+            unfit = None
+            if status.swapped is None:
+                consent = bool(resource.spec.get("dropExisting"))
+                unfit = await port.unfit(run, databases, drop_existing=consent)
+            marker = await port.marker(databases, self._marker_key(resource, await self._workers.cluster()))
+        return RestoreObserved(unfit=unfit, marker=marker)
+
+    async def _finished(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
+        if status.old_until is None or now < status.old_until or not status.databases or status.run is None:
+            return RestoreObserved()
+        async with self._restores(resource) as port:
+            journal = await port.journal(status.databases, status.run)
+        return RestoreObserved(settled=journal is None)
+
+    async def _fit_to_begin(self, resource: Resource, now: datetime) -> RestoreObserved:
+        """Everything that is checked before a Job is made; the deployment is claimed last."""
+        spec = specs.parse(RestoreSpec, resource)
+        secret = spec.connection.secret_name if spec.connection else None
+        deployment = await self._connections.mongodb(resource.key.namespace, secret)
+        async with self._connections.watching(deployment) as mongodb:
+            info = await mongodb.info()
+            cluster = await self._workers.cluster()
+            seen = RestoreObserved(
+                cluster=cluster,
+                topology=info.topology,
+                identity=kept(info.identity),
+                spec_hash=spec_hash(spec),
+            )
+            if info.topology is not Topology.SHARDED:
+                seen = replace(seen, marker=await self._marker(resource, mongodb, cluster))
+        if done_before(resource, seen):
+            return seen
+        desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
+        await self._workers.check(
+            resource.key.namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
+        )
+        seen = replace(seen, desired=desired, earlier=await self._earlier(resource, now))
+        if info.topology is Topology.SHARDED or resource.paused:
+            return seen
+        return replace(seen, behind=self._behind(resource, kept(info.identity)))
+
+    async def _marker(self, resource: Resource, mongodb: MongoPort, cluster: str) -> Marker | None:
+        """In whichever database the restore went to: the backup that says so may be gone."""
+        databases = await mongodb.databases()
+        key = self._marker_key(resource, cluster)
+        async with self._restores(resource) as port:
+            for database in databases:
+                found = await port.marker([database], key)
+                if found is not None:
+                    return found
+        return None
+
+    async def _earlier(self, resource: Resource, now: datetime) -> WorkerState:
+        """The worker of a run that was begun under another value of the annotation."""
+        for asked in {"", str(resource.status.get("runAgain") or "")} - {again(resource)}:
+            for work in ("plan", "restore"):
+                name = job_name(resource, work, run_id(resource.uid, asked))
+                state = await self._state(resource, name, now)
+                if state.alive:
+                    return state
+        return ABSENT
+
+    def _behind(self, resource: Resource, deployment: str) -> str | None:
+        """Who is to be waited for, in words of this namespace. No await: to ask and to claim is one step."""
+        others = list(self._others())
+        ahead = [
+            other
+            for other in others
+            if waiting(other, deployment)
+            and other.key != resource.key
+            and other.seniority < resource.seniority
+        ]
+        first = min(ahead, key=lambda r: r.seniority).key if ahead else None
+        holder = first or self._claims.take(resource.key, deployment, others)
+        if holder is None:
+            return None
+        if holder.namespace != resource.key.namespace:
+            return "a backup or restore of another namespace"
+        return f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
+
+    def _backup(self, resource: Resource, spec: RestoreSpec) -> tuple[Resource, BackupSpec] | None:
+        if spec.backup_name is None:
+            return None
+        found = self._find_backup(Key("backups", resource.key.namespace, spec.backup_name))
+        if found is None:
+            return None
+        try:
+            return found, BackupSpec.model_validate(found.spec)
+        except ValidationError:
+            return None
+
+    # Thinking
+
+    def plan(
+        self, resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime
+    ) -> Plan:
+        return plan(resource, observed, status, now)
+
+    def hindered(self, resource: Resource, status: RestoreStatus, error: LucidError, now: datetime) -> Plan:
+        return hindered(resource, status, error, now)
+
+    # Doing
+
+    async def apply(self, resource: Resource, status: RestoreStatus, action: Action) -> None:
+        match action:
+            case StartWorker(request=request):
+                await self._workers.start(request)
+            case StopWorker(job=job):
+                await self._workers.stop(resource.key.namespace, resource.secret, job)
+            case Swap(run=run, databases=databases, drop_existing=consent):
+                async with self._restores(resource) as port:
+                    done = await port.swap(run, databases, drop_existing=consent)
+                status.swapped = done.collections
+                status.moved_aside = [name[:256] for name in done.moved_aside][:20] or None
+            case Discard(run=run, databases=databases):
+                async with self._restores(resource) as port:
+                    await port.discard(run, databases)
+                status.databases = None  # nothing of the run is left
+            case DropOld(run=run, databases=databases):
+                async with self._restores(resource) as port:
+                    await port.drop_old(run, databases)
+            case Mark(databases=databases):
+                await self._mark(resource, status, databases)
+            case _:
+                raise TypeError(f"Restore cannot do {type(action).__name__}")
+
+    async def _mark(self, resource: Resource, status: RestoreStatus, databases: tuple[str, ...]) -> None:
+        cluster = await self._workers.cluster()
+        marker = Marker(
+            cluster=cluster,
+            identity=status.server_identity or "",
+            namespace=resource.key.namespace,
+            name=resource.key.name,
+            spec_hash=spec_hash(specs.parse(RestoreSpec, resource)),
+            run=status.run or "",
+            result=str(RestorePhase.COMPLETED),
+            run_again=status.run_again or "",
+        )
+        async with self._restores(resource) as port:
+            await port.put_marker(databases, marker)
+
+    def ended(self, resource: Resource, status: RestoreStatus) -> None:
+        self._claims.give(resource.key)
+        deployment = status.server_identity
+        if deployment is not None:
+            self._wake(lambda other: waiting(other, deployment))
+
+    def forget(self, key: Key) -> None:
+        self._claims.give(key)
+        self._wake(lambda other: other.status.get("phase") == "Queued")
+
+    @asynccontextmanager
+    async def _restores(self, resource: Resource) -> AsyncIterator[RestorePort]:
+        """The target server. Opened for each use: restores are rare, and credentials may change in between."""
+        namespace, secret = resource.key.namespace, resource.secret
+        deployment = await self._connections.mongodb(namespace, secret)
+        port = self._open_restores(deployment.address, label_of(namespace, secret))
+        try:
+            yield port
+        finally:
+            await port.close()
+
+    async def _state(self, resource: Resource, job: str, now: datetime) -> WorkerState:
+        return await self._workers.state(
+            resource.key.namespace, resource.secret, job, now, owner_uid=resource.uid
+        )
+
+    @staticmethod
+    def _marker_key(resource: Resource, cluster: str) -> str:
+        return f"{cluster}/{resource.key.namespace}/{resource.key.name}"

@@ -1,0 +1,179 @@
+"""Restores as an operator carries them out: planned and staged by real workers, swapped by the leader."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from backup_bed import CLAIM, IMAGE, conditions, make_claim, reason
+from pymongo.database import Database
+
+from lucid_storage.kube.client import Json
+from testbed.job_runner import JobRunner, worker_command
+from testbed.pytest_operator import World
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
+
+
+class Restores:
+    """A world with a node whose workers are the real ones."""
+
+    def __init__(self, world: World, runner: JobRunner, database: str) -> None:
+        self.world = world
+        self.runner = runner
+        self.database = database
+
+    async def back_up(self, name: str, **spec: object) -> Json:
+        await self.world.create(
+            "Backup",
+            name,
+            {
+                "engines": ["mongodb"],
+                "storage": {"volume": {"claimName": CLAIM}},
+                "mongodb": {"databases": [self.database]},
+                **spec,
+            },
+        )
+        return await self.phase("Backup", name, "Completed")
+
+    async def restore(self, name: str, **spec: object) -> None:
+        await self.world.create("Restore", name, {"backupName": "full", **spec})
+
+    async def phase(self, kind: str, name: str, *wanted: str, deadline: float = 60) -> Json:
+        last: Json = {}
+
+        async def holds() -> bool:
+            nonlocal last
+            last = (await self.world.get(kind, name)).get("status", {})
+            return last.get("phase") in wanted
+
+        try:
+            await self.world.until(holds, deadline, f"{kind} {name} to be {wanted}")
+        except AssertionError as error:
+            log = self.world.operators[-1].log.splitlines()[-15:]
+            raise AssertionError("\n".join([str(error), json.dumps(last), *log])) from None
+        return last
+
+    async def swapped_to(self, name: str) -> Json:
+        return await self.phase("Restore", name, "Completed")
+
+
+@pytest.fixture
+async def bed(mongo_world: World, tmp_path: Path) -> AsyncIterator[Restores]:
+    await make_claim(mongo_world)
+    mongo_world.environment.update(IMAGE)
+    runner = JobRunner(mongo_world.kube, [mongo_world.namespace], tmp_path / "node", worker_command)
+    async with runner.running():
+        yield Restores(mongo_world, runner, mongo_world.environment["MONGODB_DATABASE"])
+        for operator in mongo_world.operators:
+            operator.stop()
+
+
+def reserved(db: Database[Any]) -> list[str]:
+    return [name for name in db.list_collection_names() if name.startswith(("lucid_old_", "lucid_stg_"))]
+
+
+async def test_a_restore_brings_back_what_was_backed_up(bed: Restores, db: Database[Any]) -> None:
+    db.a.insert_many([{"_id": n} for n in range(100)])
+    db.a.create_index("x", unique=True, sparse=True)
+    bed.world.start_operator()
+    await bed.back_up("full")
+    db.a.delete_many({})
+    db.a.insert_one({"_id": "disaster"})
+    await bed.restore("back", dropExisting=True)
+    status = await bed.swapped_to("back")
+    assert sorted(d["_id"] for d in db.a.find()) == list(range(100))
+    assert db.a.index_information()["x_1"]["unique"]
+    assert conditions(status) == {
+        "Ready": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
+        "Complete": "True",
+        "Failed": "False",
+    }
+    assert reason(status) == "Completed"
+    assert (status["swapped"], status["loadedDocuments"]) == (1, 100)
+    assert status["plan"]["targets"] == [{"target": f"{bed.database}.a", "documents": 100, "overwrites": 1}]
+    (old,) = [name for name in db.list_collection_names() if name.startswith("lucid_old_")]
+    assert [d["_id"] for d in db[old].find()] == ["disaster"]
+
+
+async def test_consent_is_asked_for_before_anything_is_loaded(bed: Restores, db: Database[Any]) -> None:
+    db.a.insert_one({"_id": 1})
+    bed.world.start_operator()
+    await bed.back_up("full")
+    await bed.restore("back")
+    status = await bed.phase("Restore", "back", "Failed")
+    assert reason(status) == "TargetNotEmpty"
+    assert "dropExisting" in status["conditions"][0]["message"]
+    assert not [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
+
+
+async def test_a_dry_run_only_plans(bed: Restores, db: Database[Any]) -> None:
+    db.a.insert_one({"_id": 1})
+    bed.world.start_operator()
+    await bed.back_up("full")
+    await bed.restore("look", dryRun=True)
+    status = await bed.swapped_to("look")
+    assert reason(status) == "Planned"
+    assert "dropExisting" in status["plan"]["blockedBy"]
+    assert reserved(db) == []
+
+
+async def test_old_collections_go_when_their_time_is_over(bed: Restores, db: Database[Any]) -> None:
+    db.a.insert_one({"_id": 1})
+    bed.world.start_operator()
+    await bed.back_up("full")
+    db.a.insert_one({"_id": 2})
+    await bed.restore("back", dropExisting=True, keepOldMinutes=0)
+    await bed.swapped_to("back")
+
+    async def gone() -> bool:
+        status = (await bed.world.get("Restore", "back"))["status"]
+        return "oldUntil" not in status and not [n for n in reserved(db) if n.startswith("lucid_old_")]
+
+    await bed.world.until(gone, 20, "the replaced collections to be dropped")
+    assert [d["_id"] for d in db.a.find()] == [1]
+
+
+async def test_the_same_restore_made_again_writes_nothing_until_it_is_asked_to(
+    bed: Restores, db: Database[Any]
+) -> None:
+    db.a.insert_one({"_id": 1})
+    bed.world.start_operator()
+    await bed.back_up("full")
+    await bed.restore("back", dropExisting=True)
+    await bed.swapped_to("back")
+    db.a.insert_one({"_id": "since"})
+    await bed.world.delete("Restore", "back")
+    await bed.restore("back", dropExisting=True)
+    status = await bed.swapped_to("back")
+    assert reason(status) == "AlreadyRestored"
+    assert db.a.count_documents({}) == 2
+    again_please = {"storage.lucid-blockchain.org/run-again": "1"}
+    await bed.world.patch("Restore", "back", {"metadata": {"annotations": again_please}})
+
+    async def again() -> bool:
+        status = (await bed.world.get("Restore", "back"))["status"]
+        return status.get("runAgain") == "1" and status["phase"] == "Completed"
+
+    await bed.world.until(again, 60, "another run")
+    assert [d["_id"] for d in db.a.find()] == [1]
+
+
+async def test_cancelling_while_it_loads_leaves_the_target(bed: Restores, db: Database[Any]) -> None:
+    db.a.insert_many([{"_id": n, "x": "y" * 1000} for n in range(30_000)])
+    bed.world.start_operator()
+    await bed.back_up("full")
+    await bed.restore("back", dropExisting=True)
+    await bed.phase("Restore", "back", "Loading")
+    await bed.world.patch("Restore", "back", {"spec": {"cancel": True}})
+    status = await bed.phase("Restore", "back", "Cancelled")
+    assert reason(status) == "Cancelled"
+
+    async def clean() -> bool:
+        return not [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
+
+    await bed.world.until(clean, 20, "the staged collections to go")
+    assert db.a.count_documents({}) == 30_000
