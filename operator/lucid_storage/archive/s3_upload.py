@@ -28,8 +28,8 @@ from lucid_storage.errors import (
 
 MIB: Final = 1024 * 1024
 PARTS: Final = 10_000
-GROWTH: Final = ((2000, 8), (4500, 16), (6000, 64), (7000, 256), (PARTS, 1640))
-"""Up to which part a part has how many MiB: 54 GiB fit into parts of up to 16 MiB, and 5 TiB into all."""
+GROWTH: Final = ((2500, 6), (4500, 16), (6000, 64), (7000, 256), (PARTS, 1640))
+"""Up to which part a part has how many MiB: 45 GiB fit into parts of up to 16 MiB, and 5 TiB into all."""
 SENDERS: Final = 2
 _UPLOAD_ID = re.compile(rb"<UploadId>\s*([^<]+?)\s*</UploadId>")
 _ETAG = re.compile(rb"<ETag>\s*([^<]+?)\s*</ETag>")
@@ -138,7 +138,7 @@ class S3Writer:
         part = _Part(len(self._parts) + 1, self._pieces, self._filled)
         self._pieces, self._filled = [], 0
         # Two small parts on their way beside the one being filled, one of 16 MiB, and none of larger ones.
-        self._wait_until(lambda: len(self._waiting) + self._at_work < (2 if part.size <= 8 * MIB else 1))
+        self._wait_until(lambda: len(self._waiting) + self._at_work < (2 if part.size < 16 * MIB else 1))
         with self._changed:
             self._parts.append(part)
             self._waiting.append(part)

@@ -24,7 +24,7 @@ from lucid_storage.models.storage import Compression, CompressionAlgorithm
 
 CHUNK_BYTES: Final = 1024 * 1024
 """What is handed to the next thread at once."""
-AHEAD_BYTES: Final = 4 * CHUNK_BYTES
+AHEAD_BYTES: Final = 2 * CHUNK_BYTES
 """What may lie between two threads."""
 FETCH_BYTES: Final = 4 * 1024 * 1024
 """What is asked of the destination at once when reading."""

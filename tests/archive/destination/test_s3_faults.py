@@ -71,7 +71,7 @@ FAULTS = {
     "500 on a part": on_part(2, Fault(500, INTERNAL)),
     "503 on the first part": on_part(1, Fault(503)),
     "the connection is lost in a part": on_part(3, Fault(lost_after=100_000)),
-    "the last part is cut": on_part(4, Fault(lost_after=1000)),
+    "the last part is cut": on_part(5, Fault(lost_after=1000)),
     "200 and then an error when it ends": on_completion(Fault(200, INTERNAL)),
     "200 and no body when it ends": on_completion(Fault(200, b"")),
     "500 when it ends": on_completion(Fault(500, INTERNAL)),
