@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from generate.tables import table, with_region
 from lucid_storage.models.kinds import KINDS
 
-RECONCILED = frozenset({"Collection", "Index"})
+RECONCILED = frozenset({"Collection", "Index", "Backup", "BackupSchedule", "Restore"})
 """Kinds that this version of the operator acts on. The others are accepted, and answer NotImplemented."""
 LONGEST = 8
 KEPT = 5

@@ -108,18 +108,25 @@ WATCHED = [
     ("", "namespaces", "get"),
     ("events.k8s.io", "events", "create"),
 ]
+WORKERS = [
+    *[("batch", "jobs", verb) for verb in ("get", "list", "create", "patch", "delete")],
+    *[("apps", "deployments", verb) for verb in ("get", "create", "patch", "delete")],
+    ("", "pods", "list"),
+    ("", "pods/log", "get"),
+    ("", "persistentvolumeclaims", "get"),
+]
+"""Where workers of backups run."""
+RUN_SECRETS = [("", "secrets", verb) for verb in ("create", "patch", "delete")]
+"""In the operator's own namespace: what one run needs of its credentials."""
 NEVER = [
-    *[("", "secrets", verb) for verb in ("list", "watch", "create", "update", "patch", "delete")],
+    *[("", "secrets", verb) for verb in ("list", "watch", "update", "deletecollection")],
     *[(GROUP, "collections", verb) for verb in ("create", "update", "delete", "deletecollection")],
     (GROUP, "collections/status", "update"),
     *[("", "namespaces", verb) for verb in ("list", "watch", "patch", "delete")],
-    *[("", "pods", verb) for verb in ("get", "list", "create", "delete")],
-    *[
-        (resource[0], resource[1], "create")
-        for resource in (("", "pods/exec"), ("batch", "jobs"), ("", "events"))
-    ],
+    *[("", "pods", verb) for verb in ("create", "patch", "delete")],
+    *[(resource[0], resource[1], "create") for resource in (("", "pods/exec"), ("", "events"))],
     ("", "configmaps", "get"),
-    ("", "persistentvolumeclaims", "get"),
+    *[("", "persistentvolumeclaims", verb) for verb in ("list", "create", "patch", "delete")],
     ("", "serviceaccounts/token", "create"),
     ("coordination.k8s.io", "leases", "list"),
     ("coordination.k8s.io", "leases", "delete"),
@@ -154,9 +161,10 @@ async def test_the_operator_may_do_its_work_in_all_namespaces_and_nothing_else(
     own, other, _ = namespaces
     account = _apply_rights(helm, apply, own, {})
     await until(lambda: may(kube, account, "get", "secrets", namespace=other), 10, "the roles to count")
-    assert await _allowed(kube, account, WATCHED, other) == WATCHED
+    assert await _allowed(kube, account, [*WATCHED, *WORKERS], other) == [*WATCHED, *WORKERS]
     assert await _allowed(kube, account, NEVER, own) == []
-    assert await _allowed(kube, account, NEVER, other) == []
+    assert await _allowed(kube, account, [*NEVER, *RUN_SECRETS], other) == []
+    assert await _allowed(kube, account, RUN_SECRETS, own) == RUN_SECRETS
     assert await _allowed(kube, account, NEVER_ON_CLUSTER, "") == []
     assert await _allowed(kube, account, REVIEWS, "") == REVIEWS
 
@@ -189,11 +197,14 @@ async def test_in_namespaced_mode_rights_end_at_the_watched_namespaces(
     # The API server counts the name of a namespace as its namespace, so a Role there is enough.
     named = await may(kube, account, "get", "namespaces", namespace=watched, name=watched)
     assert named
-    assert await _allowed(kube, account, WATCHED, watched) == WATCHED
-    assert await _allowed(kube, account, NEVER, watched) == []
-    assert await _allowed(kube, account, WATCHED, unwatched) == []
-    assert await _allowed(kube, account, WATCHED, own) == []
-    assert await _allowed(kube, account, [*WATCHED, *NEVER_ON_CLUSTER, *REVIEWS], "") == []
+    assert await _allowed(kube, account, [*WATCHED, *WORKERS], watched) == [*WATCHED, *WORKERS]
+    assert await _allowed(kube, account, [*NEVER, *RUN_SECRETS], watched) == []
+    assert await _allowed(kube, account, [*WATCHED, *WORKERS, *RUN_SECRETS], unwatched) == []
+    # Workers with the operator's own credentials run beside it.
+    own_rights = [*WORKERS, ("", "secrets", "get"), *RUN_SECRETS]
+    assert await _allowed(kube, account, [*own_rights, (GROUP, "collections", "get")], own) == own_rights
+    assert await _allowed(kube, account, [*WATCHED, *WORKERS, *NEVER_ON_CLUSTER, *REVIEWS], "") == []
+    assert await may(kube, account, "get", "namespaces", namespace="kube-system", name="kube-system")
 
 
 async def test_the_account_itself_is_let_in_and_kept_out(

@@ -104,6 +104,7 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(helm: Helm) -> No
 def test_defaults_of_the_chart_are_the_defaults_of_the_operator(helm: Helm) -> None:
     told = environment(helm.objects({}))
     del told["POD_NAMESPACE"]
+    assert told.pop("WORKER_IMAGE").startswith("lucid-storage:")
     assert Settings.read(told) == Settings.read({})
 
 

@@ -17,6 +17,11 @@
     - {{ . }}/status
     {{- end }}
   verbs: [patch]
+# Backups that schedules make, and remove when retention has passed.
+- apiGroups: [storage.lucid-blockchain.org]
+  resources: [backups]
+  verbs: [create, delete]
+{{ include "lucid-storage.workerRules" . }}
 # Secrets that resources name; neither listed nor watched.
 - apiGroups: [""]
   resources: [secrets]
@@ -28,4 +33,26 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end -}}
+
+{{- /* What the operator needs where its workers run. */ -}}
+{{- define "lucid-storage.workerRules" -}}
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, create, patch, delete]
+# The workers that write slices of the oplog all the time.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, create, patch, delete]
+# How far a worker is, and what it said at its end.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+# Whether the volume that backups go to is there.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 {{- end -}}

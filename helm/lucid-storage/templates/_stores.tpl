@@ -11,6 +11,10 @@
   "ELASTICSEARCH_URL" $e.url "ELASTICSEARCH_HOST" $e.host "ELASTICSEARCH_PORT" $e.port
   "ELASTICSEARCH_USERNAME" $e.username "ELASTICSEARCH_PASSWORD" $e.password
   "ELASTICSEARCH_INDEX_PREFIX" $e.indexPrefix -}}
+{{- $b := .Values.backups -}}
+{{- $all = merge $all (dict
+  "AWS_ACCESS_KEY_ID" $b.s3.accessKeyId "AWS_SECRET_ACCESS_KEY" $b.s3.secretAccessKey
+  "BACKUP_VERIFY_URI" $b.verifyUri) -}}
 {{- $given := dict -}}
 {{- range $name, $value := $all -}}
 {{- if not (or (kindIs "invalid" $value) (eq (toString $value) "")) -}}
