@@ -11,12 +11,11 @@ from urllib.parse import quote
 from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
 from lucid_storage.stores.elasticsearch.answers import kind_and_sentence
 from lucid_storage.stores.elasticsearch.backup.hits import Hit
-from lucid_storage.stores.elasticsearch.backup.http import Answer, ElasticHttp, encoded
+from lucid_storage.stores.elasticsearch.backup.http import BUSY, Answer, ElasticHttp, encoded
 
 PATIENCE_SECONDS = 300.0
 """For how long an overloaded server is waited for without a single document taken."""
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
-_OVERLOADED = 429
 _TOO_LARGE = 413
 
 
@@ -55,6 +54,7 @@ class Loader:
                 f"{self._path}/_bulk",
                 b"".join(line for hit in batch for line in (_action(hit), hit[5], b"\n")),
                 {"filter_path": "errors,items.*.status,items.*.error"},
+                busy_is_answer=True,
                 content_type="application/x-ndjson",
             )
             left = self._left(batch, answer)
@@ -73,7 +73,7 @@ class Loader:
 
     def _left(self, batch: list[Hit], answer: Answer) -> list[Hit]:
         """What has to be sent again. Raises LucidError for a document that the server refuses for good."""
-        if answer.status == _OVERLOADED or (answer.status == _TOO_LARGE and len(batch) > 1):
+        if answer.status == BUSY or (answer.status == _TOO_LARGE and len(batch) > 1):
             return batch
         if not answer.ok:
             raise self._http.refused(answer)
@@ -83,7 +83,7 @@ class Loader:
         left: list[Hit] = []
         for hit, item in zip(batch, body["items"], strict=True):
             (outcome,) = item.values()
-            if outcome["status"] == _OVERLOADED:
+            if outcome["status"] == BUSY:
                 left.append(hit)
             elif "error" in outcome:
                 raise self._refused(outcome)
@@ -97,10 +97,10 @@ class Loader:
         tries, since = 0, monotonic()
         while True:
             path = f"{self._path}/_doc/{quote(identifier, safe='')}"
-            answer = self._http.ask("PUT", path, source, parameters)
+            answer = self._http.ask("PUT", path, source, parameters, busy_is_answer=True)
             if answer.ok:
                 return
-            if answer.status != _OVERLOADED:
+            if answer.status != BUSY:
                 raise self._refused({"error": (answer.json() or {}).get("error")})
             self._wait(tries, since)
             tries += 1

@@ -27,7 +27,8 @@ ANSWER_BYTES = 64 * 1024 * 1024
 PATIENCE_SECONDS = 60.0
 """For how long a request that may be sent again is, while the server is away or overloaded."""
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
-_PASSING = frozenset({429, 502, 503, 504})
+BUSY = 429
+_PASSING = frozenset({BUSY, 502, 503, 504})
 _READ = 256 * 1024
 
 Parameters = Mapping[str, str | int | bool]
@@ -107,6 +108,7 @@ class ElasticHttp:
         parameters: Parameters | None = None,
         *,
         repeatable: bool = True,
+        busy_is_answer: bool = False,
         largest: int = ANSWER_BYTES,
         content_type: str = "application/json",
         seconds: float = REQUEST_SECONDS,
@@ -114,7 +116,8 @@ class ElasticHttp:
         """The answer, whatever its status. `path` is encoded already.
 
         With `repeatable` the request is sent again while the server is away or overloaded, for up to `patience`
-        seconds. Raises StoreUnavailableError when there is no answer, and TooLargeError.
+        seconds; with `busy_is_answer` the caller waits for a busy server (429) itself. Raises StoreUnavailableError
+        when there is no answer, and TooLargeError.
         """
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         target = self._prefix + path + ("?" + urlencode(_texts(parameters)) if parameters else "")
@@ -125,7 +128,7 @@ class ElasticHttp:
         while True:
             try:
                 answer = self._once(method, target, data, headers, largest, seconds)
-                if answer.status not in _PASSING:
+                if answer.status not in _PASSING or (busy_is_answer and answer.status == BUSY):
                     return answer
                 lost: LucidError | None = None
             except (OSError, HTTPException) as error:

@@ -1,0 +1,230 @@
+"""What goes wrong with a real server: it stops, it is busy, it forgets, it refuses."""
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from jobs.elastic.elastic_bed import Bed, Readable
+from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
+from lucid_storage.jobs.elastic_backup import check
+from lucid_storage.jobs.elastic_restore import prove, restore
+from lucid_storage.models.backup import ElasticMethod, ElasticSelection
+from lucid_storage.stores.elasticsearch.backup import bulk, http, points
+from testbed.stores.elasticsearch import OLDEST_VERSION, Elasticsearch, _password_hash
+
+pytestmark = [pytest.mark.elasticsearch, pytest.mark.slow]
+
+Private = Callable[..., Elasticsearch]
+
+
+def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+async def test_a_server_that_stops_in_the_middle_leaves_no_backup_and_no_harm(
+    private_elasticsearch: Private, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "PATIENCE_SECONDS", 2.0)
+    bed = Bed(private_elasticsearch(), "stops-")
+    index = bed.index("one")
+    bed.fill(index, 30_000)
+    whole = bed.back_up()
+
+    def kill(size: int) -> None:
+        if size > 1_000_000 and bed.server.running():
+            bed.server.kill()
+
+    bed.before_write = kill
+    with pytest.raises(StoreUnavailableError):
+        bed.back_up()
+    assert bed.sink is not None
+    assert bed.sink.aborted
+    bed.before_write = None
+    bed.server.start()
+    until(lambda: bed.count(index) == 30_000, "the index after the restart")
+    run = bed.restore_run(whole, drop_existing=True)
+    run.report = lambda _size, _documents: bed.server.kill() if bed.server.running() else None
+    with pytest.raises(StoreUnavailableError):
+        restore(run)
+    bed.server.start()
+    until(lambda: bed.count(index) == 30_000, "the index after the restart")
+    assert bed.indices() == {index, f"{index}-r-{run.run}"}
+    done = restore(bed.restore_run(whole, drop_existing=True, run="next"))
+    assert f"{index}-r-{run.run}, left by an earlier run, was removed." in done.notes
+    assert bed.indices() == {f"{index}-r-next"}
+    assert bed.count(index) == 30_000
+
+
+async def test_a_point_in_time_that_expires_fails_the_export(
+    private_elasticsearch: Private, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(points, "KEEP", "500ms")
+    bed = Bed(private_elasticsearch(settings={"search.keep_alive_interval": "200ms"}), "expires-")
+    bed.fill(bed.index("one"), 30_000)
+
+    def contexts() -> int:
+        found = bed.call("GET", "/_nodes/stats/indices/search")["nodes"].values()
+        return sum(node["indices"]["search"]["open_contexts"] for node in found)
+
+    bed.before_write = lambda size: until(lambda: not contexts(), "the end") if size > 1_000_000 else None
+    with pytest.raises(LucidError, match="point in time") as failed:
+        bed.back_up()
+    assert failed.value.reason is Reason.STORE_UNAVAILABLE
+    assert bed.sink is not None
+    assert bed.sink.aborted
+
+
+async def test_a_busy_server_is_waited_for_and_given_smaller_batches(
+    private_elasticsearch: Private, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"indexing_pressure.memory.limit": "400kb", "http.max_content_length": "700kb"}
+    bed = Bed(private_elasticsearch(settings=settings), "busy-")
+    index = bed.index("one")
+    for begin in range(0, 20_000, 500):
+        bed.fill(index, 500, start=begin)
+    backup = bed.back_up()
+    done = restore(bed.restore_run(backup, rename_to="{index}-copy", compare_hashes=True))
+    assert done.documents == 20_000
+    (node,) = bed.call("GET", "/_nodes/stats/indexing_pressure")["nodes"].values()
+    assert node["indexing_pressure"]["memory"]["total"]["coordinating_rejections"] > 0
+    large = bed.index("large")
+    monkeypatch.setattr(bulk, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(http, "PATIENCE_SECONDS", 2.0)
+    bed.put(large, "1", json.dumps({"a": "x" * 300_000}))
+    lowered = bed.back_up(ElasticSelection(indices=[large]))
+    bed.server.stop()
+    bed.server._settings["indexing_pressure.memory.limit"] = "10kb"
+    bed.server._server = None
+    bed.server.start()
+    until(lambda: bed.count(large) == 1, "the index after the restart")
+    with pytest.raises(StoreUnavailableError):
+        restore(bed.restore_run(lowered, rename_to="{index}-copy"))
+    assert not bed.exists(f"{large}-copy")
+
+
+def role(server: Elasticsearch, cluster: str, indices: str, names: str = "mine-*,lucid_stg_*") -> None:
+    """Gives the login `worker` these privileges; the server reads the files within seconds."""
+    text = f"worker:\n  cluster: [{cluster}]\n"
+    if indices:
+        quoted = ", ".join(f'"{name}"' for name in names.split(","))
+        text += f"  indices:\n    - names: [{quoted}]\n      privileges: [{indices}]\n"
+    (server._configuration / "roles.yml").write_text(text)
+
+
+def fails(reason: Reason, call: Callable[[], object]) -> Callable[[], bool]:
+    """Whether it fails for that reason by now."""
+
+    def look() -> bool:
+        try:
+            call()
+        except LucidError as error:
+            return error.reason is reason
+        return False
+
+    return look
+
+
+def works(call: Callable[[], object]) -> Callable[[], bool]:
+    """Whether it works by now."""
+
+    def look() -> bool:
+        try:
+            call()
+        except LucidError as error:
+            assert error.reason is Reason.ACCESS_DENIED, error.message
+            return False
+        return True
+
+    return look
+
+
+READ = "read, view_index_metadata, monitor, maintenance"
+WRITE = f"{READ}, create_index, index, manage"
+
+
+async def test_what_a_login_needs_and_what_it_is_told_without(private_elasticsearch: Private) -> None:
+    server = private_elasticsearch(security=True)
+    bed = Bed(server, "mine-")
+    host = f"127.0.0.1:{server.port}"
+    bed.fill(bed.index("one"), 100)
+    bed.fill(bed.index("two"), 100)
+    bed.call("PUT", "/other", {})
+    template = {"index_patterns": ["mine-*"], "template": {}}
+    bed.call("PUT", "/_index_template/mine", template)
+    role(server, "monitor", "read, view_index_metadata, monitor")
+    users = server._configuration / "users"
+    users.write_text(users.read_text() + f"worker:{_password_hash('long-enough')}\n")
+    with (server._configuration / "users_roles").open("a") as roles:
+        roles.write("worker:worker\n")
+
+    bed.url = f"http://worker:wrong@{host}"
+    with pytest.raises(LucidError) as refused:
+        bed.back_up()
+    assert refused.value.reason is Reason.LOGIN_FAILED
+    assert "wrong" not in refused.value.message
+
+    bed.url = f"http://worker:long-enough@{host}"
+    until(fails(Reason.ACCESS_DENIED, bed.back_up), "the login")
+    with pytest.raises(LucidError, match="maintenance"):
+        bed.back_up()
+
+    role(server, "monitor", READ)
+    until(works(bed.back_up), "the right to refresh")
+    backup = bed.back_up()
+    assert backup.taken.documents == 200
+    assert backup.taken.notes == ()
+    with pytest.raises(LucidError) as refused:
+        restore(bed.restore_run(backup, drop_existing=True))
+    assert refused.value.reason is Reason.ACCESS_DENIED
+
+    role(server, "monitor, manage_index_templates", WRITE)
+    until(works(lambda: restore(bed.restore_run(backup, drop_existing=True))), "the right to write")
+    assert bed.back_up(ElasticSelection()).taken.notes == ()
+    restore(bed.restore_run(backup, drop_existing=True, compare_hashes=True))
+    assert prove(bed.restore_run(backup))[0] == 200
+    assert bed.count("mine-one") == 100
+
+    location = {"type": "fs", "settings": {"location": str(server.snapshots / "r")}}
+    bed.call("PUT", "/_snapshot/r", location)
+    chosen = ElasticSelection(indices=["mine-*"], method=ElasticMethod.SNAPSHOT, repository="r")
+    with pytest.raises(LucidError) as refused:
+        bed.back_up(chosen)
+    assert refused.value.reason is Reason.ACCESS_DENIED
+    role(server, "monitor, manage_index_templates, manage", WRITE)
+    until(works(lambda: bed.back_up(chosen)), "the right to take snapshots")
+    taken = bed.back_up(chosen)
+    assert restore(bed.restore_run(taken, drop_existing=True)).documents == 200
+
+
+async def test_the_oldest_supported_server_is_backed_up_and_restored(private_elasticsearch: Private) -> None:
+    bed = Bed(private_elasticsearch(version=OLDEST_VERSION), "old-")
+    index = bed.index(
+        "one",
+        {
+            "settings": {"number_of_replicas": 0},
+            "mappings": {"dynamic": False, "properties": {"n": {"type": "integer"}}},
+        },
+    )
+    strange = '{ "n":1.0,\n "big":123456789012345678901234567890,"inner":[{"sort":[1],"_source":{}}] }'
+    bed.put(index, "strange", strange, "routing=r")
+    bed.fill(index, 12_000)
+    backup = bed.back_up()
+    check(Readable(backup.data), backup.manifest())
+    assert prove(bed.restore_run(backup))[0] == 12_001
+    restore(bed.restore_run(backup, drop_existing=True, compare_hashes=True))
+    assert bed.source(index, "strange", "routing=r") == strange.encode()
+    location = {"type": "fs", "settings": {"location": str(bed.server.snapshots / "r")}}
+    bed.call("PUT", "/_snapshot/r", location)
+    snapshot = ElasticSelection(indices=["old-*"], method=ElasticMethod.SNAPSHOT, repository="r")
+    taken = bed.back_up(snapshot)
+    (real,) = bed.call("GET", f"/{index}")
+    bed.call("DELETE", f"/{real}")
+    restore(bed.restore_run(taken))
+    assert bed.count(index) == 12_001
+    templates = [one["name"] for one in bed.call("GET", "/_index_template")["index_templates"]]
+    assert not [name for name in templates if name.startswith("lucid-restore-")]
