@@ -24,7 +24,7 @@ from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.worker import Stop
+from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.orders import PruneOrder, PruneResult, Retained
 
 logger = logging.getLogger(__name__)
@@ -222,3 +222,8 @@ def _tidy(store: ObjectStore, folder: ChainFolder, now: datetime) -> None:
         if suffix == "oplog" and f"{stem}.json" not in slices and entry.modified < limit:
             store.delete(path)
     holds.forget_ended(store, folder, now)
+
+
+def run() -> int:
+    """The command `lucid-storage prune`; returns its exit status."""
+    return run_worker(PruneOrder, prune, failed)
