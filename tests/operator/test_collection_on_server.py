@@ -105,7 +105,11 @@ async def test_a_changed_validator_is_put_right_at_once(mongo_world: World, db: 
 
     await mongo_world.until(restored, 10, "the validator to come back")
     assert operator.metric("lucid_drift_corrections_total", kind="Collection") == 1
-    assert "DriftCorrected" in {e["reason"] for e in await mongo_world.events("users")}
+
+    async def told() -> bool:  # Events are posted in the background
+        return "DriftCorrected" in {e["reason"] for e in await mongo_world.events("users")}
+
+    await mongo_world.until(told, 10, "the Event")
 
 
 async def test_report_tells_drift_and_does_not_touch_it(mongo_world: World, db: Database[Any]) -> None:
