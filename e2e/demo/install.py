@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,10 @@ SYSTEM_NAMESPACE = "lucid-system"
 RELEASE = "lucid-storage"
 SECRET = "lucid-stores"
 DATABASE = "lucid_blockchain"
+BUCKET = "lucid-backups"
+TENANT = "lucid"
+KEYS_SECRET = "lucid-backup-keys"
+KEY_ID = "k1"
 
 
 def operator(cluster: Cluster, stores: Stores, progress: Progress) -> None:
@@ -24,19 +29,25 @@ def operator(cluster: Cluster, stores: Stores, progress: Progress) -> None:
     name = cluster.provide_image(root / "Dockerfile", root, "lucid-storage:demo")
     with progress.step("Installing the operator (helm upgrade --install)"):
         _apply(cluster, _namespace(SYSTEM_NAMESPACE))
-        _apply(cluster, _stores_secret(stores))
+        _apply(cluster, _stores_secret(stores), _namespace(TENANT))
+        _keys(cluster)
+        stores.s3.make_bucket(BUCKET)
         try:
-            _helm(cluster, _values(name, _fingerprint(root, stores)))
+            _helm(cluster, _values(name, stores, _fingerprint(root, stores)))
         except TestbedError as error:
             raise TestbedError(f"{error}\n{_what_the_pods_say(cluster)}") from error
 
 
-def _values(image: str, fingerprint: str) -> dict:
+def _values(image: str, stores: Stores, fingerprint: str) -> dict:
     repository, _, tag = image.rpartition(":")
     return {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
         "stores": {"existingSecret": SECRET},
-        "servedNamespaces": {"lucid": {"databases": [DATABASE], "indices": ["lucid-*"], "keys": ["lucid:*"]}},
+        "servedNamespaces": {TENANT: {"databases": [DATABASE], "indices": ["lucid-*"], "keys": ["lucid:*"]}},
+        "backups": {
+            "storage": "s3",
+            "s3": {"bucket": BUCKET, "endpoint": stores.s3.url, "region": stores.s3.region},
+        },
         "settings": {"cacheScanSeconds": 5},
         # The tag stays the same, so the pod is told by this when the image behind it changed.
         "podAnnotations": {"storage.lucid-blockchain.org/sources": fingerprint},
@@ -85,8 +96,27 @@ def _stores_secret(stores: Stores) -> dict:
             "MONGODB_DATABASE": DATABASE,
             "REDIS_URL": stores.redis.url,
             "ELASTICSEARCH_URL": stores.elasticsearch.url,
+            "AWS_ACCESS_KEY_ID": stores.s3.access_key,
+            "AWS_SECRET_ACCESS_KEY": stores.s3.secret_key,
         },
     }
+
+
+def _keys(cluster: Cluster) -> None:
+    """The key of the backups, drawn once: earlier backups need it."""
+    if cluster.kubectl(
+        "get", "secret", KEYS_SECRET, "-n", TENANT, "--ignore-not-found", "-o", "name"
+    ).strip():
+        return
+    labels = {"storage.lucid-blockchain.org/allowed": "true"}
+    metadata = {"name": KEYS_SECRET, "namespace": TENANT, "labels": labels}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "stringData": {KEY_ID: secrets.token_hex(32)},
+    }
+    _apply(cluster, document)
 
 
 def _fingerprint(root: Path, stores: Stores) -> str:

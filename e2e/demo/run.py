@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from demo import drift, install, show
+from demo import disaster, drift, install, show
 from testbed.bed import Bed, Stores
 from testbed.cluster.provider import Cluster, choose
 from testbed.errors import TestbedError
@@ -30,6 +30,7 @@ def run(bed: Bed, progress: Progress) -> None:
     print(f"\n$ kubectl get lucid -A\n{cluster.kubectl('get', 'lucid', '-A')}")
     show.stores(stores)
     drift.show(stores)
+    disaster.show(cluster, stores, progress)
     _go_on(time.monotonic() - began)
 
 
@@ -75,5 +76,6 @@ That took {seconds:.0f} s. Go on:
   kubectl get collections -n {NAMESPACE} -o wide
   kubectl describe index -n {NAMESPACE} users-email
   kubectl edit collection -n {NAMESPACE} users
+  kubectl get backups -n {NAMESPACE}
 Stop: make demo-down"""
     )

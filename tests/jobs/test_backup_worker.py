@@ -3,6 +3,7 @@
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from lucid_storage.models.backup import BackupType, Verify
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., Workshop]
 
 
@@ -27,6 +29,11 @@ def filled(mongodb: MongoDB, database: str) -> Iterator[str]:
     with mongodb.client() as client:
         client[database]["a"].insert_many([{"_id": n, "text": "x" * 200} for n in range(5000)])
         client[database]["b"].create_index("field")
+        client[database].create_collection("t", timeseries={"timeField": "at", "metaField": "host"})
+        client[database]["t"].insert_many([{"at": NOW, "host": n % 7, "value": n} for n in range(100)])
+        client[database].create_collection("v", viewOn="a", pipeline=[])
+        client[database].create_collection("l", capped=True, size=4096)
+        client[database]["l"].insert_many([{"_id": n} for n in range(10)])
     yield database
 
 
@@ -43,7 +50,7 @@ def test_a_full_backup_is_proved_and_says_what_it_holds(shop: Workshop, filled: 
     assert record.id == told.id
     assert record.manifest.mongodb is not None
     documents = {c.name: c.documents for c in record.manifest.mongodb.collections}
-    assert documents == {"a": 5000, "b": 0}
+    assert documents == {"a": 5000, "b": 0, "l": 10, "t": 7, "v": 0}
     assert shop.files() == sorted(
         f"r/{record.manifest.origin.cluster}/n/manual/backups/{told.id}/{name}"
         for name in ("manifest.json", "mongodb.archive", "proof.json")

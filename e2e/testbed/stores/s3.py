@@ -46,6 +46,10 @@ class S3:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
+    def make_bucket(self, name: str) -> None:
+        """Harmless when it is there."""
+        (self.folder / "buckets" / name).mkdir(parents=True, exist_ok=True)
+
     @property
     def daemon(self) -> Daemon:
         """The process of the server; raises TestbedError when it cannot be built."""

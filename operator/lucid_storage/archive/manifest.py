@@ -98,6 +98,12 @@ class CollectionRecord(Record):
     content_hash: str = ""
     """Of the documents in the stream, independent of their order (BACKUPS.md 1.12)."""
 
+    @property
+    def data_namespace(self) -> str:
+        """Where its documents lie: those of a time series in its buckets."""
+        prefix = "system.buckets." if self.type == "timeseries" else ""
+        return f"{self.database}.{prefix}{self.name}"
+
 
 class OperationCount(Record):
     """Operations of one collection in a slice or differential, transactions unfolded."""

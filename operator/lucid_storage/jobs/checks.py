@@ -28,7 +28,7 @@ def _mongodb_archive(source: Source, manifest: Manifest, stored: StoredObject) -
     from lucid_storage.archive.mongodump import ArchiveReader, End
 
     assert manifest.mongodb is not None
-    expected = {f"{c.database}.{c.name}": c for c in manifest.mongodb.collections if c.type != "view"}
+    expected = {c.data_namespace: c for c in manifest.mongodb.collections if c.type != "view"}
     for part in ArchiveReader(source).parts():
         if not isinstance(part, End):
             continue
