@@ -156,7 +156,7 @@ class FolderWriter:
         self._partial = target.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
         self._lock = threading.Lock()
         self._file = -1
-        self._closed = False
+        self._given_up = threading.Event()
 
     def write(self, data: bytes, /) -> None:
         with _told("write", self._target.name), self._lock:
@@ -186,8 +186,8 @@ class FolderWriter:
         return True
 
     def abort(self) -> None:
+        self._given_up.set()  # at once, for the lock is held while a large file is read back
         with self._lock:
-            self._closed = True
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
@@ -195,12 +195,15 @@ class FolderWriter:
                     self._partial.unlink(missing_ok=True)
 
     def _open(self) -> int:
-        if self._closed:
-            raise DestinationError("The upload was given up.")
+        self._raise_if_given_up()
         if self._file < 0:
             _make_folders(self._target.parent, self._root)
             self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         return self._file
+
+    def _raise_if_given_up(self) -> None:
+        if self._given_up.is_set():
+            raise DestinationError("The upload was given up.")
 
     def _read_back(self, file: int, digest: Digest) -> None:
         # What was just written would come from memory otherwise; the kernel may still keep some of it.
@@ -209,6 +212,7 @@ class FolderWriter:
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         sha256, size = hashlib.sha256(), 0
         while block := os.read(file, 1024 * 1024):
+            self._raise_if_given_up()
             sha256.update(block)
             size += len(block)
         if Digest(size, sha256.hexdigest()) != digest:

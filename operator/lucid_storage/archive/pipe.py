@@ -20,17 +20,27 @@ class Pipe:
         self._changed = threading.Condition()
 
     def put(self, piece: bytes | bytearray) -> None:
-        """Waits for room. Raises what the pipe failed with."""
+        """Waits for room. Raises what the pipe failed with, and ValueError when it was closed."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._error is not None or not self._size or self._size + len(piece) <= self._limit
             )
-            if self._error is not None:
-                raise self._error
+            self._raise_error()
+            if self._closed:
+                raise ValueError("a write after the end")
             if piece:
                 self._pieces.append(piece)
                 self._size += len(piece)
                 self._changed.notify_all()
+
+    def raise_failure(self) -> None:
+        """Raises what the pipe failed with, if it did."""
+        with self._changed:
+            self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Nothing more will be put."""
@@ -51,8 +61,7 @@ class Pipe:
         """The next piece; None for ever once the pipe was closed and is empty. Raises what it failed with."""
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None or self._closed or bool(self._pieces))
-            if self._error is not None:
-                raise self._error
+            self._raise_error()
             if not self._pieces:
                 return None
             piece = self._pieces.popleft()

@@ -126,12 +126,15 @@ class PackedSink:
         self._stored = 0
         self._plain = 0
         self._pending = bytearray()
+        self._ended = False
         self._pipe = Pipe(AHEAD_BYTES)
         self._thread = threading.Thread(target=self._run, name=f"pack {identity.kind}", daemon=True)
         self._thread.start()
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         """Takes all of it; blocks while the destination is slow. Raises DestinationError."""
+        if self._ended:
+            raise ValueError("a write after the end")
         size = len(data)
         self._plain += size
         if size < CHUNK_BYTES:
@@ -146,10 +149,11 @@ class PackedSink:
 
     def finish(self) -> StoredObject:
         """Returns when the destination confirmed size and checksum of the whole. Raises as the writer's `finish`."""
+        self._ended = True
         self._hand_over()
         self._pipe.close()
         self._thread.join()
-        self._pipe.put(b"")  # raises what the packing thread failed with
+        self._pipe.raise_failure()
         return StoredObject(
             kind=self._identity.kind,
             part=self._identity.part,

@@ -266,6 +266,14 @@ def test_abort_after_finish_is_harmless(tmp_path: Path) -> None:
     assert read(tmp_path) == b"data"
 
 
+def test_nothing_is_taken_after_finish(tmp_path: Path) -> None:
+    sink = open_sink(FolderStore(tmp_path), PATH, IDENTITY, packing(), KEY)
+    sink.finish()
+
+    with pytest.raises(ValueError, match="after the end"):
+        sink.write(b"more")
+
+
 def test_closing_early_ends_the_threads(tmp_path: Path) -> None:
     stored(tmp_path, os.urandom(30_000_000), "none")
     before = threading.active_count()
