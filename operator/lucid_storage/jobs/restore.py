@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,9 +18,10 @@ from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, 
 from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
-from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, stage
+from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, MongoStaged, stage
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
 from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.restore_engines import OtherEngine, other_engines
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned, RestoreResult
@@ -41,23 +42,27 @@ def failed(order: RestoreOrder, reason: Reason, message: str) -> RestoreResult:
 
 
 def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> RestoreResult:
-    """Plans or stages. Raises LucidError, and leaves the target as it was then."""
+    """Plans or stages. Raises LucidError, and leaves MongoDB as it was then."""
     work = _Work.of(order, environ, reporter, stop)
-    with work.reading() as path:
-        if BackupEngine.MONGODB not in order.engines:
-            raise RefusedError(
-                "Nothing is restored: name mongodb in engines, or leave engines out.",
-                reason=Reason.NOT_IMPLEMENTED,
-            )
+    with work.reading() as reading:
         reporter.phase("Planning")
-        plan = make_plan(order, path, work.source)
-        told = asyncio.run(_told(order, work.uri, plan))
-        if told.blocked_by is not None and not order.plan_only:
-            raise RefusedError(told.blocked_by, reason=told.blocked_reason or Reason.RESTORE_BLOCKED)
+        plan = make_plan(order, reading.path, work.source) if reading.path is not None else None
+        planned = _planned(work, plan, reading.others)
+        result = _result(order, reading.wanted, plan, planned if order.plan_only else None)
         if order.plan_only:
-            return _result(order, path, plan, told)
-        staged = stage(work.run(plan))
-    result = _result(order, path, plan, None)
+            return result
+        if planned.blocked_by is not None:
+            raise RefusedError(planned.blocked_by, reason=planned.blocked_reason or Reason.RESTORE_BLOCKED)
+        if plan is not None:
+            result = _with_staged(result, stage(work.run(plan)))
+        outcomes = []
+        for other in reading.others:
+            reporter.phase("Loading", sum(o.plain_bytes for o in other.manifest.objects))
+            outcomes.append(other.restore())
+    return result.model_copy(update={"engines": tuple(outcomes)})
+
+
+def _with_staged(result: RestoreResult, staged: MongoStaged) -> RestoreResult:
     return result.model_copy(
         update={
             "databases": staged.databases,
@@ -69,6 +74,21 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What is read from the destination."""
+
+    wanted: Recorded
+    path: RestorePath | None
+    """Of MongoDB, where it is restored."""
+    others: tuple[OtherEngine, ...]
+
+    @property
+    def ids(self) -> list[str]:
+        mongodb = (self.path.full, *self.path.then) if self.path is not None else ()
+        return sorted({record.id for record in mongodb} | {other.manifest.id for other in self.others})
+
+
 @dataclass(slots=True)
 class _Work:
     """What one order needs."""
@@ -76,24 +96,30 @@ class _Work:
     order: RestoreOrder
     place: Place
     folder: ChainFolder
-    uri: str
+    settings: StoreSettings
     reporter: Reporter
     stop: Stop
 
     @classmethod
     def of(cls, order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> _Work:
         try:
-            uri = StoreSettings.read(environ).mongodb()
+            settings = StoreSettings.read(environ)
         except SettingsError as error:
             raise LucidError(str(error), reason=Reason.SECRET_INVALID) from error
+        place = Place.of(order, environ)
+        folder = _found_folder(place, order) if order.elsewhere else place.folder
+        return cls(order, place, folder, settings, reporter, stop)
+
+    @property
+    def uri(self) -> str:
+        """Raises LucidError (NotConfigured)."""
+        uri = self.settings.mongodb()
         if uri is None:
             raise LucidError(
                 "No MongoDB is configured: set MONGODB_URI in the connection's Secret.",
                 reason=Reason.NOT_CONFIGURED,
             )
-        place = Place.of(order, environ)
-        folder = _found_folder(place, order) if order.elsewhere else place.folder
-        return cls(order, place, folder, uri, reporter, stop)
+        return uri
 
     def source(self, manifest: Manifest, stored: StoredObject) -> Source:
         return self.place.source(manifest, stored)
@@ -122,10 +148,10 @@ class _Work:
         )
 
     @contextmanager
-    def reading(self) -> Iterator[RestorePath]:
-        """The path, held while it is read (BACKUPS.md 1.9)."""
-        path = self._path()
-        read = [path.full.id, *(piece.id for piece in path.then)]
+    def reading(self) -> Iterator[_Reading]:
+        """What is read, held meanwhile (BACKUPS.md 1.9)."""
+        found = self._found()
+        read = found.ids
         store, run, now = self.place.store, self.order.run, datetime.now(UTC)
         until = now + timedelta(seconds=self.order.deadline_seconds + 60)
         held = False
@@ -140,13 +166,13 @@ class _Work:
                     reason=Reason.RESTORE_BLOCKED,
                 )
         try:
-            yield path
+            yield found
         finally:
             if held:
                 with suppress(DestinationError):
                     holds.release(store, self.folder, run)
 
-    def _path(self) -> RestorePath:
+    def _found(self) -> _Reading:
         backups = list_backups(self.place.store, self.folder, self.place.keyring).records
         wanted = next((record for record in backups if record.id == self.order.backup_id), None)
         if wanted is None:
@@ -154,6 +180,13 @@ class _Work:
                 f"No backup with the id {self.order.backup_id} lies in the destination; see `lucid-storage catalog`.",
                 reason=Reason.RESTORE_BLOCKED,
             )
+        others = other_engines(
+            self.order, backups, wanted, self.settings, self.source, self.reporter.add, self.stop.event
+        )
+        mongodb = BackupEngine.MONGODB in self.order.engines
+        return _Reading(wanted, self._path(backups, wanted) if mongodb else None, tuple(others))
+
+    def _path(self, backups: Sequence[Recorded], wanted: Recorded) -> RestorePath:
         timeline = wanted.manifest.timeline
         slices = list_slices(self.place.store, self.folder, self.place.keyring, timeline).records
         records: list[Recorded] = [*backups, *slices]
@@ -177,6 +210,24 @@ def _found_folder(place: Place, order: RestoreOrder) -> ChainFolder:
         f"No backup with the id {order.backup_id} lies in the destination; see `lucid-storage catalog`.",
         reason=Reason.RESTORE_BLOCKED,
     )
+
+
+def _planned(work: _Work, plan: MongoPlan | None, others: Sequence[OtherEngine]) -> RestorePlanned:
+    """What all engines will do; the first thing that blocks one of them blocks all."""
+    planned = RestorePlanned()
+    if plan is not None:
+        planned = asyncio.run(_told(work.order, work.uri, plan))
+    for other in others:
+        items, blocked = other.plan()
+        update: dict[str, object] = {
+            "targets": (*planned.targets, *items)[:TOLD_TARGETS],
+            "target_count": planned.target_count + len(items),
+            "read_bytes": planned.read_bytes + sum(o.stored_bytes for o in other.manifest.objects),
+        }
+        if blocked is not None and planned.blocked_by is None:
+            update |= {"blocked_by": blocked.message, "blocked_reason": blocked.reason}
+        planned = planned.model_copy(update=update)
+    return planned
 
 
 async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanned:
@@ -270,19 +321,19 @@ def _blocked(
 
 
 def _result(
-    order: RestoreOrder, path: RestorePath, plan: MongoPlan, planned: RestorePlanned | None
+    order: RestoreOrder, wanted: Recorded, plan: MongoPlan | None, planned: RestorePlanned | None
 ) -> RestoreResult:
-    manifest = path.full.manifest
+    moment = datetime.fromtimestamp(plan.until[0], UTC) if plan is not None else order.point_in_time
     return RestoreResult(
         run=order.run,
         ok=True,
         message="Planned." if order.plan_only else "Staged and compared; ready to be swapped.",
         plan=planned,
         backup_id=order.backup_id,
-        timeline=manifest.timeline,
-        restored_to=datetime.fromtimestamp(plan.until[0], UTC),
-        databases=plan.databases,
-        collections=len(plan.records),
+        timeline=wanted.manifest.timeline,
+        restored_to=moment,
+        databases=plan.databases if plan is not None else (),
+        collections=len(plan.records) if plan is not None else 0,
     )
 
 

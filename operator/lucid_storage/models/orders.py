@@ -240,6 +240,7 @@ class RestoreOrder(Order):
     """The MongoDB that the operator saw; the worker refuses another one."""
     database_patterns: tuple[str, ...] = ("*",)
     index_patterns: tuple[str, ...] = ("*",)
+    key_patterns: tuple[str, ...] = ("*",)
     source_database: str | None = None
     target_database: str | None = None
     collections: tuple[str, ...] = ()

@@ -41,7 +41,13 @@ class RestoreDesired:
     engines: tuple[BackupEngine, ...]
     database_patterns: tuple[str, ...]
     index_patterns: tuple[str, ...]
+    key_patterns: tuple[str, ...]
     deadline_seconds: int
+
+    @property
+    def mongodb(self) -> bool:
+        """Whether MongoDB is restored."""
+        return BackupEngine.MONGODB in self.engines
 
     @property
     def connection(self) -> str | None:
@@ -121,6 +127,7 @@ def resolve(
         engines=tuple(spec.engines) if spec.engines else (BackupEngine.MONGODB,),
         database_patterns=served.databases if served is not None else ("*",),
         index_patterns=served.indices if served is not None else ("*",),
+        key_patterns=served.keys if served is not None else ("*",),
         deadline_seconds=settings.backup_deadline_seconds,
     )
 
@@ -140,11 +147,8 @@ def _check_supported(spec: RestoreSpec) -> None:
             "This version makes no backup before a restore; make a Backup first, and leave backupBefore out. Staged"
             " keeps the replaced collections for keepOldMinutes."
         )
-    others = [engine for engine in spec.engines or () if engine is not BackupEngine.MONGODB]
-    if others:
-        raise NotSupportedError(
-            f"This version restores mongodb only; leave {' and '.join(others)} out of engines."
-        )
+    if BackupEngine.VOLUMES in (spec.engines or ()) or spec.volumes:
+        raise NotSupportedError("This version does not restore volumes; leave volumes out.")
 
 
 def worker_request(
@@ -172,11 +176,14 @@ def worker_request(
         server_identity=identity,
         database_patterns=desired.database_patterns,
         index_patterns=desired.index_patterns,
+        key_patterns=desired.key_patterns,
         source_database=spec.source_database,
         target_database=spec.target_database,
         collections=tuple(spec.collections or ()),
         drop_existing=spec.drop_existing,
         allow_unknown_space=spec.allow_unknown_space,
+        redis=spec.redis,
+        elasticsearch=spec.elasticsearch,
     )
     return WorkerRequest(
         command="restore",

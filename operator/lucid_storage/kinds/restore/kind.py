@@ -29,7 +29,7 @@ from lucid_storage.kinds.workers.claims import DumpClaims, waiting
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupSpec
+from lucid_storage.models.backup import BackupEngine, BackupSpec
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
 from lucid_storage.models.settings import Settings
@@ -128,10 +128,12 @@ class RestoreKind:
         """Everything that is checked before a Job is made; the deployment is claimed last."""
         spec = specs.parse(RestoreSpec, resource)
         secret = spec.connection.secret_name if spec.connection else None
+        cluster = await self._workers.cluster()
+        if BackupEngine.MONGODB not in (spec.engines or [BackupEngine.MONGODB]):
+            return await self._checked(resource, spec, RestoreObserved(cluster=cluster), now)
         deployment = await self._connections.mongodb(resource.key.namespace, secret)
         async with self._connections.watching(deployment) as mongodb:
             info = await mongodb.info()
-            cluster = await self._workers.cluster()
             seen = RestoreObserved(
                 cluster=cluster,
                 topology=info.topology,
@@ -142,14 +144,19 @@ class RestoreKind:
                 seen = replace(seen, marker=await self._marker(resource, mongodb, cluster))
         if done_before(resource, seen):
             return seen
+        seen = await self._checked(resource, spec, seen, now)
+        if info.topology is Topology.SHARDED or resource.paused:
+            return seen
+        return replace(seen, behind=self._behind(resource, kept(info.identity)))
+
+    async def _checked(
+        self, resource: Resource, spec: RestoreSpec, seen: RestoreObserved, now: datetime
+    ) -> RestoreObserved:
         desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
         await self._workers.check(
             resource.key.namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
         )
-        seen = replace(seen, desired=desired, earlier=await self._earlier(resource, now))
-        if info.topology is Topology.SHARDED or resource.paused:
-            return seen
-        return replace(seen, behind=self._behind(resource, kept(info.identity)))
+        return replace(seen, desired=desired, earlier=await self._earlier(resource, now))
 
     async def _marker(self, resource: Resource, mongodb: MongoPort, cluster: str) -> Marker | None:
         """In whichever database the restore went to: the backup that says so may be gone."""

@@ -276,6 +276,8 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         return _planned(resource, observed, status, result, now)
     if not result.ok:
         return _given_up(observed, status, result.reason or Reason.INTERNAL_ERROR, result.message, now)
+    if not result.databases:
+        return _without_swap(status, result, now)
     staged = status.model_copy(
         update={
             "phase": RestorePhase.SWAPPING,
@@ -297,6 +299,19 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         (swap,),
         hold=True,
         notices=(Notice("Swapping", said),),
+    )
+
+
+def _without_swap(status: RestoreStatus, result: RestoreResult, now: datetime) -> Plan:
+    """Nothing of MongoDB was restored: what the worker wrote is live."""
+    done = status.model_copy(
+        update={"phase": RestorePhase.COMPLETED, "progress": "100%", "completed_at": _second(now)}
+    )
+    said = " ".join(f"{e.engine}: {e.message or f'{e.documents} documents'}" for e in result.engines)
+    return Step(
+        done,
+        Said(Standing.DONE, Reason.COMPLETED, said or "Restored."),
+        notices=(Notice("Completed", said or "Restored."),),
     )
 
 
