@@ -99,6 +99,7 @@ def test_full_incremental_and_differential_make_one_timeline(
         client[filled]["a"].delete_many({"_id": {"$lt": 50}})
     second = shop.back_up("diff", ["mongodb"], type="differential", **only(filled))
     assert (first.ok, second.ok) == (True, True), (first, second)
+    assert first.engines[0].stored_bytes > 0, "an incremental has the size of its slices"
     assert {full.timeline} == {first.timeline, second.timeline}
     assert {first.base, second.base} == {full.id}
     kinds = sorted(str(r.kind) for r in shop.records())

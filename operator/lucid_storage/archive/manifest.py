@@ -127,6 +127,9 @@ class MongoRecord(Record):
     to: OplogPoint
     collections: tuple[CollectionRecord, ...] = ()
     operations: tuple[OperationCount, ...] = ()
+    slices_bytes: int = 0
+    """Of an incremental: stored bytes of the slices that it stands on, behind the one before it."""
+    slices_plain_bytes: int = 0
 
 
 class RedisRecord(Record):

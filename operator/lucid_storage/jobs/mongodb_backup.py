@@ -156,7 +156,7 @@ class MongoBackup:
             at = Written(there).to
             _refuse_closed(there.closing)
         run.report(size, entries)
-        record = self._record(_beginning(decision, records), at, _sum(found))
+        record = self._record(_beginning(decision, records), at, _sum(found), found)
         return Taken(record, (), entries, size)
 
     # Differential: everything since the full in one object
@@ -214,7 +214,13 @@ class MongoBackup:
                 finally:
                     source.close()
 
-    def _record(self, start: Optime, to: OplogPoint, operations: tuple[OperationCount, ...]) -> EngineRecord:
+    def _record(
+        self,
+        start: Optime,
+        to: OplogPoint,
+        operations: tuple[OperationCount, ...],
+        slices: Sequence[Manifest] = (),
+    ) -> EngineRecord:
         mongodb = MongoRecord(
             version=self.member.version,
             identity=self.identity,
@@ -222,6 +228,8 @@ class MongoBackup:
             from_optime=start,
             to=to,
             operations=operations,
+            slices_bytes=sum(o.stored_bytes for manifest in slices for o in manifest.objects),
+            slices_plain_bytes=sum(o.plain_bytes for manifest in slices for o in manifest.objects),
         )
         taken_at = datetime.fromtimestamp(to.optime.seconds, UTC)
         return EngineRecord(engine=BackupEngine.MONGODB, taken_at=taken_at, mongodb=mongodb)

@@ -101,7 +101,7 @@ def _clock(seconds: int) -> datetime:
 
 
 def _outcome(manifest: Manifest, record: EngineRecord) -> EngineOutcome:
-    engine = BackupEngine(record.engine)
+    engine, mongodb = BackupEngine(record.engine), record.mongodb
     stored = [
         o for o in manifest.objects if o.kind.startswith(f"{'volume' if engine == 'volumes' else engine}.")
     ]
@@ -109,8 +109,8 @@ def _outcome(manifest: Manifest, record: EngineRecord) -> EngineOutcome:
         engine=engine,
         ok=True,
         documents=_documents(record.mongodb or record.redis or record.elasticsearch),
-        size_bytes=sum(o.plain_bytes for o in stored),
-        stored_bytes=sum(o.stored_bytes for o in stored),
+        size_bytes=sum(o.plain_bytes for o in stored) + (mongodb.slices_plain_bytes if mongodb else 0),
+        stored_bytes=sum(o.stored_bytes for o in stored) + (mongodb.slices_bytes if mongodb else 0),
         taken_at=record.taken_at,
         unencrypted=True if record.elasticsearch is not None and record.elasticsearch.snapshot else None,
     )
