@@ -169,9 +169,10 @@ def _load(run: RedisRestoreRun, choice: KeyChoice, loader: KeyLoader) -> None:
             loader.flush()
             run.report(0, loader.counts.written - told)
     except LucidError as error:
-        if loader.counts.written:
-            error.message += f" {loader.counts.written} keys had been written by then and stay."
-        raise
+        if not loader.counts.written:
+            raise
+        said = f"{error.message} {loader.counts.written} keys had been written by then and stay."
+        raise type(error)(said, reason=error.reason) from error
 
 
 def _choice(run: RedisRestoreRun) -> KeyChoice:
