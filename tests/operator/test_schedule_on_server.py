@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 import pytest
 from backup_bed import BackupBed, backup_spec, reason
 
+from lucid_storage.kinds.workers.standing import StandingSweep
 from lucid_storage.kube.client import Json
-from lucid_storage.models.meta import RETENTION, SCHEDULE
+from lucid_storage.kube.deployments import Deployments
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.meta import OWNER_UID_LABEL, RETENTION, SCHEDULE
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
@@ -218,3 +221,37 @@ async def deployment(bed: BackupBed, deadline: float) -> Json:
 
     await bed.world.until(there, deadline, "a Deployment")
     return found[0]
+
+
+async def test_a_slicing_worker_whose_schedule_is_gone_is_swept_and_others_are_not(bed: BackupBed) -> None:
+    """It may run in the operator's namespace, where no owner reference reaches."""
+    namespace, deployments = bed.world.namespace, Deployments(bed.world.kube)
+    for uid in ("gone", "there"):
+        labels = {OWNER_UID_LABEL: uid}
+        container = {"name": "worker", "image": "none"}
+        body = {
+            "metadata": {"name": uid, "namespace": namespace, "labels": labels},
+            "spec": {
+                "replicas": 0,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            },
+        }
+        assert await deployments.create(body) is not None
+        await deployments.put_secret(
+            {"metadata": {"name": uid, "namespace": namespace}, "data": {"a": "YQ=="}}
+        )
+    known = Resource.from_body(
+        "backupschedules", {"metadata": {"namespace": namespace, "name": "x", "uid": "there"}}
+    )
+    sweep = StandingSweep(deployments, [namespace], lambda uid: known if uid == "there" else None)
+    await sweep.sweep()
+
+    async def swept() -> bool:
+        return [d["metadata"]["name"] for d in await deployments.labelled(OWNER_UID_LABEL, namespace)] == [
+            "there"
+        ]
+
+    await bed.world.until(swept, 20, "the Deployment without a schedule to go")
+    assert await bed.world.kube.secret(namespace, "gone") is None
+    assert await bed.world.kube.secret(namespace, "there") is not None

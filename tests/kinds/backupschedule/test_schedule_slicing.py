@@ -56,6 +56,13 @@ def test_the_window_grows_with_the_slices_but_not_oftener_than_figures_may_move(
     assert windows(later) == [(at("2026-05-02T02:01"), at("2026-05-02T02:49:59"))]
 
 
+def test_a_full_after_the_first_slice_is_covered_as_soon_as_a_slice_reaches_it() -> None:
+    early = listened(words("2026-05-02T02:00"), "2026-05-02T02:01:30").status
+    assert early.recoverable is None
+    step = listened(words("2026-05-02T02:02"), "2026-05-02T02:03", status=early)
+    assert windows(step) == [(at("2026-05-02T02:01"), at("2026-05-02T02:01:59"))]
+
+
 def test_slices_of_a_timeline_without_a_full_claim_nothing() -> None:
     """After a gap the slicer goes on elsewhere: the old window must not grow over the hole."""
     first = listened(words("2026-05-02T02:30"), "2026-05-02T02:31").status

@@ -121,7 +121,8 @@ def told(
     if report.timeline is None or report.to is None:
         return
     before, written = state.last_slice_at, report.written_at or report.to
-    if status.timeline == report.timeline and before is not None and written - before < MOVES:
+    lately = before is not None and written - before < MOVES
+    if status.timeline == report.timeline and lately and not _uncovered(status, base_of(children, report)):
         return
     state.last_slice_at = written.replace(microsecond=0)
     status.timeline = report.timeline
@@ -142,6 +143,12 @@ def base_of(children: Sequence[Child], report: SliceReport) -> Child | None:
     if base is None or report.to is None or base.status.to is None or base.status.to > last_second(report):
         return None
     return base
+
+
+def _uncovered(status: BackupScheduleStatus, base: Child | None) -> bool:
+    """Whether a full can be restored from to the second since just now: that is news, and no figure."""
+    at = base.status.to if base is not None else None
+    return at is not None and not any(w.from_time <= at <= w.to for w in status.recoverable or ())
 
 
 def _extend(status: BackupScheduleStatus, children: Sequence[Child], report: SliceReport) -> None:
