@@ -173,13 +173,14 @@ class Connection:
     def _connected(self) -> http.client.HTTPConnection:
         if self._http is None:
             host, port = self._url.hostname or "", self._url.port
+            patience = min(CONNECT_SECONDS, self._bucket.stall_seconds)
             if self._url.scheme == "https":
                 context = ssl.create_default_context()
                 if self._bucket.authority is not None:
                     context.load_verify_locations(cadata=self._bucket.authority)
-                self._http = http.client.HTTPSConnection(host, port, timeout=CONNECT_SECONDS, context=context)
+                self._http = http.client.HTTPSConnection(host, port, timeout=patience, context=context)
             else:
-                self._http = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
+                self._http = http.client.HTTPConnection(host, port, timeout=patience)
         if self._http.sock is None:
             self._http.connect()
             _set_timeout(self._http, self._bucket.stall_seconds)

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from typing import Final
 from xml.sax.saxutils import escape
@@ -31,6 +31,8 @@ PARTS: Final = 10_000
 GROWTH: Final = ((2500, 6), (4500, 16), (6000, 64), (7000, 256), (PARTS, 1640))
 """Up to which part a part has how many MiB: 45 GiB fit into parts of up to 16 MiB, and 5 TiB into all."""
 SENDERS: Final = 2
+CLEANING_SECONDS: Final = 5.0
+"""For each send and receive when something is taken back: a worker that was told to stop has little time."""
 _UPLOAD_ID = re.compile(rb"<UploadId>\s*([^<]+?)\s*</UploadId>")
 _ETAG = re.compile(rb"<ETag>\s*([^<]+?)\s*</ETag>")
 _DIGEST = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
@@ -119,7 +121,10 @@ class S3Writer:
                 self._confirmed = True
 
     def _leave_nothing(self) -> None:
-        connection = Connection(self._bucket)
+        hurried = replace(
+            self._bucket, attempts=2, stall_seconds=min(CLEANING_SECONDS, self._bucket.stall_seconds)
+        )
+        connection = Connection(hurried)
         try:
             if self._upload is not None:
                 abort_upload(connection, self._path, self._upload)

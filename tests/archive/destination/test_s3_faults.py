@@ -200,6 +200,22 @@ def test_an_abort_ends_a_stalled_request_at_once(s3: S3Store, bucket: Bucket, fa
     assert_nothing_left(s3)
 
 
+def test_an_abort_does_not_wait_long_for_a_server_that_stalls(
+    s3: S3Store, bucket: Bucket, faulty: Faulty
+) -> None:
+    """A worker that was told to stop has 20 s; what it leaves is found by age later."""
+    proxy = faulty(lambda request: Fault(stalls=True) if request.part or request.method == "DELETE" else None)
+    writer = through(proxy, bucket, stall_seconds=1).writer("b/object")
+    writer.write(DATA[: 9 * 1024 * 1024])
+
+    begun = monotonic()
+    writer.abort()
+
+    assert monotonic() - begun < 10
+    assert list(s3.list("")) == []
+    assert s3.delete_abandoned("", datetime.now(UTC) + timedelta(days=1)) == 1
+
+
 def test_an_abort_while_it_ends_leaves_nothing(s3: S3Store, bucket: Bucket, faulty: Faulty) -> None:
     completed = threading.Event()
 

@@ -328,8 +328,8 @@ def test_an_upload_without_a_manifest_is_no_backup(bed: Bed) -> None:
     assert bed.backups() == Listing(())
 
 
-def test_thousands_of_slices_are_listed_in_order_of_time(bed: Bed) -> None:
-    for second in range(0, 2000 * 30, 30):
+def test_many_slices_are_listed_in_order_of_time(bed: Bed) -> None:
+    for second in range(0, 500 * 30, 30):
         name = f"s{second}"
         write_manifest(
             bed.store, FOLDER, manifest(name, kind=BackupKind.SLICE, timeline="t1", prev=second), KEY
@@ -338,8 +338,8 @@ def test_thousands_of_slices_are_listed_in_order_of_time(bed: Bed) -> None:
 
     slices = list_slices(bed.store, FOLDER, bed.keyring, "t1")
 
-    assert [found.id for found in slices.records] == [f"s{second}" for second in range(0, 2000 * 30, 30)]
-    assert len(list_slices(bed.store, FOLDER, bed.keyring).records) == 2001
+    assert [found.id for found in slices.records] == [f"s{second}" for second in range(0, 500 * 30, 30)]
+    assert len(list_slices(bed.store, FOLDER, bed.keyring).records) == 501
 
 
 def test_a_destination_that_is_away_is_no_empty_listing(tmp_path: Path) -> None:
