@@ -14,7 +14,7 @@ pytestmark = pytest.mark.elasticsearch
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "archive-elasticsearch.md"
 
 
-async def test_the_documented_script_reads_an_export(bed: Bed) -> None:
+def test_the_documented_script_reads_an_export(bed: Bed) -> None:
     index = bed.index("one")
     bed.put(index, "a%20b", '{"n":1.0,"t":"ü"}', "routing=r")
     bed.put(index, "c", "{}")

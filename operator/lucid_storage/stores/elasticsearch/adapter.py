@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -23,6 +24,7 @@ from lucid_storage.stores.elasticsearch.reading import (
     template_body,
     template_states,
 )
+from lucid_storage.stores.elasticsearch.restored import Restored, restored, without_mark
 from lucid_storage.stores.elasticsearch.types import (
     AliasAction,
     AliasState,
@@ -60,6 +62,8 @@ class ElasticCluster:
         self._subject = self._connection.subject
         self._guard = guard
         self._info: tuple[float, ElasticInfo] | None = None
+        self._restored: dict[str, Restored] = {}
+        """By the name that they are known by."""
 
     async def info(self) -> ElasticInfo:
         """As the port says; the oldest node's version in a cluster that is being upgraded."""
@@ -130,7 +134,9 @@ class ElasticCluster:
         return True
 
     async def indices(self, pattern: str) -> tuple[ElasticIndexState, ...]:
-        """As the port says, open and closed ones, hidden ones left out. Names of aliases do not match."""
+        """As the port says, open and closed ones, hidden ones left out. Names of aliases do not match,
+        but for the one that stands for a restored index.
+        """
         async with self._answering():
             found = await self._client.indices.get(
                 index=pattern,
@@ -139,11 +145,27 @@ class ElasticCluster:
                 allow_no_indices=True,
                 expand_wildcards=["open", "closed"],
             )
-            names = sorted(name for name in found.body if fnmatchcase(name, pattern))
+            shown = {self._shown(name, document(found.body[name])): name for name in found.body}
+            names = sorted(name for name in shown if fnmatchcase(name, pattern))
             statistics = await self._statistics(pattern) if names else {}
         return tuple(
-            index_state(name, document(found.body[name]), document(statistics.get(name))) for name in names
+            _as_declared(
+                index_state(name, document(found.body[shown[name]]), document(statistics.get(shown[name])))
+            )
+            for name in names
         )
+
+    def _shown(self, name: str, body: JsonDoc) -> str:
+        """The name that an index is known by: a restored one is reached by an alias, which writes may not use."""
+        found = restored(name, document(body.get("mappings")), document(body.get("aliases")))
+        if found is None:
+            self._restored.pop(name, None)
+            return name
+        self._restored[found.target] = found
+        return found.target
+
+    def _real(self, name: str) -> str:
+        return self._restored[name].name if name in self._restored else name
 
     async def _statistics(self, pattern: str) -> dict[str, JsonValue]:
         answer = await self._client.indices.stats(
@@ -186,6 +208,8 @@ class ElasticCluster:
 
     async def put_mapping(self, index: str, mappings: JsonDoc) -> None:
         """As the port says. Not stalled when the index went away meanwhile."""
+        if index in self._restored:
+            mappings = self._restored[index].marked(mappings)
         async with self._answering(f"Index {index}"):
             self._guard()
             answer = await self._client.indices.put_mapping(
@@ -212,7 +236,11 @@ class ElasticCluster:
             self._guard()
             try:
                 answer = await self._client.indices.update_aliases(
-                    actions=[alias_action(action) for action in actions], master_timeout=WAIT, timeout=WAIT
+                    actions=[
+                        alias_action(replace(action, index=self._real(action.index))) for action in actions
+                    ],
+                    master_timeout=WAIT,
+                    timeout=WAIT,
                 )
             except NotFoundError as error:
                 # The server's answer to nothing but removals of absent aliases, in spite of must_exist=false.
@@ -225,6 +253,7 @@ class ElasticCluster:
         """As the port says. The server deletes by name alone, so a replacement in the milliseconds between
         the look and the request would not be noticed.
         """
+        name = self._real(name)
         async with self._answering():
             try:
                 found = await self._client.indices.get_settings(
@@ -310,6 +339,17 @@ class ElasticCluster:
             raise StoreUnavailableError(
                 f"{self._subject} did not confirm the change in time; it is looked at again."
             )
+
+
+def _as_declared(state: ElasticIndexState) -> ElasticIndexState:
+    """Without the alias and the mark by which a restored index is reached and known: nobody declares them."""
+    if state.name not in state.aliases:
+        return state
+    return replace(
+        state,
+        aliases={name: alias for name, alias in state.aliases.items() if name != state.name},
+        mappings=without_mark(state.mappings),
+    )
 
 
 def _exact(name: str) -> str:
