@@ -57,17 +57,17 @@ async def test_a_full_waits_for_another_of_the_same_deployment_and_an_incrementa
     assert (reason(waiting), conditions(waiting)["Reconciling"]) == ("Queued", "True")
     await bed.create("three", type="incremental")
     await bed.phase("three", "Running")
-    await bed.create("four")
-    await bed.phase("four", "Queued")
-    assert bed.ran("two") == bed.ran("four") == 0
+    await bed.create("wait")
+    await bed.phase("wait", "Queued")
+    assert bed.ran("two") == bed.ran("wait") == 0
     bed.release("one")
     await bed.phase("one", "Completed")
     await bed.phase("two", "Running", deadline=10)
-    assert (await bed.status("four"))["queuedBehind"] == "backup two"
-    for name in ("two", "three", "four"):
+    assert (await bed.status("wait"))["queuedBehind"] == "backup two"
+    for name in ("two", "three", "wait"):
         bed.release(name)
         await bed.phase(name, "Completed")
-    assert [bed.ran(n) for n in ("one", "two", "three", "four")] == [1, 1, 1, 1]
+    assert [bed.ran(n) for n in ("one", "two", "three", "wait")] == [1, 1, 1, 1]
 
 
 async def test_fulls_that_come_together_run_one_after_another(bed: BackupBed) -> None:
