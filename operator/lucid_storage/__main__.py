@@ -63,14 +63,14 @@ def _export(given: argparse.Namespace) -> int:
 def _work(given: argparse.Namespace) -> int:
     from importlib import import_module
 
-    status: int = import_module(f"lucid_storage.jobs.{given.command}").run()
+    module = {"slice": "slicer"}.get(given.command, given.command)
+    status: int = import_module(f"lucid_storage.jobs.{module}").run()
     return status
 
 
 _WORKERS = {
     "backup": "make one backup",
     "restore": "carry out one restore",
-    "verify": "prove one backup",
     "prune": "remove backups that nothing needs any more",
     "slice": "write slices of the oplog until stopped",
 }
