@@ -15,8 +15,8 @@ from testbed.testrun import TestRun
 
 @pytest.fixture(scope="session")
 def s3_server(testbed_run: TestRun) -> S3:
-    server = S3(testbed_run.instance)
     with testbed_run.once("s3"):
+        server = S3(testbed_run.instance)  # draws its keys when it is the first
         server.start()
     return server
 
