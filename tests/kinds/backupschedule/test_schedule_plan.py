@@ -236,6 +236,18 @@ def test_a_timeline_that_ended_or_has_no_full_gets_one_at_once_and_once(
     assert made(later) == []
 
 
+def test_after_that_full_the_slices_are_heard_before_another_one_is_made() -> None:
+    said = SliceReport(ok=True, timeline="0123456789", written_at=at("2026-05-02T11:59"))
+    full = backup("2026-05-02T12:00", name="nightly-closed-98765432", timeline="other", type="full")
+    step = look(schedule(**INCREMENTALS), "2026-05-02T12:02", full, status=_known(), slicing=said)
+    assert made(step) == []
+    later = said.model_copy(update={"written_at": at("2026-05-02T12:09")})
+    assert (
+        len(made(look(schedule(**INCREMENTALS), "2026-05-02T12:10", full, status=_known(), slicing=later)))
+        == 1
+    )
+
+
 def test_another_ones_backups_and_foreign_objects_are_not_counted() -> None:
     other = backup("2026-05-02T02:00", "Running")
     other.annotations[SCHEDULE] = "weekly"  # type: ignore[index]

@@ -194,7 +194,10 @@ def _unbased(seen: ScheduleObserved) -> bool:
     report = seen.slicing
     if report is None or report.timeline is None:
         return False
-    fulls = (c for c in seen.children if c.good and c.status.type is BackupType.FULL)
+    fulls = [c for c in seen.children if c.good and c.status.type is BackupType.FULL]
+    ended = max((c.status.completed_at for c in fulls if c.status.completed_at), default=None)
+    if ended is not None and report.written_at is not None and ended > report.written_at:
+        return False  # the next slice says whether it goes on behind that full
     return report.closed or all(c.status.timeline != report.timeline for c in fulls)
 
 
