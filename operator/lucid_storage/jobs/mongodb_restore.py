@@ -173,17 +173,18 @@ def _documents(
     for part in ArchiveReader(source).parts():
         run.check()
         name = (part.namespace.database, part.namespace.collection)
+        tracked = staging.tracked(name)
         if isinstance(part, End):
             hashes[name] = part.tally.content_hash
+            if tracked is not None:
+                loader.end(tracked)
         elif part.namespace == OPLOG:
             replaying = True
             yield from documents_in(part.data)
         elif replaying:
             raise damaged("documents follow the oplog of its time")
-        else:
-            tracked = staging.tracked(name)
-            if tracked is not None:
-                loader.add(tracked, part.data, part.documents)
+        elif tracked is not None:
+            loader.add(tracked, part.data, part.documents)
 
 
 def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:

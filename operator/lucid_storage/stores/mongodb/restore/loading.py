@@ -20,7 +20,7 @@ from lucid_storage.stores.mongodb.restore.catalog import Place, Tracked
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
 from lucid_storage.stores.mongodb.restore.target import MAJORITY, Target
 
-BATCH_BYTES = 4 * 1024 * 1024
+BATCH_BYTES = 2 * 1024 * 1024
 LANES = 2
 _QUEUED = 1
 """Batches that wait for a thread: enough to keep it busy, few enough to keep memory flat."""
@@ -90,6 +90,12 @@ class Loader:
         waiting.size += len(data)
         waiting.documents += documents
         if waiting.size >= BATCH_BYTES or waiting.documents >= _BATCH_DOCUMENTS:
+            self._send(waiting)
+
+    def end(self, tracked: Tracked) -> None:
+        """No more documents of this collection: what waits for company goes on its way."""
+        waiting = self._waiting.pop(tracked.place.namespace, None)
+        if waiting is not None:
             self._send(waiting)
 
     def flush(self) -> None:
