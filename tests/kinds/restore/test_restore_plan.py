@@ -1,0 +1,309 @@
+"""The plan of a Restore: until the swap everything can be undone, from there it only goes forward."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.kinds.oneshot import Standing
+from lucid_storage.kinds.restore.actions import Discard, DropOld, Mark, StartWorker, StopWorker, Swap
+from lucid_storage.kinds.restore.desired import RestoreDesired, run_id, spec_hash
+from lucid_storage.kinds.restore.plan import RestoreObserved, hindered, plan
+from lucid_storage.kinds.workers.place import Place
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.backup import BackupEngine
+from lucid_storage.models.meta import RUN_AGAIN
+from lucid_storage.models.orders import Destination, PlannedItem, Progress, RestorePlanned, RestoreResult
+from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
+from lucid_storage.stores.mongodb.restore.port import Marker
+from lucid_storage.stores.mongodb.types import Topology
+
+NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
+RUN = run_id("u1", "")
+
+
+def resource(deleted: bool = False, annotations: dict[str, str] | None = None, **spec: Any) -> Resource:
+    return Resource(
+        key=Key("restores", "n", "back"),
+        uid="u1",
+        generation=1,
+        resource_version="1",
+        created="2026-11-21T05:00:00Z",
+        deleted="2026-11-21T05:30:00Z" if deleted else None,
+        annotations=annotations or {},
+        finalizers=(),
+        spec={"backupName": "full", **spec},
+        status={},
+    )
+
+
+def desired(of: Resource) -> RestoreDesired:
+    return RestoreDesired(
+        resource=of,
+        spec=RestoreSpec.model_validate(of.spec),
+        backup_id="b1",
+        shown="full",
+        chain="manual",
+        elsewhere=False,
+        place=Place(Destination(bucket="b")),
+        keys_secret=None,
+        key_id=None,
+        engines=(BackupEngine.MONGODB,),
+        database_patterns=("*",),
+        index_patterns=("*",),
+        key_patterns=("*",),
+        deadline_seconds=60,
+    )
+
+
+def fit(of: Resource, **more: Any) -> RestoreObserved:
+    seen = RestoreObserved(
+        desired=desired(of),
+        cluster="c",
+        topology=Topology.REPLICA_SET,
+        identity="rs",
+        spec_hash=spec_hash(RestoreSpec.model_validate(of.spec)),
+    )
+    return replace(seen, **more)
+
+
+def status(phase: RestorePhase, **more: Any) -> RestoreStatus:
+    return RestoreStatus.model_validate(
+        {
+            "phase": phase,
+            "run": RUN,
+            "job_name": "back-restore-x",
+            "server_identity": "rs",
+            "databases": ["shop"],
+            **more,
+        }
+    )
+
+
+def ended(**result: Any) -> WorkerState:
+    told = RestoreResult.model_validate({"run": RUN, "ok": True, **result})
+    return WorkerState(WorkerPhase.ENDED, result=told.model_dump_json(by_alias=True))
+
+
+def marker(of: Resource, **more: Any) -> Marker:
+    fields = {
+        "cluster": "c",
+        "identity": "rs",
+        "namespace": "n",
+        "name": "back",
+        "spec_hash": spec_hash(RestoreSpec.model_validate(of.spec)),
+        "run": RUN,
+        "result": "Completed",
+        **more,
+    }
+    return Marker(**fields)
+
+
+class TestBefore:
+    def test_it_begins_with_a_plan(self) -> None:
+        mine = resource()
+        step = plan(mine, fit(mine), RestoreStatus(), NOW)
+        assert step.status.phase is RestorePhase.PLANNING
+        assert step.hold
+        (start,) = step.actions
+        assert isinstance(start, StartWorker)
+        assert step.status.run == RUN == start.request.order.run
+        assert step.status.job_name == start.request.name
+
+    def test_it_waits_for_others_of_the_deployment(self) -> None:
+        mine = resource()
+        step = plan(mine, fit(mine, behind="backup nightly"), RestoreStatus(), NOW)
+        assert (step.status.phase, step.status.queued_behind) == (RestorePhase.QUEUED, "backup nightly")
+        assert step.actions == ()
+
+    def test_it_waits_for_the_worker_of_the_run_before(self) -> None:
+        mine = resource()
+        step = plan(mine, fit(mine, earlier=WorkerState(WorkerPhase.RUNNING)), RestoreStatus(), NOW)
+        assert step.actions == ()
+
+    def test_done_before_in_this_server_it_writes_nothing(self) -> None:
+        mine = resource()
+        step = plan(mine, fit(mine, marker=marker(mine)), RestoreStatus(), NOW)
+        assert step.status.phase is RestorePhase.COMPLETED
+        assert step.said is not None
+        assert step.said.reason is Reason.ALREADY_RESTORED
+        assert step.actions == ()
+
+    @pytest.mark.parametrize(
+        "more",
+        [{"identity": "other"}, {"spec_hash": "other"}, {"run_again": "2"}],
+        ids=["server", "spec", "run"],
+    )
+    def test_the_marker_of_another_does_not_count(self, more: dict[str, str]) -> None:
+        mine = resource()
+        step = plan(mine, fit(mine, marker=marker(mine, **more)), RestoreStatus(), NOW)
+        assert step.status.phase is RestorePhase.PLANNING
+
+    def test_the_annotation_asks_for_another_run_with_a_name_of_its_own(self) -> None:
+        mine = resource(annotations={RUN_AGAIN: "2"})
+        step = plan(mine, fit(mine, marker=marker(mine)), RestoreStatus(), NOW)
+        assert step.status.run == run_id("u1", "2") != RUN
+
+    def test_cancelled_before_it_began(self) -> None:
+        step = plan(resource(cancel=True), RestoreObserved(), RestoreStatus(), NOW)
+        assert (step.status.phase, step.actions) == (RestorePhase.CANCELLED, ())
+
+    def test_paused_it_stays_where_it_is(self) -> None:
+        mine = resource(annotations={"storage.lucid-blockchain.org/paused": "true"})
+        step = plan(mine, fit(mine), RestoreStatus(), NOW)
+        assert step.said is not None
+        assert step.said.reason is Reason.PAUSED
+        assert step.actions == ()
+
+
+class TestPlanning:
+    planned = RestorePlanned(
+        targets=(PlannedItem(target="shop.a", documents=5, overwrites=3),), target_count=1
+    )
+
+    def test_a_plan_that_fits_goes_on_to_loading(self) -> None:
+        seen = RestoreObserved(worker=ended(plan=self.planned, databases=("shop",)))
+        step = plan(resource(), seen, status(RestorePhase.PLANNING), NOW)
+        assert step.status.phase is RestorePhase.LOADING
+        assert step.status.job_name == f"back-restore-{RUN[:8]}"
+        assert step.status.plan is not None
+        assert step.status.plan.target_count == 1
+
+    def test_a_dry_run_ends_with_its_plan(self) -> None:
+        blocked = self.planned.model_copy(
+            update={"blocked_by": "No.", "blocked_reason": Reason.TARGET_NOT_EMPTY}
+        )
+        seen = RestoreObserved(worker=ended(plan=blocked, databases=("shop",)))
+        step = plan(resource(dryRun=True), seen, status(RestorePhase.PLANNING), NOW)
+        assert step.status.phase is RestorePhase.COMPLETED
+        assert step.said is not None
+        assert step.said.reason is Reason.PLANNED
+
+    def test_what_blocks_it_fails_it(self) -> None:
+        blocked = self.planned.model_copy(
+            update={"blocked_by": "No.", "blocked_reason": Reason.TARGET_NOT_EMPTY}
+        )
+        seen = RestoreObserved(worker=ended(plan=blocked, databases=("shop",)))
+        step = plan(resource(), seen, status(RestorePhase.PLANNING), NOW)
+        assert step.status.phase is RestorePhase.FAILED
+        assert step.said is not None
+        assert (step.said.reason, step.said.standing) == (Reason.TARGET_NOT_EMPTY, Standing.FAILED)
+
+
+class TestLoading:
+    def test_the_phase_follows_the_worker(self) -> None:
+        progress = Progress(phase="Replaying", done_bytes=50, total_bytes=100)
+        seen = RestoreObserved(worker=WorkerState(WorkerPhase.RUNNING, progress=progress))
+        step = plan(resource(), seen, status(RestorePhase.LOADING), NOW)
+        assert (step.status.phase, step.status.progress) == (RestorePhase.REPLAYING, "50%")
+
+    def test_staged_it_is_swapped(self) -> None:
+        seen = RestoreObserved(worker=ended(databases=("shop",), loaded_documents=7))
+        step = plan(resource(dropExisting=True), seen, status(RestorePhase.REPLAYING), NOW)
+        assert step.status.phase is RestorePhase.SWAPPING
+        assert step.actions == (Swap(RUN, ("shop",), True),)
+        assert step.status.loaded_documents == 7
+
+    @pytest.mark.parametrize(
+        "worker",
+        [
+            WorkerState(WorkerPhase.LOST, "its pod is gone", over=True),
+            ended(ok=False, reason=Reason.COUNT_MISMATCH, message="Not the same."),
+            WorkerState(WorkerPhase.ENDED, result="{"),
+        ],
+        ids=["lost", "failed", "unreadable"],
+    )
+    def test_a_failure_drops_what_was_staged(self, worker: WorkerState) -> None:
+        step = plan(resource(), RestoreObserved(worker=worker), status(RestorePhase.LOADING), NOW)
+        assert step.status.phase is RestorePhase.FAILED
+        assert step.actions == (Discard(RUN, ("shop",)),)
+        assert step.hold
+
+    def test_a_worker_that_may_still_act_is_stopped_first(self) -> None:
+        worker = WorkerState(WorkerPhase.LOST, "its node does not answer")
+        step = plan(resource(), RestoreObserved(worker=worker), status(RestorePhase.LOADING), NOW)
+        assert [type(action) for action in step.actions] == [StopWorker, Discard]
+
+    def test_what_was_staged_is_dropped_until_that_is_done(self) -> None:
+        failed = status(RestorePhase.FAILED)
+        assert plan(resource(), RestoreObserved(), failed, NOW).actions == (Discard(RUN, ("shop",)),)
+        away = RestoreObserved(trouble=LucidError("The store is away."))
+        assert plan(resource(), away, failed, NOW).retry
+        done = failed.model_copy(update={"databases": None})
+        assert plan(resource(), RestoreObserved(), done, NOW).actions == ()
+
+    @pytest.mark.parametrize("leaving", [{"cancel": True}, {"deleted": True}], ids=["cancel", "delete"])
+    def test_leaving_stops_the_worker_and_then_drops_what_it_staged(self, leaving: dict[str, Any]) -> None:
+        mine = resource(**leaving)
+        running = RestoreObserved(worker=WorkerState(WorkerPhase.RUNNING))
+        step = plan(mine, running, status(RestorePhase.LOADING), NOW)
+        assert [type(action) for action in step.actions] == [StopWorker]
+        assert step.hold
+        gone = plan(mine, RestoreObserved(), status(RestorePhase.LOADING), NOW)
+        assert gone.status.phase is RestorePhase.CANCELLED
+        assert gone.actions == (Discard(RUN, ("shop",)),)
+
+    def test_nothing_of_mongodb_needs_no_swap(self) -> None:
+        seen = RestoreObserved(worker=ended(databases=()))
+        step = plan(resource(engines=["redis"]), seen, status(RestorePhase.LOADING, databases=None), NOW)
+        assert (step.status.phase, step.actions) == (RestorePhase.COMPLETED, ())
+
+
+class TestSwapping:
+    swapping = status(RestorePhase.SWAPPING)
+
+    @pytest.mark.parametrize(
+        "leaving", [{"cancel": True}, {"deleted": True}, {}], ids=["cancel", "delete", "none"]
+    )
+    def test_nothing_stops_it_any_more(self, leaving: dict[str, Any]) -> None:
+        step = plan(resource(**leaving), RestoreObserved(), self.swapping, NOW)
+        assert step.actions == (Swap(RUN, ("shop",), False),)
+        assert step.hold
+        if "cancel" in leaving:
+            assert step.said is not None
+            assert "no longer be cancelled" in step.said.message
+
+    def test_an_error_in_it_is_tried_again(self) -> None:
+        step = hindered(resource(), self.swapping, LucidError("Away."), NOW + timedelta(days=9))
+        assert (step.status.phase, step.retry, step.hold) == (RestorePhase.SWAPPING, True, True)
+
+    def test_a_target_that_filled_up_meanwhile_ends_it_untouched(self) -> None:
+        unfit = RefusedError("shop.a is not empty.", reason=Reason.TARGET_NOT_EMPTY)
+        step = plan(resource(), RestoreObserved(unfit=unfit), self.swapping, NOW)
+        assert step.status.phase is RestorePhase.FAILED
+        assert step.actions == (Discard(RUN, ("shop",)),)
+
+    def test_swapped_it_leaves_a_marker_and_then_is_completed(self) -> None:
+        mine, swapped = resource(keepOldMinutes=5), self.swapping.model_copy(update={"swapped": 2})
+        first = plan(mine, RestoreObserved(), swapped, NOW)
+        assert first.actions == (Mark(("shop",)),)
+        assert first.status.phase is RestorePhase.SWAPPING
+        done = plan(mine, RestoreObserved(marker=marker(mine)), swapped, NOW)
+        assert done.status.phase is RestorePhase.COMPLETED
+        assert done.status.old_until == NOW + timedelta(minutes=5)
+
+
+class TestAfterwards:
+    def test_the_replaced_collections_stay_for_their_time(self) -> None:
+        done = status(RestorePhase.COMPLETED, old_until=NOW + timedelta(minutes=5))
+        step = plan(resource(), RestoreObserved(), done, NOW)
+        assert (step.actions, step.recheck_seconds) == ((), 301)
+
+    def test_then_they_are_dropped_and_forgotten_only_when_that_is_done(self) -> None:
+        done = status(RestorePhase.COMPLETED, old_until=NOW)
+        step = plan(resource(), RestoreObserved(), done, NOW)
+        assert step.actions == (DropOld(RUN, ("shop",)),)
+        assert step.status.old_until == NOW
+        after = plan(resource(), RestoreObserved(settled=True), done, NOW)
+        assert (after.actions, after.status.old_until) == ((), None)
+
+    def test_a_new_value_of_the_annotation_runs_it_again(self) -> None:
+        done = status(RestorePhase.COMPLETED, old_until=NOW + timedelta(hours=1))
+        mine = resource(annotations={RUN_AGAIN: "2"})
+        step = plan(mine, RestoreObserved(), done, NOW)
+        assert (step.status.phase, step.status.run) == (RestorePhase.PENDING, None)
+        again = status(RestorePhase.COMPLETED, run_again="2")
+        assert plan(mine, RestoreObserved(), again, NOW).status.run == RUN
