@@ -25,6 +25,7 @@ from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.oneshot import OneShotCycle
 from lucid_storage.kinds.queue import WorkQueue
 from lucid_storage.kinds.restore.kind import RestoreKind
+from lucid_storage.kinds.restore.swapping import swapping
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
@@ -174,6 +175,7 @@ class Leading:
             touch_dependents=lambda key, target: self.engine.touch_dependents(key, target),
             remember=self._cache.wrote,
             forbid_drops=self._settings.forbid_drops,
+            swapping=lambda identity, database: swapping(self._cache.of_kind("restores"), identity, database),
         )
         index = IndexKind(
             MongoIndexKind(self._connections, self._builds, self._sweep_seconds),

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 ROUNDS = 12
 """Observations in one look before it counts as a defect: no plan needs more than a few."""
+SWAP_SECONDS = 5.0
+"""How often to look whether a restore's swap is over."""
 LET_GO_SECONDS = 45.0
 """How long a Delete is tried in a terminating namespace (DESIGN: a namespace goes within a minute)."""
 
@@ -56,6 +58,8 @@ class Services:
     remember: Callable[[Resource, str], None]
     """The status of this resource was written under this resourceVersion."""
     forbid_drops: bool = False
+    swapping: Callable[[str, str], str | None] = lambda identity, database: None
+    """(server, database) -> the Restore that swaps collections there now; nothing is written meanwhile."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -143,6 +147,16 @@ class Cycle(Generic[D, V, S]):
                 return replace(plan, notices=notices)
             if resource.paused:
                 return replace(plan, actions=(), notices=notices, verdict=_paused(plan))
+            restore = self._services.swapping(status.server_identity or "", desired.database or "")
+            if restore is not None:
+                return replace(
+                    plan,
+                    actions=(),
+                    drift=(),
+                    notices=notices,
+                    verdict=_waiting_for(restore),
+                    recheck_seconds=SWAP_SECONDS,
+                )
             if plan.drift:
                 self._note_correction(resource, plan)
             record.status = status
@@ -320,6 +334,12 @@ def _is_ready(resource: Resource) -> bool:
 
 def _working(plan: Plan[S]) -> Verdict:
     return plan.verdict or Verdict(Reason.PROGRESSING, f"Next: {plan.actions[0].describe()}.")
+
+
+def _waiting_for(restore: str) -> Verdict:
+    return Verdict(
+        Reason.PROGRESSING, f"Waits until the Restore {restore} has swapped its collections in this database."
+    )
 
 
 def _paused(plan: Plan[S]) -> Verdict:

@@ -141,6 +141,20 @@ async def test_a_paused_resource_does_nothing_and_says_so(bed: Bed) -> None:
     assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "False", "Paused")
 
 
+async def test_nothing_is_written_while_a_restore_swaps_in_the_database(bed: Bed) -> None:
+    bed.cycle._services.swapping = lambda identity, database: "ns/back"
+    outcome = await bed.cycle.run(resource())
+    assert not bed.kind.made
+    assert outcome.again_seconds is not None
+    assert outcome.again_seconds <= 5
+    ready = bed.written[-1]["conditions"][0]
+    assert (ready["status"], ready["reason"]) == ("False", "Progressing")
+    assert "ns/back" in ready["message"]
+    bed.cycle._services.swapping = lambda identity, database: None
+    await bed.cycle.run(resource())
+    assert bed.kind.made
+
+
 async def test_nothing_goes_on_in_the_name_of_a_resource_that_may_not_act(bed: Bed) -> None:
     bed.kind.refusal = NotAllowedError("the Secret was withdrawn")
     await bed.cycle.run(resource())
