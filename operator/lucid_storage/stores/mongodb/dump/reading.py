@@ -1,4 +1,4 @@
-"""The documents of a collection as the server's own bytes, in replies of about 4 MiB."""
+"""The documents of a collection as the server's own bytes, in replies of a few MiB."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from lucid_storage.stores.mongodb.dump.listing import FoundCollection
 from lucid_storage.stores.mongodb.dump.member import Document, PinnedMember
 from lucid_storage.stores.mongodb.dump.optimes import OpTime
 
-REPLY_BYTES = 4 * 1024 * 1024
-"""What a reply should hold. The server's own limit is 16 MiB, several of which would not fit a worker's memory."""
+REPLY_BYTES = 2 * 1024 * 1024
+"""What a reply should hold, so that several fit the memory of a worker. The server's own limit is 16 MiB."""
 UNKNOWN_BATCH = 1000
 LARGEST_BATCH = 100_000
 CAPPED_RESTARTS = 3
