@@ -15,7 +15,7 @@ from lucid_storage.archive.manifest import Manifest, StoredObject
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices
 from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
-from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedError
+from lucid_storage.errors import AccessDeniedError, DestinationError, LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, MongoStaged, stage
@@ -234,6 +234,12 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanne
     """The plan with what the server says: what is overwritten, and the room that there is."""
     port = MongoRestores(uri, label="MongoDB", app_name="lucid-storage-restore", guard=lambda: None)
     try:
+        lacking = await port.missing_rights(plan.databases)
+        if lacking:
+            raise AccessDeniedError(
+                f"The login lacks the right to {', '.join(lacking[:5])}; grant it (readWrite and dbAdmin on the"
+                " database, and applyOps by a role on the cluster)."
+            )
         occupants = await port.occupants(plan.databases)
         members = await port.space(plan.databases)
     finally:

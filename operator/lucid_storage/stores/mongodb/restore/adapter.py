@@ -29,6 +29,7 @@ from lucid_storage.stores.mongodb.restore.journal import (
     parsed,
 )
 from lucid_storage.stores.mongodb.restore.port import Marker, MemberSpace, Occupant, Swapped, first
+from lucid_storage.stores.mongodb.restore.rights import missing_rights
 from lucid_storage.stores.mongodb.restore.swapping import Lost, Rename, moved_aside, next_step
 
 _STEPS = 10
@@ -61,6 +62,13 @@ class MongoRestores:
     async def space(self, databases: Sequence[str]) -> tuple[MemberSpace, ...]:
         hosts = await self._hosts()
         return tuple([MemberSpace(host, await self._free(host, first(databases))) for host in hosts])
+
+    async def missing_rights(self, databases: Sequence[str]) -> tuple[str, ...]:
+        attempt = self._connection.attempt("ask what the login may do")
+        status = await self._connection.read(
+            "admin", {"connectionStatus": 1, "showPrivileges": True}, attempt
+        )
+        return missing_rights(status, databases)
 
     async def journal(self, databases: Sequence[str], run: str) -> Journal | None:
         found = await self._find(first(databases), JOURNALS, run)
