@@ -74,7 +74,7 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
         holds.removal_over(place.store, chain.folder, order.run)
         verdicts += judged
         if order.sweep:
-            _tidy(place.store, chain.folder, now)
+            _tidy(place.store, chain, now)
     after = [_read(place, chain.folder) for chain in chains]
     return _result(order, after, verdicts, more)
 
@@ -181,8 +181,8 @@ def _remove(
             return
         store.delete(manifest_path(folder, record.manifest))
         if record.kind is BackupKind.SLICE:
-            assert record.manifest.prev is not None
-            store.delete(folder.slice_data(record.manifest.timeline, record.manifest.prev.optime))
+            for stored in record.manifest.objects:
+                store.delete(stored.path)
         else:
             _empty(store, f"{folder.backups}/{record.id}")
         reporter.add(sum(o.stored_bytes for o in record.manifest.objects), 1)
@@ -204,9 +204,13 @@ def _discard(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> None:
             _empty(store, below)
 
 
-def _tidy(store: ObjectStore, folder: ChainFolder, now: datetime) -> None:
-    """Data without a manifest of which nothing moved for a day, uploads that never ended, claims that ended."""
-    limit = now - ABANDONED
+def _tidy(store: ObjectStore, chain: _Chain, now: datetime) -> None:
+    """Data without a manifest of which nothing moved for a day, uploads that never ended, claims that ended.
+
+    What a manifest names is data of a backup, whoever can read that manifest. Where one cannot be parsed, nobody knows
+    what it names, and the data of slices are left alone.
+    """
+    folder, limit = chain.folder, now - ABANDONED
     store.delete_abandoned(folder.path, limit)
     groups: dict[str, list[Entry]] = {}
     for entry in store.list(folder.backups):
@@ -216,11 +220,12 @@ def _tidy(store: ObjectStore, folder: ChainFolder, now: datetime) -> None:
         if MANIFEST not in names and max(e.modified for e in entries) < limit:
             for entry in sorted(entries, key=lambda e: e.path.endswith(f"/{PROOF}")):
                 store.delete(entry.path)
-    slices = {e.path: e for e in store.list(folder.slices)}
-    for path, entry in slices.items():
-        stem, _, suffix = path.rpartition(".")
-        if suffix == "oplog" and f"{stem}.json" not in slices and entry.modified < limit:
-            store.delete(path)
+    if not chain.unreadable:
+        named = {stored.path for record in chain.records for stored in record.manifest.objects}
+        left = [e.path for e in store.list(folder.slices) if e.path.endswith(".oplog") and e.modified < limit]
+        for path in left:
+            if path not in named:
+                store.delete(path)
     holds.forget_ended(store, folder, now)
 
 

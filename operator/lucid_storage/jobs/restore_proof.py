@@ -2,9 +2,9 @@
 
 MongoDB is restored on the server of BACKUP_VERIFY_URI, from the full through all slices up to the backup's own end,
 into databases of its own that are dropped afterwards. The server that was read may be named there only when the data
-are less than a fifth of its oplog: every document that is loaded goes through it. Elasticsearch is loaded under reserved
-names on the cluster that was read, which has no oplog. A Redis data set was parsed whole, key by key, by the check
-before.
+are less than a fifth of its oplog: every document that is loaded goes through it. Elasticsearch is loaded under
+reserved names on the cluster that was read, which has no oplog. A Redis data set was parsed whole, key by key, by the
+check before.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from lucid_storage.archive import holds
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.layout import ChainFolder
-from lucid_storage.archive.manifest import BackupKind, ObjectKind
+from lucid_storage.archive.manifest import BackupKind, ObjectKind, StoredObject
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices, write_manifest, write_proof
 from lucid_storage.jobs.prune import prune
@@ -48,7 +48,13 @@ class Bucket:
 
     def add(self, *records: Recorded) -> None:
         for record in records:
-            write_manifest(self.store, FOLDER, record.manifest, None)
+            slice_of = record.kind is BackupKind.SLICE
+            kind = ObjectKind.MONGODB_OPLOG if slice_of else ObjectKind.MONGODB_ARCHIVE
+            data = StoredObject(
+                kind=kind, path=self.data(record), stored_bytes=4, sha256="0" * 64, plain_bytes=4
+            )
+            manifest = record.manifest.model_copy(update={"objects": (data,)})
+            write_manifest(self.store, FOLDER, manifest, None)
             if record.proof is not None:
                 write_proof(self.store, FOLDER, record.proof, None)
             self.store.put(self.data(record), b"data")
@@ -57,7 +63,7 @@ class Bucket:
         manifest = record.manifest
         if record.kind is BackupKind.SLICE:
             assert manifest.prev is not None
-            return FOLDER.slice_data(manifest.timeline, manifest.prev.optime)
+            return FOLDER.slice_data(manifest.timeline, manifest.prev.optime, manifest.id)
         return FOLDER.object(record.id, ObjectKind.MONGODB_ARCHIVE)
 
     def there(self) -> set[str]:
@@ -100,6 +106,20 @@ def test_what_retention_lets_go_goes_whole_and_the_rest_stays(bucket: Bucket) ->
     assert (result.ok, set(result.removed), result.more) == (True, {"f4", "f5"}, False)
     assert result.chain is not None
     assert result.chain.backups == 2
+
+
+def test_slices_before_the_oldest_kept_full_go_with_their_data(bucket: Bucket) -> None:
+    old = piece(95 * DAY, 96 * DAY, completed_at=ago(4))
+    kept = piece(99 * DAY, 100 * DAY, completed_at=ago(0.1))
+    bucket.add(nightly(5), old, nightly(1), kept)
+    bucket.prune()
+    assert bucket.there() == {"f1", kept.id}
+    left = {path for path in bucket.files() if path.startswith(FOLDER.slices)}
+    assert kept.manifest.prev is not None
+    assert left == {
+        bucket.data(kept),
+        FOLDER.slice_manifest(kept.manifest.timeline, kept.manifest.prev.optime),
+    }
 
 
 def test_a_second_run_removes_nothing_more_and_says_the_same(bucket: Bucket) -> None:
@@ -176,6 +196,18 @@ def test_uploads_without_a_manifest_go_after_a_day_and_not_before(bucket: Bucket
     assert old not in bucket.files()
     assert slice_data not in bucket.files()
     assert young in bucket.files()
+
+
+def test_old_data_of_a_slice_stay_as_long_as_a_manifest_names_them(bucket: Bucket) -> None:
+    slices = [
+        piece(98 * DAY, 99 * DAY, completed_at=ago(2)),
+        piece(99 * DAY, 100 * DAY, completed_at=ago(1.5)),
+    ]
+    bucket.add(nightly(2), *slices)
+    for one in slices:
+        os.utime(bucket.path / bucket.data(one), (ago(2).timestamp(),) * 2)
+    bucket.prune()
+    assert {bucket.data(one) for one in slices} <= bucket.files()
 
 
 def test_a_stopped_run_is_discarded_at_once_but_never_a_backup(bucket: Bucket) -> None:
