@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,8 +26,9 @@ from lucid_storage.errors import (
 )
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.redis_backup import NO_CHECKSUM, check
+from lucid_storage.stores.redis.keychoice import DEFAULT_EXCLUDED_PREFIXES
 from stores.redis_backup.redis_middle import Middle, Script, cut_after, silent_after
-from stores.redis_backup.redis_samples import OPTIONS, dumped, populate
+from stores.redis_backup.redis_samples import OPTIONS, digest, dumped, populate
 
 pytestmark = pytest.mark.redis
 
@@ -210,3 +212,21 @@ def test_memory_does_not_grow_with_the_data_set(private_redis: Callable[..., Any
     assert size > 180_000_000
     assert large - small < 12
     assert large < 100
+
+
+def test_a_server_that_is_started_with_the_stored_file_has_the_same_data(
+    private_redis: Callable[..., Any],
+) -> None:
+    server, other = private_redis(options=OPTIONS), private_redis(options={**OPTIONS, "appendonly": "no"})
+    populate(server)
+    stored = Backup.of(server).data
+    other.stop()
+    (other.folder / "dump.rdb").write_bytes(stored)
+    other.start()
+    with server.client() as old, other.client() as new:
+        assert digest(new) == digest(old)
+
+
+def test_the_page_names_what_a_restore_leaves_out_by_default() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "archive-redis.md").read_text()
+    assert re.findall(r"^(lucid:\w+:)\.\.\.$", page, re.MULTILINE) == list(DEFAULT_EXCLUDED_PREFIXES)

@@ -6,6 +6,7 @@ import io
 import random
 import subprocess
 import tracemalloc
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def file_of(body: bytes, version: bytes = b"0010", crc: bytes | None = None) -> 
 @pytest.fixture(scope="module")
 def saved(testbed_run: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[Any, Any]]:
     """The file that a real server saved, and its keys as the server itself dumps them."""
-    server = Redis(testbed_run.instance, "redis-saved", options=OPTIONS)
+    server = Redis(testbed_run.instance, f"redis-saved-{uuid.uuid4().hex[:8]}", options=OPTIONS)
     server.start()
     try:
         populate(server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def login(server: Any, user: str, secret: str = PASSWORD) -> str:
 @pytest.fixture(scope="module")
 def full(testbed_run: Any) -> Any:
     """A server with every type in it, which nobody changes."""
-    server = Redis(testbed_run.instance, "redis-full", options=OPTIONS)
+    server = Redis(testbed_run.instance, f"redis-full-{uuid.uuid4().hex[:8]}", options=OPTIONS)
     server.start()
     populate(server)
     yield server
@@ -204,7 +205,18 @@ def test_a_replica_without_its_master_is_refused(private_redis: Callable[..., An
         dump(replica.url)
 
 
-@pytest.mark.parametrize("host", ["169.254.169.254", "224.0.0.1", "0.0.0.0", "fe80::1", "not a host!"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "224.0.0.1",
+        "0.0.0.0",
+        "fe80::1",
+        "fd00:ec2::254",
+        "::ffff:169.254.169.254",
+        "not a host!",
+    ],
+)
 def test_an_announced_address_leads_to_no_metadata_service(host: str) -> None:
     assert not members._may_dial(host, "127.0.0.1")
 

@@ -14,6 +14,8 @@ from lucid_storage.stores.redis.wire import Address, Wire
 
 MOST_LAG_SECONDS = 10
 """A replica whose last word is older is not asked (repl-ping-replica-period is 10 s by default)."""
+# Metadata services outside the link-local range.
+_METADATA = {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
 _REPLICA = re.compile(r"ip=([^,]+),port=(\d+),state=online,offset=(\d+),lag=(\d+)")
 
 
@@ -114,6 +116,14 @@ def _may_dial(host: str, peer: str) -> bool:
             ip = ipaddress.ip_address(text.split("%", 1)[0])
         except ValueError:
             return False
-        if ip.is_link_local or ip.is_multicast or ip.is_unspecified or (ip.is_loopback and not local):
+        if isinstance(ip, ipaddress.IPv6Address):
+            ip = ip.ipv4_mapped or ip.sixtofour or ip
+        if (
+            ip in _METADATA
+            or ip.is_link_local
+            or ip.is_multicast
+            or ip.is_unspecified
+            or (ip.is_loopback and not local)
+        ):
             return False
     return True
