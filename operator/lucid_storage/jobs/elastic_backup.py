@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from time import sleep
 
@@ -23,7 +24,7 @@ from lucid_storage.stores.elasticsearch.backup.cluster import identity
 from lucid_storage.stores.elasticsearch.backup.definitions import Definition, matching_templates, unfit
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
 from lucid_storage.stores.elasticsearch.backup.names import Allowed
-from lucid_storage.stores.elasticsearch.backup.points import Point, close_point, open_point, primaries
+from lucid_storage.stores.elasticsearch.backup.points import Point, close_points, open_point, primaries
 from lucid_storage.stores.elasticsearch.backup.rawjson import NotJsonError
 from lucid_storage.stores.elasticsearch.backup.selection import Selected, choose
 from lucid_storage.stores.elasticsearch.backup.snapshots import (
@@ -110,8 +111,7 @@ def _export(run: BackupRun, http: ElasticHttp, found: Selected) -> Taken:
         sink.abort()
         raise
     finally:
-        for point in points:
-            close_point(http, point)
+        close_points(http, points)
     records = tuple(
         ElasticIndexRecord(
             name=one.target, documents=tally.documents, bytes=tally.bytes, content_hash=tally.content_hash
@@ -161,7 +161,8 @@ def _snapshot(run: BackupRun, http: ElasticHttp, found: Selected, repository: st
             sink.abort()
             raise
     except BaseException:
-        delete_snapshot(http, repository, taken.name)
+        with suppress(LucidError):  # what went wrong first is what has to be told
+            delete_snapshot(http, repository, taken.name)
         raise
     records = tuple(
         ElasticIndexRecord(name=one.target, documents=sizes[one.name][1], bytes=sizes[one.name][0])

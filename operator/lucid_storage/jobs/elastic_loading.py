@@ -24,7 +24,7 @@ from lucid_storage.stores.elasticsearch.backup.bulk import Loader
 from lucid_storage.stores.elasticsearch.backup.definitions import Definition, Template
 from lucid_storage.stores.elasticsearch.backup.hits import Hit
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
-from lucid_storage.stores.elasticsearch.backup.points import close_point, open_point, pages
+from lucid_storage.stores.elasticsearch.backup.points import close_points, open_point, pages
 from lucid_storage.stores.elasticsearch.backup.rawjson import NotJsonError
 from lucid_storage.stores.elasticsearch.backup.snapshots import find_snapshot, restore_index
 from lucid_storage.stores.elasticsearch.backup.staging import count, loaded, mark, remove, stage
@@ -148,7 +148,7 @@ def content_of(run: LoadRun, http: ElasticHttp, name: str) -> IndexTally:
             run.check()
             total.add(pack(0, page.hits)[1])
     finally:
-        close_point(http, point)
+        close_points(http, [point])
     return total
 
 

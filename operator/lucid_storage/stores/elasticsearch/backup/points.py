@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -21,6 +21,7 @@ MOST_HITS = 10_000
 """index.max_result_window as it is by default."""
 KEEP = "10m"
 TOUCH_SECONDS = 180.0
+_CLOSE_SECONDS = 5.0
 SLICED_FROM = 5_000
 """Documents from which an index is read in more than one slice."""
 _EXPIRED = b"search_context_missing_exception"
@@ -62,12 +63,13 @@ def touch(http: ElasticHttp, point: Point) -> None:
         _ask(http, point, {"size": 0, "track_total_hits": False}, LARGEST_PAGE_BYTES)
 
 
-def close_point(http: ElasticHttp, point: Point) -> None:
-    """Gives it back; the server forgets it by itself otherwise, so that a failure is none."""
-    try:
-        http.ask("DELETE", "/_pit", {"id": point.id}, repeatable=False)
-    except StoreUnavailableError:
-        return
+def close_points(http: ElasticHttp, points: Iterable[Point]) -> None:
+    """Gives them back; the server forgets them by itself otherwise, so that a failure is none."""
+    for point in points:
+        try:
+            http.ask("DELETE", "/_pit", {"id": point.id}, repeatable=False, seconds=_CLOSE_SECONDS)
+        except StoreUnavailableError:
+            return
 
 
 def pages(http: ElasticHttp, point: Point, part: int, parts: int) -> Iterator[Page]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -79,7 +80,8 @@ def take_snapshot(
         done, size = _progress(http, path, report)
         return Snapshot(repository, name, tuple(state["indices"]), size or done)
     except BaseException:
-        _remove(http, path)
+        with suppress(LucidError):  # what went wrong first is what has to be told
+            _remove(http, path)
         raise
 
 
