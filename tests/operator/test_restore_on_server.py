@@ -177,3 +177,28 @@ async def test_cancelling_while_it_loads_leaves_the_target(bed: Restores, db: Da
 
     await bed.world.until(clean, 20, "the staged collections to go")
     assert db.a.count_documents({}) == 30_000
+
+
+async def test_an_operator_that_is_killed_is_followed_by_one_that_finishes(
+    bed: Restores, db: Database[Any]
+) -> None:
+    names = [f"c{n:02}" for n in range(25)]
+    for name in names:
+        db[name].insert_one({"_id": "backup"})
+    operator = bed.world.start_operator()
+    await bed.back_up("full")
+    for name in names:
+        db[name].insert_one({"_id": "live"})
+    await bed.restore("back", dropExisting=True)
+    await bed.phase("Restore", "back", "Loading", "Replaying", "Swapping")
+    operator.kill()
+    operator = bed.world.start_operator()
+    await bed.phase("Restore", "back", "Swapping", "Completed")
+    operator.kill()
+    bed.world.start_operator()
+    status = await bed.swapped_to("back")
+    assert status["swapped"] == len(names)
+    assert {name: [d["_id"] for d in db[name].find()] for name in names} == {
+        name: ["backup"] for name in names
+    }
+    assert len([j for j in bed.runner.started if "-restore-" in j]) == 1
