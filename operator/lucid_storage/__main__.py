@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lucid_storage.app.archive_options import add_catalog_options, add_verify_options
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
@@ -27,8 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument(
         "--elasticsearch", action="store_true", help="describe Elasticsearch index series too"
     )
-    for name, said in _WORKERS.items():
-        commands.add_parser(name, help=f"{said}; run by a Job, with its order in LUCID_ORDER")
+    catalog = commands.add_parser("catalog", help="list what lies in a bucket or folder, with its keys alone")
+    add_catalog_options(catalog)
+    workers = {
+        name: commands.add_parser(name, help=f"{said}; run by a Job, with its order in LUCID_ORDER")
+        for name, said in _WORKERS.items()
+    }
+    add_verify_options(workers["verify"])
     given = parser.parse_args(arguments)
     return _COMMANDS[given.command](given)
 
@@ -60,6 +67,20 @@ def _export(given: argparse.Namespace) -> int:
     return run_export(given.database, given.output, given.namespace, elasticsearch=given.elasticsearch)
 
 
+def _catalog(given: argparse.Namespace) -> int:
+    from lucid_storage.app.catalog import run_catalog
+
+    return run_catalog(given)
+
+
+def _verify(given: argparse.Namespace) -> int:
+    if given.id is None:
+        return _work(given)
+    from lucid_storage.app.verify import run_verify
+
+    return run_verify(given)
+
+
 def _work(given: argparse.Namespace) -> int:
     from importlib import import_module
 
@@ -71,10 +92,18 @@ def _work(given: argparse.Namespace) -> int:
 _WORKERS = {
     "backup": "make one backup",
     "restore": "carry out one restore",
+    "verify": "prove one backup again",
     "prune": "remove backups that nothing needs any more",
     "slice": "write slices of the oplog until stopped",
 }
-_COMMANDS = {**dict.fromkeys(_WORKERS, _work), "operator": _operator, "crds": _crds, "export": _export}
+_COMMANDS = {
+    **dict.fromkeys(_WORKERS, _work),
+    "verify": _verify,
+    "catalog": _catalog,
+    "export": _export,
+    "crds": _crds,
+    "operator": _operator,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

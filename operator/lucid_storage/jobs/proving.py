@@ -31,6 +31,18 @@ def prove(
 ) -> tuple[Proof, str | None]:
     """The proof, written beside the manifest, and why it is not of the level that was asked for.
 
+    Raises LucidError as `examine` does, and when the proof cannot be written.
+    """
+    proof, note = examine(order, place, manifest, environ, reporter)
+    write_proof(place.store, place.folder, proof, key_for(manifest.packing, place.keyring))
+    return proof, note
+
+
+def examine(
+    order: BackupOrder, place: Place, manifest: Manifest, environ: Mapping[str, str], reporter: Reporter
+) -> tuple[Proof, str | None]:
+    """What a check finds now, and why it is not of the level that was asked for. Writes nothing.
+
     A check that finds a difference makes a proof that did not pass. Raises LucidError when the destination cannot be
     read now: then there is no proof, and the next worker checks again.
     """
@@ -56,7 +68,6 @@ def prove(
         passed=passed,
         message=message,
     )
-    write_proof(place.store, place.folder, proof, key_for(manifest.packing, place.keyring))
     return proof, note
 
 

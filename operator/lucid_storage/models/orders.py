@@ -95,6 +95,14 @@ class BackupOrder(Order):
     retention_days: int | None = None
 
 
+class VerifyOrder(Order):
+    """Prove one backup of the chain again. The answer is a BackupResult."""
+
+    backup_id: str
+    verify: Verify = Verify.CHECKSUM
+    index_patterns: tuple[str, ...] = ("*",)
+
+
 class Progress(Message):
     """Where a worker stands."""
 

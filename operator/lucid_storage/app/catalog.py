@@ -1,0 +1,134 @@
+"""`lucid-storage catalog`: what lies in a destination, and the Restore that brings it back (cold start)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+
+from pydantic import JsonValue, ValidationError
+
+from lucid_storage.app.archives import Archive
+from lucid_storage.app.catalog_text import catalog_text
+from lucid_storage.archive.catalog import Chain, find_backup, read_catalog, read_chain
+from lucid_storage.archive.manifest import Manifest
+from lucid_storage.archive.restore_path import Blocked, to_backup, to_second
+from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.kinds.export.render import manifests_text
+from lucid_storage.models.meta import API_VERSION
+from lucid_storage.models.restore import RestoreSpec
+
+
+def run_catalog(given: argparse.Namespace) -> int:
+    """Exit status: 0 printed, 1 the destination or the backup cannot be read, 2 cannot be done as asked."""
+    try:
+        archive = Archive.of(given, os.environ)
+        text = _restore(given, archive) if given.restore is not None else _listing(given, archive)
+    except LucidError as error:
+        print(f"lucid-storage: {error.message}", file=sys.stderr)
+        return 2 if error.reason is Reason.INVALID_SPEC else 1
+    sys.stdout.write(text)
+    return 0
+
+
+def _listing(given: argparse.Namespace, archive: Archive) -> str:
+    catalog = read_catalog(archive.open(), archive.destination.root, archive.keyring)
+    if given.json:
+        return catalog.model_dump_json(by_alias=True, indent=2) + "\n"
+    return catalog_text(catalog)
+
+
+def _restore(given: argparse.Namespace, archive: Archive) -> str:
+    """Raises LucidError: where there is no way to what is asked for, no Restore is printed."""
+    store = archive.open()
+    folder = find_backup(store, archive.destination.root, given.restore)
+    chain = read_chain(store, folder, archive.keyring) if folder is not None else None
+    record = next((r for r in chain.backups if r.id == given.restore), None) if chain is not None else None
+    if chain is None or record is None:
+        raise RefusedError(
+            f"No backup with the id {given.restore} lies in {store.location}; list them without --restore.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
+    moment = _moment(given.point_in_time)
+    _reachable(chain, record.manifest, moment)
+    spec: dict[str, JsonValue] = {
+        "source": _source(given, archive, chain, record.manifest),
+        "engines": [engine.engine for engine in record.manifest.engines],
+    }
+    if given.connection is not None:
+        spec["connection"] = {"secretName": given.connection}
+    if moment is not None:
+        spec["pointInTime"] = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    try:
+        RestoreSpec.model_validate(spec)
+    except ValidationError as error:
+        raise _invalid(f"No Restore can be made of this: {error.errors()[0]['msg']}.") from error
+    metadata: dict[str, JsonValue] = {
+        "name": f"restore-{record.id[:8]}",
+        "namespace": given.namespace or record.manifest.origin.namespace,
+    }
+    return manifests_text(
+        [{"apiVersion": API_VERSION, "kind": "Restore", "metadata": metadata, "spec": spec}]
+    )
+
+
+def _reachable(chain: Chain, manifest: Manifest, moment: datetime | None) -> None:
+    if moment is not None and manifest.mongodb is None:
+        raise _invalid("The backup holds no MongoDB, and only that has moments; leave --point-in-time out.")
+    path = (
+        to_backup(chain.records, manifest.id)
+        if moment is None
+        else to_second(chain.records, moment, manifest.timeline)
+    )
+    if isinstance(path, Blocked):
+        raise RefusedError(path.message, reason=Reason.RESTORE_BLOCKED)
+
+
+def _source(
+    given: argparse.Namespace, archive: Archive, chain: Chain, manifest: Manifest
+) -> dict[str, JsonValue]:
+    root = chain.folder.root
+    source: dict[str, JsonValue] = {"id": manifest.id}
+    if archive.destination.bucket is not None:
+        if given.secret is None:
+            raise _invalid("Name the Secret with the bucket's login with --secret.")
+        destination = archive.destination
+        bucket = {
+            "bucket": destination.bucket,
+            "prefix": root or None,
+            "endpoint": destination.endpoint,
+            "region": destination.region,
+            "secretName": given.secret,
+        }
+        source["storage"] = {"s3": {name: value for name, value in bucket.items() if value is not None}}
+    else:
+        if given.claim is None:
+            raise _invalid("Name the PersistentVolumeClaim that this folder is the root of with --claim.")
+        path = {"path": root} if root else {}
+        source["storage"] = {"volume": {"claimName": given.claim, **path}}
+    if manifest.packing.encrypted:
+        if given.key_secret is None:
+            raise _invalid(
+                f"The backup is encrypted: name the Secret that holds the key {manifest.packing.key_id} with"
+                " --key-secret."
+            )
+        source["encryption"] = {"secretName": given.key_secret, "keyId": manifest.packing.key_id}
+    return source
+
+
+def _moment(text: str | None) -> datetime | None:
+    """Fractions of a second are cut off, as in a restore (BACKUPS.md 1.4)."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _invalid(f"{text} is no moment; write it as 2026-01-31T12:00:00Z.") from None
+    if moment.tzinfo is None:
+        raise _invalid(f"{text} has no time zone; write it as 2026-01-31T12:00:00Z.")
+    return moment.astimezone(UTC).replace(microsecond=0)
+
+
+def _invalid(message: str) -> RefusedError:
+    return RefusedError(message, reason=Reason.INVALID_SPEC)
