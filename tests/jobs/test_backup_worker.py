@@ -64,6 +64,7 @@ def test_the_same_backup_again_dumps_nothing(shop: Workshop, filled: str) -> Non
     files = shop.files()
     again = shop.back_up("same", ["mongodb"], **only(filled))
     assert (again.ok, again.id, again.to_optime) == (True, first.id, first.to_optime)
+    assert again.manifest_sha256 == first.manifest_sha256 is not None
     assert shop.files() == files
 
 

@@ -97,6 +97,12 @@ def write_manifest(store: ObjectStore, folder: ChainFolder, manifest: Manifest, 
     return digest
 
 
+def manifest_digest(store: ObjectStore, folder: ChainFolder, manifest: Manifest) -> str | None:
+    """SHA-256 of a manifest's text as it lies there; None when it is gone. Raises DestinationError."""
+    data = store.get(manifest_path(folder, manifest))
+    return Envelope.model_validate_json(data).sha256 if data is not None else None
+
+
 def write_proof(store: ObjectStore, folder: ChainFolder, proof: Proof, key: Key | None) -> None:
     """Writes or renews what a check found. Raises DestinationError."""
     path = folder.proof(proof.id)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
+from lucid_storage.archive import holds
 from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
@@ -51,17 +53,42 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
         run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)
         watcher = _Watcher(stop, uploads)
         try:
-            taken, failures = _take(run, decision, records, engines, uploads)
-            run.check()
-            manifest = _manifest(order, place, decision, taken, started)
-            digest = write_manifest(place.store, place.folder, manifest, place.key)
+            with _reading(order, place, decision):
+                taken, failures = _take(run, decision, records, engines, uploads)
+                run.check()
+                if decision.kind is BackupKind.FULL:
+                    # A slicer may have begun a new timeline meanwhile: then this full belongs to that one.
+                    decision = engines.decide(order, place, place.records())
+                manifest = _manifest(order, place, decision, taken, started)
+                write_manifest(place.store, place.folder, manifest, place.key)
         except BaseException:
             uploads.take_back()
             raise
         finally:
             watcher.end()
     proof, note = prove(order, place, manifest, environ, reporter)
-    return result_of(order, place, Recorded(manifest, proof=proof), digest, failures, note, decision)
+    return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision)
+
+
+@contextmanager
+def _reading(order: BackupOrder, place: Place, decision: Decision) -> Iterator[None]:
+    """What the backup builds on is not removed meanwhile (BACKUPS.md 1.9). Raises LucidError when it is going."""
+    needed = [*decision.copied, *([decision.base] if decision.base is not None else [])]
+    if not needed:
+        yield
+        return
+    now = datetime.now(UTC)
+    until = now + timedelta(seconds=order.deadline_seconds + 60)
+    try:
+        going = holds.hold(place.store, place.folder, order.run, needed, until, now)
+        if going:
+            raise LucidError(
+                f"The backup {min(going)}, which this one needs, is being removed by retention. Make a full backup.",
+                reason=Reason.NO_BASE,
+            )
+        yield
+    finally:
+        holds.release(place.store, place.folder, order.run)
 
 
 def _finished(
@@ -75,7 +102,7 @@ def _finished(
     if record.proof is None:
         proof, note = prove(order, place, record.manifest, environ, reporter)
         record = Recorded(record.manifest, record.trust, proof)
-    return result_of(order, place, record, None, (), note, None)
+    return result_of(order, place, record, (), note, None)
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from lucid_storage.archive.manifest import (
     Selection,
 )
 from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import manifest_digest
 from lucid_storage.archive.timeline import Decision
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
@@ -44,7 +45,6 @@ def result_of(
     order: BackupOrder,
     place: Place,
     record: Recorded,
-    digest: str | None,
     failures: tuple[EngineOutcome, ...],
     note: str | None,
     decision: Decision | None,
@@ -71,7 +71,7 @@ def result_of(
         from_time=first,
         to=last,
         engines=(*(_outcome(manifest, e) for e in manifest.engines), *failures),
-        manifest_sha256=digest,
+        manifest_sha256=manifest_digest(place.store, place.folder, manifest),
         location=f"{place.store.location}/{place.folder.backups}/{manifest.id}",
         server_identity=mongodb.identity if mongodb is not None else None,
         verified=Verify(proof.level) if proof is not None and passed else None,
