@@ -102,7 +102,9 @@ def test_transactions_are_whole_on_either_side_of_the_moment(
                     ledger.replace_one(
                         {"_id": f"big{part}"}, {"n": 0, "x": big, "s": step}, True, session=session
                     )
-            moments.append(now(client))
+            committed = session.operation_time  # others write to this server too
+            assert committed is not None
+            moments.append((committed.time, committed.inc))
     entries = oplog(client, base.moment)
     staging = staged(mongodb.uri, base, entries, moments[1], {database: database})
     (documents,) = contents_of(client, staging).values()
