@@ -77,7 +77,9 @@ async def on_node(
 
 
 async def create(bed: BackupBed, name: str, **spec: Any) -> None:
-    await bed.world.create("Backup", name, {"engines": ["mongodb"], **spec})
+    await bed.world.create(
+        "Backup", name, {"engines": ["mongodb"], "mongodb": {"databases": ["app"]}, **spec}
+    )
 
 
 async def pods(bed: BackupBed) -> list[Any]:
