@@ -56,7 +56,7 @@ def verify(order: VerifyOrder, environ: Mapping[str, str], reporter: Reporter, s
         settled = settle(record.proof, proof)
         if settled is not record.proof:
             write_proof(place.store, place.folder, settled, key_for(manifest.packing, place.keyring))
-    return result_of(as_made, place, Recorded(manifest, record.trust, settled), None, (), note, None)
+    return result_of(as_made, place, Recorded(manifest, record.trust, settled), (), note, None)
 
 
 def settle(before: Proof | None, now: Proof) -> Proof:
