@@ -21,11 +21,12 @@ from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices, manifest_path
 from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
 from lucid_storage.archive.retention_rules import RuleBook
-from lucid_storage.errors import Reason
+from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.orders import PruneOrder, PruneResult, Retained
+from lucid_storage.models.settings import SettingsError, StoreSettings
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
         chosen = deletion_order(v for v in judged if order.sweep or v.record.id in order.remove)
         going, rest = _first(chosen)
         more = more or rest
-        _remove(place.store, chain.folder, going, reporter, stop)
+        _remove(place.store, chain.folder, going, reporter, stop, _elasticsearch(environ))
         holds.removal_over(place.store, chain.folder, order.run)
         verdicts += judged
         if order.sweep:
@@ -174,11 +175,18 @@ def _first(chosen: Sequence[Recorded]) -> tuple[list[Recorded], bool]:
 
 
 def _remove(
-    store: ObjectStore, folder: ChainFolder, going: Iterable[Recorded], reporter: Reporter, stop: Stop
+    store: ObjectStore,
+    folder: ChainFolder,
+    going: Iterable[Recorded],
+    reporter: Reporter,
+    stop: Stop,
+    elasticsearch: str | None,
 ) -> None:
     for record in going:
         if stop.event.is_set():
             return
+        if not _snapshot_gone(record, elasticsearch):
+            continue
         store.delete(manifest_path(folder, record.manifest))
         if record.kind is BackupKind.SLICE:
             for stored in record.manifest.objects:
@@ -186,6 +194,30 @@ def _remove(
         else:
             _empty(store, f"{folder.backups}/{record.id}")
         reporter.add(sum(o.stored_bytes for o in record.manifest.objects), 1)
+
+
+def _snapshot_gone(record: Recorded, elasticsearch: str | None) -> bool:
+    """A snapshot in the servers' own repository goes first: without the manifest nobody would know of it."""
+    if not any(e.elasticsearch is not None and e.elasticsearch.snapshot for e in record.manifest.engines):
+        return True
+    from lucid_storage.jobs.elastic_backup import delete_taken
+
+    if elasticsearch is None:
+        logger.warning("%s has a snapshot, and no Elasticsearch is configured; it stays for now", record.id)
+        return False
+    try:
+        delete_taken(record.manifest, elasticsearch)
+    except LucidError as error:
+        logger.warning("the snapshot of %s stays for now: %s", record.id, error.message)
+        return False
+    return True
+
+
+def _elasticsearch(environ: Mapping[str, str]) -> str | None:
+    try:
+        return StoreSettings.read(environ).elasticsearch()
+    except SettingsError as error:
+        raise LucidError(str(error), reason=Reason.SECRET_INVALID) from error
 
 
 def _empty(store: ObjectStore, below: str) -> None:
