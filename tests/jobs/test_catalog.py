@@ -4,8 +4,10 @@ import asyncio
 import json
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,20 @@ import yaml
 from catalog_bed import command, folder_of
 from workshop import CLUSTER, Workshop
 
+from lucid_storage.archive.folder import FolderStore
+from lucid_storage.archive.layout import ChainFolder
+from lucid_storage.archive.manifest import (
+    BackupKind,
+    ElasticRecord,
+    EngineRecord,
+    Manifest,
+    Origin,
+    Packing,
+    Proof,
+    ProofLevel,
+    Selection,
+)
+from lucid_storage.archive.records import write_manifest, write_proof
 from lucid_storage.models.meta import API_VERSION
 from lucid_storage.models.orders import RestoreResult
 from lucid_storage.models.restore import RestoreSpec
@@ -137,6 +153,37 @@ def test_what_cannot_be_read_is_said_in_one_sentence(shop: Workshop) -> None:
         assert answer.stdout == ""
         assert answer.stderr.count("\n") == 1, answer.stderr
         assert "hidden-one" not in answer.stderr
+
+
+def test_a_snapshot_in_the_store_s_own_repository_is_not_called_restorable(tmp_path: Path) -> None:
+    """Only its description lies here; the data went with the cluster."""
+    record = ElasticRecord(version="8", identity="c", method="Snapshot", repository="fs", snapshot="lucid-1")
+    store, folder, moment = FolderStore(tmp_path), ChainFolder("r", CLUSTER, "n", "manual"), datetime.now(UTC)
+    backup = str(uuid.uuid4())
+    manifest = Manifest(
+        id=backup,
+        kind=BackupKind.FULL,
+        timeline="t",
+        origin=Origin(cluster=CLUSTER, namespace="n", name="search", chain="manual"),
+        selection=Selection(engines=("elasticsearch",)),
+        packing=Packing(compression="zstd"),
+        engines=(EngineRecord(engine="elasticsearch", taken_at=moment, elasticsearch=record),),
+        started_at=moment,
+        completed_at=moment,
+        operator_version="0.1.0",
+    )
+    write_manifest(store, folder, manifest, None)
+    write_proof(
+        store, folder, Proof(id=backup, level=ProofLevel.UPLOAD, at=moment, seconds=0, passed=True), None
+    )
+    answer = command("catalog", "--folder", str(tmp_path), "--json")
+    assert answer.returncode == 0, answer.stderr
+    (found,) = json.loads(answer.stdout)["chains"][0]["backups"]
+    assert (found["outside"], found["restorable"]) == (["elasticsearch"], False)
+    assert "elasticsearch (not here)" in command("catalog", "--folder", str(tmp_path)).stdout
+    refused = command("catalog", "--folder", str(tmp_path), "--restore", backup, "--claim", "c")
+    assert refused.returncode == 1
+    assert "repository" in refused.stderr
 
 
 def test_an_empty_destination_is_no_failure(shop: Workshop) -> None:

@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 
 from lucid_storage.app.archives import Archive
 from lucid_storage.app.catalog_text import catalog_text
-from lucid_storage.archive.catalog import Chain, find_backup, read_catalog, read_chain
+from lucid_storage.archive.catalog import Chain, data_here, find_backup, read_catalog, read_chain
 from lucid_storage.archive.manifest import Manifest
 from lucid_storage.archive.restore_path import Blocked, to_backup, to_second
 from lucid_storage.errors import LucidError, Reason, RefusedError
@@ -51,10 +51,17 @@ def _restore(given: argparse.Namespace, archive: Archive) -> str:
             reason=Reason.RESTORE_BLOCKED,
         )
     moment = _moment(given.point_in_time)
+    engines, _ = data_here(record.manifest)
+    if not engines:
+        raise RefusedError(
+            f"The data of the backup {record.id} are a snapshot in Elasticsearch's own repository, not here; restore it"
+            " with Elasticsearch.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
     _reachable(chain, record.manifest, moment)
     spec: dict[str, JsonValue] = {
         "source": _source(given, archive, chain, record.manifest),
-        "engines": [engine.engine for engine in record.manifest.engines],
+        "engines": list(engines),
     }
     if given.connection is not None:
         spec["connection"] = {"secretName": given.connection}

@@ -8,7 +8,7 @@ from datetime import datetime
 from lucid_storage.archive.catalog import Catalog, ListedBackup, ListedChain, ListedTimeline
 from lucid_storage.archive.recorded import Trust
 
-_HEAD = ("ID", "NAME", "TYPE", "FROM", "TO", "STORED", "KEY", "PROOF", "TRUST", "RESTORABLE")
+_HEAD = ("ID", "NAME", "TYPE", "FROM", "TO", "ENGINES", "STORED", "KEY", "PROOF", "TRUST", "RESTORABLE")
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -37,6 +37,7 @@ def _row(backup: ListedBackup) -> tuple[str, ...]:
         backup.type.value,
         _time(backup.from_time),
         _time(backup.to),
+        ",".join(f"{name} (not here)" if name in backup.outside else name for name in backup.engines),
         _size(backup.stored_bytes),
         _key(backup),
         _proof(backup),

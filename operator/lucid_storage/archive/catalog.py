@@ -73,6 +73,8 @@ class ListedBackup(Record):
     timeline: str
     base: str | None
     engines: tuple[str, ...]
+    outside: tuple[str, ...]
+    """Those of them whose data lie in a repository of the store's own, such as an Elasticsearch snapshot."""
     from_time: datetime
     to: datetime
     completed_at: datetime
@@ -85,7 +87,7 @@ class ListedBackup(Record):
     trust: Trust
     proof: Proof | None
     restorable: bool
-    """Good, and its own end can be reached with what lies here."""
+    """Good, it has data here, and its own end can be reached with what lies here."""
 
 
 class ListedTimeline(Record):
@@ -154,13 +156,15 @@ def listed(chain: Chain) -> ListedChain:
 def _backup(record: Recorded, reachable: bool) -> ListedBackup:
     manifest, mongodb = record.manifest, record.manifest.mongodb
     first, last = moments(manifest)
+    inside, outside = data_here(manifest)
     return ListedBackup(
         id=manifest.id,
         name=manifest.origin.name,
         type=manifest.kind,
         timeline=manifest.timeline,
         base=manifest.base,
-        engines=tuple(engine.engine for engine in manifest.engines),
+        engines=(*inside, *outside),
+        outside=outside,
         from_time=first,
         to=last,
         completed_at=manifest.completed_at,
@@ -173,7 +177,7 @@ def _backup(record: Recorded, reachable: bool) -> ListedBackup:
         key_fingerprint=manifest.packing.key_fingerprint,
         trust=record.trust,
         proof=record.proof,
-        restorable=reachable,
+        restorable=reachable and bool(inside),
     )
 
 
@@ -200,6 +204,16 @@ def _changed(folder: ChainFolder, record: Recorded) -> BrokenManifest:
     return BrokenManifest(
         path=path, message=f"{path} was changed after it was written; nothing in it counts."
     )
+
+
+def data_here(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The engines whose data lie in the destination, and those of which it holds only the description."""
+    outside = tuple(
+        part.engine
+        for part in manifest.engines
+        if part.elasticsearch is not None and part.elasticsearch.snapshot is not None
+    )
+    return tuple(part.engine for part in manifest.engines if part.engine not in outside), outside
 
 
 def moments(manifest: Manifest) -> tuple[datetime, datetime]:
