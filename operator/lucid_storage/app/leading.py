@@ -261,6 +261,7 @@ class Leading:
             self.engine.touch_target(f"{event.to_database}.{event.to_collection}")
 
     async def _clean_up(self, key: Key) -> None:
+        self._metrics.schedules.forget(key)  # a look that was under way may have told of it
         await self._builds.forget(key)
         secrets = {r.secret for r in self._cache.in_namespace(key.namespace) if r.secret is not None}
         await self._connections.keep_only(key.namespace, secrets)

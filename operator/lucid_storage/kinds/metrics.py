@@ -1,8 +1,10 @@
-"""Prometheus metrics of the engine. Labels are kinds, reasons and stores: never a name of a database or a key."""
+"""Prometheus metrics of the operator. No label holds the name of a database, a collection or a key."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from lucid_storage.kinds.backup_metrics import OutcomeMetrics, ScheduleMetrics
 
 
 class Metrics:
@@ -11,6 +13,8 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.outcomes = OutcomeMetrics(self.registry)
+        self.schedules = ScheduleMetrics(self.registry)
         self.reconciles = Counter(
             "lucid_reconciles_total", "Looks at a resource.", ["kind", "result"], registry=self.registry
         )

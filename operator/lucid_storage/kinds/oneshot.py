@@ -199,11 +199,13 @@ class OneShotCycle(Generic[V, S]):
                 c.model_copy(update={"observed_generation": resource.generation}) for c in previous
             ]
         document = cast("dict[str, Any]", status.to_dict())
+        before = resource.status.get("phase")
         version = await self._services.status.write(resource, document)
         if version is not None:
             resource.status.clear()
             resource.status.update(document)
             self._services.remember(resource, version)
+            self._services.metrics.outcomes.written(self.kind.info.kind, resource.spec, before, document)
         for notice in step.notices:
             self._services.events.emit(
                 Event(

@@ -23,7 +23,7 @@ from lucid_storage.kinds.backupschedule.actions import (
 )
 from lucid_storage.kinds.backupschedule.children import children_of
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
-from lucid_storage.kinds.backupschedule.metrics import ScheduleMetrics
+from lucid_storage.kinds.backupschedule.metrics import figures_of
 from lucid_storage.kinds.backupschedule.plan import ScheduleObserved, SchedulePlan, plan
 from lucid_storage.kinds.backupschedule.retaining import Retaining, due
 from lucid_storage.kinds.contract import Action, Verdict
@@ -82,7 +82,7 @@ class ScheduleCycle:
         self._standing = standing
         self._settings = settings
         self._known = known
-        self._metrics = ScheduleMetrics(services.metrics.registry)
+        self._metrics = services.metrics.schedules
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
@@ -108,9 +108,8 @@ class ScheduleCycle:
             await self._tell(resource, SchedulePlan(known, verdict=said))
             return Outcome(failed=True)
         await self._tell(resource, step)
-        self._metrics.tell(
-            resource.key, desired, step.status, seen.children, seen.slicing, self._services.now()
-        )
+        figures = figures_of(desired, step.status, seen.children, seen.slicing, self._services.now())
+        self._metrics.tell(resource.key, figures)
         return Outcome(again_seconds=step.recheck_seconds)
 
     # Observing

@@ -1,103 +1,89 @@
-"""Figures of schedules for alerts: what went well last, what was proved last, what a disaster now would cost."""
+"""Figures of a schedule for alerts: what went well last, what was proved last, what a disaster now would cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from itertools import islice
+from datetime import datetime, timedelta
 
-from prometheus_client import CollectorRegistry, Gauge
-
+from lucid_storage.kinds.backup_metrics import ScheduleFigures
 from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.backupschedule.children import Child, newest_good
+from lucid_storage.kinds.backupschedule.cron import Cron
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
-from lucid_storage.kube.resources import Key
 from lucid_storage.models.backupschedule import BackupScheduleStatus
 from lucid_storage.models.slicing import SliceReport
 
-LABELS = ("namespace", "schedule")
+LONGEST = timedelta(days=366 * 9)
+"""February 29 comes at least every 8 years."""
+WIDER = 8
+"""Each further search for an earlier slot looks so many times as far back."""
 
 
-class ScheduleMetrics:
-    """Gauges by schedule; a schedule that is gone has none."""
+def figures_of(
+    desired: ScheduleDesired,
+    status: BackupScheduleStatus,
+    children: Sequence[Child],
+    slices: SliceReport | None,
+    now: datetime,
+) -> ScheduleFigures:
+    """What is known of a schedule now. Pure."""
+    good = newest_good(children)
+    sliced = slicing.wanted(desired)
+    point_in_time = desired.spec.point_in_time
+    level = status.last_verified_level
+    return ScheduleFigures(
+        created_at=datetime.fromisoformat(desired.resource.created),
+        interval_seconds=expected_interval(desired.cron, now).total_seconds(),
+        suspended=desired.spec.suspend or desired.resource.paused,
+        missed=status.missed or 0,
+        success_at=status.last_successful_at,
+        verified_at=status.last_verified_at,
+        verified_level=level.value if level is not None else "",
+        verified_to=_verified_to(status, children, slices),
+        next_at=status.next_at,
+        stored_bytes=good.status.stored_bytes if good is not None else None,
+        seconds=_seconds(good) if good is not None else None,
+        slice_interval_seconds=point_in_time.interval_seconds if point_in_time and sliced else None,
+        oplog_window_seconds=slices.oplog_window_seconds if slices is not None and sliced else None,
+    )
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"lucid_backup_schedule_{name}", text, LABELS, registry=registry)
 
-        self._success = gauge("last_success_timestamp_seconds", "When the last good backup ended.")
-        self._verified = gauge("last_verified_timestamp_seconds", "When a backup was last checked.")
-        self._interval = gauge("interval_seconds", "Between the next two runs: what is to be expected.")
-        self._rpo = gauge("rpo_seconds", "Seconds since the last verified point.")
-        self._next = gauge("next_timestamp_seconds", "When the next run is due.")
-        self._suspended = gauge("suspended", "Whether no new backups are made.")
-        self._size = gauge("last_size_bytes", "Bytes of the last good backup in the destination.")
-        self._duration = gauge("last_duration_seconds", "How long the last good backup took.")
-        self._missed = gauge("missed_runs", "Runs that did not take place.")
-        self._window = gauge("oplog_window_seconds", "Seconds of history that the server's oplog holds.")
-        self._all = (
-            self._success,
-            self._verified,
-            self._interval,
-            self._rpo,
-            self._next,
-            self._suspended,
-            self._size,
-            self._duration,
-            self._missed,
-            self._window,
-        )
-        self._known: set[Key] = set()
+def expected_interval(cron: Cron, now: datetime) -> timedelta:
+    """The longer one of the distances that meet in the slot before now: a weekend or a night without runs is
+    expected, before it is over and while the first run after it is at work.
+    """
+    upcoming = cron.after(now)
+    following, further = next(upcoming), next(upcoming)
+    near = further - following
+    last = _before(cron, following, near)
+    if last is None:
+        return near
+    previous = _before(cron, last, near)
+    return max(following - last, last - previous) if previous is not None else following - last
 
-    def tell(
-        self,
-        key: Key,
-        desired: ScheduleDesired,
-        status: BackupScheduleStatus,
-        children: Sequence[Child],
-        slices: SliceReport | None,
-        now: datetime,
-    ) -> None:
-        """What is known of a schedule now."""
-        labels = (key.namespace, key.name)
-        self._known.add(key)
-        for gauge, moment in (
-            (self._success, status.last_successful_at),
-            (self._verified, status.last_verified_at),
-            (self._next, status.next_at),
-        ):
-            if moment is not None:
-                gauge.labels(*labels).set(moment.timestamp())
-        following = list(islice(desired.cron.after(now), 2))
-        if len(following) == 2:
-            self._interval.labels(*labels).set((following[1] - following[0]).total_seconds())
-        verified_to = status.verified_to
-        if slices is not None and verified_to is not None and slicing.base_of(children, slices) is not None:
-            verified_to = max(verified_to, slicing.last_second(slices))
-        window = slices.oplog_window_seconds if slices is not None else None
-        if window is not None:
-            self._window.labels(*labels).set(window)
-        if verified_to is not None:
-            # Computed when it is asked for, so that it grows while nobody looks at the schedule.
-            self._rpo.labels(*labels).set_function(
-                lambda: max(0.0, datetime.now(verified_to.tzinfo).timestamp() - verified_to.timestamp())
-            )
-        self._suspended.labels(*labels).set(desired.spec.suspend)
-        self._missed.labels(*labels).set(status.missed or 0)
-        good = newest_good(children)
-        if good is not None:
-            self._size.labels(*labels).set(good.status.stored_bytes or 0)
-            if good.status.started_at is not None and good.status.completed_at is not None:
-                seconds = (good.status.completed_at - good.status.started_at).total_seconds()
-                self._duration.labels(*labels).set(max(0.0, seconds))
 
-    def forget(self, key: Key) -> None:
-        """The schedule is gone."""
-        if key not in self._known:
-            return
-        self._known.discard(key)
-        for gauge in self._all:
-            try:
-                gauge.remove(key.namespace, key.name)
-            except KeyError:
-                continue  # this figure was never known
+def _before(cron: Cron, slot: datetime, near: timedelta) -> datetime | None:
+    """The slot before one, looked for ever further back; `near` is what is likely."""
+    until, span = slot - timedelta(seconds=1), near
+    while True:
+        span = min(span * WIDER, LONGEST)
+        found = cron.latest(until, slot - span)
+        if found is not None or span == LONGEST:
+            return found
+
+
+def _verified_to(
+    status: BackupScheduleStatus, children: Sequence[Child], slices: SliceReport | None
+) -> datetime | None:
+    """Live, where status moves but now and then."""
+    known = status.verified_to
+    if slices is None or known is None or slicing.base_of(children, slices) is None:
+        return known
+    return max(known, slicing.last_second(slices))
+
+
+def _seconds(good: Child) -> float | None:
+    started, ended = good.status.started_at, good.status.completed_at
+    if started is None or ended is None:
+        return None
+    return max(0.0, (ended - started).total_seconds())
