@@ -64,6 +64,7 @@ class MongoBackup:
         self._given_place = place
         self._scope = MongoScope(selection_of(order), order.database_patterns)
         self._member: PinnedMember | None = None
+        self._latest: OplogPoint | None = None
 
     def __enter__(self) -> Self:
         """Raises LucidError: NoOplog, ShardedUnsupported, TargetChanged, or what a connection can end with."""
@@ -104,7 +105,8 @@ class MongoBackup:
             self.member.wait_for(latest, lambda: None)
         oplog = Oplog(self.member)
         held = frozenset(point for point in points if oplog.holds(entry_point(point)))
-        return OplogView(recorded(oplog.last()), held)
+        self._latest = recorded(oplog.last())
+        return OplogView(self._latest, held)
 
     def take(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
         """The data that the decision asks for. Raises LucidError, and leaves nothing of it behind then."""
@@ -132,7 +134,7 @@ class MongoBackup:
         assert decision.prev is not None
         place = self._place
         writer = SliceWriter(self._order, place, self._scope)
-        target = self.look(()).last
+        target = self._latest or self.look(()).last
         at, found = decision.prev, list[Manifest]()
         entries = size = 0
         waiting_until = monotonic() + (CUT_SECONDS if self._order.slicing else 0)
