@@ -204,7 +204,7 @@ def _found_folder(place: Place, order: RestoreOrder) -> ChainFolder:
     for entry in place.store.list(root):
         if entry.path.endswith(ending):
             parts = entry.path.removesuffix(ending).removeprefix(root).strip("/").split("/")
-            if len(parts) == 3:
+            if len(parts) == 3 and order.only_namespace in (None, parts[1]):
                 return ChainFolder(root, *parts)
     raise RefusedError(
         f"No backup with the id {order.backup_id} lies in the destination; see `lucid-storage catalog`.",

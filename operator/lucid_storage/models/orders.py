@@ -240,6 +240,9 @@ class RestoreOrder(Order):
     """Names the timeline; without a moment that backup's own end is restored."""
     elsewhere: bool = False
     """The backup may be of another cluster, namespace or chain: it is looked for below the destination's root."""
+    only_namespace: str | None = None
+    """The only namespace whose backups may be read: set where the operator's own keys open the destination, since they
+    open those of all namespaces."""
     point_in_time: datetime | None = None
     plan_only: bool = False
     in_place: bool = False

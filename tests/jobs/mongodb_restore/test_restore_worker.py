@@ -190,7 +190,7 @@ def test_a_plan_writes_nothing_and_says_what_blocks(
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ({"backupId": str(uuid.uuid4())}, Reason.RESTORE_BLOCKED),
+        ({"backupId": "00000000-0000-4000-8000-00000000abcd"}, Reason.RESTORE_BLOCKED),
         ({"pointInTime": "2001-01-01T00:00:00Z"}, Reason.RESTORE_BLOCKED),
         ({"pointInTime": "2099-01-01T00:00:00Z"}, Reason.RESTORE_BLOCKED),
         ({"sourceDatabase": "nothere"}, Reason.RESTORE_BLOCKED),
@@ -249,6 +249,9 @@ async def test_a_backup_is_found_in_a_destination_without_its_cluster(
     client[database].a.insert_one({"_id": 1})
     full = shop.back_up("full", ["mongodb"], **only(database))
     owner = {"cluster": str(uuid.uuid4()), "namespace": "elsewhere", "name": "x", "uid": "u", "specHash": "h"}
-    told = restore(shop, full.id, owner=owner, chain="other", elsewhere=True, targetDatabase=target)
+    mine = {"owner": owner, "chain": "other", "elsewhere": True, "targetDatabase": target}
+    refused = restore(shop, full.id, onlyNamespace="elsewhere", **mine)
+    assert (refused.ok, refused.reason) == (False, Reason.RESTORE_BLOCKED)
+    told = restore(shop, full.id, **mine)
     await swap(mongodb.uri, told)
     assert documents(client, target) == documents(client, database)

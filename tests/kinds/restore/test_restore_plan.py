@@ -6,18 +6,26 @@ from typing import Any
 
 import pytest
 
-from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedError
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.restore.actions import Discard, DropOld, Mark, StartWorker, StopWorker, Swap
-from lucid_storage.kinds.restore.desired import RestoreDesired, run_id, spec_hash
+from lucid_storage.kinds.restore.desired import RestoreDesired, resolve, run_id, spec_hash, worker_request
 from lucid_storage.kinds.restore.plan import RestoreObserved, hindered, plan
 from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.meta import RUN_AGAIN
-from lucid_storage.models.orders import Destination, PlannedItem, Progress, RestorePlanned, RestoreResult
+from lucid_storage.models.orders import (
+    Destination,
+    PlannedItem,
+    Progress,
+    RestoreOrder,
+    RestorePlanned,
+    RestoreResult,
+)
 from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
+from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.restore.port import Marker
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -307,3 +315,42 @@ class TestAfterwards:
         assert (step.status.phase, step.status.run) == (RestorePhase.PENDING, None)
         again = status(RestorePhase.COMPLETED, run_again="2")
         assert plan(mine, RestoreObserved(), again, NOW).status.run == RUN
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"strategy": "InPlace", "dropExisting": True}, "strategy Staged only"),
+        ({"usersAndRoles": True}, "usersAndRoles out"),
+        ({"backupBefore": True}, "make a Backup first"),
+        ({"engines": ["volumes"], "volumes": [{"name": "v"}]}, "leave volumes out"),
+    ],
+)
+def test_what_this_version_does_not_do_is_refused_with_a_sentence(spec: dict[str, Any], said: str) -> None:
+    """Rules 2.3 and 2.11."""
+    of = resource(**spec)
+    with pytest.raises(NotSupportedError, match=said):
+        resolve(of, RestoreSpec.model_validate(of.spec), Settings(), None)
+
+
+SOURCE = {"id": "00000000-0000-4000-8000-000000000000", "storage": {"s3": {"bucket": "the-bucket"}}}
+
+
+@pytest.mark.parametrize(("secret", "only"), [(None, "n"), ("mine", None)])
+def test_with_the_operators_own_keys_only_backups_of_the_same_namespace_are_read(
+    secret: str | None, only: str | None
+) -> None:
+    """The operator's keys open the backups of all namespaces."""
+    storage = {"s3": {"bucket": "the-bucket", **({"secretName": secret} if secret else {})}}
+    of = resource(backupName=None, source={**SOURCE, "storage": storage})
+    spec = RestoreSpec.model_validate({k: v for k, v in of.spec.items() if v is not None})
+    settings = Settings.read(
+        {
+            "SERVED_NAMESPACES": '{"n": {}}',
+            "BACKUP_STORAGE_TYPE": "s3",
+            "BACKUP_S3_BUCKET": "the-bucket",
+        }
+    )
+    request = worker_request(resolve(of, spec, settings, None), "r", "c", None, plan_only=True)
+    assert isinstance(request.order, RestoreOrder)
+    assert (request.order.elsewhere, request.order.only_namespace) == (True, only)

@@ -170,6 +170,7 @@ def worker_request(
         deadline_seconds=desired.deadline_seconds,
         backup_id=desired.backup_id,
         elsewhere=desired.elsewhere,
+        only_namespace=key.namespace if desired.place.shared else None,
         point_in_time=spec.point_in_time,
         plan_only=plan_only,
         engines=desired.engines,

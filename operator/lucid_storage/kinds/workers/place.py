@@ -24,6 +24,8 @@ class Place:
     """Secret with the bucket's keys, in the resource's namespace; None with a bucket means the operator's keys."""
     claim: str | None = None
     """PersistentVolumeClaim in the Job's namespace."""
+    shared: bool = False
+    """The operator's own place: whoever opens it could read the backups of other namespaces too."""
 
     @property
     def location(self) -> str:
@@ -59,9 +61,9 @@ def _default(settings: Settings, namespace: str, connection: str | None) -> Plac
         )
     root = _joined(settings.backup_storage_path, _tenant_prefix(settings, namespace))
     if settings.backup_storage_type == "s3" and settings.backup_s3_bucket:
-        return Place(_operators_bucket(settings, root))
+        return Place(_operators_bucket(settings, root), shared=True)
     if settings.backup_storage_type == "volume" and settings.backup_storage_claim:
-        return Place(Destination(root=root), claim=settings.backup_storage_claim)
+        return Place(Destination(root=root), claim=settings.backup_storage_claim, shared=True)
     raise RefusedError(
         "No place for backups is configured: set spec.storage, or BACKUP_STORAGE_TYPE with BACKUP_S3_BUCKET or"
         " BACKUP_STORAGE_CLAIM in the operator's settings.",
@@ -95,7 +97,7 @@ def _bucket(s3: S3Storage, settings: Settings, namespace: str, connection: str |
             reason=Reason.NAMESPACE_NOT_SERVED,
         )
     prefix = _joined(settings.backup_storage_path, _tenant_prefix(settings, namespace), s3.prefix or "")
-    return Place(_operators_bucket(settings, prefix))
+    return Place(_operators_bucket(settings, prefix), shared=True)
 
 
 def _operators_bucket(settings: Settings, root: str) -> Destination:
