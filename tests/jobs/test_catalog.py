@@ -226,7 +226,7 @@ def test_what_a_restore_lacks_is_asked_for(shop: Workshop, filled: str) -> None:
 async def test_a_cold_start_restores_into_an_empty_server_from_folder_and_key(
     shop: Workshop, filled: str, mongodb: MongoDB, private_mongodb: Callable[..., MongoDB]
 ) -> None:
-    """BACKUPS.md 1.8, 2.10: the cluster, its resources and its server are gone."""
+    """rule 1.8, 2.10: the cluster, its resources and its server are gone."""
     shop.back_up("full", ["mongodb"], **only(filled))
     with mongodb.client() as client:
         client[filled]["a"].delete_many({"_id": {"$lt": 500}})

@@ -125,7 +125,7 @@ def _source(
 
 
 def _moment(text: str | None) -> datetime | None:
-    """Fractions of a second are cut off, as in a restore (BACKUPS.md 1.4)."""
+    """Fractions of a second are cut off, as in a restore (rule 1.4)."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Which entries of the oplog end a timeline (BACKUPS.md 1.7). Judged from the oplog alone.
+"""Which entries of the oplog end a timeline (rule 1.7). Judged from the oplog alone.
 
 A rename that brings a collection in from where the backups do not look cannot be replayed from them: the documents of
 the collection are in no slice. One that takes a collection out, or has a reserved name on either side, belongs to a

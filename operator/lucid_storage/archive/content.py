@@ -2,7 +2,7 @@
 
 The hash of a collection is the sum, modulo 2^128, of the XXH3-128 of each document. So it is the same whatever order
 documents come in, and a document can be taken out of it again: in a stream a second copy of an `_id` replaces the
-first (BACKUPS.md 1.12). It finds accidents; against tampering stands the encryption.
+first (rule 1.12). It finds accidents; against tampering stands the encryption.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the slices of a chain hold without a hole, and which seconds can be restored from them.
 
 Two parts belong together when one begins with exactly the entry that the other ended with, by optime and hash
-(BACKUPS.md 1.3). Nothing else counts as continuous, not the name of the timeline either.
+(rule 1.3). Nothing else counts as continuous, not the name of the timeline either.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def reach(full: Recorded, pieces: Sequence[Recorded]) -> OplogPoint:
 
 
 def windows(records: Sequence[Recorded]) -> tuple[Window, ...]:
-    """What can be restored to the second, the oldest first, with what lies between left out (BACKUPS.md 1.4)."""
+    """What can be restored to the second, the oldest first, with what lies between left out (rule 1.4)."""
     found: list[Window] = []
     for timeline in {r.manifest.timeline for r in records}:
         pieces = spans(records, timeline)

@@ -1,4 +1,4 @@
-"""What somebody reads must not be removed under their hands (BACKUPS.md 1.9).
+"""What somebody reads must not be removed under their hands (rule 1.9).
 
 A reader writes a hold that names backups and slices, and only then looks whether they are about to be removed; whoever
 removes writes what is about to go, and only then looks for holds. So at least one of the two sees the other, whatever

@@ -50,7 +50,7 @@ class ChainFolder:
 
     @property
     def cut(self) -> str:
-        """While this object is there, somebody waits for the slicing worker to end its slice now (BACKUPS.md 1.5)."""
+        """While this object is there, somebody waits for the slicing worker to end its slice now (rule 1.5)."""
         return f"{self.path}/cut.json"
 
     def slice_data(self, timeline: str, prev: Optime, slice_id: str = "") -> str:
@@ -58,7 +58,7 @@ class ChainFolder:
         return f"{self.slices}/{timeline}/{_stem(prev)}{f'.{slice_id}' if slice_id else ''}.oplog"
 
     def slice_manifest(self, timeline: str, prev: Optime) -> str:
-        """The name comes from where the slice begins, so that two writers cannot both create it (BACKUPS.md 1.5)."""
+        """The name comes from where the slice begins, so that two writers cannot both create it (rule 1.5)."""
         return f"{self.slices}/{timeline}/{_stem(prev)}.json"
 
 

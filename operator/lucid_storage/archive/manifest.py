@@ -1,6 +1,6 @@
 """What a backup says about itself: the one record by which timelines, retention and restores are decided.
 
-A manifest is written last, so without it there is no backup (BACKUPS.md 1.8). Moments are optimes of the deployment
+A manifest is written last, so without it there is no backup (rule 1.8). Moments are optimes of the deployment
 that was read; wall-clock times are beside them for people only.
 """
 
@@ -49,7 +49,7 @@ class Optime(Record):
 
 
 class OplogPoint(Record):
-    """One entry of the oplog, exactly: the place where two parts of a timeline meet (BACKUPS.md 1.3)."""
+    """One entry of the oplog, exactly: the place where two parts of a timeline meet (rule 1.3)."""
 
     optime: Optime
     sha256: str
@@ -96,7 +96,7 @@ class CollectionRecord(Record):
     """Of its indexes on the server that was read: what a restore needs besides."""
     indexes: int = 0
     content_hash: str = ""
-    """Of the documents in the stream, independent of their order (BACKUPS.md 1.12)."""
+    """Of the documents in the stream, independent of their order (rule 1.12)."""
 
     @property
     def data_namespace(self) -> str:
@@ -184,7 +184,7 @@ class Packing(Record):
 
 
 class Selection(Record):
-    """What a timeline is about; fixed by its first full (BACKUPS.md 1.1)."""
+    """What a timeline is about; fixed by its first full (rule 1.1)."""
 
     engines: tuple[str, ...]
     databases: tuple[str, ...] = ()
@@ -194,7 +194,7 @@ class Selection(Record):
 
 
 class RetentionRules(Record):
-    """As the schedule had them; they hold when the schedule is gone (BACKUPS.md 1.9)."""
+    """As the schedule had them; they hold when the schedule is gone (rule 1.9)."""
 
     days: int | None = None
     keep_last: int | None = None
@@ -227,7 +227,7 @@ class BackupKind(StrEnum):
 
 
 class Closing(StrEnum):
-    """Why a timeline ends with this slice (BACKUPS.md 1.7)."""
+    """Why a timeline ends with this slice (rule 1.7)."""
 
     RESTORE = "ClosedByRestore"
     RENAME = "ClosedByRename"
@@ -270,7 +270,7 @@ class Manifest(Record):
 
 
 class ProofLevel(StrEnum):
-    """How a backup was proved (BACKUPS.md 1.11)."""
+    """How a backup was proved (rule 1.11)."""
 
     UPLOAD = "Upload"
     CHECKSUM = "Checksum"

@@ -15,7 +15,7 @@ from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Pro
 
 
 class Trust(StrEnum):
-    """Whether a manifest can be believed (BACKUPS.md 1.8)."""
+    """Whether a manifest can be believed (rule 1.8)."""
 
     AUTHENTICATED = "authenticated"
     """Its MAC was checked with a key of ours."""

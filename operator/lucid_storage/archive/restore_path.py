@@ -36,7 +36,7 @@ class Blocked:
 def to_second(
     records: Sequence[Recorded], moment: datetime, timeline: str | None = None
 ) -> RestorePath | Blocked:
-    """The path to the end of a whole second; fractions are cut off (BACKUPS.md 1.2, 1.4).
+    """The path to the end of a whole second; fractions are cut off (rule 1.2, 1.4).
 
     The newest good full with `to` at or before the moment from which an unbroken line of slices leads there.
     """

@@ -1,6 +1,6 @@
 """What is kept in a chain, why, and what may go. A pure function over manifests; the time is an argument.
 
-BACKUPS.md 1.8 and 1.9. A backup is kept if any rule keeps it, if a kept one needs it, if somebody reads it, or if it is
+rule 1.8 and 1.9. A backup is kept if any rule keeps it, if a kept one needs it, if somebody reads it, or if it is
 the last good one of its timeline. What cannot be authenticated or is not ours is never touched.
 """
 

@@ -1,4 +1,4 @@
-"""Which backups the rules of their schedules keep: days, keepLast, keepDaily, keepWeekly, keepMonthly (BACKUPS.md 1.9).
+"""Which backups the rules of their schedules keep: days, keepLast, keepDaily, keepWeekly, keepMonthly (rule 1.9).
 
 A schedule that is gone is asked through the newest manifest that it left. A backup made by hand has days of its own.
 """

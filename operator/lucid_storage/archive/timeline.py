@@ -1,6 +1,6 @@
 """What a new backup or slice builds on: joined or new timeline, base, parent, and the entry that it follows.
 
-Decided from the chain's manifests and what the oplog still holds, and from nothing else (BACKUPS.md 1.1, 1.3, 1.6,
+Decided from the chain's manifests and what the oplog still holds, and from nothing else (rule 1.1, 1.3, 1.6,
 1.7). By hand a backup that cannot go on is refused with a sentence; on a schedule it becomes a full with a new
 timeline, since nobody is there to ask for one. The worker of a full asks once more before it writes the manifest: a
 slicer may have begun a new timeline meanwhile.
@@ -178,7 +178,7 @@ def _differs(request: Request, first: Recorded) -> Refusal | None:
 
 
 def _changed_key(request: Request, records: Sequence[Recorded]) -> Refusal | None:
-    """One id never stands for two keys: what was written with the first could not be opened (BACKUPS.md 1.1)."""
+    """One id never stands for two keys: what was written with the first could not be opened (rule 1.1)."""
     if request.key_id is None:
         return None
     ours = request.fingerprints.get(request.key_id)
@@ -296,7 +296,7 @@ def _incremental(request: Request, state: _State, oplog: OplogView) -> Decision 
 
 
 def _differential(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
-    """The slices since the newest full as far as they go, then the oplog; or the oplog alone (BACKUPS.md 1.6)."""
+    """The slices since the newest full as far as they go, then the oplog; or the oplog alone (rule 1.6)."""
     full = good_fulls(state.records)[-1]
     start = end(full.manifest)
     line = _slices_from(state, start)

@@ -1,6 +1,6 @@
 """The backup worker: decides from the chain's manifests, lets each engine take its data, proves them, says so.
 
-Nothing is called good before its proof is written (BACKUPS.md 1.8 and 1.11):
+Nothing is called good before its proof is written (rule 1.8 and 1.11):
 objects -> confirmed by the destination -> manifest, last -> check -> proof.
 """
 
@@ -72,7 +72,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
 
 @contextmanager
 def _reading(order: BackupOrder, place: Place, decision: Decision) -> Iterator[None]:
-    """What the backup builds on is not removed meanwhile (BACKUPS.md 1.9). Raises LucidError when it is going."""
+    """What the backup builds on is not removed meanwhile (rule 1.9). Raises LucidError when it is going."""
     needed = [*decision.copied, *([decision.base] if decision.base is not None else [])]
     if not needed:
         yield
@@ -96,7 +96,7 @@ def _finished(
 ) -> BackupResult:
     """A backup that is there already: of a worker that was lost after its manifest, or of a cluster that was rebuilt.
 
-    Nothing is dumped again (BACKUPS.md 1.10). Without a proof it is checked now.
+    Nothing is dumped again (rule 1.10). Without a proof it is checked now.
     """
     note = None
     if record.proof is None:

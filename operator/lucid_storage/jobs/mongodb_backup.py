@@ -130,7 +130,7 @@ class MongoBackup:
     # Incremental: a restore point behind slices
 
     def _incremental(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
-        """Slices up to now, by the slicing worker where one runs, else by this one (BACKUPS.md 1.5)."""
+        """Slices up to now, by the slicing worker where one runs, else by this one (rule 1.5)."""
         assert decision.prev is not None
         place = self._place
         writer = SliceWriter(self._order, place, self._scope)
@@ -164,7 +164,7 @@ class MongoBackup:
     # Differential: everything since the full in one object
 
     def _differential(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
-        """The slices since the full, then the oplog, in order and never compacted (BACKUPS.md 1.6)."""
+        """The slices since the full, then the oplog, in order and never compacted (rule 1.6)."""
         assert decision.prev is not None
         assert decision.tail is not None
         oplog = Oplog(self.member)

@@ -2,7 +2,7 @@
 
 Everything is read from one member. `from` is what a majority had before the first read, or the start of the oldest
 transaction that was open then; `to` is what a majority had after the last read; the oplog in between makes the dump
-consistent at `to` (BACKUPS.md 1.2).
+consistent at `to` (rule 1.2).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MongoDB's part of a restore: stage what was planned. The operator swaps (BACKUPS.md 2.9).
+"""MongoDB's part of a restore: stage what was planned. The operator swaps (rule 2.9).
 
 plan -> load -> compare with the manifest -> replay up to the moment -> indexes -> journal.
 """
@@ -201,7 +201,7 @@ def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:
 
 
 def _compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple[str, str]]) -> None:
-    """What was applied of a piece is what its manifest holds (BACKUPS.md 1.12).
+    """What was applied of a piece is what its manifest holds (rule 1.12).
 
     Not where collections were chosen: then a name can mean a collection that is restored, and later one that is not.
     """

@@ -23,7 +23,7 @@ from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
 from lucid_storage.stores.mongodb.restore.scanning import Scan
 
 SPACE_FACTOR = 1.2
-"""Of data and indexes: what each member must have free (BACKUPS.md 2.8)."""
+"""Of data and indexes: what each member must have free (rule 2.8)."""
 
 OpenSource = Callable[[Manifest, StoredObject], Source]
 

@@ -73,7 +73,7 @@ class MongoScope:
         return any(fnmatchcase(database, pattern) for pattern in self.patterns)
 
     def closing(self, at: OpTime, header: Header) -> Closing | None:
-        """Whether the timeline ends just before this command (BACKUPS.md 1.7)."""
+        """Whether the timeline ends just before this command (rule 1.7)."""
         about = OplogHeader(
             Optime(seconds=at.seconds, counter=at.counter, term=at.term),
             header.op,
@@ -84,7 +84,7 @@ class MongoScope:
         return closes(about, self.selection, self.patterns)
 
     def disturbs(self, header: Header) -> bool:
-        """Whether a command makes a dump that was running inconsistent (BACKUPS.md 1.7)."""
+        """Whether a command makes a dump that was running inconsistent (rule 1.7)."""
         if header.op != "c" or header.command in _REPLAYED:
             return False
         if header.whole_database:

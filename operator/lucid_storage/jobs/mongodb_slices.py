@@ -1,4 +1,4 @@
-"""Slices: stretches of the oplog without a hole between them, written by whoever comes first (BACKUPS.md 1.3, 1.5).
+"""Slices: stretches of the oplog without a hole between them, written by whoever comes first (rule 1.3, 1.5).
 
 The name of a slice's manifest is made from where it begins and is created only if it is absent, so that of two writers
 one wins; the other takes its data back and goes on behind the winner's slice.

@@ -1,4 +1,4 @@
-"""The check of a written backup, and the proof that it leaves (BACKUPS.md 1.11).
+"""The check of a written backup, and the proof that it leaves (rule 1.11).
 
 A level holds the ones before it: Upload was confirmed by the destination while the objects were written, Checksum reads
 every byte back and compares contents with the manifest, Restore loads them into a scratch place.

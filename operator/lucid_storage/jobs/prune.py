@@ -31,7 +31,7 @@ from lucid_storage.models.settings import SettingsError, StoreSettings
 logger = logging.getLogger(__name__)
 
 MARK = "deleted.json"
-"""Beside a manifest: the object was deleted with its data while something needed them (BACKUPS.md 1.9)."""
+"""Beside a manifest: the object was deleted with its data while something needed them (rule 1.9)."""
 ABANDONED = timedelta(days=1)
 """An upload without a manifest is left over when nothing of it moved for so long."""
 MOST_REMOVED = 40

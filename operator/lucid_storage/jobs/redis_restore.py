@@ -1,4 +1,4 @@
-"""Redis key by key out of a backup (BACKUPS.md 2.12): the whole file is read and checked before the first write.
+"""Redis key by key out of a backup (rule 2.12): the whole file is read and checked before the first write.
 
 Existing keys are skipped, or replaced with dropExisting; keys that the backup does not hold stay; a key whose time is
 over is not revived. Not atomic: clients see keys come one by one, and what was written when a run fails stays.

@@ -1,4 +1,4 @@
-"""The restore worker: plans, or stages what was planned. It never swaps: that is the operator's (BACKUPS.md 2.9)."""
+"""The restore worker: plans, or stages what was planned. It never swaps: that is the operator's (rule 2.9)."""
 
 from __future__ import annotations
 
@@ -149,13 +149,13 @@ class _Work:
 
     @contextmanager
     def reading(self) -> Iterator[_Reading]:
-        """What is read, held meanwhile (BACKUPS.md 1.9)."""
+        """What is read, held meanwhile (rule 1.9)."""
         found = self._found()
         read = found.ids
         store, run, now = self.place.store, self.order.run, datetime.now(UTC)
         until = now + timedelta(seconds=self.order.deadline_seconds + 60)
         held = False
-        # Where nothing can be written nobody removes anything: a read-only destination is allowed (BACKUPS.md 2.10).
+        # Where nothing can be written nobody removes anything: a read-only destination is allowed (rule 2.10).
         with suppress(DestinationError):
             going = holds.hold(store, self.folder, run, read, until, now)
             held = True
@@ -288,7 +288,7 @@ def _blocked(
     there: Mapping[tuple[str, str], Occupant],
     sizes: list[int | None],
 ) -> tuple[Reason, str] | None:
-    """Consent, types and space (BACKUPS.md 2.1, 2.6, 2.8). The first thing that must change."""
+    """Consent, types and space (rule 2.1, 2.6, 2.8). The first thing that must change."""
     for record in plan.records:
         target, occupant = ".".join(plan.target_of(record)), there.get(plan.target_of(record))
         if occupant is None:

@@ -1,4 +1,4 @@
-"""The proof by a restore into a scratch place (BACKUPS.md 1.11).
+"""The proof by a restore into a scratch place (rule 1.11).
 
 MongoDB is restored on the server of BACKUP_VERIFY_URI, from the full through all slices up to the backup's own end,
 into databases of its own that are dropped afterwards. The server that was read may be named there only when the data

@@ -1,4 +1,4 @@
-"""The slicing worker of a chain: runs for ever and writes a slice of the oplog each interval (BACKUPS.md 1.5).
+"""The slicing worker of a chain: runs for ever and writes a slice of the oplog each interval (rule 1.5).
 
 It holds nothing that a restart would lose: where to go on is read from the destination. What is away, store or
 destination, is tried again with back-off; only what nobody can help by waiting begins a new timeline.

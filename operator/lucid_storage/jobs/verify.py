@@ -1,4 +1,4 @@
-"""The verify worker: proves one backup again, long after it was made (BACKUPS.md 1.11).
+"""The verify worker: proves one backup again, long after it was made (rule 1.11).
 
 What it finds replaces the proof, so that a backup which rotted is no base and not the last good one any more. Only a
 check that looked at least as closely can make a failed one good again.
@@ -116,7 +116,7 @@ def _uploaded(place: Place, manifest: Manifest, proof: Proof) -> Proof:
 
 @contextmanager
 def _reading(order: VerifyOrder, place: Place, records: list[Recorded]) -> Iterator[None]:
-    """What is read is held meanwhile (BACKUPS.md 1.9)."""
+    """What is read is held meanwhile (rule 1.9)."""
     ids = {order.backup_id}
     if order.verify is Verify.RESTORE:
         path = to_backup(records, order.backup_id)

@@ -28,7 +28,7 @@ ROUNDS = 12
 SWAP_SECONDS = 5.0
 """How often to look whether a restore's swap is over."""
 LET_GO_SECONDS = 45.0
-"""How long a Delete is tried in a terminating namespace (DESIGN: a namespace goes within a minute)."""
+"""How long a Delete is tried in a terminating namespace; a namespace goes within a minute."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,7 @@ class PruneResult(Message):
 
 
 class RestoreOrder(Order):
-    """Plan a restore, or stage it. The worker never swaps: that is the operator's (BACKUPS.md 2.9)."""
+    """Plan a restore, or stage it. The worker never swaps: that is the operator's (rule 2.9)."""
 
     backup_id: str
     """Names the timeline; without a moment that backup's own end is restored."""

@@ -142,7 +142,7 @@ def test_a_bucket_that_encrypts_by_itself_has_no_digests_to_compare(bucket: Buck
 
 
 def test_memory_of_an_upload_is_bounded(bucket: Bucket) -> None:
-    """BACKUPS.md: the worker's memory does not depend on the size of the data."""
+    """The worker's memory does not depend on the size of the data."""
     key, identity = Key("k", bytes(32)), Identity("b", ObjectKind.MONGODB_ARCHIVE)
     packing = packing_for(Compression(algorithm=CompressionAlgorithm.ZSTD), key)
     process, block = psutil.Process(), os.urandom(4 * MIB)

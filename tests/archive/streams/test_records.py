@@ -165,7 +165,7 @@ def test_a_manifest_is_never_written_over_another(bed: Bed) -> None:
 
 
 def test_two_slices_from_one_place_cannot_both_be_written(bed: Bed) -> None:
-    """BACKUPS.md 1.5."""
+    """rule 1.5."""
     first = manifest("s1", kind=BackupKind.SLICE, prev=100)
     write_manifest(bed.store, FOLDER, first, KEY)
 
@@ -210,7 +210,7 @@ def signed_by_nobody(envelope: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("edit", [edited, edited_with_its_checksum, stripped_of_its_mac, signed_by_nobody])
 def test_a_changed_manifest_is_broken(bed: Bed, edit: Callable[[dict[str, Any]], None]) -> None:
-    """BACKUPS.md 1.8."""
+    """rule 1.8."""
     write_manifest(bed.store, FOLDER, manifest(), KEY)
     write_proof(bed.store, FOLDER, proof(), KEY)
 

@@ -1,4 +1,4 @@
-"""Which renames end a timeline (BACKUPS.md 1.7)."""
+"""Which renames end a timeline (rule 1.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be restored, and how one gets there (BACKUPS.md 1.2, 1.3, 1.4, 1.6)."""
+"""What can be restored, and how one gets there (rule 1.2, 1.3, 1.4, 1.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept and what goes (BACKUPS.md 1.8, 1.9)."""
+"""What is kept and what goes (rule 1.8, 1.9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a new backup builds on (BACKUPS.md 1.1, 1.3, 1.5, 1.6, 1.7)."""
+"""What a new backup builds on (rule 1.1, 1.3, 1.5, 1.6, 1.7)."""
 
 from __future__ import annotations
 

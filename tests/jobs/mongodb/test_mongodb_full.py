@@ -1,4 +1,4 @@
-"""A full dump holds what a replica set of three had at one moment, byte for byte (BACKUPS.md 1.2, 1.7, 1.12, 1.13)."""
+"""A full dump holds what a replica set of three had at one moment, byte for byte (rule 1.2, 1.7, 1.12, 1.13)."""
 
 import logging
 import threading
@@ -135,7 +135,7 @@ def _date(day: int) -> datetime:
 def test_everything_there_is_comes_back_byte_for_byte(
     mongodb_rs3: MongoDB, client: MongoClient[Any], db: str
 ) -> None:
-    """BACKUPS.md 1.12: and the content hashes are those of the documents on the server."""
+    """rule 1.12: and the content hashes are those of the documents on the server."""
     make_everything(client, db)
     bed = Bed()
     result = full(mongodb_rs3, bed, db)
@@ -181,7 +181,7 @@ def test_everything_there_is_comes_back_byte_for_byte(
 def test_writers_that_count_up_are_cut_at_one_moment(
     mongodb_rs3: MongoDB, client: MongoClient[Any], db: str
 ) -> None:
-    """BACKUPS.md 1.2: every write up to `to` is there and none after it."""
+    """rule 1.2: every write up to `to` is there and none after it."""
     names = ("a", "b", "c")
     client[db].bulk.insert_many([{"x": "y" * 1000} for _ in range(20_000)])
     bed = Bed()
@@ -382,7 +382,7 @@ def test_definitions_that_keep_changing_fail_it_with_a_reason(
 def test_definitions_of_others_and_those_that_replay_do_not_disturb(
     mongodb_rs3: MongoDB, client: MongoClient[Any], db: str
 ) -> None:
-    """BACKUPS.md 1.7: only what touches the selection, and what the oplog cannot make good."""
+    """rule 1.7: only what touches the selection, and what the oplog cannot make good."""
     other = f"{db}_other"
     client[db].a.insert_many([{"_id": number} for number in range(10)])
     client[db].gone.insert_one({"_id": "old"})
@@ -522,7 +522,7 @@ def test_an_empty_server_makes_an_archive_that_is_empty(private_mongodb: Any) ->
 def test_a_capped_collection_that_is_overwritten_is_read_again_and_then_whole(
     mongodb_rs3: MongoDB, client: MongoClient[Any], db: str
 ) -> None:
-    """BACKUPS.md 1.13: the newest copy of each document counts, and the order at `to` is the server's."""
+    """rule 1.13: the newest copy of each document counts, and the order at `to` is the server's."""
     client[db].create_collection("log", capped=True, size=16 * 1024 * 1024)
 
     def append(first: int, count: int) -> None:
@@ -546,7 +546,7 @@ def test_a_capped_collection_that_is_overwritten_is_read_again_and_then_whole(
 
 
 def test_the_oplog_of_a_dump_begins_with_the_oldest_open_transaction(private_mongodb: Any) -> None:
-    """BACKUPS.md 1.2: `from` is older than the first read where a transaction was open then."""
+    """rule 1.2: `from` is older than the first read where a transaction was open then."""
     server: MongoDB = private_mongodb(parameters={"enableTestCommands": "1"})
     with server.client() as client:
         client.shop.create_collection("a")

@@ -1,4 +1,4 @@
-"""Slices, incrementals and differentials are one line without a hole (BACKUPS.md 1.3 to 1.7)."""
+"""Slices, incrementals and differentials are one line without a hole (rule 1.3 to 1.7)."""
 
 import threading
 import time
@@ -128,7 +128,7 @@ def test_an_incremental_without_a_worker_holds_every_write_that_was_confirmed_be
 def test_a_running_worker_cuts_its_slice_when_an_incremental_asks(
     client: MongoClient[Any], chain: Chain, db: str
 ) -> None:
-    """BACKUPS.md 1.5."""
+    """rule 1.5."""
     client[db].a.insert_one({"_id": 0})
     chain.back_up(FULL)
     slicer = chain.slicer(interval_seconds=3600)
@@ -180,7 +180,7 @@ def test_of_two_writers_one_wins_and_the_other_goes_on_behind(
 
 
 def test_idle_time_makes_slices_without_data(client: MongoClient[Any], chain: Chain, db: str) -> None:
-    """BACKUPS.md 1.3: no-ops count as progress."""
+    """rule 1.3: no-ops count as progress."""
     client[db].a.insert_one({"_id": 0})
     chain.back_up(FULL)
     slicer = chain.slicer()
@@ -200,7 +200,7 @@ def test_idle_time_makes_slices_without_data(client: MongoClient[Any], chain: Ch
 def test_transactions_over_the_edge_of_a_slice_are_carried_on(
     private_mongodb: Any, chain_of: Callable[[MongoDB], Chain]
 ) -> None:
-    """BACKUPS.md 1.3 and 2.5: they count where they are committed."""
+    """rule 1.3 and 2.5: they count where they are committed."""
     server: MongoDB = private_mongodb(parameters={"enableTestCommands": "1"})
     chain = chain_of(server)
     with server.client() as client:
@@ -306,7 +306,7 @@ def roll_over(client: MongoClient[Any], last: Manifest) -> None:
 def test_a_restore_that_swaps_closes_the_timeline_just_before_it(
     client: MongoClient[Any], chain: Chain, db: str
 ) -> None:
-    """BACKUPS.md 1.7, judged from the oplog alone."""
+    """rule 1.7, judged from the oplog alone."""
     client[db].a.insert_one({"_id": 0})
     chain.back_up(FULL)
     slicer = chain.slicer()
@@ -397,7 +397,7 @@ def test_other_definitions_are_in_the_slices_in_their_order(
 def test_a_differential_holds_everything_since_its_full(
     client: MongoClient[Any], chain: Chain, db: str, with_slices: bool
 ) -> None:
-    """BACKUPS.md 1.6."""
+    """rule 1.6."""
     slicer = chain.slicer()
     if with_slices:
         assert slicer.step().ok  # a slice that begins before the full and so holds its end
@@ -422,7 +422,7 @@ def test_a_differential_holds_everything_since_its_full(
 
 
 def test_what_can_be_restored_grows_with_the_slices(client: MongoClient[Any], chain: Chain, db: str) -> None:
-    """BACKUPS.md 1.4."""
+    """rule 1.4."""
     slicer = chain.slicer()
     assert slicer.step().ok
     client[db].a.insert_one({"_id": 0})

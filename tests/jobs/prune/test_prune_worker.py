@@ -1,4 +1,4 @@
-"""The prune worker on a real folder: what goes, what stays, what it says (BACKUPS.md 1.8, 1.9)."""
+"""The prune worker on a real folder: what goes, what stays, what it says (rule 1.8, 1.9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis key by key into a live server (BACKUPS.md 2.12): what comes, what stays, and what is never revived."""
+"""Redis key by key into a live server (rule 2.12): what comes, what stays, and what is never revived."""
 
 from __future__ import annotations
 

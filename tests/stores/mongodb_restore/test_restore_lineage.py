@@ -1,4 +1,4 @@
-"""Chosen collections are followed backwards through renames (BACKUPS.md 2.5)."""
+"""Chosen collections are followed backwards through renames (rule 2.5)."""
 
 from oplog_entries import apply_ops, create, drop, events, insert, rename
 

@@ -1,4 +1,4 @@
-"""Replay by default-deny (BACKUPS.md 2.4): what is sent, under which name, and what never is."""
+"""Replay by default-deny (rule 2.4): what is sent, under which name, and what never is."""
 
 from typing import Any
 

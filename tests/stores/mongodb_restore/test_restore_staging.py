@@ -241,7 +241,7 @@ def test_views_are_kept_as_definitions(mongodb: MongoDB, client: Client, databas
 
 
 class TestTimeSeries:
-    """Not stageable: loaded under its own name, if that is absent or empty (BACKUPS.md 2.7)."""
+    """Not stageable: loaded under its own name, if that is absent or empty (rule 2.7)."""
 
     def base(self, client: Client, database: str) -> Snapshot:
         live = client[database]

@@ -1,4 +1,4 @@
-"""The journaled swap: untouched before its first rename, finished after it, whoever dies where (BACKUPS.md 2.2)."""
+"""The journaled swap: untouched before its first rename, finished after it, whoever dies where (rule 2.2)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Transactions apply as a whole at their commit's optime, whatever the borders of slices (BACKUPS.md 2.5)."""
+"""Transactions apply as a whole at their commit's optime, whatever the borders of slices (rule 2.5)."""
 
 import pytest
 from oplog_entries import Replaying, abort, apply_ops, collection, commit, insert, raw

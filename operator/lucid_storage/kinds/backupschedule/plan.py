@@ -25,7 +25,7 @@ from lucid_storage.models.backupschedule import BackupScheduleStatus, Concurrenc
 from lucid_storage.models.slicing import SliceReport
 
 PROOF_PAUSE = timedelta(days=1)
-"""A proof by restore replays everything since the base: at most once a day (BACKUPS.md 1.11)."""
+"""A proof by restore replays everything since the base: at most once a day (rule 1.11)."""
 WATCH_SECONDS = 3.0
 """While a Backup or a prune worker is at work. The Backups are read from memory."""
 SLICES_SECONDS = 30.0
@@ -208,7 +208,7 @@ def _at_once(
     now: datetime,
     notices: list[Notice],
 ) -> list[Action]:
-    """A full out of turn, once for each timeline that ended or began without one (BACKUPS.md 1.7)."""
+    """A full out of turn, once for each timeline that ended or began without one (rule 1.7)."""
     assert seen.slicing is not None
     assert seen.slicing.timeline is not None
     closed = seen.slicing.closed

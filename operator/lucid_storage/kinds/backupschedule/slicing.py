@@ -170,7 +170,7 @@ def _extend(status: BackupScheduleStatus, children: Sequence[Child], report: Sli
 
 
 def last_second(report: SliceReport) -> datetime:
-    """The last second that can be restored: the one of the last entry may have gone on (BACKUPS.md 1.4)."""
+    """The last second that can be restored: the one of the last entry may have gone on (rule 1.4)."""
     assert report.to is not None
     return report.to - timedelta(seconds=1)
 

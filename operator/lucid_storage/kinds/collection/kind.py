@@ -34,7 +34,7 @@ from lucid_storage.stores.mongodb.types import CollectionStats
 from lucid_storage.stores.redis.types import KeySpaceReport
 
 COUNT_SECONDS = 30.0
-"""How long counting before a change may take (DESIGN: 30 s, on a secondary)."""
+"""How long counting before a change may take, on a secondary."""
 
 
 EMPTY = CollectionStats(documents=0, size_bytes=0, storage_bytes=0, index_count=0, index_bytes=0)

@@ -1,7 +1,7 @@
 """What becomes of a Restore next. Pure.
 
 Pending -> Queued -> Planning -> Loading -> Replaying -> Swapping -> Completed. Until Swapping a failure, a cancel or a
-deletion leaves the target as it was; from there it only rolls forward, and nothing stops it (BACKUPS.md 2.2).
+deletion leaves the target as it was; from there it only rolls forward, and nothing stops it (rule 2.2).
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
 
 
 def done_before(resource: Resource, observed: RestoreObserved) -> bool:
-    """A marker in this server of this very Restore, and nobody asks for another run (BACKUPS.md 2.10)."""
+    """A marker in this server of this very Restore, and nobody asks for another run (rule 2.10)."""
     marker = observed.marker
     return (
         marker is not None

@@ -1,4 +1,4 @@
-"""Which database is being swapped right now: its collections and indexes are left alone (BACKUPS.md 2.8)."""
+"""Which database is being swapped right now: its collections and indexes are left alone (rule 2.8)."""
 
 from __future__ import annotations
 

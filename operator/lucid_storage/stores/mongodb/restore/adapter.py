@@ -403,7 +403,7 @@ def _uuid(entry: Mapping[str, object] | None) -> str | None:
 
 
 def _check_view(view: View, entry: Mapping[str, object] | None, *, drop_existing: bool) -> None:
-    """A view facing a collection of its name is refused (BACKUPS.md 2.6)."""
+    """A view facing a collection of its name is refused (rule 2.6)."""
     if entry is None:
         return
     kind = str(entry.get("type", "collection"))

@@ -1,7 +1,7 @@
 """The collections that a restore brings back: where each is loaded, and how it looked at the moment reached so far.
 
 Index builds and changes of options are followed here and carried out at the end, since indexes are built after the
-replay, and validation, images and expiry are set after it (BACKUPS.md 2.6). Pure.
+replay, and validation, images and expiry are set after it (rule 2.6). Pure.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Tracked:
 
     @property
     def staged(self) -> bool:
-        """Loaded beside the live data; the others load under their own name (BACKUPS.md 2.7)."""
+        """Loaded beside the live data; the others load under their own name (rule 2.7)."""
         return self.place.collection.startswith(STAGED_PREFIX)
 
     @property
@@ -111,7 +111,7 @@ class View:
 
 
 def stageable(name: str, options: Document) -> bool:
-    """Whether it can be loaded under another name and renamed (BACKUPS.md 2.7)."""
+    """Whether it can be loaded under another name and renamed (rule 2.7)."""
     return not (
         name.startswith((BUCKETS_PREFIX, "enxcol_.")) or name == FUNCTIONS or options.get("encryptedFields")
     )

@@ -1,4 +1,4 @@
-"""After the replay: indexes on staged collections, then the options that would have hindered loading (BACKUPS.md 2.6).
+"""After the replay: indexes on staged collections, then the options that would have hindered loading (rule 2.6).
 
 A TTL index is built as a plain one; it is turned into TTL after the last rename.
 """

@@ -1,4 +1,4 @@
-"""The journal of a swap and the marker of a finished restore: records in the target server (BACKUPS.md 2.2, 2.10).
+"""The journal of a swap and the marker of a finished restore: records in the target server (rule 2.2, 2.10).
 
 They lie in a target database under reserved names, so no dump, slice, drift or export sees them. Pure: documents in
 and out.
@@ -61,7 +61,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """A collection that was loaded under its own name, since it cannot be renamed (BACKUPS.md 2.7)."""
+    """A collection that was loaded under its own name, since it cannot be renamed (rule 2.7)."""
 
     database: str
     name: str

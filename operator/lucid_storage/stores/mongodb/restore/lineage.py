@@ -1,7 +1,7 @@
 """Names followed backwards: which collections of the base become the chosen ones at the restored moment.
 
 A collection that is called `b` at T may have been `a` in the base; its history up to the rename is that of `a`
-(BACKUPS.md 2.5). Pure.
+(rule 2.5). Pure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Documents of an archive into staged collections: raw, unordered, in batches by bytes, in a few threads.
 
 A batch is sent as the bytes that the archive holds, without looking into documents. Capped collections are loaded by
-one thread in the order of the stream (BACKUPS.md 1.13).
+one thread in the order of the stream (rule 1.13).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Loaded:
     size: int = 0
     """In bytes."""
     replaced: list[bytes] = field(default_factory=list)
-    """First copies of an `_id` that came twice; a later copy took their place (BACKUPS.md 1.12)."""
+    """First copies of an `_id` that came twice; a later copy took their place (rule 1.12)."""
 
 
 class Loader:

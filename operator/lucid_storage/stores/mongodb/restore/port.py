@@ -31,7 +31,7 @@ class MemberSpace:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A finished restore, in the server that it went to (BACKUPS.md 2.10)."""
+    """A finished restore, in the server that it went to (rule 2.10)."""
 
     cluster: str
     identity: str

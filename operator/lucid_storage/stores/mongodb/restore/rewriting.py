@@ -1,4 +1,4 @@
-"""Replay by default-deny: an operation is rewritten from the live to the staged name, or not sent (BACKUPS.md 2.4).
+"""Replay by default-deny: an operation is rewritten from the live to the staged name, or not sent (rule 2.4).
 
 What is sent names staged collections alone, so that nothing else of the server can change. Pure.
 """

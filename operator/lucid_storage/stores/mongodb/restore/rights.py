@@ -1,4 +1,4 @@
-"""What a login may do, against what a staged restore needs (BACKUPS.md 2.4). Pure."""
+"""What a login may do, against what a staged restore needs (rule 2.4). Pure."""
 
 from __future__ import annotations
 

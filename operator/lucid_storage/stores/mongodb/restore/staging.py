@@ -106,7 +106,7 @@ class Staging:
     def check_loaded(self, loader: Loader) -> None:
         """That the server holds what was sent, before anything is replayed.
 
-        A second copy of an `_id` took the place of the first, so it holds that many fewer (BACKUPS.md 1.12). Raises
+        A second copy of an `_id` took the place of the first, so it holds that many fewer (rule 1.12). Raises
         LucidError (CountMismatch).
         """
         for tracked in self.catalog:

@@ -1,7 +1,7 @@
 """What the swap of one pair needs next, from what the server shows. Pure.
 
 A crash may fall between any two commands. So nothing is remembered but the journal: each step is found anew from the
-UUIDs that are there, and only leads forward (BACKUPS.md 2.2).
+UUIDs that are there, and only leads forward (rule 2.2).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ MAJORITY: Mapping[str, object] = {"w": "majority"}
 PATIENCE_SECONDS = 120.0
 """For how long a lost server is waited for: an election, a restart."""
 LAG_SECONDS = 20
-"""A secondary that is further behind than this is waited for (BACKUPS.md 2.8)."""
+"""A secondary that is further behind than this is waited for (rule 2.8)."""
 _LAG_PERIOD_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
 

@@ -1,4 +1,4 @@
-"""Transactions applied whole at their commit (BACKUPS.md 2.5). Pure, apart from what it carries along.
+"""Transactions applied whole at their commit (rule 2.5). Pure, apart from what it carries along.
 
 The server writes a transaction as one `applyOps`, as a chain of them (`partialTxn`), or prepared (`prepare`) and later
 committed by an entry of its own. Entries of one transaction share session and number.
