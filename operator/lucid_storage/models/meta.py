@@ -31,6 +31,9 @@ SLOT = f"{GROUP}/slot"
 RETENTION = f"{GROUP}/retention"
 """Annotation of the same Backup: the retention of its schedule as JSON, for its manifest."""
 
+SLICING = f"{GROUP}/slicing"
+"""Annotation of the same Backup, "true" where a slicing worker runs for its chain."""
+
 OWNER_KIND_LABEL = f"{GROUP}/owner-kind"
 OWNER_NAMESPACE_LABEL = f"{GROUP}/owner-namespace"
 OWNER_UID_LABEL = f"{GROUP}/owner-uid"

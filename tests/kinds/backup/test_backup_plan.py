@@ -9,6 +9,7 @@ from backup_builder import (
     NOW,
     RUN,
     completed,
+    desired,
     ended,
     later,
     observed,
@@ -19,10 +20,12 @@ from backup_builder import (
 
 from lucid_storage.errors import LucidError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
+from lucid_storage.kinds.backup.desired import backup_request
 from lucid_storage.kinds.backup.plan import PATIENCE, hindered, plan
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase
 from lucid_storage.models.backup import BackupPhase, BackupStatus, Verify
+from lucid_storage.models.meta import SLICING
 from lucid_storage.models.orders import BackupOrder, Progress, PruneOrder
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -390,3 +393,14 @@ class TestLeaving:
         assert plan(made, observed(), completed(), NOW).hold
         assert not plan(made, observed(), completed(phase=BackupPhase.EXPIRED), NOW).hold
         assert not plan(made, observed(), running(phase=BackupPhase.FAILED), NOW).hold
+
+
+@pytest.mark.parametrize(
+    ("annotation", "asks"), [("true", True), ("false", False), ("no word of ours", False)]
+)
+def test_where_a_slicing_worker_runs_an_incremental_asks_it_first(annotation: str, asks: bool) -> None:
+    """Rule 1.5."""
+    made = resource(annotations={SLICING: annotation}, type="incremental", engines=["mongodb"])
+    order = backup_request(desired(made), "cluster-1", "set-1").order
+    assert isinstance(order, BackupOrder)
+    assert order.slicing is asks

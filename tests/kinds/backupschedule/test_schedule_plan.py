@@ -15,7 +15,7 @@ from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupSpec
 from lucid_storage.models.backupschedule import BackupScheduleStatus
-from lucid_storage.models.meta import RETENTION, SCHEDULE, SLOT
+from lucid_storage.models.meta import RETENTION, SCHEDULE, SLICING, SLOT
 from lucid_storage.models.slicing import SliceReport
 
 FULLS: dict[str, Any] = {}
@@ -66,6 +66,7 @@ def test_the_backup_carries_template_schedule_slot_and_retention() -> None:
     assert annotations[SCHEDULE] == "nightly"
     assert at("2026-05-02T02:00").isoformat() == annotations[SLOT]
     assert json.loads(annotations[RETENTION]) == {"days": 9, "keepLast": 2}
+    assert annotations[SLICING] == "false"
     assert body["spec"] == {**template, "chain": "nightly"}
     BackupSpec.model_validate(body["spec"])
 

@@ -66,6 +66,7 @@ def test_its_pod_meets_the_restricted_profile_and_has_no_token() -> None:
 def test_secrets_are_named_and_not_held() -> None:
     environment = {v["name"]: v for v in pod_of(worker())["containers"][0]["env"]}
     assert environment["MONGODB_URI"]["valueFrom"]["secretKeyRef"]["name"] == "stores"
+    assert environment["MALLOC_ARENA_MAX"]["value"] == "2"
     order = BackupOrder.model_validate_json(environment["LUCID_ORDER"]["value"])
     assert order == ORDER
 

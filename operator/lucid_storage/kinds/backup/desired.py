@@ -18,7 +18,7 @@ from lucid_storage.kinds.workers.place import Place, resolve_place
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupType, ElasticSelection
 from lucid_storage.models.backupschedule import Retention
-from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLOT
+from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLICING, SLOT
 from lucid_storage.models.orders import BackupOrder, Owner, PruneOrder
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
@@ -137,6 +137,7 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         verify=spec.verify,
         retention=_rules(resource.annotations.get(RETENTION)),
         retention_days=desired.retention_days,
+        slicing=resource.annotations.get(SLICING) == "true",
     )
     return _request(desired, "backup", job_name(resource, "backup"), order)
 

@@ -19,7 +19,7 @@ from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupType, Verify
 from lucid_storage.models.backupschedule import BackupScheduleSpec
-from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLOT
+from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLICING, SLOT
 from lucid_storage.models.orders import Owner, PruneOrder
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
@@ -139,6 +139,7 @@ def backup_body(
     """The Backup of a slot. Without an owner reference: it outlives its schedule."""
     spec = desired.spec.template.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
     spec |= {"type": str(kind), "verify": str(verify), "chain": desired.chain}
+    slicing = desired.spec.point_in_time
     return {
         "apiVersion": API_VERSION,
         "kind": "Backup",
@@ -149,6 +150,7 @@ def backup_body(
                 SCHEDULE: desired.name,
                 SLOT: slot.isoformat(),
                 RETENTION: json.dumps(desired.rules, sort_keys=True),
+                SLICING: "true" if slicing is not None and slicing.enabled else "false",
             },
         },
         "spec": spec,

@@ -192,7 +192,11 @@ def _pod(worker: WorkerJob) -> Json:
 
 
 def _environment(worker: WorkerJob) -> list[Json]:
-    plain = {ORDER_VARIABLE: worker.order.model_dump_json(by_alias=True, exclude_none=True)}
+    plain = {
+        ORDER_VARIABLE: worker.order.model_dump_json(by_alias=True, exclude_none=True),
+        # glibc keeps a heap for each thread, up to eight a core; two keep what threads free within reach of all.
+        "MALLOC_ARENA_MAX": "2",
+    }
     if worker.keys_secret is not None:
         plain[KEYS_FOLDER_VARIABLE] = KEYS_FOLDER
     if worker.claim is not None:
