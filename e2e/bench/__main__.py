@@ -3,16 +3,25 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import drift, memory, restart, steady, storm
+from bench import archive, backup, drift, memory, redis_backup, restart, restore, steady, storm
 from bench.bed import Bed, BenchError, bed
 from bench.figures import Figure, document, machine, table
 from testbed.errors import TestbedError
 from testbed.progress import Progress
 
-ROWS = ("memory", "storm", "steady", "restart", "drift")
+OPERATOR = ("memory", "storm", "steady", "restart", "drift")
+"""Rows that share one operator and its population."""
+WORKERS: dict[str, Callable[[], list[Figure]]] = {
+    "archive": archive.rows,
+    "backup": backup.rows,
+    "redis": redis_backup.rows,
+    "restore": restore.rows,
+}
+"""Rows of the workers, each with servers of its own."""
+ROWS = (*OPERATOR, *WORKERS)
 STEADY_SECONDS, STEADY_QUICK = 600.0, 120.0
 
 
@@ -21,7 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     progress = Progress()
     try:
-        figures = asyncio.run(_measure(options, progress))
+        figures = asyncio.run(_measure(options, progress)) if _chosen(options, OPERATOR) else []
+        for name in _chosen(options, tuple(WORKERS)):
+            with progress.step(f"Row {name}"):
+                figures += WORKERS[name]()
     except (BenchError, TestbedError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -32,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(figures))
     print(f"\nMachine: {', '.join(f'{key} {value}' for key, value in machine().items())}")
     return 0 if all(figure.ok for figure in figures) else 1
+
+
+def _chosen(options: argparse.Namespace, rows: tuple[str, ...]) -> list[str]:
+    return [name for name in rows if name in (options.rows or ROWS)]
 
 
 async def _measure(options: argparse.Namespace, progress: Progress) -> list[Figure]:
