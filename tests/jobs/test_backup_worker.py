@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 from workshop import Workshop
 
 from lucid_storage.archive.manifest import BackupKind
@@ -32,6 +33,8 @@ def filled(mongodb: MongoDB, database: str) -> Iterator[str]:
         client[database].create_collection("t", timeseries={"timeField": "at", "metaField": "host"})
         client[database]["t"].insert_many([{"at": NOW, "host": n % 7, "value": n} for n in range(100)])
         client[database].create_collection("v", viewOn="a", pipeline=[])
+        beyond = {"a": {"$ne": DatetimeMS(2**63 - 1)}}
+        client[database].command({"collMod": "b", "validator": beyond})
         client[database].create_collection("l", capped=True, size=4096)
         client[database]["l"].insert_many([{"_id": n} for n in range(10)])
     yield database

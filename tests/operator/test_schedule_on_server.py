@@ -244,7 +244,9 @@ async def test_a_slicing_worker_whose_schedule_is_gone_is_swept_and_others_are_n
     known = Resource.from_body(
         "backupschedules", {"metadata": {"namespace": namespace, "name": "x", "uid": "there"}}
     )
-    sweep = StandingSweep(deployments, [namespace], lambda uid: known if uid == "there" else None)
+    sweep = StandingSweep(
+        deployments, [namespace], lambda uid: known if uid == "there" else None, operator_namespace=namespace
+    )
     await sweep.sweep()
 
     async def swept() -> bool:

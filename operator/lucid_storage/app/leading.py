@@ -84,7 +84,12 @@ class Leading:
         jobs = Jobs(kube)
         self._workers = Workers(jobs, kube.secret, settings, self._check_s3)
         self._sweep = WorkerSweep(jobs, self._job_namespaces(), self._cache.by_uid)
-        self._standing_sweep = StandingSweep(Deployments(kube), self._job_namespaces(), self._cache.by_uid)
+        self._standing_sweep = StandingSweep(
+            Deployments(kube),
+            self._job_namespaces(),
+            self._cache.by_uid,
+            operator_namespace=settings.operator_namespace,
+        )
         self.engine = Engine(
             self._cycles(kube),
             self._cache,

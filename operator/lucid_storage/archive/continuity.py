@@ -185,7 +185,10 @@ def restorable(records: Sequence[Recorded]) -> list[Recorded]:
 def last_verified_point(records: Sequence[Recorded]) -> int | None:
     """The newest second that good backups hold, in seconds since 1970; None when there is no good one."""
     points = [window.last for window in windows(records)]
-    points += [r.moment[0] for r in restorable(records)]
+    whole = (
+        r for r in restorable(records) if r.to is not None or "mongodb" not in r.manifest.selection.engines
+    )
+    points += [r.moment[0] for r in whole]
     return max(points, default=None)
 
 

@@ -59,6 +59,11 @@ class Recorded:
         return self.readable and (self.proved or self.kind is BackupKind.SLICE)
 
     @property
+    def engines(self) -> frozenset[str]:
+        """Those that are in it: of a backup that failed in part, fewer than were asked for."""
+        return frozenset(record.engine for record in self.manifest.engines)
+
+    @property
     def to(self) -> OplogPoint | None:
         """Where it ends in the oplog; None for a backup without MongoDB."""
         mongodb = self.manifest.mongodb

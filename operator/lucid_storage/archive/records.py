@@ -24,7 +24,7 @@ from pydantic.alias_generators import to_camel
 from lucid_storage.archive.destination import ObjectStore
 from lucid_storage.archive.keys import Key, Keyring
 from lucid_storage.archive.layout import MANIFEST, PROOF, ChainFolder
-from lucid_storage.archive.manifest import FORMAT, BackupKind, Manifest, Proof, Record
+from lucid_storage.archive.manifest import FORMAT, BackupKind, Manifest, ObjectKind, Proof, Record
 from lucid_storage.archive.recorded import Recorded, Trust
 from lucid_storage.errors import ArchiveDamagedError, DestinationError, KeyMissingError
 
@@ -89,6 +89,9 @@ def write_manifest(store: ObjectStore, folder: ChainFolder, manifest: Manifest, 
         raise ValueError(f"a manifest of {manifest.origin} does not belong to {path}")
     if manifest.packing.encrypted != (key is not None):
         raise ValueError("an encrypted backup is authenticated by its key, and no other is")
+    builds_on = manifest.kind in (BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
+    if builds_on and any(o.kind is ObjectKind.MONGODB_ARCHIVE for o in manifest.objects):
+        raise ValueError("only a full holds a dump")
     data, digest = _enveloped("manifest", manifest, key)
     if not store.put_if_absent(path, data):
         raise DestinationError(f"Another manifest is at {path} already; it was left as it is.")
@@ -126,7 +129,9 @@ def list_backups(store: ObjectStore, folder: ChainFolder, keyring: Keyring) -> L
     """All backups of a chain with their proofs, in order of their ids."""
     paths = sorted(entry.path for entry in store.list(folder.backups))
     proofs = {path for path in paths if path.endswith(f"/{PROOF}")}
-    manifests = [path for path in paths if path.endswith(f"/{MANIFEST}")]
+    manifests = [
+        path for path in paths if path.endswith(f"/{MANIFEST}") and _depth(folder.backups, path) == 1
+    ]
     return _read_all(
         manifests,
         lambda path: _read(
@@ -140,8 +145,14 @@ def list_slices(
 ) -> Listing:
     """All slices of a chain or of one timeline, in order of time within each timeline."""
     below = folder.slices if timeline is None else f"{folder.slices}/{timeline}"
-    manifests = sorted(entry.path for entry in store.list(below) if entry.path.endswith(".json"))
+    found = (entry.path for entry in store.list(below))
+    manifests = sorted(p for p in found if p.endswith(".json") and _depth(folder.slices, p) == 1)
     return _read_all(manifests, lambda path: _read(store, folder, path, keyring, proof_there=False))
+
+
+def _depth(folder: str, path: str) -> int:
+    """Folders between. What lies deeper is of somebody else whose prefix leads in here, and no record of this chain."""
+    return path.removeprefix(f"{folder}/").count("/") if path.startswith(f"{folder}/") else -1
 
 
 def _read_all(paths: Iterable[str], read: Callable[[str], Recorded | Unreadable | None]) -> Listing:

@@ -151,19 +151,24 @@ def _keep_in_use(backups: Sequence[Recorded], question: Question, ledger: _Ledge
 
 
 def _keep_last_good(backups: Sequence[Recorded], ours: Sequence[Recorded], ledger: _Ledger) -> None:
-    """Of each timeline the newest good full and the newest point that can be restored."""
+    """Of each timeline and engine the newest good full and the newest point that can be restored.
+
+    One that failed in part is no last good one of the engines that it lacks.
+    """
     reachable = {r.id for r in restorable(ours)}
-    fulls: dict[str, Recorded] = {}
-    points: dict[str, Recorded] = {}
+    fulls: dict[tuple[str, str], Recorded] = {}
+    points: dict[tuple[str, str], Recorded] = {}
     for record in backups:  # in order of time
-        timeline = record.manifest.timeline
-        if record.good and record.kind is BackupKind.FULL:
-            fulls[timeline] = record
-        if record.id in reachable:
-            points[timeline] = record
+        for engine in record.engines:
+            place = (record.manifest.timeline, engine)
+            if record.good and record.kind is BackupKind.FULL:
+                fulls[place] = record
+            if record.id in reachable:
+                points[place] = record
     for record in (*fulls.values(), *points.values()):
         ledger.keep(record.id, "it is the last good one of its timeline")
-    newest = max(fulls.values(), key=lambda r: r.moment, default=None)
+    bases = [r for r in fulls.values() if r.to is not None] or list(fulls.values())
+    newest = max(bases, key=lambda r: r.moment, default=None)
     if newest is not None:
         ledger.lower(newest)  # a suspended schedule must not cost the seconds since its last full
 

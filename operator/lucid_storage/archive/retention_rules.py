@@ -83,10 +83,12 @@ def _keep_young(members: Sequence[Recorded], rules: RetentionRules, now: datetim
 
 
 def _keep_last(members: Sequence[Recorded], rules: RetentionRules, kept: Kept) -> None:
-    """Only good ones count: a row of failures must not push out what can be restored."""
+    """Only good ones count, for each engine: a row of failures must not push out what can be restored."""
     if rules.keep_last is None:
         return
-    for record in [r for r in members if r.good][-rules.keep_last :]:
+    good = [r for r in members if r.good]
+    last = {r.id: r for engine in _engines(good) for r in _of(good, engine)[-rules.keep_last :]}
+    for record in (r for r in good if r.id in last):
         kept.reasons[record.id].append(f"it is one of the last {rules.keep_last}")
         if rules.days is None:
             kept.with_slices.append(record)
@@ -101,8 +103,19 @@ def _keep_periods(members: Sequence[Recorded], rules: RetentionRules, zone: tzin
     )
     fulls = [r for r in members if r.kind is BackupKind.FULL and r.good]
     for name, count, cut in periods:
-        newest: dict[tuple[int, ...], Recorded] = {}
-        for record in fulls:  # a later one replaces an earlier one of the same period
-            newest[cut(record.manifest.completed_at.astimezone(zone))] = record
-        for period in sorted(newest, reverse=True)[: count or 0]:
-            kept.reasons[newest[period].id].append(f"it is the newest full of its {name}")
+        chosen: dict[str, Recorded] = {}
+        for engine in _engines(fulls):
+            newest: dict[tuple[int, ...], Recorded] = {}
+            for record in _of(fulls, engine):  # a later one replaces an earlier one of the same period
+                newest[cut(record.manifest.completed_at.astimezone(zone))] = record
+            chosen |= {newest[p].id: newest[p] for p in sorted(newest, reverse=True)[: count or 0]}
+        for key in chosen:
+            kept.reasons[key].append(f"it is the newest full of its {name}")
+
+
+def _engines(records: Sequence[Recorded]) -> list[str]:
+    return sorted({engine for record in records for engine in record.engines})
+
+
+def _of(records: Sequence[Recorded], engine: str) -> list[Recorded]:
+    return [record for record in records if engine in record.engines]

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, Retenti
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
 from lucid_storage.archive.timeline import Decision
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place, Uploads
 from lucid_storage.jobs.engines import OBJECT_KINDS, Engines
@@ -28,7 +28,7 @@ from lucid_storage.jobs.proving import prove
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.backup import BackupEngine
+from lucid_storage.models.backup import BackupEngine, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
 
 logger = logging.getLogger(__name__)
@@ -52,22 +52,35 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
         uploads = Uploads(place, order.id)
         run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)
         watcher = _Watcher(stop, uploads)
+        publishing = False
         try:
             with _reading(order, place, decision):
                 taken, failures = _take(run, decision, records, engines, uploads)
                 run.check()
                 if decision.kind is BackupKind.FULL:
                     # A slicer may have begun a new timeline meanwhile: then this full belongs to that one.
-                    decision = engines.decide(order, place, place.records())
+                    decision = engines.decide(order, place, place.records(), BackupKind.FULL)
                 manifest = _manifest(order, place, decision, taken, started)
-                write_manifest(place.store, place.folder, manifest, place.key)
+                publishing = True
+                _publish(place, manifest, uploads)
         except BaseException:
-            uploads.take_back()
+            if not publishing:
+                uploads.take_back()
             raise
         finally:
             watcher.end()
     proof, note = prove(order, place, manifest, environ, reporter)
     return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision)
+
+
+def _publish(place: Place, manifest: Manifest, uploads: Uploads) -> None:
+    """Writes the manifest. Its data are taken back only when it is surely not there: an answer can be lost."""
+    try:
+        write_manifest(place.store, place.folder, manifest, place.key)
+    except LucidError:
+        if place.store.get(place.folder.manifest(manifest.id)) is None:
+            uploads.take_back()
+        raise
 
 
 @contextmanager
@@ -88,7 +101,8 @@ def _reading(order: BackupOrder, place: Place, decision: Decision) -> Iterator[N
             )
         yield
     finally:
-        holds.release(place.store, place.folder, order.run)
+        with suppress(DestinationError):  # it ends by itself
+            holds.release(place.store, place.folder, order.run)
 
 
 def _finished(
@@ -100,6 +114,9 @@ def _finished(
     """
     note = None
     if record.proof is None:
+        if order.verify is Verify.UPLOAD:
+            # Nobody saw the destination confirm it: what lies there has to be read.
+            order = order.model_copy(update={"verify": Verify.CHECKSUM})
         proof, note = prove(order, place, record.manifest, environ, reporter)
         record = Recorded(record.manifest, record.trust, proof)
     return result_of(order, place, record, (), note, None)

@@ -79,6 +79,8 @@ def delete_taken(manifest: Manifest, url: str) -> bool:
     record = next((e.elasticsearch for e in manifest.engines if e.elasticsearch is not None), None)
     if record is None or record.repository is None or record.snapshot is None:
         return False
+    if record.snapshot != snapshot_name(manifest.id):
+        return False  # not of our making: a manifest without encryption can be written by whoever owns the bucket
     http = ElasticHttp(url, "prune", sleep)
     try:
         return delete_snapshot(http, record.repository, record.snapshot)

@@ -64,10 +64,15 @@ class Engines:
     ) -> None:
         self._open.close()
 
-    def decide(self, order: BackupOrder, place: Place, records: Sequence[Recorded]) -> Decision:
-        """What is made and what it builds on. Raises LucidError with the reason of a refusal."""
+    def decide(
+        self, order: BackupOrder, place: Place, records: Sequence[Recorded], kind: BackupKind | None = None
+    ) -> Decision:
+        """What is made and what it builds on, of the order's type or the given kind.
+
+        Raises LucidError with the reason of a refusal.
+        """
         request = Request(
-            kind=BackupKind(order.type),
+            kind=kind or BackupKind(order.type),
             cluster=order.owner.cluster,
             namespace=order.owner.namespace,
             chain=order.chain,

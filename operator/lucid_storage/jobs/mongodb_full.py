@@ -108,7 +108,7 @@ class _Dump:
         self._run.expect(-self._expected)
 
     def _listed(self, member: PinnedMember) -> list[FoundCollection]:
-        found = collections(member, self._scope.wanted)
+        found = collections(member, self._scope.wanted, self._scope.wanted_database)
         if self._scope.whole:
             users = users_and_roles(member)
             if users is None:

@@ -121,21 +121,30 @@ class SliceWriter:
                 completed_at=datetime.now(UTC),
                 operator_version=__version__,
             )
-            self._publish(manifest)
         except BaseException:
+            lazy.take_back()
+            raise
+        try:
+            self._publish(manifest)
+        except SliceThereError:
             lazy.take_back()
             raise
         return Written(manifest, stretch.entries, stretch.bytes)
 
     def _publish(self, manifest: Manifest) -> None:
+        """Raises SliceThereError when another slice is there. Any other error leaves the data where they are: the
+        manifest may lie there although nobody said so, and prune takes what none names.
+        """
         place = self.place
         try:
             write_manifest(place.store, place.folder, manifest, place.key)
         except DestinationError:
             assert manifest.prev is not None
-            if self.there(manifest.timeline, manifest.prev) is None:
+            there = self.there(manifest.timeline, manifest.prev)
+            if there is None:
                 raise
-            raise SliceThereError from None
+            if there.id != manifest.id:
+                raise SliceThereError from None
 
     def _origin(self) -> Origin:
         owner = self.order.owner

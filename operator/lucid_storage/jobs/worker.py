@@ -86,7 +86,11 @@ def run_worker(
         result = failed(order, stop.reason, stop.message)
     finally:
         deadline.cancel()
-    reporter.result(result, environ)
+    try:
+        reporter.result(result, environ)
+    except ValueError:
+        told = "The work was done, and what there is to say of it is too long; choose less at once."
+        reporter.result(failed(order, Reason.INVALID_SPEC, told), environ)
     return 0
 
 

@@ -64,12 +64,13 @@ def record(
     start = point(prev) if isinstance(prev, int) else prev
     if completed_at is None:
         completed_at = datetime.fromtimestamp(end.optime.seconds, UTC) if end is not None else START
-    parts = ()
+    parts: tuple[EngineRecord, ...] = ()
     if end is not None:
         mongodb = MongoRecord(
             version="6.0.5", identity=identity, member="m:1", from_optime=end.optime, to=end
         )
         parts = (EngineRecord(engine="mongodb", taken_at=completed_at, mongodb=mongodb),)
+    parts += tuple(EngineRecord(engine=e, taken_at=completed_at) for e in engines if e != "mongodb")
     manifest = Manifest(
         id=record_id,
         kind=kind,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from chain_builder import CLUSTER, START, differential, full, incremental, moment, piece
+from chain_builder import record as made
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,21 @@ def test_the_last_good_one_stays_however_old() -> None:
 def test_last_good_is_per_timeline() -> None:
     records = [full("old", DAY, timeline="t0"), *daily(3, timeline="t1")]
     assert kept(records, question(3000, RetentionRules(days=1))) == ["old", "f2"]
+
+
+@pytest.mark.parametrize("rules", [{"days": 2}, {"keep_last": 3}, {"keep_daily": 2}])
+def test_fulls_that_lack_mongodb_push_out_no_full_that_holds_it(rules: dict[str, int]) -> None:
+    """MongoDB failed night after night, and Redis was fine: each of those is proved, and none brings MongoDB back."""
+    both = ("mongodb", "redis")
+    good = full("good", DAY, engines=both)
+    since = piece(DAY, 2 * DAY)
+    partly = [
+        made(BackupKind.FULL, f"p{n}", to=None, engines=both, completed_at=moment(n * DAY))
+        for n in range(3, 10)
+    ]
+    found = kept([good, since, *partly], question(10, RetentionRules(**rules)))
+    assert {"good", since.id} <= set(found)
+    assert partly[-1].id in found
 
 
 def test_slices_stay_from_the_oldest_full_that_days_keeps() -> None:

@@ -48,8 +48,8 @@ class Bucket:
 
     def add(self, *records: Recorded) -> None:
         for record in records:
-            slice_of = record.kind is BackupKind.SLICE
-            kind = ObjectKind.MONGODB_OPLOG if slice_of else ObjectKind.MONGODB_ARCHIVE
+            whole = record.kind is BackupKind.FULL
+            kind = ObjectKind.MONGODB_ARCHIVE if whole else ObjectKind.MONGODB_OPLOG
             data = StoredObject(
                 kind=kind, path=self.data(record), stored_bytes=4, sha256="0" * 64, plain_bytes=4
             )
@@ -167,7 +167,7 @@ def test_the_last_good_one_is_not_removed_by_name_either(bucket: Bucket) -> None
 
 def test_what_is_read_is_left_until_the_reading_is_over(bucket: Bucket) -> None:
     bucket.add(*(nightly(d) for d in (1, 5)))
-    assert not holds.hold(bucket.store, FOLDER, "restore1", ["f5"], NOW + timedelta(minutes=5), NOW)
+    assert not holds.hold(bucket.store, FOLDER, "restore1", ["f5"], NOW + timedelta(days=1), NOW)
     result = bucket.prune(known=("f1", "f5"))
     assert bucket.there() == {"f1", "f5"}
     assert result.retained[0].id == "f5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,7 +84,7 @@ def job_name(resource: Resource, work: str) -> str:
 def resolve(resource: Resource, spec: BackupSpec, settings: Settings, stores: StoreSettings) -> BackupDesired:
     """`stores` are the credentials in use. Raises RefusedError and NotAllowedError."""
     namespace, connection = resource.key.namespace, spec.connection.secret_name if spec.connection else None
-    schedule = resource.annotations.get(SCHEDULE)
+    schedule = _schedule(resource.annotations.get(SCHEDULE))
     engines, left_out = _engines(spec, settings, namespace, connection, stores)
     served = settings.served(namespace) if connection is None else None
     _check_selection(spec, settings, namespace, connection)
@@ -280,8 +281,16 @@ def _rules(text: str | None) -> dict[str, int] | None:
     return found
 
 
+def _schedule(text: str | None) -> str | None:
+    """A name, since it becomes a part of paths. What is none was written by somebody else."""
+    return text if text is not None and re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", text) else None
+
+
 def _slot(text: str | None) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if text else None
+        slot = datetime.fromisoformat(text) if text else None
     except ValueError:
-        return None  # the annotation was written by somebody else; a slot is only told, never acted on
+        slot = None
+    return (
+        slot if slot is not None and slot.tzinfo is not None else None
+    )  # the annotation was written by somebody else; a slot is only told, never acted on

@@ -62,6 +62,11 @@ class Workers:
         self._check_endpoint = check_endpoint
         self._cluster: str | None = None
 
+    @property
+    def operator_namespace(self) -> str:
+        """Where the operator's own credentials are."""
+        return self._settings.operator_namespace
+
     async def cluster(self) -> str:
         """What tells this cluster from others: the UID of kube-system."""
         if self._cluster is None:
@@ -80,6 +85,7 @@ class Workers:
 
         Raises RefusedError and NotAllowedError for what must be changed, LucidError(KeyMissing).
         """
+        await self._check_credentials(namespace, connection)
         if not self._settings.worker_image:
             raise RefusedError(
                 "The operator does not know the image of its Jobs; set WORKER_IMAGE.",
@@ -126,6 +132,7 @@ class Workers:
 
         None where the namespace's Secrets serve.
         """
+        await self._check_credentials(request.owner.namespace, request.connection)
         namespace = job_namespace(self._settings, request.owner.namespace, request.connection)
         worker = self._worker(request, namespace)
         if request.connection is not None:
@@ -148,6 +155,16 @@ class Workers:
             ca=Entry(request.name, CA_FILE) if CA_FILE in data else None,
         )
         return worker, data
+
+    async def _check_credentials(self, namespace: str, connection: str | None) -> None:
+        """No worker gets logins that its owner's namespace may not use. Every worker passes here."""
+        if connection is not None:
+            await self._entries(namespace, connection, "spec.connection.secretName")
+        elif self._settings.served(namespace) is None:
+            raise NotAllowedError(
+                f'The operator\'s own credentials do not serve the namespace "{namespace}": name a Secret with the'
+                f' label {SECRET_ALLOWED_LABEL}: "true" in spec.connection.secretName.'
+            )
 
     async def stop(self, owner_namespace: str, connection: str | None, name: str) -> None:
         """Have a worker ended and its Job removed."""

@@ -157,7 +157,8 @@ class StandingWorkers:
     async def remove(self, namespace: str, name: str) -> None:
         """Have the worker ended, its Deployment and its Secret removed."""
         await self._deployments.delete(namespace, name)
-        await self._deployments.delete_secret(namespace, name)
+        if namespace == self._workers.operator_namespace:  # only there a Secret was made, and may be removed
+            await self._deployments.delete_secret(namespace, name)
 
 
 class StandingSweep:
@@ -172,9 +173,11 @@ class StandingSweep:
         namespaces: Sequence[str | None],
         find: Callable[[str], Resource | None],
         *,
+        operator_namespace: str,
         interval: float = SWEEP_SECONDS,
     ) -> None:
         self._deployments = deployments
+        self._operator_namespace = operator_namespace
         self._namespaces = namespaces
         self._find = find
         self._interval = interval
@@ -195,9 +198,17 @@ class StandingSweep:
                 meta = found["metadata"]
                 owner = self._find(meta["labels"][OWNER_UID_LABEL])
                 if owner is None or owner.deleted is not None:
-                    logger.info("removing the Deployment %s/%s", meta["namespace"], meta["name"])
-                    await self._deployments.delete(meta["namespace"], meta["name"])
-                    await self._deployments.delete_secret(meta["namespace"], meta["name"])
+                    await self._remove(meta["namespace"], meta["name"])
+
+    async def _remove(self, namespace: str, name: str) -> None:
+        """One that cannot be removed now is in nobody's way."""
+        logger.info("removing the Deployment %s/%s", namespace, name)
+        try:
+            await self._deployments.delete(namespace, name)
+            if namespace == self._operator_namespace:
+                await self._deployments.delete_secret(namespace, name)
+        except KubeApiError as error:
+            logger.warning("the Deployment %s/%s stays for now: %s", namespace, name, error)
 
 
 def _runs(pod: Json) -> bool:

@@ -54,15 +54,19 @@ class FoundCollection:
         return self.bytes // self.documents if self.documents else 0
 
 
-def collections(member: PinnedMember, wanted: Callable[[str], bool]) -> list[FoundCollection]:
+def collections(
+    member: PinnedMember, wanted: Callable[[str], bool], wanted_database: Callable[[str], bool]
+) -> list[FoundCollection]:
     """Collections, views and time series that `wanted` names as `<database>.<collection>`, the largest first.
+
+    Databases that are not wanted are not looked into: what lies there can neither stop nor slow the dump.
 
     A collection that goes while it is looked at is left out: its end is in the oplog.
     """
     found = []
     with member.asking("list the databases", "listDatabases"):
         names = member.client.list_database_names()
-    for database in sorted(set(names) - _OWN_DATABASES):
+    for database in filter(wanted_database, sorted(set(names) - _OWN_DATABASES)):
         with member.asking(f"list the collections of {database}", "listCollections"):
             entries = list(_entries(member, database))
         for entry in entries:
@@ -89,7 +93,11 @@ def users_and_roles(member: PinnedMember) -> list[FoundCollection] | None:
 
 def _entries(member: PinnedMember, database: str) -> Iterator[Document]:
     """What mongodump lists: no system collections but stored JavaScript."""
-    for entry in member.client.get_database(database).list_collections():
+    # The driver decodes answers to commands with its defaults, which fail on a date beyond the year 9999.
+    options = member.client.codec_options
+    for entry in member.client.get_database(database).cursor_command(
+        "listCollections", codec_options=options
+    ):
         name = str(entry["name"])
         if database == "admin" or not name.startswith("system.") or name == "system.js":
             yield dict(entry)
@@ -119,7 +127,8 @@ def _indexes(member: PinnedMember, one: FoundCollection) -> tuple[Mapping[str, o
     command: Document = {"listIndexes": one.name, "includeBuildUUIDs": True, "cursor": {"batchSize": 1000}}
     with member.asking(f"list the indexes of {one.namespace}", "listIndexes"):
         try:
-            answer = member.client.get_database(one.database).command(command)
+            options = member.client.codec_options
+            answer = member.client.get_database(one.database).command(command, codec_options=options)
         except OperationFailure as error:
             if error.code == NAMESPACE_NOT_FOUND:
                 return None
