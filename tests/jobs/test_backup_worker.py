@@ -190,3 +190,21 @@ def test_a_verify_server_that_is_away_makes_no_backup_bad(shop: Workshop, filled
     assert (told.ok, told.verified) == (True, Verify.CHECKSUM), told
     assert told.verify_note is not None
     assert told.verify_note.startswith("NoVerifyServer")
+
+
+def test_an_incremental_is_only_as_good_as_its_slices(shop: Workshop, filled: str, mongodb: MongoDB) -> None:
+    """It has no object of its own: what was read back are the slices that it stands on."""
+    shop.back_up("full", ["mongodb"], **only(filled))
+    with mongodb.client() as client:
+        client[filled]["a"].update_many({}, {"$inc": {"n": 1}})
+    order = shop.order("inc", ["mongodb"], type="incremental", **only(filled))
+    assert shop.result(shop.start("backup", order), order).ok
+    (data,) = shop.destination.rglob("*.oplog")
+    damaged = bytearray(data.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    data.write_bytes(bytes(damaged))
+    for proof in shop.destination.rglob("proof.json"):
+        if order["id"] in str(proof):
+            proof.unlink()
+    told = shop.result(shop.start("backup", order), order)
+    assert (told.ok, told.reason, told.verified) == (False, Reason.VERIFY_FAILED, None)

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from time import monotonic
 
-from lucid_storage.archive.manifest import Manifest, Proof, ProofLevel, StoredObject
+from lucid_storage.archive.manifest import BackupKind, Manifest, Proof, ProofLevel, StoredObject
+from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_proof
+from lucid_storage.archive.restore_path import Blocked, to_backup
 from lucid_storage.archive.streams import key_for
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
 from lucid_storage.jobs.checks import CHECKS
@@ -73,15 +75,41 @@ def examine(
 
 def _difference(place: Place, manifest: Manifest, reporter: Reporter) -> str:
     """What is wrong with the objects as they lie there; empty when nothing is."""
-    for stored in manifest.objects:
-        try:
-            _check(place, manifest, stored)
-        except LucidError as error:
-            if not isinstance(error, ArchiveDamagedError) and error.reason is not Reason.VERIFY_FAILED:
-                raise  # nothing was found out: the destination is away, or a key
-            return error.message
-        reporter.add(stored.stored_bytes)
+    try:
+        for owner, stored in parts(place, manifest):
+            _check(place, owner, stored)
+            reporter.add(stored.stored_bytes)
+    except LucidError as error:
+        if not isinstance(error, ArchiveDamagedError) and error.reason is not Reason.VERIFY_FAILED:
+            raise  # nothing was found out: the destination is away, or a key
+        return error.message
     return ""
+
+
+def parts(place: Place, manifest: Manifest) -> list[tuple[Manifest, StoredObject]]:
+    """The objects that a backup consists of: an incremental's are the slices behind the backup before it.
+
+    Raises LucidError(VerifyFailed) when they do not lead there, LucidError(KeyMissing).
+    """
+    own = [(manifest, stored) for stored in manifest.objects]
+    mongodb = manifest.mongodb
+    if manifest.kind is not BackupKind.INCREMENTAL or mongodb is None:
+        return own
+    path = to_backup(with_this(place, manifest), manifest.id)
+    if isinstance(path, Blocked):
+        reason = path.reason if path.reason is Reason.KEY_MISSING else Reason.VERIFY_FAILED
+        raise LucidError(path.message, reason=reason)
+    pieces = [p.manifest for p in path.then if p.to is not None and p.to.optime > mongodb.from_optime]
+    return [*own, *((piece, stored) for piece in pieces for stored in piece.objects)]
+
+
+def with_this(place: Place, manifest: Manifest) -> list[Recorded]:
+    """What lies in the chain, and this backup as one that is good so far."""
+    checked = Proof(
+        id=manifest.id, level=ProofLevel.CHECKSUM, at=manifest.completed_at, seconds=0, passed=True
+    )
+    others = (record for record in place.records() if record.id != manifest.id)
+    return [*others, Recorded(manifest, proof=checked)]
 
 
 def _check(place: Place, manifest: Manifest, stored: StoredObject) -> None:

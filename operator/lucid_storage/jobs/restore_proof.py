@@ -19,10 +19,8 @@ from lucid_storage.archive.manifest import (
     Manifest,
     MongoRecord,
     ObjectKind,
-    Proof,
     ProofLevel,
 )
-from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.restore_path import Blocked, to_backup
 from lucid_storage.errors import (
     AccessDeniedError,
@@ -40,6 +38,7 @@ from lucid_storage.jobs.elastic_restore import prove as prove_elasticsearch
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
 from lucid_storage.jobs.mongodb_restore import prove as prove_mongodb
 from lucid_storage.jobs.mongodb_restore_plan import make_plan
+from lucid_storage.jobs.proving import with_this
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.models.orders import BackupOrder, RestoreOrder
 from lucid_storage.models.settings import StoreSettings
@@ -92,7 +91,7 @@ def _mongodb(
         return NO_SERVER
     if not any(c.type != "view" for c in record.collections) and manifest.kind is BackupKind.FULL:
         return None  # it holds nothing that could be restored
-    path = to_backup(_with_this(place, manifest), manifest.id)
+    path = to_backup(with_this(place, manifest), manifest.id)
     if isinstance(path, Blocked):
         raise LucidError(path.message, reason=path.reason)
     wanted = RestoreOrder.model_validate(
@@ -118,15 +117,6 @@ def _mongodb(
     )
     prove_mongodb(run)
     return None
-
-
-def _with_this(place: Place, manifest: Manifest) -> list[Recorded]:
-    """What lies in the chain, and this backup as one whose bytes were checked just now."""
-    checked = Proof(
-        id=manifest.id, level=ProofLevel.CHECKSUM, at=manifest.completed_at, seconds=0, passed=True
-    )
-    others = (record for record in place.records() if record.id != manifest.id)
-    return [*others, Recorded(manifest, proof=checked)]
 
 
 def _elasticsearch(

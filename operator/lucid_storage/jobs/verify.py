@@ -118,7 +118,7 @@ def _uploaded(place: Place, manifest: Manifest, proof: Proof) -> Proof:
 def _reading(order: VerifyOrder, place: Place, records: list[Recorded]) -> Iterator[None]:
     """What is read is held meanwhile (rule 1.9)."""
     ids = {order.backup_id}
-    if order.verify is Verify.RESTORE:
+    if order.verify is not Verify.UPLOAD:
         path = to_backup(records, order.backup_id)
         if not isinstance(path, Blocked):
             ids |= {path.full.id, *(piece.id for piece in path.then)}
