@@ -90,7 +90,9 @@ async def test_creating_and_deleting_in_a_loop_leaves_nothing(mongo_world: World
             return not any([await mongo_world.kube.get(mongo_world.path(kind, "brief")) for kind in kinds])
 
         await mongo_world.until(gone, 30, "both to be gone")
-    assert "brief" not in db.list_collection_names()
+    # An index build that begins while its collection is dropped makes the collection again: createIndexes knows no
+    # other way. Then it is empty (docs/limits.md).
+    assert "brief" not in db.list_collection_names() or not db["brief"].count_documents({})
     assert "a defect while looking" not in operator.log
 
 

@@ -65,6 +65,10 @@ def test_a_full_backup_is_proved_and_says_what_it_holds(shop: Workshop, filled: 
 def test_the_same_backup_again_dumps_nothing(shop: Workshop, filled: str) -> None:
     first = shop.back_up("same", ["mongodb"], **only(filled))
     files = shop.files()
+    (manifest,) = shop.destination.rglob("manifest.json")
+    (manifest.parent / "deleted.json").write_text(
+        "{}"
+    )  # its object was deleted while something needed the data
     again = shop.back_up("same", ["mongodb"], **only(filled))
     assert (again.ok, again.id, again.to_optime) == (True, first.id, first.to_optime)
     assert again.manifest_sha256 == first.manifest_sha256 is not None

@@ -120,7 +120,7 @@ def test_files_are_by_entity_and_all_of_them_are_listed() -> None:
     listed = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed[1:]) == listed[1:]
     assert sorted(path.name for path in FOLDER.glob("*.yaml")) == sorted([*listed, "kustomization.yaml"])
-    for name in listed[1:]:
+    for name in set(listed[1:]) - {"backup-schedule.yaml"}:
         first, *others = yaml.safe_load_all((FOLDER / name).read_text())
         assert first["kind"] == "Collection"
         assert name == f"{first['metadata']['name']}.yaml"

@@ -15,6 +15,8 @@ from lucid_storage.archive.manifest import ObjectKind, Optime
 
 MANIFEST = "manifest.json"
 PROOF = "proof.json"
+MARK = "deleted.json"
+"""Beside a manifest: the object was deleted with its data while something needed them (rule 1.9)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 from lucid_storage.archive import holds
+from lucid_storage.archive.layout import MARK
 from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
@@ -112,6 +113,8 @@ def _finished(
 
     Nothing is dumped again (rule 1.10). Without a proof it is checked now.
     """
+    # The object is there again, so nobody wants its data gone any more.
+    place.store.delete(f"{place.folder.backups}/{record.id}/{MARK}")
     note = None
     if record.proof is None:
         if order.verify is Verify.UPLOAD:

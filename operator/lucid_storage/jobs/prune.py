@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from lucid_storage.archive import holds
 from lucid_storage.archive.chain_report import report
 from lucid_storage.archive.destination import Entry, ObjectStore
-from lucid_storage.archive.layout import MANIFEST, PROOF, ChainFolder
+from lucid_storage.archive.layout import MANIFEST, MARK, PROOF, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices, manifest_path
@@ -30,8 +30,6 @@ from lucid_storage.models.settings import SettingsError, StoreSettings
 
 logger = logging.getLogger(__name__)
 
-MARK = "deleted.json"
-"""Beside a manifest: the object was deleted with its data while something needed them (rule 1.9)."""
 ABANDONED = timedelta(days=1)
 """An upload without a manifest is left over when nothing of it moved for so long."""
 MOST_REMOVED = 40

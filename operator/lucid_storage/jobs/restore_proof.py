@@ -22,15 +22,7 @@ from lucid_storage.archive.manifest import (
     ProofLevel,
 )
 from lucid_storage.archive.restore_path import Blocked, to_backup
-from lucid_storage.errors import (
-    AccessDeniedError,
-    DestinationError,
-    KeyMissingError,
-    LoginFailedError,
-    LucidError,
-    Reason,
-    StoreUnavailableError,
-)
+from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
@@ -50,7 +42,19 @@ OPLOG_SHARE = 5
 """The data must be less than this part of the oplog of a server that is proof of itself."""
 NO_SERVER = Reason.NO_VERIFY_SERVER.value
 
-_PASSING = (StoreUnavailableError, LoginFailedError, AccessDeniedError, KeyMissingError)
+_FAILING = frozenset(
+    {
+        Reason.ARCHIVE_DAMAGED,
+        Reason.COUNT_MISMATCH,
+        Reason.DUPLICATE_KEYS,
+        Reason.NO_BASE,
+        Reason.OPLOG_GAP,
+        Reason.REPLAY_REFUSED,
+        Reason.RESTORE_BLOCKED,
+        Reason.VERIFY_FAILED,
+    }
+)
+"""What a backup itself can be at fault for. Anything else is about the server, a login or a key."""
 
 
 def prove_by_restore(
@@ -68,12 +72,12 @@ def prove_by_restore(
                     return ProofLevel.CHECKSUM, "", refused
             elif record.elasticsearch is not None:
                 _elasticsearch(order, place, manifest, record.elasticsearch, environ, reporter)
-    except _PASSING as error:
-        return ProofLevel.CHECKSUM, "", f"{NO_SERVER}: {error.message}"
     except DestinationError:
         raise
     except LucidError as error:
-        return ProofLevel.RESTORE, error.message, None
+        if error.reason in _FAILING:
+            return ProofLevel.RESTORE, error.message, None
+        return ProofLevel.CHECKSUM, "", f"{NO_SERVER}: {error.message}"
     return ProofLevel.RESTORE, "", None
 
 

@@ -17,6 +17,7 @@ from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import conditions
 from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.cycle import LET_GO_SECONDS, ROUNDS, Outcome, Services
+from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import Condition
@@ -107,6 +108,10 @@ class OneShotKind(Protocol[V, S]):
         """The resource is gone."""
 
 
+REFUSED = frozenset({400, 422})
+"""What the API server answers to a status that the schema does not allow."""
+
+
 class OneShotCycle(Generic[V, S]):
     """Drives one kind."""
 
@@ -125,6 +130,11 @@ class OneShotCycle(Generic[V, S]):
             return Outcome(gone=True)
         try:
             step, held = await self._steps(resource, status)
+        except KubeApiError as error:
+            if error.status in REFUSED and resource.status.get("run") is None:
+                # Its beginning could not be written down, so nothing began: who waits for it may go on.
+                self.kind.ended(resource, status)
+            raise
         except LucidError as error:
             known = cast("S", self.kind.status_type.model_validate(resource.status))  # type: ignore[attr-defined]
             step = self.kind.hindered(resource, known, error, self._services.now())

@@ -81,12 +81,18 @@ class Jobs:
             yield item
 
     async def create_secret(self, body: Json) -> None:
-        """Make a Secret for a Job; one of its name is the one that is meant."""
+        """Make a Secret for a Job; harmless when that Job has it already.
+
+        Raises KubeApiError (409) while the Secret of a former Job of the name is there, which goes with that Job.
+        """
         path = f"/api/v1/namespaces/{quote(body['metadata']['namespace'])}/secrets"
         try:
             await self._kube.request("POST", path, body=body)
         except KubeApiError as error:
             if error.status != CONFLICT:
+                raise
+            there = await self._kube.get(f"{path}/{quote(body['metadata']['name'])}")
+            if there is None or _owners(there) != _owners(body):
                 raise
 
     async def claim_exists(self, namespace: str, name: str) -> bool:
@@ -98,3 +104,7 @@ class Jobs:
         """What tells this cluster from others: the UID of kube-system."""
         found = await self._kube.request("GET", "/api/v1/namespaces/kube-system")
         return str(found["metadata"]["uid"])
+
+
+def _owners(body: Json) -> list[str]:
+    return [reference["uid"] for reference in body["metadata"].get("ownerReferences") or []]
