@@ -14,11 +14,11 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.models.orders import ORDER_VARIABLE, Message, Order
+from lucid_storage.models.orders import ORDER_VARIABLE, Message, Task
 
 logger = logging.getLogger(__name__)
 
-O = TypeVar("O", bound=Order)  # noqa: E741
+O = TypeVar("O", bound=Task)  # noqa: E741
 
 GRACE_SECONDS = 20.0
 """After a stop was asked for: time to abort uploads. Less than a pod's grace of 30 s."""

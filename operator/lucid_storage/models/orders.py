@@ -58,19 +58,24 @@ class Owner(Message):
     slot: datetime | None = None
 
 
-class Order(Message):
+class Task(Message):
     """What all orders share."""
 
     run: str
     """Id of this run: part of every name that it makes on a server."""
     owner: Owner
+    deadline_seconds: Annotated[int, Field(ge=1)]
+    """The worker ends itself after this long, by its own clock."""
+
+
+class Order(Task):
+    """What all orders about archives share."""
+
     destination: Destination
     chain: str
     key_id: str | None = None
     """Key for what is written; None leaves it unencrypted."""
     compression: Compression = Compression()
-    deadline_seconds: Annotated[int, Field(ge=1)]
-    """The worker ends itself after this long, by its own clock."""
 
 
 class BackupOrder(Order):

@@ -20,7 +20,7 @@ from lucid_storage.models.orders import (
     DESTINATION_FOLDER_VARIABLE,
     KEYS_FOLDER_VARIABLE,
     ORDER_VARIABLE,
-    Order,
+    Task,
 )
 
 KEYS_FOLDER = "/var/run/lucid/keys"
@@ -77,7 +77,7 @@ class WorkerJob:
     name: str
     namespace: str
     owner: OwnerRef
-    order: Order
+    order: Task
     image: Image
     variables: Mapping[str, Entry]
     keys_secret: str | None = None

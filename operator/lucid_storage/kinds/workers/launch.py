@@ -19,7 +19,7 @@ from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState, 
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.jobs import FORBIDDEN, Jobs
 from lucid_storage.models.meta import OWNER_UID_LABEL, SECRET_ALLOWED_LABEL
-from lucid_storage.models.orders import Order
+from lucid_storage.models.orders import Task
 from lucid_storage.models.settings import Settings, StoreSettings
 
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -42,7 +42,7 @@ class WorkerRequest:
     name: str
     """Of the Job: computed from its owner, so that a second attempt finds the first one's."""
     owner: OwnerRef
-    order: Order
+    order: Task
     connection: str | None
     """Secret with the stores' logins in the owner's namespace; None for the operator's own."""
     place: Place
