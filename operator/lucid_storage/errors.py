@@ -54,6 +54,7 @@ class Reason(StrEnum):
     # The server's answer
     SERVER_REFUSED = "ServerRefused", "The server refused the definition; the message holds its words."
     NOT_SUPPORTED = "NotSupported", "The server's version or kind cannot do this."
+    NOT_SHARDED = "NotSharded", "The server is no router of a sharded cluster, so nothing can be sharded."
     DUPLICATE_KEYS = "DuplicateKeys", "Documents with equal keys stand in the way of a unique index."
     INDEX_CONFLICT = "IndexConflict", "An index that no resource declares stands in the way."
     UNHEALTHY = "Unhealthy", "The store answers, but part of the data cannot be used; the message says which."
@@ -201,6 +202,12 @@ class NotSupportedError(LucidError):
     """The server's version, topology or build cannot do this."""
 
     reason = Reason.NOT_SUPPORTED
+
+
+class NotShardedError(NotSupportedError):
+    """The server is a replica set or a standalone; only the router of a sharded cluster shards."""
+
+    reason = Reason.NOT_SHARDED
 
 
 class DuplicateKeysError(ServerRefusedError):

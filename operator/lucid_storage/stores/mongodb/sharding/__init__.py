@@ -1,0 +1,1 @@
+"""Sharding of a MongoDB cluster, through its router."""
