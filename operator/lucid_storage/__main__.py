@@ -84,7 +84,7 @@ def _verify(given: argparse.Namespace) -> int:
 def _work(given: argparse.Namespace) -> int:
     from importlib import import_module
 
-    module = {"slice": "slicer"}.get(given.command, given.command)
+    module = {"slice": "slicer"}.get(given.command, given.command.replace("-", "_"))
     status: int = import_module(f"lucid_storage.jobs.{module}").run()
     return status
 
@@ -95,6 +95,7 @@ _WORKERS = {
     "verify": "prove one backup again",
     "prune": "remove backups that nothing needs any more",
     "slice": "write slices of the oplog until stopped",
+    "volume-usage": "say how much of a claim is in use",
 }
 _COMMANDS = {
     **dict.fromkeys(_WORKERS, _work),

@@ -29,6 +29,10 @@ DESTINATION_FOLDER_VARIABLE = "LUCID_DESTINATION"
 """Folder that a destination of the type volume is mounted at."""
 
 
+VOLUMES_FOLDER_VARIABLE = "LUCID_VOLUMES"
+"""Folder that claims are mounted below, each under a name that the order knows."""
+
+
 class Message(BaseModel):
     """Part of an order or of an answer. Unknown fields are ignored, as operator and worker may differ by a release."""
 
@@ -317,3 +321,34 @@ class RestoreResult(Message):
     """Staged collections that the swap puts in place."""
     skipped_users: tuple[str, ...] = ()
     engines: tuple[EngineOutcome, ...] = ()
+
+
+class VolumeUsageOrder(Task):
+    """Say how much of a claim is in use. The claim is mounted read-only."""
+
+    folder: str
+    """Below LUCID_VOLUMES."""
+    own_file_system: bool
+    """The claim is a file system of its own (CSI, loop device, network). False for a folder of the node's disk (the
+    class local-path), whose figures would be those of the disk: then the files are added up."""
+    walk_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
+    """How long files may be added up."""
+
+
+class VolumeUsageResult(Message):
+    """The use of a claim."""
+
+    run: str
+    ok: bool
+    reason: Reason | None = None
+    message: str = ""
+    used_bytes: int = 0
+    capacity_bytes: int | None = None
+    """None where the claim has no limit of its own."""
+    available_bytes: int | None = None
+    """What a process other than root can still write."""
+    inodes_used: int = 0
+    inodes: int | None = None
+    complete: bool = True
+    """False when adding up took too long: the figures are a lower bound."""
+    taken_at: datetime | None = None

@@ -20,12 +20,14 @@ from lucid_storage.models.orders import (
     DESTINATION_FOLDER_VARIABLE,
     KEYS_FOLDER_VARIABLE,
     ORDER_VARIABLE,
+    VOLUMES_FOLDER_VARIABLE,
     Task,
 )
 
 KEYS_FOLDER = "/var/run/lucid/keys"
 CA_FOLDER = "/var/run/lucid/ca"
 DESTINATION_FOLDER = "/var/lib/lucid/destination"
+VOLUMES_FOLDER = "/var/lib/lucid/volumes"
 CA_FILE = "ca.crt"
 S3_CA_VARIABLE = "LUCID_S3_CA"
 USER = 65532
@@ -37,6 +39,8 @@ LOST_NODE_SECONDS = 60
 """How long a pod stays bound to a node that does not answer; Kubernetes' own default is five minutes."""
 TEMPORARY = "16Mi"
 CONTAINER = "worker"
+FOREIGN_FILES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP")
+"""What root needs to read and write files of others; Kubernetes' baseline profile allows all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,32 @@ class OwnerRef:
     namespace: str
     name: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimMount:
+    """A claim that the worker reads or fills, below VOLUMES_FOLDER."""
+
+    claim: str
+    folder: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PodIdentity:
+    """Who the worker is on the file systems that it mounts.
+
+    With `fs_group` the kubelet gives the files of every writable volume to that group: never for a claim whose
+    owners count.
+    """
+
+    user: int = USER
+    group: int = USER
+    fs_group: int | None = USER
+
+
+WORKER = PodIdentity()
+"""Of workers that touch no files of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +119,10 @@ class WorkerJob:
     """PersistentVolumeClaim that backups are written to."""
     suspended: bool = False
     """The Job waits until its Secret is there."""
+    mounts: tuple[ClaimMount, ...] = ()
+    node: str | None = None
+    """The only node that it may run on: of the pod that uses a claim which one node at a time can mount."""
+    identity: PodIdentity = WORKER
 
 
 def build(worker: WorkerJob) -> Json:
@@ -156,14 +190,8 @@ def _pod(worker: WorkerJob) -> Json:
         # Kubernetes would set REDIS_PORT=tcp://... for a Service named redis, and our settings have such names.
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _pod_security(worker.identity),
+        **({"affinity": _only(worker.node)} if worker.node is not None else {}),
         "tolerations": [_leave_after("not-ready"), _leave_after("unreachable")],
         **(
             {"imagePullSecrets": [{"name": n} for n in worker.image.pull_secrets]}
@@ -181,13 +209,41 @@ def _pod(worker: WorkerJob) -> Json:
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
+                    "capabilities": _capabilities(worker.identity),
                 },
                 "terminationMessagePolicy": "File",
                 "volumeMounts": mounts,
             }
         ],
         "volumes": volumes,
+    }
+
+
+def _pod_security(identity: PodIdentity) -> Json:
+    security: Json = {
+        "runAsNonRoot": identity.user != 0,
+        "runAsUser": identity.user,
+        "runAsGroup": identity.group,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if identity.fs_group is not None:
+        security |= {"fsGroup": identity.fs_group, "fsGroupChangePolicy": "OnRootMismatch"}
+    return security
+
+
+def _capabilities(identity: PodIdentity) -> Json:
+    return {"drop": ["ALL"], **({"add": list(FOREIGN_FILES)} if identity.user == 0 else {})}
+
+
+def _only(node: str) -> Json:
+    """Not nodeName, which would pass by the scheduler and with it by taints and the node's room."""
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    return {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchFields": [field]}]
+            }
+        }
     }
 
 
@@ -201,6 +257,8 @@ def _environment(worker: WorkerJob) -> list[Json]:
         plain[KEYS_FOLDER_VARIABLE] = KEYS_FOLDER
     if worker.claim is not None:
         plain[DESTINATION_FOLDER_VARIABLE] = DESTINATION_FOLDER
+    if worker.mounts:
+        plain[VOLUMES_FOLDER_VARIABLE] = VOLUMES_FOLDER
     if worker.ca is not None:
         plain[S3_CA_VARIABLE] = f"{CA_FOLDER}/{CA_FILE}"
     taken = [
@@ -229,6 +287,11 @@ def _volumes(worker: WorkerJob) -> tuple[list[Json], list[Json]]:
     if worker.claim is not None:
         mounts.append({"name": "destination", "mountPath": DESTINATION_FOLDER})
         volumes.append({"name": "destination", "persistentVolumeClaim": {"claimName": worker.claim}})
+    for index, mount in enumerate(worker.mounts):
+        name, source = f"volume-{index}", {"claimName": mount.claim, "readOnly": mount.read_only}
+        path = f"{VOLUMES_FOLDER}/{mount.folder}"
+        mounts.append({"name": name, "mountPath": path, "readOnly": mount.read_only})
+        volumes.append({"name": name, "persistentVolumeClaim": source})
     return mounts, volumes
 
 

@@ -13,13 +13,24 @@ from datetime import datetime
 
 from lucid_storage.errors import AccessDeniedError, LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.secrets import ReadSecret
-from lucid_storage.kinds.workers.job import CA_FILE, Entry, Image, OwnerRef, WorkerJob, build, run_secret
+from lucid_storage.kinds.workers.job import (
+    CA_FILE,
+    WORKER,
+    ClaimMount,
+    Entry,
+    Image,
+    OwnerRef,
+    PodIdentity,
+    WorkerJob,
+    build,
+    run_secret,
+)
 from lucid_storage.kinds.workers.place import Place, job_namespace
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState, judge, progress_in
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.jobs import FORBIDDEN, Jobs
 from lucid_storage.models.meta import OWNER_UID_LABEL, SECRET_ALLOWED_LABEL
-from lucid_storage.models.orders import Task
+from lucid_storage.models.orders import Destination, Task
 from lucid_storage.models.settings import Settings, StoreSettings
 
 S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
@@ -29,6 +40,8 @@ REFUSALS = frozenset({403, 404, 422})
 """No right, a quota, an admission rule, a namespace that is going or gone."""
 KEY_PREFIX = "key."
 """Before a key's id in the Secret of one run, where other entries lie too."""
+
+NOWHERE = Place(Destination())
 
 CheckEndpoint = Callable[[str], Awaitable[None]]
 """Raises NotAllowedError for an address that no pod of the operator's dials."""
@@ -46,8 +59,14 @@ class WorkerRequest:
     connection: str | None
     """Secret with the stores' logins in the owner's namespace; None for the operator's own."""
     place: Place
+    """Where archives lie; NOWHERE for a worker that touches none."""
     keys_secret: str | None = None
     """Secret with the encryption keys, in the owner's namespace."""
+    mounts: tuple[ClaimMount, ...] = ()
+    node: str | None = None
+    identity: PodIdentity = WORKER
+    beside: bool = False
+    """It needs no credentials at all and runs in its owner's namespace, beside the claims that it mounts."""
 
 
 class Workers:
@@ -132,6 +151,8 @@ class Workers:
 
         None where the namespace's Secrets serve.
         """
+        if request.beside:
+            return self._worker(request, request.owner.namespace), None
         await self._check_credentials(request.owner.namespace, request.connection)
         namespace = job_namespace(self._settings, request.owner.namespace, request.connection)
         worker = self._worker(request, namespace)
@@ -166,15 +187,27 @@ class Workers:
                 f' label {SECRET_ALLOWED_LABEL}: "true" in spec.connection.secretName.'
             )
 
-    async def stop(self, owner_namespace: str, connection: str | None, name: str) -> None:
+    async def stop(
+        self, owner_namespace: str, connection: str | None, name: str, *, beside: bool = False
+    ) -> None:
         """Have a worker ended and its Job removed."""
-        await self._jobs.delete(job_namespace(self._settings, owner_namespace, connection), name)
+        await self._jobs.delete(self._home(owner_namespace, connection, beside=beside), name)
+
+    def _home(self, owner_namespace: str, connection: str | None, *, beside: bool) -> str:
+        return owner_namespace if beside else job_namespace(self._settings, owner_namespace, connection)
 
     async def state(
-        self, owner_namespace: str, connection: str | None, name: str, now: datetime, *, owner_uid: str
+        self,
+        owner_namespace: str,
+        connection: str | None,
+        name: str,
+        now: datetime,
+        *,
+        owner_uid: str,
+        beside: bool = False,
     ) -> WorkerState:
-        """What a worker does now, and how far it is."""
-        namespace = job_namespace(self._settings, owner_namespace, connection)
+        """What a worker does now, and how far it is. `beside` as in its request."""
+        namespace = self._home(owner_namespace, connection, beside=beside)
         job = await self._jobs.get(namespace, name)
         if job is None or job["metadata"].get("labels", {}).get(OWNER_UID_LABEL) != owner_uid:
             return ABSENT
@@ -207,6 +240,9 @@ class Workers:
             variables=variables,
             keys_secret=request.keys_secret,
             claim=request.place.claim,
+            mounts=request.mounts,
+            node=request.node,
+            identity=request.identity,
         )
 
     async def _made(self, worker: WorkerJob) -> Json:
