@@ -162,6 +162,45 @@ class ElasticRecord(Record):
     snapshot: str | None = None
 
 
+class VolumeSnapshotRecord(Record):
+    """A CSI snapshot: the data stay in the cluster, and only a claim in the same namespace can be made of it."""
+
+    name: str
+    """Of the VolumeSnapshot."""
+    uid: str = ""
+    class_name: str = ""
+    driver: str = ""
+
+
+class VolumeRecord(Record):
+    """One volume of a backup, with what a claim for its restore needs."""
+
+    name: str
+    """Of the Volume, as the backup names it."""
+    claim: str
+    claim_uid: str = ""
+    requested_bytes: int = 0
+    storage_class: str | None = None
+    access_modes: tuple[str, ...] = ()
+    taken_at: datetime
+    entries: int = 0
+    files: int = 0
+    bytes: int = 0
+    """Of the files' contents, holes included."""
+    content_hash: str = ""
+    """Of everything in it but owners and privileged attributes (archive/volume_digest)."""
+    changed: int = 0
+    """Files that were written to while they were read."""
+    sockets: int = 0
+    """Left out."""
+    in_use: bool = False
+    """A pod had it when it was read."""
+    point_in_time: bool = False
+    """It is the state of one moment: of a snapshot, or nobody had it."""
+    snapshot: VolumeSnapshotRecord | None = None
+    """Instead of an archive."""
+
+
 class EngineRecord(Record):
     """What was taken of one engine, and when."""
 
@@ -170,6 +209,7 @@ class EngineRecord(Record):
     mongodb: MongoRecord | None = None
     redis: RedisRecord | None = None
     elasticsearch: ElasticRecord | None = None
+    volumes: tuple[VolumeRecord, ...] = ()
 
 
 class Packing(Record):

@@ -63,8 +63,10 @@ def _elasticsearch_export(source: Source, manifest: Manifest, stored: StoredObje
     check(source, manifest)
 
 
-def _nothing_more(source: Source, manifest: Manifest, stored: StoredObject) -> None:
-    """The format has no contents of its own to compare."""
+def _volume_archive(source: Source, manifest: Manifest, stored: StoredObject) -> None:
+    from lucid_storage.jobs.volume_backup import check
+
+    check(source, manifest, stored)
 
 
 CHECKS: Mapping[ObjectKind, Check] = {
@@ -72,5 +74,5 @@ CHECKS: Mapping[ObjectKind, Check] = {
     ObjectKind.MONGODB_OPLOG: _mongodb_oplog,
     ObjectKind.REDIS_RDB: _redis_rdb,
     ObjectKind.ELASTICSEARCH_EXPORT: _elasticsearch_export,
-    ObjectKind.VOLUME_ARCHIVE: _nothing_more,
+    ObjectKind.VOLUME_ARCHIVE: _volume_archive,
 }

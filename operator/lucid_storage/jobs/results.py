@@ -18,6 +18,7 @@ from lucid_storage.archive.records import manifest_digest
 from lucid_storage.archive.timeline import Decision
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.volume_told import sentence as volumes_sentence
 from lucid_storage.models.backup import BackupEngine, BackupType, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
 
@@ -108,11 +109,14 @@ def _outcome(manifest: Manifest, record: EngineRecord) -> EngineOutcome:
     return EngineOutcome(
         engine=engine,
         ok=True,
-        documents=_documents(record.mongodb or record.redis or record.elasticsearch),
+        message=volumes_sentence(record.volumes),
+        documents=_documents(record.mongodb or record.redis or record.elasticsearch)
+        + sum(volume.files for volume in record.volumes),
         size_bytes=sum(o.plain_bytes for o in stored) + (mongodb.slices_plain_bytes if mongodb else 0),
         stored_bytes=sum(o.stored_bytes for o in stored) + (mongodb.slices_bytes if mongodb else 0),
         taken_at=record.taken_at,
         unencrypted=True if record.elasticsearch is not None and record.elasticsearch.snapshot else None,
+        in_cluster=True if any(volume.snapshot is not None for volume in record.volumes) else None,
     )
 
 

@@ -82,6 +82,35 @@ class Order(Task):
     compression: Compression = Compression()
 
 
+class VolumeSnapshot(Message):
+    """A CSI snapshot that the operator had made and that is ready to be used."""
+
+    name: str
+    uid: str
+    class_name: str
+    driver: str
+    taken_at: datetime
+    size_bytes: int = 0
+    """Of a claim made from it, at least."""
+
+
+class VolumeSource(Message):
+    """One volume that is backed up. It is mounted read-only, or there is a snapshot of it."""
+
+    name: str
+    """Of the Volume."""
+    claim: str
+    claim_uid: str = ""
+    folder: str | None = None
+    """Below LUCID_VOLUMES."""
+    snapshot: VolumeSnapshot | None = None
+    requested_bytes: int = 0
+    storage_class: str | None = None
+    access_modes: tuple[str, ...] = ()
+    in_use: bool = False
+    """A pod has it, so it is not the state of one moment."""
+
+
 class BackupOrder(Order):
     """Make one backup. The worker reads the chain's manifests and decides base, parent and timeline from them."""
 
@@ -99,6 +128,7 @@ class BackupOrder(Order):
     index_patterns: tuple[str, ...] = ("*",)
     mongodb: MongoSelection | None = None
     elasticsearch: ElasticSelection | None = None
+    volumes: tuple[VolumeSource, ...] = ()
     verify: Verify = Verify.CHECKSUM
     retention: dict[str, int] | None = None
     retention_days: int | None = None
@@ -135,6 +165,8 @@ class EngineOutcome(Message):
     stored_bytes: int = 0
     taken_at: datetime | None = None
     unencrypted: bool | None = None
+    in_cluster: bool | None = None
+    """The data lie only inside the cluster."""
 
 
 class BackupResult(Message):
@@ -352,3 +384,39 @@ class VolumeUsageResult(Message):
     complete: bool = True
     """False when adding up took too long: the figures are a lower bound."""
     taken_at: datetime | None = None
+
+
+class VolumeCopyOrder(Task):
+    """Make a claim's files a copy of another's, and prove it. The source is mounted read-only."""
+
+    source: str
+    """Folders below LUCID_VOLUMES."""
+    target: str
+    known_stamp: str | None = None
+    """Of a source that was copied and compared before: while it is the same, there is nothing to do."""
+
+
+class VolumeCopyResult(Message):
+    """A copy that was compared with its source, byte by byte."""
+
+    run: str
+    ok: bool
+    reason: Reason | None = None
+    message: str = ""
+    unchanged: bool = False
+    """The source is as it was when it was copied; nothing was read but names and attributes."""
+    files: int = 0
+    entries: int = 0
+    bytes: int = 0
+    copied_bytes: int = 0
+    """Less where an earlier worker had copied a part."""
+    owners_not_kept: int = 0
+    """Entries whose owner this worker may not set."""
+    attributes_not_kept: int = 0
+    """Entries with capabilities or access lists that this worker may not set."""
+    skipped: int = 0
+    """Sockets and device nodes."""
+    stamp: str | None = None
+    """Changes with every change of the source, of attributes too."""
+    digest: str | None = None
+    """Of names, contents, modes and times."""

@@ -1,0 +1,167 @@
+"""A mounted volume as the entries of its archive, in the order of a walk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from lucid_storage.archive.volume_digest import ContentHash, TreeDigest
+from lucid_storage.archive.volume_tar import EntryType, TarEntry
+from lucid_storage.stores.filesystem.attributes import extended
+from lucid_storage.stores.filesystem.tree import EntryKind, Node, data_ranges, disk_error, walk
+
+READ_BYTES: Final = 1024 * 1024
+MOST_RANGES: Final = 100_000
+"""Of a sparse file: one that is cut into more is stored whole."""
+TYPES: Final = {
+    EntryKind.FILE: EntryType.FILE,
+    EntryKind.DIRECTORY: EntryType.DIRECTORY,
+    EntryKind.SYMLINK: EntryType.SYMLINK,
+    EntryKind.FIFO: EntryType.FIFO,
+    EntryKind.CHARACTER: EntryType.CHARACTER,
+    EntryKind.BLOCK: EntryType.BLOCK,
+}
+
+
+@dataclass(slots=True)
+class Opened:
+    """One entry that the walk stands at; of a file also the descriptor that its contents are read from."""
+
+    entry: TarEntry
+    descriptor: int | None = None
+
+
+@dataclass(slots=True)
+class Tree:
+    """Reads one tree once."""
+
+    root: Path
+    skip: frozenset[bytes] = frozenset()
+    sockets: int = 0
+    """Left out: they live as long as their process."""
+    changed: int = 0
+    """Files that were written to while they were read."""
+    foreign_owners: int = 0
+    """Entries of another user than the one that reads."""
+    privileged_attributes: int = 0
+    _names: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    """First path of each file that has several."""
+
+    def entries(self) -> Iterator[Opened]:
+        """Each entry; a file's descriptor is closed when the next one is asked for.
+
+        Raises UnreadableError and LucidError as `walk` does.
+        """
+        for node in walk(str(self.root), skip=self.skip):
+            if node.kind is EntryKind.SOCKET:
+                self.sockets += 1
+                continue
+            try:
+                opened = self._opened(node)
+            except FileNotFoundError:
+                # Another name of it must not point here.
+                self._names = {k: first for k, first in self._names.items() if first != node.path}
+                continue
+            try:
+                yield opened
+                if opened.descriptor is not None:
+                    self._compare(opened.descriptor, opened.entry)
+            finally:
+                if opened.descriptor is not None:
+                    os.close(opened.descriptor)
+
+    def _opened(self, node: Node) -> Opened:
+        seen = node.stat
+        if seen.st_nlink > 1 and node.kind is not EntryKind.DIRECTORY:
+            first = self._names.setdefault((seen.st_dev, seen.st_ino), node.path)
+            if first != node.path:
+                return Opened(_entry(node, EntryType.HARDLINK, link=first))
+        if node.kind is not EntryKind.FILE:
+            link = os.readlink(node.full) if node.kind is EntryKind.SYMLINK else b""  # noqa: PTH115 - bytes
+            attributes = extended(node.full) if node.path else ()
+            return Opened(self._noted(_entry(node, TYPES[node.kind], link=link, xattrs=attributes)))
+        descriptor = node.open()
+        try:
+            now = os.fstat(descriptor)
+            ranges = data_ranges(descriptor, now.st_size)
+            if ranges is not None and len(ranges) > MOST_RANGES:
+                ranges = None
+            entry = TarEntry(
+                path=node.path,
+                type=EntryType.FILE,
+                mode=now.st_mode & 0o7777,
+                uid=now.st_uid,
+                gid=now.st_gid,
+                mtime_ns=now.st_mtime_ns,
+                size=now.st_size,
+                xattrs=extended(descriptor),
+                ranges=tuple(ranges) if ranges is not None else None,
+            )
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return Opened(self._noted(entry), descriptor)
+
+    def _noted(self, entry: TarEntry) -> TarEntry:
+        if entry.path and entry.uid != os.getuid():
+            self.foreign_owners += 1
+        self.privileged_attributes += sum(not name.startswith(b"user.") for name, _ in entry.xattrs)
+        return entry
+
+    def _compare(self, descriptor: int, entry: TarEntry) -> None:
+        now = os.fstat(descriptor)
+        if (now.st_mtime_ns, now.st_size) != (entry.mtime_ns, entry.size):
+            self.changed += 1
+
+
+def _entry(
+    node: Node, kind: EntryType, *, link: bytes = b"", xattrs: tuple[tuple[bytes, bytes], ...] = ()
+) -> TarEntry:
+    seen = node.stat
+    return TarEntry(
+        path=node.path,
+        type=kind,
+        mode=seen.st_mode & 0o7777,
+        uid=seen.st_uid,
+        gid=seen.st_gid,
+        mtime_ns=seen.st_mtime_ns,
+        link=link,
+        xattrs=xattrs,
+        device=(os.major(seen.st_rdev), os.minor(seen.st_rdev)),
+    )
+
+
+def contents(opened: Opened) -> Iterator[tuple[int, bytes]]:
+    """(offset, bytes) of exactly what the entry says: a file that became shorter meanwhile is filled with zeros."""
+    if opened.descriptor is None:
+        return
+    for offset, length in opened.entry.stored:
+        at, end = offset, offset + length
+        while at < end:
+            wanted = min(READ_BYTES, end - at)
+            try:
+                data = os.pread(opened.descriptor, wanted, at)
+            except OSError as error:
+                raise disk_error(error) from error
+            yield at, data or bytes(wanted)
+            at += len(data) or wanted
+
+
+def digest_of(
+    tree: Tree, check: Callable[[], None], report: Callable[[int, int], None] = lambda size, files: None
+) -> TreeDigest:
+    """The whole tree read and added up."""
+    digest = TreeDigest()
+    for opened in tree.entries():
+        content = ContentHash()
+        for offset, data in contents(opened):
+            check()
+            content.update(offset, data)
+            report(len(data), 0)
+        digest.add(
+            opened.entry, content.hexdigest(opened.entry.size) if opened.descriptor is not None else ""
+        )
+    return digest
