@@ -78,6 +78,10 @@ class Step(Generic[S]):
     """Look again after this long; None means that only a change of the resource is a reason."""
     retry: bool = False
     """Look again after the back-off, when the actions are done."""
+    idle: bool = False
+    """Nothing of it runs or is in line, though it has not ended: who waits for it may go on."""
+    must_finish: bool = False
+    """Held even in a namespace that is being deleted: half of it would be worse than none or all (rule 3)."""
 
 
 class OneShotKind(Protocol[V, S]):
@@ -141,7 +145,7 @@ class OneShotCycle(Generic[V, S]):
             held = resource.held
             if resource.deleted is not None:
                 step = replace(step, hold=True, retry=True)
-        if resource.deleted is not None and step.hold:
+        if resource.deleted is not None and step.hold and not step.must_finish:
             step = await self._let_go(resource, step)
         await self._tell(resource, step)
         if held and not step.hold:
@@ -227,7 +231,8 @@ class OneShotCycle(Generic[V, S]):
                     notice.warning,
                 )
             )
-        if step.said is not None and step.said.standing in {Standing.DONE, Standing.FAILED}:
+        over = step.said is not None and step.said.standing in {Standing.DONE, Standing.FAILED}
+        if over or step.idle:
             self.kind.ended(resource, status)
 
 

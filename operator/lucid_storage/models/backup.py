@@ -339,6 +339,8 @@ class BackupStatus(KindStatus):
     """The scheduled time that it was made for."""
     queued_behind: ShortText | None = None
     """What it waits for."""
+    trouble_since: datetime | None = None
+    """Since when something stands in its way; after an hour of that it is given up."""
     job_name: ShortText | None = None
     """The Job that does the work."""
     run: ShortText | None = None

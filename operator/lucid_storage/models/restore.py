@@ -286,6 +286,8 @@ class RestoreStatus(KindStatus):
     """The Job that does the work."""
     queued_behind: ShortText | None = None
     """What it waits for."""
+    trouble_since: datetime | None = None
+    """Since when something stands in its way; after an hour of that it is given up."""
     started_at: datetime | None = None
     """When the work began."""
     completed_at: datetime | None = None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, job_name, resolve, run_id
-from lucid_storage.kinds.backup.plan import BackupObserved
+from lucid_storage.kinds.backup.observed import BackupObserved
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupPhase, BackupSpec, BackupStatus

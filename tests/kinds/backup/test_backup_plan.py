@@ -21,7 +21,8 @@ from backup_builder import (
 from lucid_storage.errors import LucidError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import backup_request
-from lucid_storage.kinds.backup.plan import PATIENCE, hindered, plan
+from lucid_storage.kinds.backup.observed import PATIENCE
+from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase
 from lucid_storage.models.backup import BackupPhase, BackupStatus, Verify
@@ -104,6 +105,15 @@ class TestBeforeItBegins:
         assert len(step.notices) == 1
         again = plan(resource(), observed(behind="backup other"), step.status, NOW)
         assert again.notices == ()
+
+    def test_the_time_in_line_is_no_trouble(self) -> None:
+        queued = plan(resource(), observed(behind="backup other"), BackupStatus(), NOW).status
+        away = observed(desired=None, trouble=StoreUnavailableError("MongoDB does not answer."))
+        step = plan(resource(), away, queued, later(hours=5))
+        assert (step.status.phase, step.status.trouble_since) == (BackupPhase.PENDING, later(hours=5))
+        assert step.idle
+        back = plan(resource(), observed(behind="backup other"), step.status, later(hours=5, minutes=1))
+        assert (back.status.phase, back.status.trouble_since) == (BackupPhase.QUEUED, None)
 
     def test_a_store_that_is_away_is_waited_for_and_then_it_is_failed(self) -> None:
         away = observed(desired=None, trouble=StoreUnavailableError("MongoDB does not answer."))
@@ -203,7 +213,41 @@ class TestWhileAWorkerIsAtIt:
     def test_an_operator_that_cannot_make_the_job_says_why_and_tries_again(self) -> None:
         refusal = LucidError("exceeded quota", reason=Reason.ACCESS_DENIED)
         step = hindered(resource(), running(started_at=None), refusal, NOW)
-        assert (step.status.phase, step.retry, step.hold) == (BackupPhase.RUNNING, True, True)
+        assert (step.retry, step.hold, step.status.trouble_since) == (True, True, NOW)
+
+    def test_while_its_job_cannot_be_made_the_deployment_is_free_for_others(self) -> None:
+        refusal = LucidError("exceeded quota", reason=Reason.ACCESS_DENIED)
+        step = hindered(resource(), running(started_at=None), refusal, NOW)
+        assert (step.status.phase, step.idle) == (BackupPhase.PENDING, True)
+        again = plan(resource(), observed(), step.status, later(minutes=5))
+        [start] = again.actions
+        assert isinstance(start, StartWorker)
+        assert (again.status.phase, again.status.run, again.notices) == (BackupPhase.RUNNING, RUN, ())
+        behind = plan(resource(), observed(behind="backup other"), step.status, later(minutes=5))
+        assert (behind.status.phase, behind.actions) == (BackupPhase.QUEUED, ())
+
+    def test_a_job_that_cannot_be_made_for_an_hour_ends_it(self) -> None:
+        refusal = LucidError("exceeded quota", reason=Reason.ACCESS_DENIED)
+        status = hindered(resource(), running(started_at=None), refusal, NOW).status
+        for minutes in (20, 40, 61):
+            begun = plan(resource(), observed(), status, later(minutes=minutes)).status
+            step = hindered(resource(), begun, refusal, later(minutes=minutes))
+            status = step.status
+        assert status.phase is BackupPhase.FAILED
+        assert step.said is not None
+        assert step.said.reason is Reason.ACCESS_DENIED
+
+    def test_trouble_is_forgotten_when_the_worker_is_there(self) -> None:
+        status = running(started_at=None, trouble_since=NOW)
+        step = plan(resource(), observed(worker=worker(WorkerPhase.RUNNING)), status, later(minutes=5))
+        assert step.status.trouble_since is None
+
+    def test_cancelled_meanwhile_a_job_that_was_made_and_never_let_begin_goes(self) -> None:
+        waits = running(phase=BackupPhase.PENDING, started_at=None, trouble_since=NOW)
+        seen = observed(worker=worker(WorkerPhase.SUSPENDED))
+        [stop] = plan(resource(cancel=True), seen, waits, NOW).actions
+        assert isinstance(stop, StopWorker)
+        assert plan(resource(cancel=True), observed(), waits, NOW).status.phase is BackupPhase.CANCELLED
 
 
 class TestResults:

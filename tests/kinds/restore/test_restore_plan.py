@@ -10,7 +10,9 @@ from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedE
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.restore.actions import Discard, DropOld, Mark, StartWorker, StopWorker, Swap
 from lucid_storage.kinds.restore.desired import RestoreDesired, resolve, run_id, spec_hash, worker_request
-from lucid_storage.kinds.restore.plan import RestoreObserved, hindered, plan
+from lucid_storage.kinds.restore.ending import hindered
+from lucid_storage.kinds.restore.observed import RestoreObserved
+from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
@@ -167,6 +169,49 @@ class TestBefore:
         assert step.actions == ()
 
 
+class TestTrouble:
+    refusal = LucidError("exceeded quota", reason=Reason.ACCESS_DENIED)
+
+    def test_while_its_job_cannot_be_made_the_deployment_is_free_for_others(self) -> None:
+        begun = status(RestorePhase.PLANNING, databases=None)
+        step = hindered(resource(), begun, self.refusal, NOW)
+        assert (step.status.phase, step.idle, step.hold) == (RestorePhase.PENDING, True, True)
+        mine = resource()
+        assert plan(mine, fit(mine), step.status, NOW).status.phase is RestorePhase.PLANNING
+        behind = plan(mine, fit(mine, behind="backup nightly"), step.status, NOW)
+        assert (behind.status.phase, behind.actions) == (RestorePhase.QUEUED, ())
+
+    def test_a_job_that_cannot_be_made_for_an_hour_ends_it(self) -> None:
+        mine = resource()
+        step = hindered(mine, status(RestorePhase.LOADING), self.refusal, NOW)
+        for minutes in (30, 61):
+            now = NOW + timedelta(minutes=minutes)
+            begun = plan(mine, fit(mine), step.status, now).status
+            step = hindered(mine, begun, self.refusal, now)
+        assert step.status.phase is RestorePhase.FAILED
+        assert step.said is not None
+        assert step.said.reason is Reason.ACCESS_DENIED
+        assert step.retry, "what an earlier worker may have staged is dropped in the next look"
+
+    def test_the_time_in_line_is_no_trouble(self) -> None:
+        queued = RestoreStatus(phase=RestorePhase.QUEUED, started_at=NOW - timedelta(hours=9))
+        away = RestoreObserved(trouble=LucidError("The store is away."))
+        step = plan(resource(), away, queued, NOW)
+        assert (step.status.phase, step.status.trouble_since, step.idle) == (RestorePhase.PENDING, NOW, True)
+
+    def test_trouble_is_forgotten_when_the_worker_is_there(self) -> None:
+        seen = RestoreObserved(worker=WorkerState(WorkerPhase.RUNNING))
+        step = plan(resource(), seen, status(RestorePhase.PLANNING, trouble_since=NOW), NOW)
+        assert step.status.trouble_since is None
+
+    def test_cancelled_meanwhile_a_job_that_was_made_and_never_let_begin_goes(self) -> None:
+        waits = status(RestorePhase.PENDING, databases=None, trouble_since=NOW)
+        mine = resource(cancel=True)
+        seen = RestoreObserved(worker=WorkerState(WorkerPhase.SUSPENDED))
+        assert [type(a) for a in plan(mine, seen, waits, NOW).actions] == [StopWorker]
+        assert plan(mine, RestoreObserved(), waits, NOW).status.phase is RestorePhase.CANCELLED
+
+
 class TestPlanning:
     planned = RestorePlanned(
         targets=(PlannedItem(target="shop.a", documents=5, overwrites=3),), target_count=1
@@ -235,6 +280,19 @@ class TestLoading:
         step = plan(resource(), RestoreObserved(worker=worker), status(RestorePhase.LOADING), NOW)
         assert [type(action) for action in step.actions] == [StopWorker, Discard]
 
+    @pytest.mark.parametrize("phase", [RestorePhase.FAILED, RestorePhase.CANCELLED])
+    def test_a_worker_that_was_not_stopped_the_first_time_is_stopped_before_anything_is_dropped(
+        self, phase: RestorePhase
+    ) -> None:
+        """The call failed, or the leader changed after the end was written down."""
+        for worker in (WorkerState(WorkerPhase.RUNNING), WorkerState(WorkerPhase.LOST, "no answer")):
+            step = plan(resource(), RestoreObserved(worker=worker), status(phase), NOW)
+            assert [type(action) for action in step.actions] == [StopWorker, Discard]
+        going = RestoreObserved(worker=WorkerState(WorkerPhase.STOPPING))
+        step = plan(resource(), going, status(phase), NOW)
+        assert (step.actions, step.hold) == ((), True)
+        assert step.recheck_seconds is not None
+
     def test_what_was_staged_is_dropped_until_that_is_done(self) -> None:
         failed = status(RestorePhase.FAILED)
         assert plan(resource(), RestoreObserved(), failed, NOW).actions == (Discard(RUN, ("shop",)),)
@@ -273,6 +331,16 @@ class TestSwapping:
         if "cancel" in leaving:
             assert step.said is not None
             assert "no longer be cancelled" in step.said.message
+
+    def test_it_is_finished_even_in_a_namespace_that_is_going(self) -> None:
+        """Rule 3: a started swap is finished first."""
+        leaving = resource(deleted=True)
+        assert plan(leaving, RestoreObserved(), self.swapping, NOW).must_finish
+        assert hindered(leaving, self.swapping, LucidError("Away."), NOW).must_finish
+
+    def test_but_not_when_its_login_went_with_the_namespace(self) -> None:
+        gone = LucidError("The Secret is gone.", reason=Reason.SECRET_NOT_FOUND)
+        assert not hindered(resource(deleted=True), self.swapping, gone, NOW).must_finish
 
     def test_an_error_in_it_is_tried_again(self) -> None:
         step = hindered(resource(), self.swapping, LucidError("Away."), NOW + timedelta(days=9))

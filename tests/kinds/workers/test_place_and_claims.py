@@ -64,7 +64,15 @@ class TestPlace:
 
     def test_the_operators_bucket_may_be_named(self) -> None:
         place = resolve_place(storage(s3={"bucket": "vault", "prefix": "more"}), settings(), "app", None)
-        assert place.destination.root == "backups/team-a/more"
+        assert place.destination.root == "backups/team-a/app/more"
+
+    def test_a_prefix_of_its_choice_leads_into_no_other_namespaces_folder(self) -> None:
+        given = settings(SERVED_NAMESPACES=json.dumps({"*": {}}))
+        victim = resolve_place(None, given, "victim", None).destination.root
+        theirs = storage(s3={"bucket": "vault", "prefix": "cluster-uid/victim/manual/backups"})
+        place = resolve_place(theirs, given, "app", None)
+        assert place.destination.root == "backups/app/cluster-uid/victim/manual/backups"
+        assert not place.destination.root.startswith(f"{victim}/cluster-uid/")
 
     def test_a_claim_is_mounted_beside_it_only(self) -> None:
         volume = storage(volume={"claimName": "disk"})

@@ -1,1 +1,1 @@
-"""Backup: `desired`, `plan`, `deleting` and `results` are pure, `kind` has the hands."""
+"""Backup: `desired`, `observed`, `plan`, `leaving` and `results` are pure, `kind` has the hands."""

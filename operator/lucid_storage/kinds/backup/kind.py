@@ -11,7 +11,8 @@ from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import BackupDesired, job_name, resolve
-from lucid_storage.kinds.backup.plan import BackupObserved, Plan, hindered, plan
+from lucid_storage.kinds.backup.observed import WORKING, BackupObserved, Plan
+from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action
@@ -99,13 +100,15 @@ class BackupKind:
             worker = await self._state(resource, job_name(resource, "backup"), now)
             prune = await self._state(resource, base.prune_job, now)
         seen = replace(base, worker=worker, prune=prune)
-        if status.run is not None and not self._needs_request(resource, status, seen):
+        going = resource.deleted is not None or bool(resource.spec.get("cancel"))
+        waits = status.phase not in WORKING and status.phase not in FINISHED and not going
+        if not waits and not self._needs_request(resource, status, seen):
             return seen
         try:
             desired = await self._desired(resource)
             cluster = await self._workers.cluster()
             seen = replace(seen, desired=desired, cluster=cluster)
-            if status.run is not None:
+            if not waits:
                 return seen
             return await self._fit_to_begin(resource, desired, seen)
         except LucidError as error:

@@ -16,15 +16,9 @@ from lucid_storage.kinds.contract import Action
 from lucid_storage.kinds.identity import kept
 from lucid_storage.kinds.restore.actions import Discard, DropOld, Mark, StartWorker, StopWorker, Swap
 from lucid_storage.kinds.restore.desired import again, job_name, resolve, run_id, spec_hash
-from lucid_storage.kinds.restore.plan import (
-    FINISHED,
-    WORKING,
-    Plan,
-    RestoreObserved,
-    done_before,
-    hindered,
-    plan,
-)
+from lucid_storage.kinds.restore.ending import hindered
+from lucid_storage.kinds.restore.observed import FINISHED, WORKING, Plan, RestoreObserved, done_before
+from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.workers.claims import DumpClaims, waiting
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
@@ -81,7 +75,7 @@ class RestoreKind:
     async def observe(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
         if resource.spec.get("cancel") and status.run is None:
             return RestoreObserved()
-        if resource.deleted is not None and status.phase not in (RestorePhase.SWAPPING, *WORKING):
+        if resource.deleted is not None and status.run is None:
             return RestoreObserved()
         try:
             return await self._observed(resource, status, now)
@@ -93,11 +87,11 @@ class RestoreKind:
             return await self._swapping(resource, status)
         if status.phase in FINISHED:
             return await self._finished(resource, status, now)
-        if status.run is None:
+        leaving = resource.deleted is not None or bool(resource.spec.get("cancel"))
+        if status.phase not in WORKING and not leaving:
             return await self._fit_to_begin(resource, now)
         worker = await self._state(resource, status.job_name or "", now)
         seen = RestoreObserved(worker=worker)
-        leaving = resource.deleted is not None or resource.spec.get("cancel")
         if leaving or (worker.phase not in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}):
             return seen
         try:
@@ -118,6 +112,8 @@ class RestoreKind:
         return RestoreObserved(unfit=unfit, marker=marker)
 
     async def _finished(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
+        if status.phase is not RestorePhase.COMPLETED and status.databases and status.job_name is not None:
+            return RestoreObserved(worker=await self._state(resource, status.job_name, now))
         if status.old_until is None or now < status.old_until or not status.databases or status.run is None:
             return RestoreObserved()
         async with self._restores(resource) as port:

@@ -14,9 +14,11 @@ from lucid_storage.models.meta import OWNER_UID_LABEL
 
 logger = logging.getLogger(__name__)
 
+COMPONENT = "app.kubernetes.io/component"
 INTERVAL_SECONDS = 60.0
 FOR_READERS = timedelta(hours=1)
 """How long an ended Job is kept, so that its pod's log can be read."""
+ONE_SHOT = frozenset({"backups", "restores"})
 ENDED = frozenset({"Completed", "PartiallyFailed", "Failed", "Cancelled", "Expired"})
 
 
@@ -70,9 +72,22 @@ def left_behind(job: Json, owner: Resource | None, now: datetime) -> bool:
     if owner.status.get("phase") not in ENDED:
         return False
     over = _over_since(job)
-    if over is None:
-        return age > timedelta(seconds=INTERVAL_SECONDS) and bool(job["spec"].get("suspend"))
-    return now - over > FOR_READERS
+    if over is not None:
+        return now - over > FOR_READERS
+    if age <= timedelta(seconds=INTERVAL_SECONDS):
+        return False
+    if job["spec"].get("suspend"):
+        return True
+    # Only a clean-up goes on when its owner has ended; another worker was to be stopped then, and perhaps was not.
+    cleans = job["metadata"]["labels"].get(COMPONENT) == "worker-prune"
+    return owner.key.plural in ONE_SHOT and not cleans and _ended_before(owner, now)
+
+
+def _ended_before(owner: Resource, now: datetime) -> bool:
+    """Whether it ended long enough ago for what ended it to have stopped its workers."""
+    at = owner.status.get("completedAt")
+    since = now - datetime.fromisoformat(at) if isinstance(at, str) else None
+    return since is None or since > timedelta(seconds=INTERVAL_SECONDS)
 
 
 def _over_since(job: Json) -> datetime | None:

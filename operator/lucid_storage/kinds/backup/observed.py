@@ -1,0 +1,60 @@
+"""What a Backup's plan is made from, and how long it waits. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.backup.desired import BackupDesired
+from lucid_storage.kinds.oneshot import Step
+from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.models.backup import BackupPhase, BackupStatus
+from lucid_storage.stores.mongodb.types import Topology
+
+Plan = Step[BackupStatus]
+
+PATIENCE = timedelta(hours=1)
+"""How long what may mend itself (a store, a Secret, a quota) is waited for before a Backup or Restore is Failed."""
+WORKING = frozenset({BackupPhase.RUNNING, BackupPhase.VERIFYING})
+POLL_SECONDS = 2.0
+QUEUE_SECONDS = 15.0
+LASTING = frozenset(
+    {
+        Reason.INVALID_SPEC,
+        Reason.NOT_IMPLEMENTED,
+        Reason.NOT_SUPPORTED,
+        Reason.NO_OPLOG,
+        Reason.SHARDED_UNSUPPORTED,
+        Reason.DATABASE_NOT_ALLOWED,
+        Reason.INDEX_NOT_ALLOWED,
+        Reason.KEYS_NOT_ALLOWED,
+    }
+)
+"""Reasons that waiting does not mend, since a Backup's spec cannot be changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupObserved:
+    """What is known of the surroundings. Only what the phase needs is filled in."""
+
+    desired: BackupDesired | None = None
+    trouble: LucidError | None = None
+    """Why the work cannot begin now."""
+    cluster: str = ""
+    topology: Topology | None = None
+    identity: str | None = None
+    behind: str | None = None
+    """Who has the deployment or came first; None when it is ours."""
+    worker: WorkerState = ABSENT
+    prune: WorkerState = ABSENT
+    prune_job: str = ""
+    retention_days: int | None = None
+    """Of a backup that was made by hand."""
+    prune_due: bool = False
+    """Long enough after the last attempt to remove expired data."""
+
+
+def second(moment: datetime) -> datetime:
+    """As status has times."""
+    return moment.replace(microsecond=0)

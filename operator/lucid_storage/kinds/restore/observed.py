@@ -1,0 +1,59 @@
+"""What a Restore's plan is made from. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from lucid_storage.errors import LucidError
+from lucid_storage.kinds.oneshot import Step
+from lucid_storage.kinds.restore.desired import RestoreDesired, again
+from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.restore import RestorePhase, RestoreStatus
+from lucid_storage.stores.mongodb.restore.port import Marker
+from lucid_storage.stores.mongodb.types import Topology
+
+Plan = Step[RestoreStatus]
+
+FINISHED = frozenset({RestorePhase.COMPLETED, RestorePhase.FAILED, RestorePhase.CANCELLED})
+WORKING = frozenset({RestorePhase.PLANNING, RestorePhase.LOADING, RestorePhase.REPLAYING})
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreObserved:
+    """What is known of the surroundings. Only what the phase needs is filled in."""
+
+    desired: RestoreDesired | None = None
+    trouble: LucidError | None = None
+    """Why the work cannot go on now."""
+    cluster: str = ""
+    topology: Topology | None = None
+    identity: str | None = None
+    spec_hash: str = ""
+    marker: Marker | None = None
+    behind: str | None = None
+    worker: WorkerState = ABSENT
+    """Of the Job that the phase is about."""
+    earlier: WorkerState = ABSENT
+    """Of the run before this one."""
+    unfit: LucidError | None = None
+    """Why the swap cannot begin, where it has not."""
+    settled: bool = False
+    """The journal of the run is gone: nothing of it is left to drop."""
+
+
+def done_before(resource: Resource, observed: RestoreObserved) -> bool:
+    """A marker in this server of this very Restore, and nobody asks for another run (rule 2.10)."""
+    marker = observed.marker
+    return (
+        marker is not None
+        and marker.identity == (observed.identity or "")
+        and marker.spec_hash == observed.spec_hash
+        and marker.run_again == again(resource)
+    )
+
+
+def second(moment: datetime) -> datetime:
+    """As status has times."""
+    return moment.replace(microsecond=0)

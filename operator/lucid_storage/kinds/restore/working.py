@@ -1,0 +1,184 @@
+"""A Restore while a worker plans or stages it. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds import figures
+from lucid_storage.kinds.backup.observed import POLL_SECONDS
+from lucid_storage.kinds.backup.results import parsed
+from lucid_storage.kinds.contract import Notice
+from lucid_storage.kinds.oneshot import Said, Standing, Step
+from lucid_storage.kinds.restore.actions import StartWorker, Swap
+from lucid_storage.kinds.restore.desired import job_name, worker_request
+from lucid_storage.kinds.restore.ending import failed, given_up, hindered
+from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, second
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.orders import Progress, RestorePlanned, RestoreResult
+from lucid_storage.models.restore import PlannedTarget, RestorePhase, RestorePlan, RestoreStatus
+
+
+def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
+    """What its worker does or did."""
+    worker = observed.worker
+    if worker.phase not in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
+        status = status.model_copy(update={"trouble_since": None})
+    if worker.phase is WorkerPhase.ENDED:
+        return _judged(resource, observed, status, now)
+    if worker.phase is WorkerPhase.LOST:
+        reason = Reason.DEADLINE_EXCEEDED if worker.overdue else Reason.WORKER_LOST
+        said = f"The worker {status.job_name} gave no result ({worker.message}); the target is as it was."
+        return given_up(observed, status, reason, said, now)
+    if worker.phase is WorkerPhase.ABSENT and status.progress is not None:
+        said = f"The Job {status.job_name} was removed before it gave its result; the target is as it was."
+        return given_up(observed, status, Reason.WORKER_LOST, said, now)
+    if worker.phase in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
+        if observed.trouble is not None or observed.desired is None:
+            error = observed.trouble or LucidError("The Restore cannot be read.")
+            return hindered(resource, status, error, now)
+        planning = status.phase is RestorePhase.PLANNING
+        request = worker_request(
+            observed.desired, status.run or "", observed.cluster, status.server_identity, plan_only=planning
+        )
+        begun = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} is being started.")
+        return Step(status, begun, (StartWorker(request),), hold=True)
+    return _progress(status, worker)
+
+
+def _progress(status: RestoreStatus, worker: WorkerState) -> Plan:
+    phase = status.phase
+    progress = worker.progress
+    if progress is not None and phase is not RestorePhase.PLANNING:
+        phase = next(
+            (p for p in (RestorePhase.LOADING, RestorePhase.REPLAYING) if p == progress.phase), phase
+        )
+    seen = status.model_copy(
+        update={
+            "phase": phase,
+            "progress": _shown(progress) if progress is not None else status.progress or "0%",
+        }
+    )
+    said = f"Job {status.job_name}: {worker.message or 'at work'}."
+    return Step(seen, Said(Standing.UNDER_WAY, Reason.RUNNING, said), hold=True, recheck_seconds=POLL_SECONDS)
+
+
+def _shown(progress: Progress) -> str:
+    if progress.total_bytes:
+        return f"{min(99, 100 * progress.done_bytes // progress.total_bytes)}%"
+    return figures.size(progress.done_bytes)
+
+
+def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
+    result = parsed(RestoreResult, observed.worker.result, status.run)
+    if result is None or result.reason is Reason.CANCELLED:
+        said = "The worker was ended by somebody else, as happens when a node is drained; the target is as it was."
+        return given_up(observed, status, Reason.WORKER_LOST, said, now)
+    if status.phase is RestorePhase.PLANNING:
+        return _planned(resource, observed, status, result, now)
+    if not result.ok:
+        return given_up(observed, status, result.reason or Reason.INTERNAL_ERROR, result.message, now)
+    if not result.databases:
+        return _without_swap(status, result, now)
+    staged = status.model_copy(
+        update={
+            "phase": RestorePhase.SWAPPING,
+            "progress": None,
+            "databases": list(result.databases),
+            "timeline": result.timeline,
+            "loaded_bytes": result.loaded_bytes,
+            "loaded_documents": result.loaded_documents,
+            "replayed_operations": result.replayed_operations,
+        }
+    )
+    said = (
+        "Everything is staged and compared; the collections are swapped now, and nothing stops that any more."
+    )
+    swap = Swap(status.run or "", result.databases, bool(resource.spec.get("dropExisting")))
+    return Step(
+        staged,
+        Said(Standing.UNDER_WAY, Reason.RUNNING, said),
+        (swap,),
+        hold=True,
+        notices=(Notice("Swapping", said),),
+    )
+
+
+def _without_swap(status: RestoreStatus, result: RestoreResult, now: datetime) -> Plan:
+    """Nothing of MongoDB was restored: what the worker wrote is live."""
+    done = status.model_copy(
+        update={"phase": RestorePhase.COMPLETED, "progress": "100%", "completed_at": second(now)}
+    )
+    said = " ".join(f"{e.engine}: {e.message or f'{e.documents} documents'}" for e in result.engines)
+    return Step(
+        done,
+        Said(Standing.DONE, Reason.COMPLETED, said or "Restored."),
+        notices=(Notice("Completed", said or "Restored."),),
+    )
+
+
+def _planned(
+    resource: Resource,
+    observed: RestoreObserved,
+    status: RestoreStatus,
+    result: RestoreResult,
+    now: datetime,
+) -> Plan:
+    dry = bool(resource.spec.get("dryRun"))
+    if not result.ok or result.plan is None:
+        reason = result.reason or Reason.INTERNAL_ERROR
+        blocked = status.model_copy(update={"plan": RestorePlan(blocked_by=result.message[:1024])})
+        if dry:
+            return _dry(blocked, result.message, now)
+        return failed(blocked, reason, result.message, now)
+    told = status.model_copy(
+        update={
+            "plan": restore_plan(result.plan),
+            "timeline": result.timeline,
+            "databases": list(result.databases),
+            "point_in_time": f"{result.restored_to:%Y-%m-%dT%H:%M:%SZ}" if result.restored_to else None,
+        }
+    )
+    if dry:
+        return _dry(told, result.plan.blocked_by or "", now)
+    if result.plan.blocked_by is not None:
+        return failed(told, result.plan.blocked_reason or Reason.RESTORE_BLOCKED, result.plan.blocked_by, now)
+    loading = told.model_copy(
+        update={
+            "phase": RestorePhase.LOADING,
+            "progress": None,
+            "job_name": job_name(resource, "restore", status.run or ""),
+        }
+    )
+    said = f"Planned; the Job {loading.job_name} loads the data beside the live ones."
+    return Step(loading, Said(Standing.UNDER_WAY, Reason.RUNNING, said), hold=True, recheck_seconds=0.1)
+
+
+def _dry(status: RestoreStatus, blocked: str, now: datetime) -> Plan:
+    done = status.model_copy(
+        update={"phase": RestorePhase.COMPLETED, "progress": None, "completed_at": second(now)}
+    )
+    said = "Only planned, as dryRun asks; status.plan says what it would do."
+    if blocked:
+        said = f"Only planned, as dryRun asks. It could not run now: {blocked}"
+    return Step(done, Said(Standing.DONE, Reason.PLANNED, said), notices=(Notice("Planned", said),))
+
+
+def restore_plan(planned: RestorePlanned) -> RestorePlan:
+    """As status has it."""
+    return RestorePlan(
+        chain=list(planned.chain),
+        slices=planned.slices,
+        read_bytes=planned.read_bytes,
+        needed_bytes=planned.needed_bytes,
+        free_bytes=planned.free_bytes,
+        targets=[
+            PlannedTarget(target=t.target, documents=t.documents, overwrites=t.overwrites, note=t.note)
+            for t in planned.targets
+        ],
+        target_count=planned.target_count,
+        cut_transactions=planned.cut_transactions,
+        warnings=[warning[:512] for warning in planned.warnings],
+        blocked_by=planned.blocked_by[:1024] if planned.blocked_by else None,
+    )
