@@ -59,7 +59,16 @@ class Reason(StrEnum):
     INDEX_CONFLICT = "IndexConflict", "An index that no resource declares stands in the way."
     UNHEALTHY = "Unhealthy", "The store answers, but part of the data cannot be used; the message says which."
     MAPPING_CONFLICT = "MappingConflict", "The mapping change needs a reindex."
-    COLLECTION_NOT_READY = "CollectionNotReady", "The collection that the index belongs to is not there yet."
+    COLLECTION_NOT_READY = "CollectionNotReady", "The collection that the resource is about is not there yet."
+
+    # Shard keys
+    RESHARDING = "Resharding", "The server is writing the collection anew by another shard key."
+    KEY_DIFFERS = "KeyDiffers", "The collection is sharded by another key, or in another way, than declared."
+    NOT_SHARDABLE = "NotShardable", "MongoDB cannot shard a collection of this kind."
+    SUPPORTING_INDEX_MISSING = "SupportingIndexMissing", "The shard key needs an index that begins with it."
+    POOR_SHARD_KEY = "PoorShardKey", "The pre-flight found the key poor; an annotation can accept it."
+    SHARD_UNKNOWN = "ShardUnknown", "A zone names a shard that the cluster does not have."
+    SHARD_KEY_CHANGED = "ShardKeyChanged", "The shard key changed after the last known backup."
 
     # Drift
     DRIFT_DETECTED = "DriftDetected", "The server differs from the declaration."
@@ -128,6 +137,31 @@ class Reason(StrEnum):
     PLANNED = "Planned", "The plan is in status; nothing was written (dryRun)."
     SCHEDULED = "Scheduled", "The schedule runs; the message says when next."
     SUSPENDED = "Suspended", "The schedule is suspended; no new backups are made."
+
+    # Volumes
+    PROVISIONING = "Provisioning", "The volume is being made."
+    WAITING_FOR_POD = "WaitingForPod", "The class makes the volume when a first pod mounts the claim."
+    EXPANDING = "Expanding", "The volume is being expanded."
+    EXPANSION_FAILED = "ExpansionFailed", "The storage driver could not expand the volume."
+    EXPANDABLE = "Expandable", "The storage class can expand the volume in place."
+    NOT_EXPANDABLE = "NotExpandable", "The storage class cannot expand the volume in place."
+    CLASS_NOT_FOUND = "ClassNotFound", "There is no storage class of this name."
+    QUOTA_EXCEEDED = "QuotaExceeded", "The namespace's ResourceQuota leaves no room for it."
+    CLAIM_LOST = "ClaimLost", "Somebody deleted the claim; it is not made again empty."
+    CLAIM_REPLACED = "ClaimReplaced", "Another claim has the name; the one that was declared is gone."
+    CLAIM_TERMINATING = "ClaimTerminating", "Somebody deleted the claim; it goes when no pod uses it."
+    CLAIM_IN_USE = "ClaimInUse", "A pod uses the claim; the message names it."
+    VOLUME_LOST = "VolumeLost", "The PersistentVolume behind the claim is gone."
+    NODE_AWAY = "NodeAway", "The node that the volume lies on or is attached to does not answer."
+    USAGE_NORMAL = "UsageNormal", "The use of the volume is below the threshold."
+    USAGE_HIGH = "UsageHigh", "The use of the volume is at or above the threshold."
+    MAX_SIZE_REACHED = "MaxSizeReached", "autoExpand stopped, since its largest size is reached."
+    MIGRATING = "Migrating", "The volume is being moved to a new one; the message says how far."
+    CONTENT_CHANGED = "ContentChanged", "The files changed while they were copied."
+    COPY_FAILED = "CopyFailed", "The file system refused the copy; the message holds its words."
+    OWNERS_KEPT = "OwnersKept", "All files of the new volume have the owners that they had."
+    OWNERS_NOT_KEPT = "OwnersNotKept", "Files of the new volume belong to the user that copied them."
+    OLD_VOLUME_KEPT = "OldVolumeKept", "The volume that was migrated from is kept until it is released."
 
     # Reaching the store
     STORE_UNAVAILABLE = (

@@ -30,10 +30,14 @@ from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.unserved import tell_unserved
+from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.kind import VolumeKind
+from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kinds.workers.claims import DumpClaims
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.standing import StandingSweep, StandingWorkers
 from lucid_storage.kinds.workers.sweep import WorkerSweep
+from lucid_storage.kube.claims import Claims
 from lucid_storage.kube.client import Kube, KubeApiError
 from lucid_storage.kube.deployments import Deployments
 from lucid_storage.kube.events import EventRecorder
@@ -81,6 +85,7 @@ class Leading:
         )
         self._builds = IndexBuilds(lambda key: self.engine.touch_around(key))
         self._claims = DumpClaims()
+        self._usage = UsageBook()
         jobs = Jobs(kube)
         self._workers = Workers(jobs, kube.secret, settings, self._check_s3)
         self._sweep = WorkerSweep(jobs, self._job_namespaces(), self._cache.by_uid)
@@ -205,6 +210,8 @@ class Leading:
             find_backup=self._cache.get,
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
+        claims = Claims(kube)
+        volume = VolumeKind(claims, Surroundings(claims), self._usage, self._settings)
         return {
             "collections": Cycle(collection, services),
             "indexes": Cycle(index, services),
@@ -218,6 +225,7 @@ class Leading:
                 self._settings,
                 known=self._cache.of_kind,
             ),
+            "volumes": OneShotCycle(volume, services, ends=False),
         }
 
     def _peers(self, resource: Resource, target: str) -> list[Resource]:

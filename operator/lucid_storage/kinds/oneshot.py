@@ -117,11 +117,12 @@ REFUSED = frozenset({400, 422})
 
 
 class OneShotCycle(Generic[V, S]):
-    """Drives one kind."""
+    """Drives one kind. With `ends` False nothing of it is ever Complete or Failed: a Volume goes on."""
 
-    def __init__(self, kind: OneShotKind[V, S], services: Services) -> None:
+    def __init__(self, kind: OneShotKind[V, S], services: Services, *, ends: bool = True) -> None:
         self.kind = kind
         self._services = services
+        self._ends = ends
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
@@ -206,7 +207,9 @@ class OneShotCycle(Generic[V, S]):
         previous = list(status.conditions or [])
         if step.said is not None:
             status.observed_generation = resource.generation
-            status.conditions = _conditions(previous, step.said, resource.generation, self._services.now())
+            status.conditions = _conditions(
+                previous, step.said, resource.generation, self._services.now(), ends=self._ends
+            )
         elif status.observed_generation is not None and status.observed_generation != resource.generation:
             status.observed_generation = resource.generation
             status.conditions = [
@@ -236,9 +239,15 @@ class OneShotCycle(Generic[V, S]):
             self.kind.ended(resource, status)
 
 
-def _conditions(previous: Sequence[Condition], said: Said, generation: int, now: datetime) -> list[Condition]:
+def _conditions(
+    previous: Sequence[Condition], said: Said, generation: int, now: datetime, *, ends: bool
+) -> list[Condition]:
     done, failed = said.standing is Standing.DONE, said.standing is Standing.FAILED
     stalled = failed or said.standing is Standing.BLOCKED
+    ending = [
+        ("Complete", done, said.reason, said.message if done else ""),
+        ("Failed", failed, said.reason, said.message if failed else ""),
+    ]
     return conditions.build(
         previous,
         generation=generation,
@@ -246,9 +255,5 @@ def _conditions(previous: Sequence[Condition], said: Said, generation: int, now:
         verdict=None if done else Verdict(said.reason, said.message, stalled=stalled),
         message=said.message,
         ready_reason=said.reason if done else Reason.RECONCILED,
-        extra=[
-            ("Complete", done, said.reason, said.message if done else ""),
-            ("Failed", failed, said.reason, said.message if failed else ""),
-            *said.more,
-        ],
+        extra=[*(ending if ends else ()), *said.more],
     )

@@ -42,6 +42,23 @@ OWNER_UID_LABEL = f"{GROUP}/owner-uid"
 OWNER_NAME = f"{GROUP}/owner-name"
 """Annotation of the same Job: a resource's name may be longer than a label's value."""
 
+CREATED_FOR = f"{GROUP}/created-for"
+"""Annotation of a claim: UID of the Volume that made it, the proof that deletionPolicy Delete needs."""
+
+GROWN_TO = f"{GROUP}/grown-to"
+"""Annotation of a claim: the last size that the operator asked for, so that a smaller spec.size is no shrinking."""
+
+VOLUME_LABEL = f"{GROUP}/volume"
+VOLUME_TYPE_LABEL = f"{GROUP}/volume-type"
+"""Labels of a claim that was made for a Volume."""
+
+ACCEPT_SHARD_KEY = f"{GROUP}/accept-shard-key"
+"""Annotation of a ShardedCollection: the key, as its status shows it, that is wanted although the pre-flight found it
+poor."""
+
+BACKED_UP_AT = f"{GROUP}/backed-up-at"
+"""Annotation of a ShardedCollection: when a backup made by other means began, RFC 3339; it ends BackupNeeded."""
+
 RELEASE_OLD_VOLUME = f"{GROUP}/release-old-volume"
 """Annotation of a Volume: the name of the old PersistentVolume that may go after a migration."""
 

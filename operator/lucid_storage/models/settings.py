@@ -11,7 +11,9 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from lucid_storage.models.quantity import to_bytes
 
 
 class SettingsError(Exception):
@@ -199,7 +201,53 @@ class BackupSettings(StoreSettings):
     )
 
 
-class Settings(BackupSettings):
+def _size(value: str) -> str:
+    if to_bytes(value) <= 0:
+        raise ValueError("a size must be more than 0")
+    return value
+
+
+Size = Annotated[str, AfterValidator(_size)]
+
+
+class VolumeSettings(BackupSettings):
+    """Volumes: their sizes and thresholds, and how their use is read."""
+
+    volume_default_size: Size = Field("10Gi", description="Size of a new volume whose type has no other one.")
+    volume_max_size: Size = Field(
+        "100Gi", description="No volume is declared or grown beyond this; `autoExpand` stops here."
+    )
+    volume_warning_threshold: int = Field(
+        80, ge=1, le=100, description="Percent in use that `UsageWarning` begins at."
+    )
+    volume_critical_threshold: int = Field(
+        95, ge=1, le=100, description="Percent in use that `UsageCritical` begins at."
+    )
+    volume_stats_seconds: float = Field(
+        60, ge=1, description="Pause between two rounds to the kubelets, which give the use of volumes."
+    )
+    volume_reader_seconds: float = Field(
+        0,
+        ge=0,
+        description="How often a short-lived pod reads the use of a volume that no kubelet tells; 0 means never.",
+    )
+    kubelet_ca: str | None = Field(
+        None,
+        description=(
+            "Certificate authority of the kubelets, as PEM text or as a path. Without it no kubelet is asked."
+            " k3s: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt."
+        ),
+    )
+    kubelet_service_account: str | None = Field(
+        None,
+        description=(
+            "ServiceAccount in the operator's namespace whose short-lived token the kubelets get; it may do"
+            " `nodes/stats` and nothing else. The chart makes it."
+        ),
+    )
+
+
+class Settings(VolumeSettings):
     """All settings of the operator process."""
 
     operator_namespace: str = Field(

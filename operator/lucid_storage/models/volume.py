@@ -227,8 +227,12 @@ class VolumeStatus(KindStatus):
     """How the claim may be mounted."""
     requested_size: ShortText | None = None
     """What the claim asks for; autoExpand may have raised it."""
+    requested_bytes: Count | None = None
+    """The same in bytes."""
     size: ShortText | None = None
     """The SIZE column: what the claim has."""
+    expanded_at: datetime | None = None
+    """When the last expansion ended."""
     capacity_bytes: Count | None = None
     """Capacity of the file system in bytes."""
     used_bytes: Count | None = None

@@ -1,0 +1,1 @@
+"""Volume: a claim for storage with its size, growth and use. A migration is in `migration`."""

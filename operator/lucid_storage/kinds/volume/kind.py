@@ -1,0 +1,210 @@
+"""Volume: the hands. What to do is decided in `plan`, `removal` and `migration`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.contract import Action
+from lucid_storage.kinds.oneshot import Said, Standing, Step
+from lucid_storage.kinds.volume import growth, removal
+from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
+from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
+from lucid_storage.kinds.volume.migrating import Migrations, Need
+from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
+from lucid_storage.kinds.volume.plan import Scope, conditions, plan
+from lucid_storage.kinds.volume.surroundings import Surroundings
+from lucid_storage.kube.claims import Attachment, Claim, Claims, PodUse
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.settings import Settings
+from lucid_storage.models.volume import VolumeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look: the declaration where it can be used, the claim, and what a migration needs to know."""
+
+    volume: VolumeObserved
+    desired: VolumeDesired | None = None
+    trouble: LucidError | None = None
+    """Why the declaration cannot be used."""
+    need: Need | None = None
+    migration: object | None = None
+    """None when no migration is concerned."""
+
+
+class VolumeKind:
+    """Claims of the Volumes' own names. It is driven like the kinds that do one thing once, but never ends."""
+
+    info: KindInfo = KINDS["Volume"]
+    status_type = VolumeStatus
+
+    def __init__(
+        self,
+        claims: Claims,
+        surroundings: Surroundings,
+        book: UsageBook,
+        settings: Settings,
+        *,
+        migrations: Migrations | None = None,
+        jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2),  # noqa: S311 - spreading
+    ) -> None:
+        self._claims = claims
+        self._surroundings = surroundings
+        self._book = book
+        self._settings = settings
+        self._migrations = migrations
+        self._jitter = jitter
+        self._refusals: dict[Key, Refusal] = {}
+        self._nodes: dict[Key, frozenset[str]] = {}
+
+    def guess_target(self, resource: Resource, default_database: str | None) -> str:
+        return f"{resource.key.namespace}/{resource.key.name}"
+
+    # Looking
+
+    async def observe(self, resource: Resource, status: VolumeStatus, now: datetime) -> Seen:
+        desired: VolumeDesired | None = None
+        trouble: LucidError | None = None
+        try:
+            desired = resolve(resource, self._settings)
+        except LucidError as error:
+            trouble = error
+        seen = await self._observed(resource, status, now)
+        need = growth.migration(desired, seen) if desired is not None and desired.migrate else None
+        look = Seen(seen, desired, trouble, need)
+        if self._migrations is not None and self._migrations.concerns(resource, seen, status, need):
+            answer = await self._migrations.observe(resource, desired, seen, status, need, now)
+            look = replace(look, migration=answer)
+        return look
+
+    async def _observed(self, resource: Resource, status: VolumeStatus, now: datetime) -> VolumeObserved:
+        namespace, name = resource.key.namespace, resource.key.name
+        claim = await self._claims.get(namespace, name)
+        volume_name = (claim.volume_name if claim is not None else None) or status.volume_name
+        fresh = resource.deleted is not None
+        pods = await self._surroundings.pods(namespace, fresh=fresh)
+        seen = VolumeObserved(
+            claim=claim,
+            volume=await self._claims.volume(volume_name) if volume_name is not None else None,
+            classes=await self._surroundings.classes(),
+            pods=tuple(p for p in pods if name in p.claims),
+            figures=self._book.get((namespace, name)),
+            refusal=self._refusals.get(resource.key),
+        )
+        if claim is None or fresh:
+            return seen
+        if not claim.bound:
+            return replace(seen, warning=await self._claims.last_warning(claim))
+        return await self._placed(resource.key, claim, seen)
+
+    async def _placed(self, key: Key, claim: Claim, seen: VolumeObserved) -> VolumeObserved:
+        """Where it is mounted, attached and lies."""
+        nodes = {n.name: n for n in await self._surroundings.nodes()}
+        attachments = await self._surroundings.attachments()
+        own = tuple(a for a in attachments if a.volume == claim.volume_name)
+        self._nodes[key] = _named(seen.pods, own, seen.volume.hostnames if seen.volume else ())
+        return replace(seen, nodes=nodes, attachments=own)
+
+    def touched_by(self, nodes: frozenset[str]) -> list[Key]:
+        """The Volumes that were seen on these nodes."""
+        return [key for key, named in self._nodes.items() if named & nodes]
+
+    # Thinking
+
+    def plan(
+        self, resource: Resource, observed: Seen, status: VolumeStatus, now: datetime
+    ) -> Step[VolumeStatus]:
+        if self._migrations is not None and observed.migration is not None:
+            step = self._migrations.plan(
+                resource,
+                observed.desired,
+                observed.volume,
+                observed.migration,
+                status,
+                observed.need,
+                now,
+            )
+            if step is not None:
+                return step
+        if resource.deleted is not None:
+            forbid = self._settings.forbid_drops
+            return removal.plan(resource, observed.volume, status, forbid_drops=forbid)
+        if observed.desired is None:
+            assert observed.trouble is not None
+            return self.hindered(resource, status, observed.trouble, now)
+        scope = Scope(
+            now=now,
+            generation=resource.generation,
+            paused=resource.paused,
+            sweep_seconds=self._settings.sweep_seconds * self._jitter(),
+        )
+        return replace(plan(observed.desired, observed.volume, status, scope), hold=removal.wanted(resource))
+
+    def hindered(
+        self, resource: Resource, status: VolumeStatus, error: LucidError, now: datetime
+    ) -> Step[VolumeStatus]:
+        standing = Standing.BLOCKED if error.stalled else Standing.UNDER_WAY
+        more: tuple[tuple[str, bool, Reason, str], ...] = ()
+        with suppress(LucidError):  # without a declaration, what needs one is left out
+            more = conditions(resolve(resource, self._settings), status, paused=resource.paused)
+        said = Said(standing, error.reason, error.message, more=more)
+        status = status.model_copy(update={"message": error.message})
+        return Step(status, said, hold=removal.wanted(resource), retry=True)
+
+    # Doing
+
+    async def apply(self, resource: Resource, status: VolumeStatus, action: Action) -> None:
+        try:
+            match action:
+                case CreateClaim(body=body):
+                    await self._claims.create(body)
+                case ExpandClaim(claim=claim, size=size):
+                    await self._claims.expand(claim, size)
+                case DeleteClaim(claim=claim, unbound=unbound):
+                    await self._claims.delete(claim, as_seen=unbound)
+                case _ if self._migrations is not None:
+                    await self._migrations.apply(resource, status, action)
+                    return
+                case _:
+                    raise TypeError(f"Volume cannot do {type(action).__name__}")
+        except LucidError as error:
+            self._refused(resource, error)
+            return
+        self._refusals.pop(resource.key, None)
+
+    def _refused(self, resource: Resource, error: LucidError) -> None:
+        """Remembered instead of raised, so that figures and conditions go on while it is tried again."""
+        before = self._refusals.get(resource.key)
+        again = before is not None and before.generation == resource.generation
+        self._refusals[resource.key] = Refusal(
+            error.reason,
+            error.message,
+            error.stalled,
+            resource.generation,
+            self._surroundings.now(),
+            before.attempts + 1 if again and before is not None else 1,
+        )
+
+    def ended(self, resource: Resource, status: VolumeStatus) -> None:
+        """Nobody waits for a Volume."""
+
+    def forget(self, key: Key) -> None:
+        self._refusals.pop(key, None)
+        self._nodes.pop(key, None)
+        self._book.forget((key.namespace, key.name))
+        if self._migrations is not None:
+            self._migrations.forget(key)
+
+
+def _named(
+    pods: tuple[PodUse, ...], attachments: tuple[Attachment, ...], hosts: tuple[str, ...]
+) -> frozenset[str]:
+    attached = {a.node for a in attachments}
+    return frozenset({p.node for p in pods if p.node is not None} | attached | set(hosts))
