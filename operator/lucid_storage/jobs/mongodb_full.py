@@ -134,9 +134,9 @@ class _Dump:
         places = {id(one): prelude.place(entry) for one, entry in zip(found, entries, strict=True)}
         self._tallies = {place: Tally() for place in (*places.values(), OPLOG)}
 
-        def seen(one: FoundCollection, reply: bytes) -> None:
-            documents = self._tallies[places[id(one)]].add(reply)
-            self._run.report(len(reply), documents)
+        def seen(one: FoundCollection, documents: Sequence[memoryview], joined: bytes) -> None:
+            count = self._tallies[places[id(one)]].add_split(documents, joined)
+            self._run.report(len(joined), count)
 
         def written(one: FoundCollection, reply: bytes | None) -> None:
             if reply is None:
@@ -155,7 +155,7 @@ class _Dump:
             self._bytes = sum(tally.bytes for tally in self._tallies.values())
         latest = newest(self._uri)
         if latest is not None:
-            member.wait_for(latest, self._run.check)
+            member.catch_up(latest, self._run.check)
         to = oplog.last()
         stretch = self._append_oplog(oplog, start, to, writer, reading)
         writer.finish()

@@ -25,8 +25,8 @@ Client: TypeAlias = MongoClient[Document]
 REFRESH_SECONDS = 300.0
 """A server forgets a session, with its cursors, that nobody used for 30 minutes."""
 
-CATCH_UP_SECONDS = 30.0
-"""A secondary hears within a heartbeat or two what a majority has."""
+CATCH_UP_SECONDS = 60.0
+"""A secondary hears within a heartbeat or two what a majority has; one that stands still for longer does not follow."""
 POLL_SECONDS = 0.05
 
 
@@ -93,15 +93,25 @@ class PinnedMember:
             )
         return found
 
-    def wait_for(self, at: OpTime, check: Callable[[], None], seconds: float = CATCH_UP_SECONDS) -> bool:
-        """Whether the member knows, in time, that a majority has what was written up to `at`."""
-        end = monotonic() + seconds
-        while self.committed().moment < at.moment:
+    def catch_up(self, at: OpTime, check: Callable[[], None], seconds: float | None = None) -> None:
+        """Returns when the member knows that a majority has what was written up to `at`, however far it is behind.
+
+        What it lacks must never be taken for what the oplog no longer holds. Raises StoreUnavailableError when it
+        stands still for `seconds`, CATCH_UP_SECONDS if not given.
+        """
+        patience = CATCH_UP_SECONDS if seconds is None else seconds
+        reached, end = self.committed().moment, monotonic() + patience
+        while reached < at.moment:
             check()
             if monotonic() > end:
-                return False
+                raise StoreUnavailableError(
+                    f"{self.label}: {self.host} is {at.seconds - reached[0]} s behind and does not catch up; see to its"
+                    " replication, or choose another readPreference. It is tried again."
+                )
             sleep(POLL_SECONDS)
-        return True
+            now = self.committed().moment
+            if now > reached:
+                reached, end = now, monotonic() + patience
 
     def collection(self, database: str, name: str) -> Collection[Document]:
         """For reading what a majority has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 from pymongo.client_session import ClientSession
@@ -20,7 +20,8 @@ WAITING_REPLIES = 1
 """Replies that wait for the writer, besides the one that each reader holds."""
 POLL_SECONDS = 0.5
 
-Seen: TypeAlias = Callable[[FoundCollection, bytes], None]
+Seen: TypeAlias = Callable[[FoundCollection, Sequence[memoryview], bytes], None]
+"""The documents of a reply, and the same back to back."""
 Written: TypeAlias = Callable[[FoundCollection, bytes | None], None]
 _Item: TypeAlias = tuple[FoundCollection, bytes | None] | BaseException | None
 
@@ -95,11 +96,13 @@ class ParallelReading:
 
     def _read_one(self, session: ClientSession, one: FoundCollection) -> None:
         try:
-            for reply in batches(self._member, session, one, self._restarted):
-                self._seen(one, reply)
-                if not self._put((one, reply)):
+            for documents in batches(self._member, session, one, self._restarted):
+                joined = b"".join(documents)
+                self._seen(one, documents, joined)
+                documents.clear()  # the reply would be kept while this waits and the next one is on its way
+                if not self._put((one, joined)):
                     return
-                del reply  # it would be kept while the next one is on its way
+                del joined
         except CollectionGoneError:
             self.gone.append(one)
         self._put((one, None))
