@@ -14,6 +14,7 @@ from lucid_storage.archive.volume_tar import EntryType, TarEntry
 BLOCK_BYTES: Final = 64 * 1024
 _ZEROS: Final = bytes(BLOCK_BYTES)
 USER_ATTRIBUTES: Final = b"user."
+PRIVILEGED: Final = frozenset({EntryType.CHARACTER, EntryType.BLOCK})
 
 
 class ContentHash:
@@ -73,8 +74,8 @@ class TreeDigest:
 
     def add(self, entry: TarEntry, content: str = "") -> None:
         """`content` is a file's ContentHash."""
-        if not entry.path:
-            return  # the root is the mount's
+        if not entry.path or entry.type in PRIVILEGED:
+            return  # the root is the mount's; device files are made by privileged processes only
         self.entries += 1
         if entry.type is EntryType.FILE:
             self.files += 1
@@ -90,9 +91,10 @@ def fingerprint(entry: TarEntry, content: str) -> bytes:
     linked = entry.type is EntryType.HARDLINK
     parts = [entry.type.encode(), entry.path, entry.link, content.encode()]
     if not linked:  # all else is told with the first name
+        # Whole seconds: not every file system keeps more.
         # A symbolic link's mode means nothing on Linux.
         mode = 0 if entry.type is EntryType.SYMLINK else entry.mode
-        parts += [b"%o %d %d" % (mode, entry.mtime_ns, entry.size)]
+        parts += [b"%o %d %d" % (mode, entry.mtime_ns // 1_000_000_000, entry.size)]
         parts += [
             part for name, value in entry.xattrs if name.startswith(USER_ATTRIBUTES) for part in (name, value)
         ]

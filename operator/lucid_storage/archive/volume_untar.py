@@ -71,7 +71,7 @@ class TarReader:
             name, real = records[b"GNU.sparse.name"], int(records[b"GNU.sparse.realsize"])
             ranges, used = self._map(size, real)
             size -= used
-        if sum(length for _, length in ranges or ((0, real),)) != size and kind is EntryType.FILE:
+        if ranges is not None and sum(length for _, length in ranges) != size:
             raise ValueError
         mtime = records.get(b"mtime")
         entry = TarEntry(

@@ -1,0 +1,212 @@
+"""An archive becomes a tree again, with everything that this process may set.
+
+Entries come in the order of a walk, so a folder is finished as soon as an entry outside of it comes: its mode and times
+are set then, and memory does not grow with the number of folders. Only folders that were made here are written into,
+through their descriptors: no link in an archive leads elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from lucid_storage.archive.volume_tar import EntryType, TarEntry
+from lucid_storage.archive.volume_untar import TarReader
+from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
+from lucid_storage.stores.filesystem.attributes import set_extended
+
+_REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
+"""What a process without privileges gets for an owner that is not its own (EINVAL: none in its user namespace)."""
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class Kept:
+    """What could not be kept."""
+
+    owners: int = 0
+    attributes: int = 0
+    devices: int = 0
+
+    def describe(self) -> str:
+        """A sentence, or nothing."""
+        lost = [
+            f"{count} {what}"
+            for count, what in (
+                (self.owners, "owners"),
+                (self.attributes, "extended attributes"),
+                (self.devices, "device files"),
+            )
+            if count
+        ]
+        return f"Not kept, since the worker may not set them: {', '.join(lost)}." if lost else ""
+
+
+@dataclass(slots=True)
+class _Folder:
+    entry: TarEntry
+    descriptor: int
+
+
+@dataclass(slots=True)
+class Extraction:
+    """Fills one empty folder. Raises ArchiveDamagedError, LucidError (NotEnoughSpace) and LucidError."""
+
+    root: Path
+    check: Callable[[], None]
+    report: Callable[[int, int], None]
+    kept: Kept = field(default_factory=Kept)
+    _open: list[_Folder] = field(default_factory=list)
+
+    def run(self, reader: TarReader) -> Kept:
+        """All entries, to the authenticated end."""
+        try:
+            try:
+                for entry in reader.entries():
+                    self.check()
+                    self._one(entry, reader)
+                while self._open:
+                    self._close()
+            finally:
+                for folder in self._open:
+                    os.close(folder.descriptor)
+        except OSError as error:
+            raise disk_refusal(error) from error
+        return self.kept
+
+    def _one(self, entry: TarEntry, reader: TarReader) -> None:
+        if not entry.path:
+            if self._open or entry.type is not EntryType.DIRECTORY:
+                raise _misplaced()
+            self._open.append(_Folder(entry, os.open(self.root, _FOLDER)))
+            return
+        parent, _, name = entry.path.rpartition(b"/")
+        while self._open and self._open[-1].entry.path != parent:
+            self._close()
+        if not self._open:
+            raise _misplaced()
+        at = self._open[-1].descriptor
+        match entry.type:
+            case EntryType.FILE:
+                self._file(entry, name, at, reader)
+                self.report(0, 1)
+            case EntryType.DIRECTORY:
+                os.mkdir(name, 0o700, dir_fd=at)
+                self._open.append(_Folder(entry, os.open(name, _FOLDER, dir_fd=at)))
+            case EntryType.HARDLINK:
+                self._hard_link(entry, name, at)
+            case EntryType.SYMLINK:
+                os.symlink(entry.link, name, dir_fd=at)
+                self._dress_path(entry, name, at)
+            case EntryType.FIFO:
+                os.mkfifo(name, 0o600, dir_fd=at)
+                self._dress_path(entry, name, at)
+            case EntryType.CHARACTER | EntryType.BLOCK:
+                self._device(entry, name, at)
+
+    def _file(self, entry: TarEntry, name: bytes, at: int, reader: TarReader) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, 0o600, dir_fd=at)
+        try:
+            for offset, data in reader.contents():
+                self.check()
+                done = 0
+                while done < len(data):
+                    done += os.pwrite(descriptor, memoryview(data)[done:], offset + done)
+                self.report(len(data), 0)
+            os.ftruncate(descriptor, entry.size)  # a hole at the end
+            self._dress(entry, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _hard_link(self, entry: TarEntry, name: bytes, at: int) -> None:
+        *folders, first = entry.link.split(b"/")
+        descriptor = os.dup(self._open[0].descriptor)
+        try:
+            for folder in folders:
+                below = os.open(folder, _FOLDER, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            os.link(first, name, src_dir_fd=descriptor, dst_dir_fd=at, follow_symlinks=False)
+        finally:
+            os.close(descriptor)
+
+    def _device(self, entry: TarEntry, name: bytes, at: int) -> None:
+        kind = 0o020000 if entry.type is EntryType.CHARACTER else 0o060000
+        try:
+            os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=at)
+        except PermissionError:
+            self.kept.devices += 1
+            return
+        self._dress_path(entry, name, at)
+
+    def _close(self) -> None:
+        """A folder is complete."""
+        folder = self._open.pop()
+        try:
+            entry = folder.entry
+            # Of the top, which is looked into once more by this very process.
+            self._dress(entry if entry.path else replace(entry, mode=entry.mode | 0o700), folder.descriptor)
+        finally:
+            os.close(folder.descriptor)
+
+    def _dress(self, entry: TarEntry, descriptor: int) -> None:
+        """Owner first: changing it takes setuid bits and capabilities away."""
+        if not self._owned(lambda uid, gid: os.fchown(descriptor, uid, gid), entry, os.fstat(descriptor)):
+            self.kept.owners += 1
+        os.fchmod(descriptor, entry.mode)
+        self.kept.attributes += set_extended(descriptor, entry.xattrs)
+        os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    def _dress_path(self, entry: TarEntry, name: bytes, at: int) -> None:
+        """Of what cannot be opened for it."""
+        path = b"/proc/self/fd/%d/%s" % (at, name)
+
+        def chown(uid: int, gid: int) -> None:
+            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
+
+        if not self._owned(chown, entry, os.stat(name, dir_fd=at, follow_symlinks=False)):
+            self.kept.owners += 1
+        if entry.type is not EntryType.SYMLINK:
+            os.chmod(name, entry.mode, dir_fd=at)
+        self.kept.attributes += set_extended(path, entry.xattrs)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
+
+    @staticmethod
+    def _owned(chown: Callable[[int, int], None], entry: TarEntry, now: os.stat_result) -> bool:
+        if (now.st_uid, now.st_gid) == (entry.uid, entry.gid):
+            return True
+        try:
+            chown(entry.uid, entry.gid)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            return False
+        return True
+
+
+def disk_refusal(error: OSError) -> LucidError:
+    """What the target's file system says, without a path."""
+    if error.errno in _FULL:
+        return LucidError(
+            "The volume is too small for what the backup holds; restore into a larger one.",
+            reason=Reason.NOT_ENOUGH_SPACE,
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return LucidError(
+            f"The user {os.getuid()} of this worker may not write into the volume ({error.strerror}); set"
+            " spec.copy.runAsUser or fsGroup of the Volume.",
+            reason=Reason.ACCESS_DENIED,
+        )
+    return LucidError(f"The volume cannot be written: {error.strerror} (errno {error.errno}).")
+
+
+def _misplaced() -> ArchiveDamagedError:
+    return ArchiveDamagedError(
+        "The archive of the volume names an entry before its folder; it was not written by this operator."
+    )

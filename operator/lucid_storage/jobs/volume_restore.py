@@ -1,0 +1,190 @@
+"""Volumes come back into empty claims: staged in a hidden folder, compared with the manifest, then moved up by rename.
+
+Whoever looks at the volume sees nothing or everything that was proved, except while the entries at its top are moved.
+A worker that dies then is followed by one that goes on: the folder's name says that it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lucid_storage.archive.manifest import Manifest, ObjectKind, StoredObject, VolumeRecord
+from lucid_storage.archive.volume_untar import TarReader
+from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.jobs.contract import Source
+from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
+from lucid_storage.jobs.volume_tree import Tree, digest_of
+from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
+
+STAGED: Final = ".lucid-restore-"
+"""With the run's id: an archive that is being unpacked."""
+READY: Final = ".lucid-ready-"
+"""With the backup's id and the volume's name: unpacked and proved; only moving it up is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRestoreRun:
+    """One volume of one restore."""
+
+    run: str
+    record: VolumeRecord
+    manifest: Manifest
+    root: Path
+    open_source: Callable[[Manifest, StoredObject], Source]
+    check: Callable[[], None]
+    report: Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRestored:
+    """What was restored."""
+
+    entries: int
+    bytes: int
+    kept: Kept
+
+
+def blocked(run: VolumeRestoreRun) -> RefusedError | None:
+    """Why the claim cannot be restored into: something is there. Reads only."""
+    there = next(_occupants(run), None)
+    if there is None:
+        return None
+    return RefusedError(
+        f'The volume that "{run.record.name}" would be restored into is not empty, and files of a volume are never'
+        " replaced: name another one with `target`, and let the pods use that; or empty it.",
+        reason=Reason.TARGET_NOT_EMPTY,
+    )
+
+
+def restore(run: VolumeRestoreRun) -> VolumeRestored:
+    """Blocks until the volume is complete. Raises LucidError; then it is as empty as before, or the next goes on."""
+    refusal = blocked(run)
+    if refusal is not None:
+        raise refusal
+    if run.record.snapshot is not None:
+        return _looked_through(run)
+    ready, kept = _ready(run), Kept()
+    try:
+        if not ready.is_dir():
+            kept = _staged(run, ready)
+        _moved_up(run, ready, kept)
+    except OSError as error:
+        raise disk_refusal(error) from error
+    return VolumeRestored(run.record.entries, run.record.bytes, kept)
+
+
+def _occupants(run: VolumeRestoreRun) -> Iterator[str]:
+    """What is at the top of the volume, without what we left there."""
+    own = {OWN_OF_EXT4.decode(), _ready(run).name}
+    try:
+        names = sorted(path.name for path in run.root.iterdir())
+    except OSError as error:
+        raise disk_refusal(error) from error
+    if _ready(run).name in names:
+        return  # a worker before this one was moving entries up: what is there is what was restored
+    yield from (name for name in names if name not in own and not name.startswith(STAGED))
+
+
+def _ready(run: VolumeRestoreRun) -> Path:
+    return run.root / f"{READY}{run.manifest.id}-{run.record.name}"
+
+
+def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
+    for old in run.root.glob(f"{STAGED}*"):
+        _remove(old)
+    staging = run.root / f"{STAGED}{run.run}"
+    staging.mkdir(mode=0o700)
+    try:
+        kept = _unpacked(run, staging)
+        os.sync()
+        _compare(run, staging)
+    except BaseException:
+        _remove(staging)
+        raise
+    staging.rename(ready)
+    return kept
+
+
+def _unpacked(run: VolumeRestoreRun, staging: Path) -> Kept:
+    stored = next(
+        (
+            o
+            for o in run.manifest.objects
+            if o.kind is ObjectKind.VOLUME_ARCHIVE and o.part == run.record.name
+        ),
+        None,
+    )
+    if stored is None:
+        raise LucidError(
+            f'The backup names the volume "{run.record.name}" and holds no archive of it; choose another backup.',
+            reason=Reason.ARCHIVE_DAMAGED,
+        )
+    source = run.open_source(run.manifest, stored)
+    try:
+        return Extraction(staging, run.check, run.report).run(TarReader(source.read))
+    finally:
+        source.close()
+
+
+def _compare(run: VolumeRestoreRun, staging: Path) -> None:
+    """What lies on the disk now, read back."""
+    found = digest_of(Tree(staging), run.check)
+    if (found.entries, found.hexdigest()) != (run.record.entries, run.record.content_hash):
+        raise LucidError(
+            f'What was unpacked of the volume "{run.record.name}" is not what its manifest holds ({found.entries} of'
+            f" {run.record.entries} entries); the volume is as empty as before. Check its disk, and try again.",
+            reason=Reason.COUNT_MISMATCH,
+        )
+
+
+def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
+    for path in sorted(ready.iterdir()):
+        target = run.root / path.name
+        if os.path.lexists(target):
+            raise RefusedError(
+                f'Something came into the volume of "{run.record.name}" while it was restored; it was left alone. Stop'
+                " whatever writes there, move it away, and run the restore again.",
+                reason=Reason.TARGET_NOT_EMPTY,
+            )
+        mode = path.lstat().st_mode
+        locked = stat.S_ISDIR(mode) and not mode & stat.S_IWUSR
+        if locked:  # moving a folder writes its entry ".."
+            path.chmod(stat.S_IMODE(mode) | stat.S_IWUSR)
+        path.rename(target)
+        if locked:
+            target.chmod(stat.S_IMODE(mode))
+    top = ready.stat()
+    ready.rmdir()
+    _dress_top(run.root, top, kept)
+    os.sync()
+
+
+def _dress_top(root: Path, wanted: os.stat_result, kept: Kept) -> None:
+    """The top belongs to the mount, and often to root: what this process may not set is told."""
+    now = root.stat()
+    try:
+        if (now.st_uid, now.st_gid) != (wanted.st_uid, wanted.st_gid):
+            os.chown(root, wanted.st_uid, wanted.st_gid)
+        if stat.S_IMODE(now.st_mode) != stat.S_IMODE(wanted.st_mode):
+            root.chmod(stat.S_IMODE(wanted.st_mode))
+    except PermissionError:
+        kept.owners += 1
+
+
+def _looked_through(run: VolumeRestoreRun) -> VolumeRestored:
+    """A claim made of a snapshot: every byte is read once."""
+    found = digest_of(Tree(run.root), run.check, run.report)
+    return VolumeRestored(found.entries, found.bytes, Kept())
+
+
+def _remove(folder: Path) -> None:
+    """Folders may have got a mode that keeps their owner out."""
+    for path, _, _ in os.walk(folder):
+        Path(path).chmod(0o700)
+    shutil.rmtree(folder)
