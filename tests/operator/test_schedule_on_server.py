@@ -223,10 +223,10 @@ async def deployment(bed: BackupBed, deadline: float) -> Json:
     return found[0]
 
 
-async def test_a_slicing_worker_whose_schedule_is_gone_is_swept_and_others_are_not(bed: BackupBed) -> None:
+async def test_a_slicing_worker_that_belongs_nowhere_is_swept_and_others_are_not(bed: BackupBed) -> None:
     """It may run in the operator's namespace, where no owner reference reaches."""
     namespace, deployments = bed.world.namespace, Deployments(bed.world.kube)
-    for uid in ("gone", "there"):
+    for uid in ("gone", "moved", "there"):
         labels = {OWNER_UID_LABEL: uid}
         container = {"name": "worker", "image": "none"}
         body = {
@@ -241,11 +241,18 @@ async def test_a_slicing_worker_whose_schedule_is_gone_is_swept_and_others_are_n
         await deployments.put_secret(
             {"metadata": {"name": uid, "namespace": namespace}, "data": {"a": "YQ=="}}
         )
-    known = Resource.from_body(
-        "backupschedules", {"metadata": {"namespace": namespace, "name": "x", "uid": "there"}}
-    )
+    known = {
+        uid: Resource.from_body(
+            "backupschedules", {"metadata": {"namespace": namespace, "name": uid, "uid": uid}}
+        )
+        for uid in ("moved", "there")
+    }
     sweep = StandingSweep(
-        deployments, [namespace], lambda uid: known if uid == "there" else None, operator_namespace=namespace
+        deployments,
+        [namespace],
+        known.get,
+        home=lambda schedule: namespace if schedule.uid == "there" else "elsewhere",
+        operator_namespace=namespace,
     )
     await sweep.sweep()
 
@@ -254,6 +261,6 @@ async def test_a_slicing_worker_whose_schedule_is_gone_is_swept_and_others_are_n
             "there"
         ]
 
-    await bed.world.until(swept, 20, "the Deployment without a schedule to go")
+    await bed.world.until(swept, 20, "the Deployments without a schedule to go")
     assert await bed.world.kube.secret(namespace, "gone") is None
     assert await bed.world.kube.secret(namespace, "there") is not None

@@ -11,6 +11,7 @@ from lucid_storage.app.health import Check
 from lucid_storage.app.stores import restores, store_engines
 from lucid_storage.handlers.watch import Watch
 from lucid_storage.kinds.backup.kind import BackupKind
+from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.kind import CollectionKind
@@ -93,6 +94,7 @@ class Leading:
             Deployments(kube),
             self._job_namespaces(),
             self._cache.by_uid,
+            home=lambda schedule: slicing.home(schedule, settings),
             operator_namespace=settings.operator_namespace,
         )
         self.engine = Engine(

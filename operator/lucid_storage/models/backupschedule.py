@@ -129,6 +129,8 @@ class SlicerStatus(StatusModel):
 
     deployment: ShortText | None = None
     """Its Deployment."""
+    namespace: ShortText | None = None
+    """The namespace of its Deployment: where the logins that it uses are."""
     last_slice_at: datetime | None = None
     """When the last slice was confirmed."""
     slices: Count | None = None

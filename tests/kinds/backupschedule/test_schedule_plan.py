@@ -237,6 +237,22 @@ def test_a_timeline_that_ended_or_has_no_full_gets_one_at_once_and_once(
     assert made(later) == []
 
 
+def test_an_incremental_without_a_base_is_followed_by_a_full_at_once_and_not_at_the_next_slot() -> None:
+    """Rule 1.7: a restore or a rename ended the timeline, and there is no slicing worker that could tell."""
+    desired = schedule(**INCREMENTALS)
+    full, failed = backup("2026-05-01T02:00"), backup("2026-05-02T02:00", "Failed", reason="NoBase")
+    step = look(desired, "2026-05-02T02:02", full, failed, status=_known())
+    (body,) = made(step)
+    assert (body["metadata"]["name"], body["spec"]["type"]) == ("nightly-anew-20260502-020000", "full")
+    assert step.notices[0].reason == "FullAtOnce"
+    running = backup("2026-05-02T02:02", "Running", name=body["metadata"]["name"])
+    assert made(look(desired, "2026-05-02T02:03", full, failed, running, status=step.status)) == []
+    again = backup("2026-05-02T02:02", "Failed", name=body["metadata"]["name"], reason="DestinationFull")
+    assert made(look(desired, "2026-05-02T03:00", full, failed, again, status=step.status)) == []
+    quiet = schedule(**INCREMENTALS, suspend=True)
+    assert made(look(quiet, "2026-05-02T02:02", full, failed, status=_known())) == []
+
+
 def test_after_that_full_the_slices_are_heard_before_another_one_is_made() -> None:
     said = SliceReport(ok=True, timeline="0123456789", written_at=at("2026-05-02T11:59"))
     full = backup("2026-05-02T12:00", name="nightly-closed-98765432", timeline="other", type="full")

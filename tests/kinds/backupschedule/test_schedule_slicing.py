@@ -16,6 +16,7 @@ from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kinds.workers.job import Image, WorkerJob
 from lucid_storage.kinds.workers.standing import APPLIED, SECRET_VERSION, deployment
 from lucid_storage.models.backupschedule import BackupScheduleStatus
+from lucid_storage.models.settings import Settings
 from lucid_storage.models.slicing import SliceOrder, SliceReport
 
 PITR: dict[str, Any] = {"pointInTime": {"enabled": True, "intervalSeconds": 600}}
@@ -197,3 +198,38 @@ def test_the_deployment_changes_with_what_the_worker_is_told_and_with_nothing_el
     ]
     assert applied[0] == applied[1]
     assert len(set(applied)) == 3
+
+
+class TestWhereTheWorkerBelongs:
+    """A worker holds logins: it is where its schedule may use them, or nowhere."""
+
+    settings = Settings.read(
+        {
+            "POD_NAMESPACE": "system",
+            "SERVED_NAMESPACES": json.dumps({"default": {}}),
+            "MONGODB_URI": "mongodb://a",
+        }
+    )
+
+    def home(self, settings: Settings | None = None, **spec: Any) -> str | None:
+        return slicing.home(schedule(**{**PITR, **spec}).resource, settings or self.settings)
+
+    def test_with_the_operators_logins_it_is_beside_the_operator(self) -> None:
+        assert self.home() == "system"
+
+    def test_with_logins_of_the_namespace_it_is_there(self) -> None:
+        assert self.home(template={"connection": {"secretName": "mine"}}) == "default"
+
+    def test_in_a_namespace_that_is_not_served_any_more_there_is_none(self) -> None:
+        given = Settings.read({"POD_NAMESPACE": "system", "SERVED_NAMESPACES": json.dumps({"other": {}})})
+        assert self.home(given) is None
+        assert self.home(given, template={"connection": {"secretName": "mine"}}) == "default"
+
+    def test_without_slices_or_without_mongodb_there_is_none(self) -> None:
+        assert self.home(pointInTime={"enabled": False}) is None
+        assert self.home(template={"engines": ["redis"]}) is None
+
+    def test_where_it_is_stands_in_status(self) -> None:
+        step = listened(words("2026-05-02T02:30"), "2026-05-02T02:31", slicer_namespace="system")
+        assert step.status.slicer is not None
+        assert step.status.slicer.namespace == "system"

@@ -60,9 +60,10 @@ class EndSlicing:
     """End the slicing worker."""
 
     name: str
+    namespace: str
 
     def describe(self) -> str:
-        return f"end the slicing worker {self.name}"
+        return f"end the slicing worker {self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

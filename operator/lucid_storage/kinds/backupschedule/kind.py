@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LucidError, NotAllowedError, Reason
 from lucid_storage.kinds import conditions
 from lucid_storage.kinds.backupschedule import desired as wanted
 from lucid_storage.kinds.backupschedule import slicing
@@ -130,6 +130,7 @@ class ScheduleCycle:
             retention_trouble=trouble,
             slicing=words,
             slicing_trouble=silent,
+            slicer_namespace=job_namespace(self._settings, resource.key.namespace, desired.connection),
             paused=resource.paused,
         )
 
@@ -151,18 +152,22 @@ class ScheduleCycle:
     ) -> tuple[SliceReport | None, str]:
         """Have the slicing worker run or end as asked for; its last words, or why there are none."""
         resource, name = desired.resource, slicing.name(desired)
-        namespace = job_namespace(self._settings, resource.key.namespace, desired.connection)
-        if not slicing.wanted(desired):
-            if status.slicer is not None:
-                await self._apply(desired, EndSlicing(name))
-            return None, ""
-        if resource.paused:
+        home = job_namespace(self._settings, resource.key.namespace, desired.connection)
+        was = (status.slicer.namespace or home) if status.slicer is not None else None
+        wanted_here = slicing.wanted(desired)
+        if was is not None and (not wanted_here or was != home):
+            await self._apply(desired, EndSlicing(name, was))
+        if not wanted_here or resource.paused:
             return None, ""
         try:
             await self._apply(desired, KeepSlicing(await self._slicer(desired)))
+        except NotAllowedError as error:
+            # A worker must not go on with logins that its schedule may not use any more.
+            await self._apply(desired, EndSlicing(name, home))
+            return None, error.message.rstrip(".")
         except LucidError as error:
             return None, error.message.rstrip(".")
-        state = await self._standing.state(namespace, name, resource.uid)
+        state = await self._standing.state(home, name, resource.uid)
         return slicing.report_in(state.log), "" if state.ready else state.message
 
     async def _slicer(self, desired: ScheduleDesired) -> WorkerRequest:
@@ -211,8 +216,7 @@ class ScheduleCycle:
                 await self._objects.patch_status(key, uid, patch)
             case KeepSlicing(request):
                 await self._standing.ensure(request)
-            case EndSlicing(name):
-                home = job_namespace(self._settings, namespace, desired.connection)
+            case EndSlicing(name, home):
                 await self._standing.remove(home, name)
             case StartPrune(request):
                 await self._workers.start(request)

@@ -50,6 +50,8 @@ class ScheduleObserved:
     """The last words of the slicing worker."""
     slicing_trouble: str = ""
     """Why it does not run."""
+    slicer_namespace: str = ""
+    """Where it runs or is to run."""
     paused: bool = False
 
 
@@ -84,7 +86,7 @@ def plan(
         actions += _run(
             desired, seen, status, slots.child_name(desired.name, decision.run), decision.run, notices
         )
-    elif _cut_off(seen) and not desired.spec.suspend and not seen.paused:
+    elif not desired.spec.suspend and not seen.paused:
         actions += _at_once(desired, seen, status, now, notices)
     kept = retain(desired, seen, status, now)
     actions += kept.actions
@@ -201,6 +203,29 @@ def _unbased(seen: ScheduleObserved) -> bool:
     return report.closed or all(c.status.timeline != report.timeline for c in fulls)
 
 
+@dataclass(frozen=True, slots=True)
+class _OutOfTurn:
+    """A full that no slot is waited for with. It is made once: its name comes from what it is made for."""
+
+    suffix: str
+    because: str
+
+
+def _out_of_turn(seen: ScheduleObserved) -> _OutOfTurn | None:
+    """What ended the timeline, or why it has nothing to build on (rule 1.7)."""
+    if _cut_off(seen):
+        assert seen.slicing is not None
+        assert seen.slicing.timeline is not None
+        timeline = seen.slicing.timeline[:8]
+        if seen.slicing.closed:
+            return _OutOfTurn(f"closed-{timeline}", "A restore or a rename ended the timeline")
+        return _OutOfTurn(f"began-{timeline}", "The slices have no full yet")
+    last = seen.children[-1] if seen.children else None
+    if last is not None and last.ended and not last.good and last.reason == Reason.NO_BASE:
+        return _OutOfTurn(f"anew-{last.slot:%Y%m%d-%H%M%S}", f"The Backup {last.key.name} had no base")
+    return None
+
+
 def _at_once(
     desired: ScheduleDesired,
     seen: ScheduleObserved,
@@ -208,18 +233,17 @@ def _at_once(
     now: datetime,
     notices: list[Notice],
 ) -> list[Action]:
-    """A full out of turn, once for each timeline that ended or began without one (rule 1.7)."""
-    assert seen.slicing is not None
-    assert seen.slicing.timeline is not None
-    closed = seen.slicing.closed
-    name = slots.named(desired.name, f"{'closed' if closed else 'began'}-{seen.slicing.timeline[:8]}")
-    if of.active(seen.children) or any(c.key.name == name for c in seen.children):
+    """A full out of turn, once for each timeline that ended or began without one."""
+    needed = _out_of_turn(seen)
+    if needed is None or of.active(seen.children):
+        return []
+    name = slots.named(desired.name, needed.suffix)
+    if any(c.key.name == name for c in seen.children):
         return []
     status.runs_since_full = None
     made = _run(desired, seen, status, name, now.replace(microsecond=0), notices)
     if made:
-        said = "A restore or a rename ended the timeline" if closed else "The slices have no full yet"
-        notices.append(Notice("FullAtOnce", f"{said}, so a full backup is made at once."))
+        notices.append(Notice("FullAtOnce", f"{needed.because}, so a full backup is made at once."))
     return made
 
 
@@ -233,7 +257,7 @@ def _slices(
     if not slicing.wanted(desired):
         status.slicer = None
         return ""
-    slicing.told(desired, status, seen.slicing, seen.children)
+    slicing.told(desired, status, seen.slicing, seen.children, seen.slicer_namespace)
     return slicing.trouble(desired, status, seen.slicing, seen.slicing_trouble, now)
 
 

@@ -16,11 +16,13 @@ from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.desired import NAME_CHARACTERS, ScheduleDesired
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
-from lucid_storage.kinds.workers.place import Place
+from lucid_storage.kinds.workers.place import Place, job_namespace
+from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupEngine, BackupType
 from lucid_storage.models.backupschedule import BackupScheduleStatus, RecoverableWindow, SlicerStatus
 from lucid_storage.models.meta import API_VERSION
 from lucid_storage.models.orders import Owner
+from lucid_storage.models.settings import Settings
 from lucid_storage.models.slicing import SliceOrder, SliceReport
 
 MOVES = timedelta(minutes=15)
@@ -46,6 +48,25 @@ def wanted(desired: ScheduleDesired) -> bool:
             reason=Reason.INVALID_SPEC,
         )
     return True
+
+
+def home(resource: Resource, settings: Settings) -> str | None:
+    """The namespace where the worker of a schedule belongs now; None when it may have none. Pure.
+
+    From the raw resource, so that a worker never outlives the right to its logins because of another mistake in it.
+    """
+    sliced = resource.spec.get("pointInTime")
+    template = resource.spec.get("template")
+    if resource.deleted is not None or not isinstance(sliced, dict) or not isinstance(template, dict):
+        return None
+    engines = template.get("engines")
+    if not sliced.get("enabled") or (isinstance(engines, list) and BackupEngine.MONGODB not in engines):
+        return None
+    connection = template.get("connection")
+    secret = connection.get("secretName") if isinstance(connection, dict) else None
+    if secret is None and settings.served(resource.key.namespace) is None:
+        return None
+    return job_namespace(settings, resource.key.namespace, secret)
 
 
 def name(desired: ScheduleDesired) -> str:
@@ -108,10 +129,11 @@ def told(
     status: BackupScheduleStatus,
     report: SliceReport | None,
     children: Sequence[Child],
+    namespace: str,
 ) -> None:
-    """Takes a report over into status, as often as figures may move there."""
+    """Takes a report over into status, as often as figures may move there. `namespace` is where the worker is."""
     state = status.slicer or SlicerStatus()
-    state.deployment = name(desired)
+    state.deployment, state.namespace = name(desired), namespace
     status.slicer = state
     if report is None or not report.ok:
         return

@@ -162,9 +162,11 @@ class StandingWorkers:
 
 
 class StandingSweep:
-    """Removes Deployments whose owner is gone: it may be in another namespace, where no owner reference reaches.
+    """Removes Deployments that belong nowhere: whose owner is gone, changed its logins or lost the right to them.
 
-    `find` gives the resource with a UID, as far as it is known; the first list must have been made.
+    The owner may be in another namespace, where no owner reference reaches. `find` gives the resource with a UID, as
+    far as it is known; the first list must have been made. `home` gives the namespace where its worker belongs, if it
+    may have one.
     """
 
     def __init__(
@@ -173,10 +175,12 @@ class StandingSweep:
         namespaces: Sequence[str | None],
         find: Callable[[str], Resource | None],
         *,
+        home: Callable[[Resource], str | None],
         operator_namespace: str,
         interval: float = SWEEP_SECONDS,
     ) -> None:
         self._deployments = deployments
+        self._home = home
         self._operator_namespace = operator_namespace
         self._namespaces = namespaces
         self._find = find
@@ -197,7 +201,7 @@ class StandingSweep:
             for found in await self._deployments.labelled(OWNER_UID_LABEL, namespace):
                 meta = found["metadata"]
                 owner = self._find(meta["labels"][OWNER_UID_LABEL])
-                if owner is None or owner.deleted is not None:
+                if owner is None or owner.deleted is not None or self._home(owner) != meta["namespace"]:
                     await self._remove(meta["namespace"], meta["name"])
 
     async def _remove(self, namespace: str, name: str) -> None:
