@@ -10,7 +10,12 @@ _NOT_YET_INITIALIZED = 94
 
 
 def configure(
-    client: "MongoClient[dict[str, Any]]", set_name: str, addresses: Sequence[str], election_timeout: float
+    client: "MongoClient[dict[str, Any]]",
+    set_name: str,
+    addresses: Sequence[str],
+    election_timeout: float,
+    *,
+    configsvr: bool = False,
 ) -> None:
     """Initiates the set through one of its members; does nothing when it has these addresses already.
 
@@ -24,7 +29,8 @@ def configure(
     except OperationFailure as error:
         if error.code != _NOT_YET_INITIALIZED:
             raise
-        client.admin.command("replSetInitiate", {"_id": set_name, "members": members, "settings": settings})
+        first = {"_id": set_name, "members": members, "settings": settings}
+        client.admin.command("replSetInitiate", {**first, "configsvr": True} if configsvr else first)
         return
     if [member["host"] for member in config["members"]] == list(addresses):
         return
