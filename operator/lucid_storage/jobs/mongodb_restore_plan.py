@@ -22,6 +22,10 @@ from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
 from lucid_storage.stores.mongodb.restore.scanning import Scan
 
+MOST_DATABASES = 64
+"""That one restore writes: a status names them all."""
+MOST_NAME_BYTES = 2048
+"""Of their names together: the worker's result names them, and a termination message has 4,096 bytes."""
 SPACE_FACTOR = 1.2
 """Of data and indexes: what each member must have free (rule 2.8)."""
 
@@ -120,6 +124,15 @@ def choose_targets(order: RestoreOrder, found: frozenset[str]) -> dict[str, str]
             )
     if not targets:
         raise RefusedError("The backup holds no database to restore.", reason=Reason.RESTORE_BLOCKED)
+    if (
+        len(targets) > MOST_DATABASES
+        or sum(len(name.encode()) for name in targets.values()) > MOST_NAME_BYTES
+    ):
+        raise RefusedError(
+            f"The backup holds {len(targets)} databases, and one Restore writes at most {MOST_DATABASES}, with names of"
+            f" {MOST_NAME_BYTES} bytes together; make one Restore for each, with sourceDatabase.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
     return targets
 
 

@@ -1,8 +1,9 @@
 """Loading and replaying on a real server: after a restore to T every write up to T is there and none after it."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import bson
 import pytest
@@ -23,6 +24,7 @@ from pymongo import WriteConcern
 from pymongo.errors import OperationFailure
 
 from lucid_storage.errors import DuplicateKeysError, LucidError, Reason
+from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.catalog import Definition
 from lucid_storage.stores.mongodb.restore.entries import bound, entry
 from lucid_storage.stores.mongodb.restore.lineage import chosen, everything, name_events
@@ -290,6 +292,48 @@ class TestTimeSeries:
         assert content(client, target) == {}
         client.drop_database(target)
 
+    @pytest.mark.parametrize("by_operator", [False, True])
+    async def test_an_empty_one_that_was_there_gives_back_only_what_the_run_put_into_it(
+        self, mongodb: MongoDB, client: Client, database: str, by_operator: bool
+    ) -> None:
+        base, target = self.base(client, database), f"{database}_t"
+        client[database].ts.insert_one({"t": datetime(2026, 1, 2, tzinfo=UTC), "m": 1, "v": 99})
+        entries = oplog(client, base.moment)
+        client[target].create_collection("ts", timeseries={"timeField": "t", "metaField": "m"})
+        theirs = {"_id": 1, "t": datetime(2025, 1, 1, tzinfo=UTC), "m": "theirs", "v": 1}
+        try:
+            with Target(mongodb.uri) as server:
+                staging = Staging(server, "r1", {database: target}, everything([database]), base.moment)
+                load(staging, base)
+                staging.replay(entries, END)
+                client[target].ts.insert_one(theirs)
+                assert client[target].ts.count_documents({}) == 22
+                if by_operator:
+                    port = MongoRestores(mongodb.uri, label="MongoDB", app_name="t", guard=lambda: None)
+                    assert await port.discard("r1", [target])
+                    await port.close()
+                else:
+                    staging.discard()
+            assert [(d["_id"], d["m"]) for d in client[target].ts.find()] == [(1, "theirs")]
+            assert not [n for n in client[target].list_collection_names() if n.startswith("lucid_stg_r1")]
+        finally:
+            client.drop_database(target)
+
+    def test_one_that_was_made_anew_by_somebody_is_left_alone(
+        self, mongodb: MongoDB, client: Client, database: str
+    ) -> None:
+        base, target = self.base(client, database), f"{database}_t"
+        try:
+            with Target(mongodb.uri) as server:
+                staging = Staging(server, "r1", {database: target}, everything([database]), base.moment)
+                load(staging, base)
+                client[target].drop_collection("ts")
+                client[target].ts.insert_one({"_id": "theirs"})
+                staging.discard()
+            assert list(client[target].ts.find()) == [{"_id": "theirs"}]
+        finally:
+            client.drop_database(target)
+
 
 def test_chosen_collections_come_with_their_history(mongodb: MongoDB, client: Client, database: str) -> None:
     live = client[database]
@@ -356,6 +400,56 @@ def test_a_second_copy_of_a_document_takes_the_place_of_the_first(
     base = Snapshot(now(client), [Definition(database, "a")], {(database, "a"): documents})
     staging = staged(mongodb.uri, base, [], END, {database: database})
     assert parsed(contents_of(client, staging)["a"]) == [{"_id": 2}, second]
+
+
+@pytest.mark.parametrize("between", [1, 60_000])
+def test_a_document_deleted_and_inserted_again_as_it_was_is_one_document(
+    mongodb: MongoDB, client: Client, database: str, between: int
+) -> None:
+    """The dump meets it twice with equal bytes: in one batch, and in two of them."""
+    twice = bson.encode({"_id": -1, "n": "equal"})
+    documents = [twice, *(bson.encode({"_id": n}) for n in range(between)), twice]
+    base = Snapshot(now(client), [Definition(database, "a")], {(database, "a"): [twice]})
+    with Target(mongodb.uri) as server:
+        staging = Staging(server, "r1", {database: database}, everything([database]), base.moment)
+        staging.define(base.definitions)
+        tracked = staging.tracked((database, "a"))
+        assert tracked is not None
+        with staging.loader() as loader:
+            for start in range(0, len(documents), 20_000):
+                part = documents[start : start + 20_000]
+                loader.add(tracked, b"".join(part), len(part))
+            loader.flush()
+            staging.check_loaded(loader)
+            assert (loader.loaded(tracked).replaced, loader.loaded(tracked).undecided) == (1, 0)
+    assert len(contents_of(client, staging)["a"]) == between + 1
+
+
+class LosesAnAnswer(Target):
+    """The server does what it is told, and the answer to one insert is lost on its way."""
+
+    lost = False
+
+    def write(
+        self, database: str, command: Mapping[str, object], task: str, **more: Any
+    ) -> dict[str, object]:
+        if "insert" in command and not self.lost:
+            self.lost = True
+            super().write(database, command, task, **more)
+            more["sent_again"]()
+        return super().write(database, command, task, **more)
+
+
+def test_a_batch_whose_answer_was_lost_is_counted_once(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    documents = [bson.encode({"_id": n}) for n in range(10)]
+    base = Snapshot(now(client), [Definition(database, "a")], {(database, "a"): documents})
+    with LosesAnAnswer(mongodb.uri) as server:
+        staging = Staging(server, "r1", {database: database}, everything([database]), base.moment)
+        load(staging, base)
+        assert server.lost
+    assert contents_of(client, staging)["a"] == sorted(documents)
 
 
 def test_a_backup_that_is_not_what_its_manifest_says_is_refused(

@@ -19,6 +19,7 @@ from lucid_storage.stores.mongodb.errors import (
 )
 from lucid_storage.stores.mongodb.restore.catalog import BUCKETS_PREFIX, OLD_PREFIX, STAGED_PREFIX, View
 from lucid_storage.stores.mongodb.restore.finishing import Expiry
+from lucid_storage.stores.mongodb.restore.inserted import keys_in, next_keys, removals
 from lucid_storage.stores.mongodb.restore.journal import (
     JOURNALS,
     MARKERS,
@@ -110,13 +111,13 @@ class MongoRestores:
         journal = await self.journal(databases, run)
         if journal is not None and journal.state in (SwapState.SWAPPING, SwapState.SWAPPED):
             return False
+        for direct in journal.direct if journal is not None else ():
+            await self._undo(direct)
         prefix = f"{STAGED_PREFIX}{run}_"
         for database in databases:
             for name, uuid in (await self._uuids(database)).items():
                 if name.startswith(prefix):
                     await self._drop(database, name, uuid)
-        for direct in journal.direct if journal is not None else ():
-            await self._drop_direct(direct)
         await self._forget(first(databases), run)
         return True
 
@@ -242,6 +243,9 @@ class MongoRestores:
         for direct in journal.direct:
             for expiry in direct.expiries:
                 await self._expire(direct.database, direct.name, expiry)
+            listed = (await self._uuids(direct.database)).get(direct.listed) if direct.listed else None
+            if direct.listed and listed:
+                await self._drop(direct.database, direct.listed, listed)
 
     async def _make_view(self, view: View) -> None:
         attempt = self._connection.attempt(f"make the view {view.database}.{view.name}")
@@ -332,10 +336,15 @@ class MongoRestores:
         except ExpectedAnswerError:
             return
 
-    async def _drop_direct(self, direct: Direct) -> None:
+    async def _undo(self, direct: Direct) -> None:
+        """What lies under its own name before the swap: dropped where the run made it, else emptied of what it put."""
         there = await self._uuids(direct.database)
         buckets = f"{BUCKETS_PREFIX}{direct.name}"
-        if direct.made_uuid is None or there.get(buckets, there.get(direct.name)) != direct.made_uuid:
+        holder = buckets if buckets in there else direct.name
+        uuid = there.get(holder)
+        if direct.made_uuid is None or uuid != direct.made_uuid:
+            if direct.listed and uuid and uuid == direct.found_uuid:
+                await self._take_back(direct.database, holder, direct.listed)
             return
         if buckets in there:
             # The server compares no UUID where it drops a time series.
@@ -343,6 +352,13 @@ class MongoRestores:
             await self._connection.write(direct.database, {"drop": direct.name}, attempt)
         else:
             await self._drop(direct.database, direct.name, direct.made_uuid)
+
+    async def _take_back(self, database: str, collection: str, listed: str) -> None:
+        """Remove what a list of `_id`s names. Harmless to repeat."""
+        attempt = self._connection.attempt(f"take back what was loaded into {database}.{collection}")
+        while keys := keys_in(await self._connection.read(database, next_keys(listed), attempt)):
+            for command in removals(collection, listed, keys):
+                await self._connection.write(database, command, attempt)
 
     async def _hosts(self) -> list[str]:
         attempt = self._connection.attempt("ask which members there are")

@@ -67,6 +67,10 @@ class Direct:
     name: str
     made_uuid: str | None = None
     """Of what holds its documents, where this run made it; None where an empty one was there."""
+    found_uuid: str | None = None
+    """Of that empty one."""
+    listed: str | None = None
+    """Where the `_id`s are listed that the run puts into it."""
     expiries: tuple[Expiry, ...] = ()
 
     @property
@@ -107,6 +111,8 @@ class Journal:
                     "database": direct.database,
                     "name": direct.name,
                     "madeUuid": direct.made_uuid,
+                    "foundUuid": direct.found_uuid,
+                    "listed": direct.listed,
                     "expiries": _expiry_documents(direct.expiries),
                 }
                 for direct in self.direct
@@ -122,7 +128,7 @@ def ready(
     targets: Mapping[str, str],
 ) -> Journal:
     """What the worker writes when everything is staged. `uuids` are those of the staged collections, by number."""
-    made = {direct.place: direct.made_uuid for direct in begun.direct}
+    made = {direct.place: direct for direct in begun.direct}
     places = [
         (tracked, (tracked.place.database, public_name(tracked.place.collection))) for tracked in finished
     ]
@@ -145,7 +151,7 @@ def ready(
             replace(view, database=targets[view.database]) for view in views if view.database in targets
         ),
         direct=tuple(
-            Direct(*place, made_uuid=made.get(place), expiries=expiries(tracked))
+            replace(made.get(place, Direct(*place)), expiries=expiries(tracked))
             for tracked, place in places
             if not tracked.staged
         ),
@@ -164,7 +170,9 @@ def parsed(document: Mapping[str, object]) -> Journal:
             Direct(
                 str(item["database"]),
                 str(item["name"]),
-                str(item["madeUuid"]) if item.get("madeUuid") else None,
+                _text(item, "madeUuid"),
+                _text(item, "foundUuid"),
+                _text(item, "listed"),
                 _expiries(item),
             )
             for item in _list(document, "direct")
@@ -229,6 +237,11 @@ def _expiries(document: Mapping[str, object]) -> tuple[Expiry, ...]:
         Expiry(str(item["index"]) if item.get("index") is not None else None, int(str(item["seconds"])))
         for item in _list(document, "expiries")
     )
+
+
+def _text(document: Mapping[str, object], name: str) -> str | None:
+    found = document.get(name)
+    return str(found) if found else None
 
 
 def _list(document: Mapping[str, object], name: str) -> list[Mapping[str, object]]:

@@ -18,6 +18,7 @@ from bson.raw_bson import RawBSONDocument
 from lucid_storage.errors import LucidError, Reason, ServerRefusedError
 from lucid_storage.stores.mongodb.restore.catalog import Place, Tracked
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
+from lucid_storage.stores.mongodb.restore.inserted import Inserted
 from lucid_storage.stores.mongodb.restore.target import MAJORITY, Target
 
 BATCH_BYTES = 2 * 1024 * 1024
@@ -54,17 +55,27 @@ class Loaded:
     """Of the stream."""
     size: int = 0
     """In bytes."""
-    replaced: list[bytes] = field(default_factory=list)
+    replaced: int = 0
     """First copies of an `_id` that came twice; a later copy took their place (rule 1.12)."""
+    undecided: int = 0
+    """Of batches that were sent twice: documents that were there byte for byte, either from the first attempt or as
+    first copies.
+    """
 
 
 class Loader:
     """Takes chunks of whole documents. `add` blocks while the server is slow; raises what a thread raised."""
 
     def __init__(
-        self, target: Target, *, lanes: int = LANES, report: Callable[[int, int], None] = lambda *_: None
+        self,
+        target: Target,
+        *,
+        lanes: int = LANES,
+        report: Callable[[int, int], None] = lambda *_: None,
+        inserted: Inserted | None = None,
     ) -> None:
         self._target = target
+        self._inserted = inserted or Inserted(target)
         self._report = report
         self._waiting: dict[str, _Waiting] = {}
         self._loaded: dict[str, Loaded] = {}
@@ -132,6 +143,9 @@ class Loader:
     def insert(self, job: _Job) -> None:
         """One batch, in a lane's thread."""
         place = job.tracked.place
+        resent: list[bool] = []
+        if self._inserted.follows(place):
+            self._inserted.note(place, documents_in(job.data))
         answer = self._target.write(
             place.database,
             {
@@ -141,20 +155,23 @@ class Loader:
                 "bypassDocumentValidation": True,
             },
             f"load {job.tracked.name[0]}.{job.tracked.name[1]}",
+            sent_again=lambda: resent.append(True),
         )
-        replaced = self._replace(job, answer) if answer.get("writeErrors") else []
+        different, equal = self._replace(job, answer, resent) if answer.get("writeErrors") else (0, 0)
         _check_concern(answer, place)
         loaded = self.loaded(job.tracked)
         with self._lock:
             loaded.documents += job.documents
             loaded.size += len(job.data)
-            loaded.replaced.extend(replaced)
+            loaded.replaced += different + (0 if resent else equal)
+            loaded.undecided += equal if resent else 0
         self._report(len(job.data), job.documents)
 
-    def _replace(self, job: _Job, answer: Mapping[str, object]) -> list[bytes]:
-        """A document whose `_id` is there already takes its place. Returns what was replaced.
+    def _replace(self, job: _Job, answer: Mapping[str, object], resent: list[bool]) -> tuple[int, int]:
+        """A document whose `_id` is there already takes its place.
 
-        One that is there byte for byte is of a batch that had to be sent twice.
+        Returns how many were there as something else, and how many byte for byte; `resent` grows when a command had to
+        be sent twice.
         """
         errors = answer["writeErrors"]
         assert isinstance(errors, list)
@@ -165,15 +182,15 @@ class Loader:
         if job.tracked.capped:
             # An ordered insert stops at its first error: go on behind it, one by one.
             wanted = set(range(min(wanted), job.documents))
-        replaced = []
+        different = equal = 0
         for place, document in enumerate(documents_in(job.data)):
             if place in wanted:
-                before = self._put(job.tracked, document)
-                if before is not None and before != document:
-                    replaced.append(before)
-        return replaced
+                before = self._put(job.tracked, document, resent)
+                different += before is not None and before != document
+                equal += before == document
+        return different, equal
 
-    def _put(self, tracked: Tracked, document: bytes) -> bytes | None:
+    def _put(self, tracked: Tracked, document: bytes, resent: list[bool]) -> bytes | None:
         key = RawBSONDocument(document, RAW_OPTIONS).get("_id")
         answer = self._target.write(
             tracked.place.database,
@@ -186,6 +203,7 @@ class Loader:
             },
             f"load {tracked.name[0]}.{tracked.name[1]}",
             raw=True,
+            sent_again=lambda: resent.append(True),
         )
         before = answer.get("value")
         return bytes(before.raw) if isinstance(before, RawBSONDocument) else None

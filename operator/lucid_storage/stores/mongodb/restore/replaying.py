@@ -13,6 +13,7 @@ import bson
 from lucid_storage.errors import LucidError
 from lucid_storage.stores.mongodb.restore.catalog import Tracked, public_name
 from lucid_storage.stores.mongodb.restore.entries import Document, refused
+from lucid_storage.stores.mongodb.restore.inserted import Inserted
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, DropStaged, Step, Write
 from lucid_storage.stores.mongodb.restore.target import Target
 
@@ -27,8 +28,14 @@ _NAMESPACE_EXISTS = 48
 class Replayer:
     """Applies steps in order. Raises LucidError; what was applied before stays in the staged collections."""
 
-    def __init__(self, target: Target, report: Callable[[int, int], None] = lambda *_: None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        report: Callable[[int, int], None] = lambda *_: None,
+        inserted: Inserted | None = None,
+    ) -> None:
         self._target = target
+        self._inserted = inserted or Inserted(target)
         self._report = report
         self._batch: list[Write] = []
         self._bytes = 0
@@ -49,6 +56,7 @@ class Replayer:
         batch, size = self._batch, self._bytes
         self._batch, self._bytes = [], 0
         self._target.wait_for_secondaries()
+        self._note(batch)
         answer = self._send(batch)
         if not answer.get("ok"):
             self._one_by_one(batch, answer)
@@ -84,6 +92,11 @@ class Replayer:
                 {"collMod": public_name(step.place.collection), **step.command},
                 f"resize {step.place.namespace}",
             )
+
+    def _note(self, batch: list[Write]) -> None:
+        for place in {write.place for write in batch if self._inserted.follows(write.place)}:
+            made = (w.operation["o"] for w in batch if w.place == place and w.operation["op"] == "i")
+            self._inserted.note(place, [_raw(one) for one in made if isinstance(one, Mapping)])
 
     def _send(self, batch: list[Write]) -> dict[str, object]:
         return self._target.write(

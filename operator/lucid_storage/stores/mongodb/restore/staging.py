@@ -18,6 +18,7 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     public_name,
 )
 from lucid_storage.stores.mongodb.restore.entries import Moment, entry
+from lucid_storage.stores.mongodb.restore.inserted import Inserted, list_name, take_back
 from lucid_storage.stores.mongodb.restore.journal import Direct, Journal, SwapState
 from lucid_storage.stores.mongodb.restore.lineage import Lineage
 from lucid_storage.stores.mongodb.restore.loading import Loader
@@ -61,7 +62,8 @@ class Staging:
         """Collections of the dump by the name that they had in it."""
         self._transactions = Transactions()
         self._rewriter = Rewriter(self.catalog, lineage, dump_end)
-        self._replayer = Replayer(target, report)
+        self._inserted = Inserted(target)
+        self._replayer = Replayer(target, report, self._inserted)
         self._targets = dict(targets)
         self._journal = Journal(run, SwapState.LOADING, owner=owner or {})
 
@@ -97,7 +99,7 @@ class Staging:
 
     def loader(self) -> Loader:
         """For the documents; used as a context manager, flushed at the end."""
-        return Loader(self._target, report=self._report)
+        return Loader(self._target, report=self._report, inserted=self._inserted)
 
     def tracked(self, name: Name) -> Tracked | None:
         """Where documents of the dump go; None when they are not restored."""
@@ -111,9 +113,9 @@ class Staging:
         """
         for tracked in self.catalog:
             loaded, held = loader.loaded(tracked), self._target.count(*_place(tracked))
-            wanted = loaded.documents - len(loaded.replaced)
+            wanted = loaded.documents - loaded.replaced
             # A capped collection that was written to while it was read is longer in the stream than its own limit.
-            if held > wanted or (held < wanted and not tracked.capped):
+            if held > wanted or (held < wanted - loaded.undecided and not tracked.capped):
                 raise _mismatch(tracked, f"the server holds {held} documents", loaded.documents)
 
     def compare(self, loader: Loader, expected: Mapping[Name, Expected], found: Mapping[Name, str]) -> None:
@@ -175,18 +177,29 @@ class Staging:
         return self._journal
 
     def discard(self) -> None:
-        """Leave the target as it was: drop what this run staged, and what it made under its own name."""
+        """Leave the target as it was: drop what this run staged and what it made under its own name, and take back
+        what it put into something that was there.
+        """
+        for direct in self._journal.direct:
+            self._undo(direct)
         for tracked in self.catalog:
             if tracked.staged:
                 self._target.drop(*_place(tracked))
-        for direct in self._journal.direct:
-            if direct.made_uuid:
-                self._target.drop(direct.database, direct.name)
         self._target.write(
             min(self._targets.values()),
             {"delete": journal.JOURNALS, "deletes": [{"q": {"_id": self._journal.run}, "limit": 1}]},
             "remove the restore's journal",
         )
+
+    def _undo(self, direct: Direct) -> None:
+        for holder in (f"{BUCKETS_PREFIX}{direct.name}", direct.name):
+            uuid = (self._target.collection_uuid(direct.database, holder) or b"").hex()
+            if uuid and uuid == direct.made_uuid:
+                self._target.drop(direct.database, direct.name)
+            elif uuid and uuid == direct.found_uuid and direct.listed:
+                take_back(self._target, direct.database, holder, direct.listed)
+        if direct.listed:
+            self._target.drop(direct.database, direct.listed)
 
     def _put_journal(self) -> None:
         document = self._journal.document()
@@ -207,9 +220,7 @@ class Staging:
         if self._target.collection_uuid(database, collection) is None:
             self._replayer.create(tracked, tracked.creation())
             made = self._target.collection_uuid(*_place(tracked)) or b""
-            direct = Direct(database, collection, made_uuid=made.hex())
-            self._journal = replace(self._journal, direct=(*self._journal.direct, direct))
-            self._put_journal()
+            self._record(Direct(database, collection, made_uuid=made.hex()))
         elif self._target.count(*_place(tracked)):
             raise RefusedError(
                 f"{database}.{collection} cannot be loaded beside the live data (a time series, stored functions or"
@@ -217,6 +228,16 @@ class Staging:
                 " with targetDatabase.",
                 reason=Reason.TARGET_NOT_EMPTY,
             )
+        else:
+            found = self._target.collection_uuid(*_place(tracked)) or b""
+            name = list_name(self._journal.run, tracked.number)
+            self._record(Direct(database, collection, found_uuid=found.hex(), listed=name))
+            self._inserted.follow(tracked.place, name)
+
+    def _record(self, direct: Direct) -> None:
+        """Durable before anything is loaded into it."""
+        self._journal = replace(self._journal, direct=(*self._journal.direct, direct))
+        self._put_journal()
 
 
 def _data_name(definition: Definition) -> Name:

@@ -81,10 +81,11 @@ class Target:
         *,
         expected: Collection[int] = (),
         raw: bool = False,
+        sent_again: Callable[[], None] = lambda: None,
     ) -> Document:
         """One command on the primary. A lost connection is waited out and the command sent again, so each must be one
-        that does no harm when it comes twice. The server's answer to a code of `expected` is returned as it is, with
-        `ok` 0. With `raw`, documents in the answer stay the server's bytes.
+        that does no harm when it comes twice; `sent_again` is called before that. The server's answer to a code of
+        `expected` is returned as it is, with `ok` 0. With `raw`, documents in the answer stay the server's bytes.
         """
         with translated(Attempt("The restore's MongoDB", task)):
             scope = self._client.get_database(database)
@@ -98,6 +99,7 @@ class Target:
                     if self._clock() >= end:
                         raise
                     self._wait(_PAUSE_SECONDS)
+                    sent_again()
                 except OperationFailure as error:
                     if error.code in expected:
                         return {**(error.details or {}), "ok": 0, "code": error.code}
@@ -111,10 +113,11 @@ class Target:
         *,
         expected: Collection[int] = (),
         raw: bool = False,
+        sent_again: Callable[[], None] = lambda: None,
     ) -> Document:
         """A command that a majority has when it returns."""
         concerned = {**command, "writeConcern": dict(MAJORITY)}
-        return self.command(database, concerned, task, expected=expected, raw=raw)
+        return self.command(database, concerned, task, expected=expected, raw=raw, sent_again=sent_again)
 
     def collection_uuid(self, database: str, name: str) -> bytes | None:
         """None when there is no such collection."""
