@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lucid_storage.archive.manifest import ObjectKind, Optime
 
@@ -17,6 +19,10 @@ MANIFEST = "manifest.json"
 PROOF = "proof.json"
 MARK = "deleted.json"
 """Beside a manifest: the object was deleted with its data while something needed them (rule 1.9)."""
+
+SliceName: TypeAlias = tuple[str, Optime]
+"""Timeline and where it begins, which make the name of a slice's manifest."""
+_SLICE = re.compile(r"([^/]+)/([0-9]{10})-([0-9]{10})\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,13 @@ class ChainFolder:
     def slice_manifest(self, timeline: str, prev: Optime) -> str:
         """The name comes from where the slice begins, so that two writers cannot both create it (rule 1.5)."""
         return f"{self.slices}/{timeline}/{_stem(prev)}.json"
+
+    def slice_of(self, path: str) -> SliceName | None:
+        """Timeline and beginning of the slice whose manifest has this path; None for any other path."""
+        found = _SLICE.fullmatch(path.removeprefix(f"{self.slices}/"))
+        if found is None or not path.startswith(f"{self.slices}/"):
+            return None
+        return found[1], Optime(seconds=int(found[2]), counter=int(found[3]))
 
 
 def _stem(prev: Optime) -> str:

@@ -23,7 +23,7 @@ from pydantic.alias_generators import to_camel
 
 from lucid_storage.archive.destination import ObjectStore
 from lucid_storage.archive.keys import Key, Keyring
-from lucid_storage.archive.layout import MANIFEST, PROOF, ChainFolder
+from lucid_storage.archive.layout import MANIFEST, PROOF, ChainFolder, SliceName
 from lucid_storage.archive.manifest import FORMAT, BackupKind, Manifest, ObjectKind, Proof, Record
 from lucid_storage.archive.recorded import Recorded, Trust
 from lucid_storage.errors import ArchiveDamagedError, DestinationError, KeyMissingError
@@ -68,6 +68,19 @@ class Listing:
 
     records: tuple[Recorded, ...]
     unreadable: tuple[Unreadable, ...] = ()
+
+    def refuse_damaged(self, path: str) -> None:
+        """Raises ArchiveDamagedError where something lies in the place of a manifest that is none."""
+        for one in self.unreadable:
+            if one.path == path:
+                raise ArchiveDamagedError(f"{one.message} Use another backup.")
+
+    def taken(self, folder: ChainFolder) -> frozenset[SliceName]:
+        """Names of slices that lie there and cannot be believed: nothing else can be written under them."""
+        paths = (folder.slice_of(one.path) for one in self.unreadable)
+        broken = (r.manifest for r in self.records if r.kind is BackupKind.SLICE and not r.readable)
+        named = ((m.timeline, m.prev.optime) for m in broken if m.prev is not None)
+        return frozenset([*(one for one in paths if one is not None), *named])
 
 
 def manifest_path(folder: ChainFolder, manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lucid_storage.archive.continuity import Run, begin, continues, end, reach, runs, sound, spans
+from lucid_storage.archive.layout import SliceName
 from lucid_storage.archive.manifest import BackupKind, OplogPoint, Selection
 from lucid_storage.archive.recorded import Recorded, Trust, good_fulls, of_kind
 from lucid_storage.errors import Reason
@@ -46,6 +47,8 @@ class Request:
     """The key that it will be written with."""
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     """Of the keys in the Secret, by id."""
+    taken: frozenset[SliceName] = frozenset()
+    """Names under which a slice lies that cannot be believed: no slice can begin there any more (rule 1.8)."""
 
     @property
     def of_mongodb(self) -> bool:
@@ -232,8 +235,14 @@ def _full(request: Request, state: _State | None, oplog: OplogView | None) -> De
             True,
             note=f"The former timeline was closed ({state.run.closing if state.run else ''}).",
         )
-    if request.of_mongodb and oplog is not None and state.run is not None and _next(state, oplog) is None:
-        return Decision(BackupKind.FULL, request.new_timeline, True, because=Reason.OPLOG_GAP, note=_GAP)
+    if (
+        request.of_mongodb
+        and oplog is not None
+        and state.run is not None
+        and not _next(request, state, oplog)
+    ):
+        note = _gap(request, state)
+        return Decision(BackupKind.FULL, request.new_timeline, True, because=Reason.OPLOG_GAP, note=note)
     return Decision(BackupKind.FULL, state.timeline, False, parent=_parent(state))
 
 
@@ -244,15 +253,16 @@ def _slice(request: Request, state: _State | None, oplog: OplogView) -> Decision
         return anew
     if state.closed:
         return anew
-    prev = _next(state, oplog)
+    prev = _next(request, state, oplog)
     if prev is not None:
         return Decision(BackupKind.SLICE, state.timeline, False, parent=_parent(state), prev=prev)
     if state.run is None and not good_fulls(state.records):
         return anew
+    note = _gap(request, state)
     if not request.scheduled:
-        return Refusal(Reason.OPLOG_GAP, _GAP)
+        return Refusal(Reason.OPLOG_GAP, note)
     return Decision(
-        BackupKind.SLICE, request.new_timeline, True, prev=oplog.last, because=Reason.OPLOG_GAP, note=_GAP
+        BackupKind.SLICE, request.new_timeline, True, prev=oplog.last, because=Reason.OPLOG_GAP, note=note
     )
 
 
@@ -276,9 +286,9 @@ def _going_on(request: Request, state: _State | None, oplog: OplogView) -> Decis
 
 
 def _incremental(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
-    prev = _next(state, oplog)
+    prev = _next(request, state, oplog)
     if prev is None:
-        return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP), oplog)
+        return _instead(request, Refusal(Reason.OPLOG_GAP, _gap(request, state)), oplog)
     pieces = spans(state.records)
     for full in reversed(good_fulls(state.records)):
         to = end(full.manifest)
@@ -328,17 +338,27 @@ def _slices_from(state: _State, start: OplogPoint) -> tuple[Recorded, ...]:
     return ()
 
 
-def _next(state: _State, oplog: OplogView) -> OplogPoint | None:
+def _next(request: Request, state: _State, oplog: OplogView) -> OplogPoint | None:
     """Where the next slice begins: behind the last one, else behind the newest full that the oplog still reaches.
 
     None is a hole.
     """
     fulls = [end(f.manifest) for f in good_fulls(state.records)]
     if state.run is not None:
-        if state.run.end in oplog.held:
+        if state.run.end in oplog.held and not _taken(request, state, state.run.end):
             return state.run.end
         fulls = [p for p in fulls if p.optime > state.run.end.optime]
-    return next((p for p in reversed(fulls) if p in oplog.held), None)
+    free = (p for p in reversed(fulls) if not _taken(request, state, p))
+    return next((p for p in free if p in oplog.held), None)
+
+
+def _taken(request: Request, state: _State, point: OplogPoint) -> bool:
+    return (state.timeline, point.optime) in request.taken
+
+
+def _gap(request: Request, state: _State) -> str:
+    """Why there is a hole."""
+    return _DAMAGED if any(timeline == state.timeline for timeline, _ in request.taken) else _GAP
 
 
 def _parent(state: _State) -> str | None:
@@ -357,6 +377,11 @@ def _ends(record: Recorded) -> bool:
 _GAP = (
     "The oplog does not reach back to the end of the last backup or slice, so what came between is in no backup. Make a"
     " full backup, and enlarge the oplog or shorten the interval."
+)
+
+_DAMAGED = (
+    "A slice of the timeline cannot be read or authenticated, so nothing can be joined to it. Make a full backup, and"
+    " see who writes to the destination."
 )
 
 

@@ -44,12 +44,13 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
     """Makes the backup, or finds that it was made. Raises LucidError when nothing was made."""
     started = datetime.now(UTC)
     place = Place.of(order, environ)
-    records = place.records()
+    listing = place.listing()
+    records = list(listing.records)
     before = made_before(order, records)
     if before is not None:
         return _finished(order, place, before, environ, reporter)
     with Engines.of(order, place, environ) as engines:
-        decision = engines.decide(order, place, records)
+        decision = engines.decide(order, place, listing)
         uploads = Uploads(place, order.id)
         run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)
         watcher = _Watcher(stop, uploads)
@@ -60,7 +61,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
                 run.check()
                 if decision.kind is BackupKind.FULL:
                     # A slicer may have begun a new timeline meanwhile: then this full belongs to that one.
-                    decision = engines.decide(order, place, place.records(), BackupKind.FULL)
+                    decision = engines.decide(order, place, place.listing(), BackupKind.FULL)
                 manifest = _manifest(order, place, decision, taken, started)
                 publishing = True
                 _publish(place, manifest, uploads)

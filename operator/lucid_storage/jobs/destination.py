@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,12 +13,14 @@ from lucid_storage.archive.keys import Key, Keyring
 from lucid_storage.archive.layout import ChainFolder
 from lucid_storage.archive.manifest import Manifest, ObjectKind, Packing, StoredObject
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_backups, list_slices
+from lucid_storage.archive.records import Listing, list_backups, list_slices
 from lucid_storage.archive.streams import Identity, PackedSink, PackedSource, key_for, open_sink, open_source
 from lucid_storage.archive.streams import packing_for as streams_packing
 from lucid_storage.errors import LucidError
 from lucid_storage.models.orders import Order
 from lucid_storage.models.storage import Compression
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,17 @@ class Place:
         """Of what is written."""
         return streams_packing(self.compression, self.key)
 
-    def records(self) -> list[Recorded]:
-        """Backups and slices of the chain that can be read as manifests."""
+    def listing(self) -> Listing:
+        """Backups and slices of the chain, and what lies there as a manifest and is none."""
         backups = list_backups(self.store, self.folder, self.keyring)
         slices = list_slices(self.store, self.folder, self.keyring)
-        return [*backups.records, *slices.records]
+        for one in (*backups.unreadable, *slices.unreadable):
+            logger.warning("%s", one.message)
+        return Listing((*backups.records, *slices.records), (*backups.unreadable, *slices.unreadable))
+
+    def records(self) -> list[Recorded]:
+        """Those of the listing that are manifests."""
+        return list(self.listing().records)
 
     def source(self, manifest: Manifest, stored: StoredObject) -> PackedSource:
         """One object of a backup, checked against its manifest while it is read."""

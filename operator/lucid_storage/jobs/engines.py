@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Self
 
 from lucid_storage.archive.manifest import BackupKind, ObjectKind
 from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import Listing
 from lucid_storage.archive.timeline import Decision, OplogView, Refusal, Request, anchors, decide
-from lucid_storage.errors import LucidError, NotSupportedError, Reason
+from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.results import selection_of
@@ -36,8 +37,9 @@ OBJECT_KINDS: Mapping[BackupEngine, tuple[ObjectKind, ...]] = {
 class Engines:
     """Opened before anything is decided, since a decision about MongoDB asks its oplog."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, environ: Mapping[str, str]) -> None:
         self._settings = settings
+        self._environ = environ
         self._open = ExitStack()
         self._mongodb: MongoBackup | None = None
 
@@ -48,7 +50,7 @@ class Engines:
             settings = StoreSettings.read(environ)
         except SettingsError as error:
             raise LucidError(str(error), reason=Reason.SECRET_INVALID) from error
-        engines = cls(settings)
+        engines = cls(settings, environ)
         if BackupEngine.MONGODB in order.engines:
             from lucid_storage.jobs.mongodb_backup import MongoBackup
 
@@ -65,7 +67,7 @@ class Engines:
         self._open.close()
 
     def decide(
-        self, order: BackupOrder, place: Place, records: Sequence[Recorded], kind: BackupKind | None = None
+        self, order: BackupOrder, place: Place, listing: Listing, kind: BackupKind | None = None
     ) -> Decision:
         """What is made and what it builds on, of the order's type or the given kind.
 
@@ -82,8 +84,9 @@ class Engines:
             scheduled=order.scheduled,
             key_id=order.key_id,
             fingerprints={place.key.id: place.key.fingerprint} if place.key is not None else {},
+            taken=listing.taken(place.folder),
         )
-        decision = decide(request, records, self._oplog(records))
+        decision = decide(request, listing.records, self._oplog(listing.records))
         if isinstance(decision, Refusal):
             raise LucidError(decision.message, reason=decision.reason)
         if decision.note:
@@ -111,9 +114,9 @@ class Engines:
                 url = _configured(self._settings.elasticsearch(), "Elasticsearch", "ELASTICSEARCH_URL")
                 return elastic_backup.take(run, url)
             case BackupEngine.VOLUMES:
-                raise NotSupportedError(
-                    "Volumes are not backed up by this version; leave them out of engines."
-                )
+                from lucid_storage.jobs import volume_backup
+
+                return volume_backup.take(run, self._environ)
 
 
 def _configured(url: str | None, store: str, variable: str) -> str:

@@ -173,7 +173,9 @@ class _Work:
                     holds.release(store, self.folder, run)
 
     def _found(self) -> _Reading:
-        backups = list_backups(self.place.store, self.folder, self.place.keyring).records
+        listing = list_backups(self.place.store, self.folder, self.place.keyring)
+        listing.refuse_damaged(self.folder.manifest(self.order.backup_id))
+        backups = listing.records
         wanted = next((record for record in backups if record.id == self.order.backup_id), None)
         if wanted is None:
             raise RefusedError(

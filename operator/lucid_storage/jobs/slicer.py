@@ -24,6 +24,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from lucid_storage.archive.continuity import begin
+from lucid_storage.archive.layout import SliceName
 from lucid_storage.archive.manifest import BackupKind, Manifest
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups
@@ -66,6 +67,7 @@ class Slicer:
     poll_seconds: float = CUT_POLL_SECONDS
     jitter: Callable[[], float] = random.random
     _slices: list[Recorded] | None = None
+    _taken: frozenset[SliceName] = frozenset()
     _member: PinnedMember | None = None
     _deadline: float = float("inf")
 
@@ -110,7 +112,7 @@ class Slicer:
         member = self._pinned()
         latest = newest(self.uri)
         if latest is not None:
-            member.wait_for(latest, self._check)
+            member.catch_up(latest, self._check)
         for _ in range(WRITERS):
             decision = self._decide(member, self._records())
             assert decision.prev is not None
@@ -139,6 +141,7 @@ class Slicer:
             scheduled=True,
             key_id=self.order.key_id,
             fingerprints={key.id: key.fingerprint} if key is not None else {},
+            taken=self._taken,
         )
         held = frozenset(point for point in anchors(records) if oplog.holds(entry_point(point)))
         decision = decide(request, records, OplogView(recorded(oplog.last()), held))
@@ -176,7 +179,9 @@ class Slicer:
     def _records(self) -> list[Recorded]:
         """Backups as they are now; of the slices the newest, which nobody else writes as a rule."""
         if self._slices is None:
-            self._slices = self._newest([r for r in self.place.records() if r.kind is BackupKind.SLICE])
+            found = self.place.listing()
+            self._slices = self._newest([r for r in found.records if r.kind is BackupKind.SLICE])
+            self._taken = found.taken(self.place.folder)
         backups = list_backups(self.place.store, self.place.folder, self.place.keyring)
         return [*backups.records, *self._slices]
 

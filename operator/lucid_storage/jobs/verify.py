@@ -43,7 +43,9 @@ def failed(order: VerifyOrder, reason: Reason, message: str) -> BackupResult:
 def verify(order: VerifyOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> BackupResult:
     """Checks and writes the proof. Raises LucidError when nothing was found out; the proof is as it was then."""
     place = Place.of(order, environ)
-    records = place.records()
+    listing = place.listing()
+    records = list(listing.records)
+    listing.refuse_damaged(place.folder.manifest(order.backup_id))
     record = _wanted(order, records)
     manifest = record.manifest
     as_made = _as_made(order, manifest)

@@ -52,6 +52,34 @@ def decided(request: Request, records: Sequence[Recorded], oplog: OplogView | No
     return found
 
 
+class TestASliceThatCannotBeBelieved:
+    """Its name is taken for ever, so the line cannot go on there (rule 1.8)."""
+
+    records = (full("f", to=10), piece(10, 20))
+    taken = frozenset({("t1", point(20).optime)})
+
+    def test_a_slicing_worker_begins_a_new_timeline(self) -> None:
+        asked = request(SLICE, scheduled=True, taken=self.taken)
+        found = decided(asked, self.records, view(self.records, 0, 30))
+        assert (found.timeline, found.begins, found.prev) == ("new", True, point(30))
+        assert "cannot be read" in found.note
+
+    @pytest.mark.parametrize("kind", [SLICE, INCREMENTAL])
+    def test_by_hand_it_is_refused(self, kind: BackupKind) -> None:
+        said = refused(request(kind, taken=self.taken), self.records, view(self.records, 0, 30))
+        assert said.reason is Reason.OPLOG_GAP
+        assert "full backup" in said.message
+
+    def test_a_full_begins_a_new_timeline(self) -> None:
+        found = decided(request(FULL, taken=self.taken), self.records, view(self.records, 0, 30))
+        assert (found.timeline, found.begins) == ("new", True)
+
+    def test_a_newer_full_is_gone_on_from(self) -> None:
+        records = (*self.records, full("g", to=25))
+        found = decided(request(SLICE, taken=self.taken), records, view(records, 0, 30))
+        assert (found.timeline, found.prev) == ("t1", point(25))
+
+
 def refused(request: Request, records: Sequence[Recorded], oplog: OplogView | None) -> Refusal:
     found = decide(request, records, oplog)
     assert isinstance(found, Refusal), found

@@ -181,6 +181,7 @@ def decided(order: BackupOrder, engine: MongoBackup, records: list[Recorded]) ->
         scheduled=order.scheduled,
         key_id="k1",
         fingerprints={"k1": engine._place.key.fingerprint if engine._place.key else ""},
+        taken=engine._place.listing().taken(engine._place.folder),
     )
     decision = decide(request, records, engine.look(anchors(records)))
     if isinstance(decision, Refusal):

@@ -96,7 +96,10 @@ def _bucket(s3: S3Storage, settings: Settings, namespace: str, connection: str |
             " bucket only.",
             reason=Reason.NAMESPACE_NOT_SERVED,
         )
-    prefix = _joined(settings.backup_storage_path, _tenant_prefix(settings, namespace), s3.prefix or "")
+    prefix = _joined(settings.backup_storage_path, _tenant_prefix(settings, namespace))
+    if s3.prefix:
+        # Below the namespace's own folder, since a prefix of its choice could lead into somebody else's.
+        prefix = _joined(prefix, namespace, s3.prefix)
     return Place(_operators_bucket(settings, prefix), shared=True)
 
 
