@@ -102,7 +102,7 @@ class MongoBackup:
         """The end of the oplog, with everything that was confirmed to a client by now, and which points it holds."""
         latest = newest(self._uri)
         if latest is not None:
-            self.member.wait_for(latest, lambda: None)
+            self.member.catch_up(latest, lambda: None)
         oplog = Oplog(self.member)
         held = frozenset(point for point in points if oplog.holds(entry_point(point)))
         self._latest = recorded(oplog.last())

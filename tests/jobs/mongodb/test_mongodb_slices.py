@@ -20,7 +20,9 @@ from lucid_storage.archive.continuity import runs, windows
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.manifest import BackupKind, Closing, Manifest
 from lucid_storage.errors import DestinationError, LucidError, Reason
-from lucid_storage.models.backup import BackupType, MongoSelection
+from lucid_storage.models.backup import BackupType, MongoSelection, ReadPreference
+from lucid_storage.stores.mongodb.dump import member
+from lucid_storage.stores.mongodb.dump.pinning import pin
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
@@ -506,3 +508,67 @@ def test_a_slicer_on_another_deployment_is_refused(chain: Chain) -> None:
     slicer.order = slicer.order.model_copy(update={"server_identity": "another"})
     assert slicer.step().reason is Reason.TARGET_CHANGED
     assert not chain.slices()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(member, "CATCH_UP_SECONDS", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_member_that_lags_is_waited_for_and_is_no_hole(
+    private_mongodb: Any, chain_of: Callable[[MongoDB], Chain]
+) -> None:
+    """The entry that the line goes on from is not on the secondary yet: it is late, not lost."""
+    server: MongoDB = private_mongodb(members=3, parameters={"enableTestCommands": "1"})
+    chain = chain_of(server)
+    secondary = chain.selection
+    with server.client() as client:
+        shop = client.get_database("shop", write_concern=WriteConcern("majority"))
+        shop.a.insert_one({"_id": 0})
+        chain.back_up(FULL)
+        with closing(pin(server.uri)) as pinned:
+            late = pinned.host
+        with MongoClient[Any](late, directConnection=True) as direct:
+            direct.admin.command("configureFailPoint", "rsSyncApplyStop", mode="alwaysOn")
+            try:
+                shop.a.insert_one({"_id": 1})
+                chain.selection = secondary.model_copy(update={"read_preference": ReadPreference.PRIMARY})
+                chain.back_up(INCREMENTAL)
+                chain.selection = secondary
+                with pytest.raises(LucidError) as failed:
+                    chain.back_up(INCREMENTAL)
+                assert failed.value.reason is Reason.STORE_UNAVAILABLE
+                assert late in failed.value.message
+            finally:
+                direct.admin.command("configureFailPoint", "rsSyncApplyStop", mode="off")
+        chain.back_up(INCREMENTAL)
+    ids = [n for piece in chain.slices() for n in inserted(chain.oplog(piece), "shop.a")]
+    assert ids == [1]
+    one_line(chain.slices())
+
+
+def test_a_slice_that_was_damaged_ends_the_line_and_a_new_one_begins(
+    client: MongoClient[Any], chain: Chain, db: str
+) -> None:
+    chain.scheduled = True
+    client[db].a.insert_one({"_id": 0})
+    full = chain.back_up(FULL)
+    client[db].a.insert_one({"_id": 1})
+    chain.back_up(INCREMENTAL)
+    (piece,) = chain.slices()
+    assert piece.prev is not None
+    path = chain.folder / "destination" / chain.place.folder.slice_manifest(piece.timeline, piece.prev.optime)
+    path.write_text(path.read_text()[:-20])
+    client[db].a.insert_one({"_id": 2})
+    slicer = chain.slicer()
+    assert slicer.step().ok
+    anew = chain.back_up(INCREMENTAL)
+    assert anew.kind is BackupKind.FULL
+    assert anew.timeline != full.timeline
+    client[db].a.insert_one({"_id": 3})
+    report = slicer.step()
+    assert (report.ok, report.timeline) == (True, anew.timeline), report.message
+    (last,) = chain.slices()
+    assert inserted(chain.oplog(last), f"{db}.a") == [3]
+    assert path.exists()
