@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ from lucid_storage.stores.elasticsearch.backup.snapshots import (
     delete_snapshot,
     take_snapshot,
 )
+
+logger = logging.getLogger(__name__)
 
 LABEL = "backup"
 
@@ -79,13 +82,26 @@ def delete_taken(manifest: Manifest, url: str) -> bool:
     record = next((e.elasticsearch for e in manifest.engines if e.elasticsearch is not None), None)
     if record is None or record.repository is None or record.snapshot is None:
         return False
-    if record.snapshot != snapshot_name(manifest.id):
-        return False  # not of our making: a manifest without encryption can be written by whoever owns the bucket
     http = ElasticHttp(url, "prune", sleep)
     try:
-        return delete_snapshot(http, record.repository, record.snapshot)
+        origin = manifest.origin
+        made_by = snapshot_origin(manifest.id, origin.cluster, origin.namespace, origin.chain)
+        deleted = delete_snapshot(http, record.repository, record.snapshot, made_by)
     finally:
         http.close()
+    if deleted is None:
+        logger.warning(
+            "the snapshot %s in the repository %s does not say that the backup %s made it; it stays",
+            record.snapshot,
+            record.repository,
+            manifest.id,
+        )
+    return bool(deleted)
+
+
+def snapshot_origin(backup_id: str, cluster: str, namespace: str, chain: str) -> dict[str, str]:
+    """What a snapshot says of itself: a manifest is believed only where it lies, so it can name only its own."""
+    return {"backup": backup_id, "cluster": cluster, "namespace": namespace, "chain": chain}
 
 
 def _export(run: BackupRun, http: ElasticHttp, found: Selected) -> Taken:
@@ -150,7 +166,9 @@ def _snapshot(run: BackupRun, http: ElasticHttp, found: Selected, repository: st
         told = done
 
     names = [one.name for one in found.indices]
-    taken = take_snapshot(http, repository, snapshot_name(run.order.id), names, run.check, report)
+    owner = run.order.owner
+    origin = snapshot_origin(run.order.id, owner.cluster, owner.namespace, run.order.chain)
+    taken = take_snapshot(http, repository, snapshot_name(run.order.id), names, origin, run.check, report)
     try:
         sink = run.open_object(ObjectKind.ELASTICSEARCH_EXPORT, "")
         try:
@@ -164,7 +182,7 @@ def _snapshot(run: BackupRun, http: ElasticHttp, found: Selected, repository: st
             raise
     except BaseException:
         with suppress(LucidError):  # what went wrong first is what has to be told
-            delete_snapshot(http, repository, taken.name)
+            delete_snapshot(http, repository, taken.name, origin)
         raise
     records = tuple(
         ElasticIndexRecord(name=one.target, documents=sizes[one.name][1], bytes=sizes[one.name][0])

@@ -135,6 +135,33 @@ async def test_retention_deletes_the_snapshot_and_an_absent_one_is_no_error(
     assert gone.value.reason is Reason.ARCHIVE_DAMAGED
 
 
+async def test_a_manifest_takes_only_the_snapshot_that_its_own_backup_made(bed: Bed, repository: str) -> None:
+    """Whoever owns the bucket can write an unencrypted manifest that names any snapshot."""
+    bed.fill(bed.index("one"), 10)
+    backup = bed.back_up(selection(bed, repository))
+    true = backup.manifest()
+    for forged in (
+        true.model_copy(update={"origin": true.origin.model_copy(update={"namespace": "theirs"})}),
+        true.model_copy(update={"origin": true.origin.model_copy(update={"cluster": "theirs"})}),
+        true.model_copy(update={"id": "another"}),
+    ):
+        assert not delete_taken(forged, bed.server.url)
+    assert snapshots(bed, repository) == [backup.record.snapshot]
+
+
+async def test_a_snapshot_of_somebody_else_under_the_name_is_left_alone(bed: Bed, repository: str) -> None:
+    bed.fill(bed.index("one"), 10)
+    run = bed.run(selection(bed, repository))
+    name = f"lucid-{run.order.id}"
+    bed.call(
+        "PUT", f"/_snapshot/{repository}/{name}?wait_for_completion=true", {"indices": [f"{bed.prefix}*"]}
+    )
+    with pytest.raises(LucidError) as refused:
+        take(run, bed.server.url)
+    assert refused.value.reason is Reason.CONFLICT
+    assert snapshots(bed, repository) == [name]
+
+
 async def test_a_snapshot_of_nothing_is_refused_and_not_one_of_everything(bed: Bed, repository: str) -> None:
     with pytest.raises(LucidError) as refused:
         bed.back_up(selection(bed, repository))

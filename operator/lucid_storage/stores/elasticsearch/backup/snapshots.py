@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -14,6 +14,11 @@ from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
 POLL_SECONDS = 0.5
 _NAMED_SHARDS = 5
 _WAIT = "30s"
+_METADATA = "lucid-storage"
+"""Field of a snapshot's metadata that says which backup made it."""
+
+Origin = Mapping[str, str]
+"""Which backup: its id, cluster, namespace and chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +56,14 @@ def take_snapshot(
     repository: str,
     name: str,
     indices: Sequence[str],
+    origin: Origin,
     check: Callable[[], None],
     report: Callable[[int, int], None],
 ) -> Snapshot:
     """Waits for the end; `report` gets bytes done and bytes in all. A snapshot that failed is removed.
 
-    `check` raises when the run is to end. Raises LucidError(SnapshotPartial) that names the shards.
+    `check` raises when the run is to end. Raises LucidError(SnapshotPartial) that names the shards, and RefusedError
+    when somebody else's snapshot has the name.
     """
     path = f"/_snapshot/{encoded(repository)}/{encoded(name)}"
     body = {
@@ -65,9 +72,14 @@ def take_snapshot(
         "ignore_unavailable": False,
         # With false the server would refuse without saying which shards it lacks.
         "partial": True,
+        "metadata": {_METADATA: dict(origin)},
     }
     # Its name is made from the backup's id: a snapshot of an earlier try is not ours to keep.
-    _remove(http, path)
+    if delete_snapshot(http, repository, name, origin) is None:
+        raise RefusedError(
+            f"A snapshot {name} that this backup did not make is in the repository {repository}; delete or rename it.",
+            reason=Reason.CONFLICT,
+        )
     try:
         http.must(
             "PUT", path, body, {"wait_for_completion": False, "master_timeout": _WAIT}, repeatable=False
@@ -85,9 +97,22 @@ def take_snapshot(
         raise
 
 
-def delete_snapshot(http: ElasticHttp, repository: str, name: str) -> bool:
-    """For retention; False when it was not there. Raises LucidError."""
-    return _remove(http, f"/_snapshot/{encoded(repository)}/{encoded(name)}")
+def delete_snapshot(http: ElasticHttp, repository: str, name: str, origin: Origin) -> bool | None:
+    """Deletes a snapshot whose own metadata say that this backup made it.
+
+    False when it was not there; None when it is somebody else's, which is left alone: a manifest without encryption can
+    be written by whoever owns the bucket, and names any snapshot. Raises LucidError.
+    """
+    path = f"/_snapshot/{encoded(repository)}/{encoded(name)}"
+    answer = http.ask("GET", path)
+    if answer.status == 404:
+        return False
+    if not answer.ok:
+        raise http.refused(answer)
+    metadata = answer.json()["snapshots"][0].get("metadata")
+    if not isinstance(metadata, dict) or metadata.get(_METADATA) != dict(origin):
+        return None
+    return _remove(http, path)
 
 
 def find_snapshot(http: ElasticHttp, repository: str, name: str) -> None:
