@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -12,12 +13,19 @@ from lucid_storage.errors import (
     DuplicateKeysError,
     IndexConflictError,
     NotSupportedError,
+    Reason,
     ServerRefusedError,
     StoreUnavailableError,
 )
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
 from lucid_storage.stores.mongodb.definition import same_definition
-from lucid_storage.stores.mongodb.types import CollectionOptions, IndexChange, IndexDefinition, IndexState
+from lucid_storage.stores.mongodb.types import (
+    CollectionOptions,
+    CollectionState,
+    IndexChange,
+    IndexDefinition,
+    IndexState,
+)
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
@@ -318,3 +326,57 @@ async def dropping(client: Any, drop: asyncio.Task[bool]) -> bool:
 async def one(deployment: MongoDeployment, database: str, collection: str, name: str) -> IndexState:
     found = await deployment.indexes(database, collection)
     return next(state for state in found or () if state.name == name)
+
+
+class TestACollectionThatIsDroppedWhileItsIndexBeginsToBeBuilt:
+    """Servers before 6.0 and routers compare no UUID: there createIndexes makes the collection anew."""
+
+    @pytest.fixture
+    def gone(
+        self, deployment: MongoDeployment, database: str, mongodb: MongoDB, monkeypatch: pytest.MonkeyPatch
+    ) -> list[dict[str, Any]]:
+        """The collection goes between the look and the write; the list is what somebody inserts right after it."""
+        look, write = deployment._collections.one, deployment._connection.write
+        inserted: list[dict[str, Any]] = []
+
+        async def looked(database: str, name: str) -> CollectionState | None:
+            found = await look(database, name)
+            if found is None or not any(
+                ix.name == "mine" for ix in await deployment.indexes(database, name) or ()
+            ):
+                with mongodb.client() as client:
+                    client[database].drop_collection(name)
+                return replace(found, uuid=None) if found is not None else None
+            return found
+
+        async def written(database: str, command: dict[str, Any], *rest: Any, **more: Any) -> Any:
+            answer = await write(database, command, *rest, **more)
+            if "createIndexes" in command and inserted:
+                with mongodb.client() as client:
+                    client[database].a.insert_many(inserted)
+            return answer
+
+        monkeypatch.setattr(deployment._collections, "one", looked)
+        monkeypatch.setattr(deployment._connection, "write", written)
+        return inserted
+
+    @pytest.mark.usefixtures("gone")
+    async def test_no_empty_collection_is_left(
+        self, deployment: MongoDeployment, database: str, mongodb: MongoDB
+    ) -> None:
+        await deployment.create_collection(database, "a", CollectionOptions())
+        with pytest.raises(ServerRefusedError) as refused:
+            await deployment.create_index(database, "a", "mine", index(("x", 1)))
+        assert refused.value.reason is Reason.COLLECTION_NOT_READY
+        with mongodb.client() as client:
+            assert client[database].list_collection_names() == []
+
+    async def test_one_that_somebody_fills_at_once_stays(
+        self, deployment: MongoDeployment, database: str, mongodb: MongoDB, gone: list[dict[str, Any]]
+    ) -> None:
+        gone.append({"_id": 1})
+        await deployment.create_collection(database, "a", CollectionOptions())
+        with pytest.raises(ServerRefusedError):
+            await deployment.create_index(database, "a", "mine", index(("x", 1)))
+        with mongodb.client() as client:
+            assert list(client[database].a.find()) == [{"_id": 1}]

@@ -68,9 +68,29 @@ class Indexes:
             self.snapshots.forget((database, collection))
             try:
                 with self._own.making(Change(CREATE_INDEXES, database, collection, name)) as made:
-                    made(await self._connection.write(database, command, attempt, seconds=None))
+                    answer = await self._connection.write(database, command, attempt, seconds=None)
+                    made(answer)
             finally:
                 self.snapshots.forget((database, collection))
+            if made_the_collection(answer):
+                await self._unmake(database, collection, name)
+                raise not_ready(attempt)
+
+    async def _unmake(self, database: str, collection: str, name: str) -> None:
+        """Drop a collection that createIndexes made because the one that was looked at is gone.
+
+        Only as long as it has nothing but that index, and by its UUID: what others made of it meanwhile stays.
+        """
+        found = await self._collections.one(database, collection)
+        indexes = await self._list((database, collection))
+        if found is None or not found.uuid or indexes is None:
+            return
+        attempt = self._connection.attempt(f"look into {database}.{collection}", action="find")
+        command = {"find": collection, "limit": 1, "projection": {"_id": 1}}
+        cursor = (await self._connection.read(database, command, attempt))["cursor"]
+        assert isinstance(cursor, Mapping)
+        if not cursor["firstBatch"] and {index.name for index in indexes} == {"_id_", name}:
+            await self._collections.drop(database, collection, found.uuid)
 
     async def change(self, database: str, collection: str, name: str, change: IndexChange) -> None:
         options: Document = {}
@@ -127,6 +147,13 @@ class Indexes:
         cursor = answer["cursor"]
         assert isinstance(cursor, Mapping)
         return tuple(observed_index(entry) for entry in cursor["firstBatch"])
+
+
+def made_the_collection(answer: Mapping[str, object]) -> bool:
+    """Whether createIndexes made its collection; a mongos tells it for each shard."""
+    shards = answer.get("raw")
+    told = [answer, *(shards.values() if isinstance(shards, Mapping) else ())]
+    return any(isinstance(one, Mapping) and bool(one.get("createdCollectionAutomatically")) for one in told)
 
 
 def index_specification(name: str, definition: IndexDefinition) -> Document:
