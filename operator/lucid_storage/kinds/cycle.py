@@ -14,7 +14,7 @@ from lucid_storage.kinds import drift
 from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
 from lucid_storage.kinds.identity import kept, same_server, surely_another
 from lucid_storage.kinds.metrics import Metrics
-from lucid_storage.kinds.telling import Teller
+from lucid_storage.kinds.telling import Row, Teller, no_own_conditions
 from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.resources import Key, Resource
@@ -71,9 +71,14 @@ class _Record(Generic[S]):
 
 
 class Cycle(Generic[D, V, S]):
-    """Drives one kind."""
+    """Drives one kind. `own_conditions` makes those that only this kind has, from its status."""
 
-    def __init__(self, kind: Kind[D, V, S], services: Services) -> None:
+    def __init__(
+        self,
+        kind: Kind[D, V, S],
+        services: Services,
+        own_conditions: Callable[[S, Sequence[str]], list[Row]] = no_own_conditions,
+    ) -> None:
         self.kind = kind
         self._services = services
         self._teller: Teller[S] = Teller(
@@ -83,6 +88,7 @@ class Cycle(Generic[D, V, S]):
             events=services.events,
             remember=services.remember,
             now=services.now,
+            own=own_conditions,
         )
         self._fights: dict[Key, drift.FightGuard] = {}
         self._trouble: dict[Key, float] = {}

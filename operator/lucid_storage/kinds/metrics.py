@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from lucid_storage.kinds.backup_metrics import OutcomeMetrics, ScheduleMetrics
+from lucid_storage.kinds.shardedcollection.metrics import ShardMetrics
 
 
 class Metrics:
@@ -15,6 +16,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.outcomes = OutcomeMetrics(self.registry)
         self.schedules = ScheduleMetrics(self.registry)
+        self.shards = ShardMetrics(self.registry)
         self.reconciles = Counter(
             "lucid_reconciles_total", "Looks at a resource.", ["kind", "result"], registry=self.registry
         )
@@ -57,6 +59,11 @@ class Metrics:
             "lucid_watch_missed_total",
             "Changes found by comparison that the watch had not told.",
             ["kind"],
+            registry=self.registry,
+        )
+        self.kubelet_failures = Counter(
+            "lucid_kubelet_failures_total",
+            "Questions to kubelets about the use of volumes that gave nothing.",
             registry=self.registry,
         )
         self.rest_seconds = Histogram(

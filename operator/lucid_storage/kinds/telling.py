@@ -13,9 +13,20 @@ from lucid_storage.kube.events import Event, EventRecorder
 from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.status import StatusWriter
 
+Row = tuple[str, bool, Reason, str]
+"""A condition: type, status, reason, message."""
+
+
+def no_own_conditions(status: object, known: Sequence[str]) -> list[Row]:
+    """Of kinds that have only the common conditions."""
+    return []
+
 
 class Teller(Generic[S]):
-    """Speaks for one kind. `remember` gets the resource and the resourceVersion of each write of a status."""
+    """Speaks for one kind. `remember` gets the resource and the resourceVersion of each write of a status.
+
+    `own` makes the kind's own conditions from a status and the types that are there already.
+    """
 
     def __init__(
         self,
@@ -26,8 +37,10 @@ class Teller(Generic[S]):
         events: EventRecorder,
         remember: Callable[[Resource, str], None],
         now: Callable[[], datetime],
+        own: Callable[[S, Sequence[str]], list[Row]] = no_own_conditions,
     ) -> None:
         self._kind = kind
+        self._own = own
         self._status_type = status_type
         self._writer = status
         self._events = events
@@ -38,6 +51,7 @@ class Teller(Generic[S]):
         """Write the status where it differs; `verdict` None means Ready. Raises KubeApiError."""
         before = self._status_type.model_validate(resource.status)  # type: ignore[attr-defined]
         previous = cast("S", before).conditions or []
+        known = [c.type for c in previous]
         status.observed_generation = resource.generation
         status.message = conditions.bounded(message if verdict is None else verdict.message) or None
         status.drift = status.drift or None
@@ -47,7 +61,7 @@ class Teller(Generic[S]):
             now=self._now(),
             verdict=verdict,
             message=message,
-            extra=_extra_conditions(resource, status, [c.type for c in previous]),
+            extra=[*_extra_conditions(resource, status, known), *self._own(status, known)],
         )
         document = cast("dict[str, Any]", status.to_dict())
         version = await self._writer.write(resource, document)
@@ -80,9 +94,7 @@ class Teller(Generic[S]):
             self.emit(resource, Notice(str(verdict.reason), verdict.message, warning=verdict.stalled))
 
 
-def _extra_conditions(
-    resource: Resource, status: S, known: Sequence[str]
-) -> list[tuple[str, bool, Reason, str]]:
+def _extra_conditions(resource: Resource, status: S, known: Sequence[str]) -> list[Row]:
     fields = ", ".join(e.field for e in status.drift or ())
     reason = Reason.DRIFT_DETECTED if fields else Reason.IN_SYNC
     rows = [("Drifted", bool(fields), reason, f"The server differs in: {fields}." if fields else "")]

@@ -6,6 +6,7 @@ The table in docs/settings.md is generated from these models.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
@@ -143,6 +144,16 @@ def _algorithm(value: object) -> object:
     return {"true": "zstd", "false": "none"}.get(str(value).lower(), value)
 
 
+_WINDOW = re.compile(r"(([01]\d|2[0-3]):[0-5]\d)-(([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
+
+
+def _window(value: str) -> str:
+    match = _WINDOW.fullmatch(value)
+    if match is None or match[1] == match[3]:
+        raise ValueError("write two different times of day as HH:MM-HH:MM, such as 02:00-06:00")
+    return value
+
+
 def _resources(value: object) -> object:
     resources = _json_text(value)
     if not isinstance(resources, dict) or not set(resources) <= {"requests", "limits"}:
@@ -269,6 +280,15 @@ class Settings(VolumeSettings):
         False,
         alias="FORBID_DROPS",
         description="Never drop a collection or index because a resource is deleted.",
+    )
+    balancer_window: Annotated[str, AfterValidator(_window)] | None = Field(
+        None,
+        alias="BALANCER_WINDOW",
+        description=(
+            "Times of day between which the balancer of the operator's own sharded MongoDB works, as HH:MM-HH:MM by"
+            " the config server's clock; it is set where a ShardedCollection uses these credentials. Empty means"
+            " unmanaged."
+        ),
     )
     allow_loopback: bool = Field(
         False, alias="ALLOW_LOOPBACK_ENDPOINTS", description="Let connection Secrets name loopback addresses."

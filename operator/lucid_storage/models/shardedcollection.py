@@ -123,34 +123,38 @@ class ShardedCollectionSpec(SpecModel):
     unique: bool | None = None
     """Enforce that the shard key is unique."""
     num_initial_chunks: Annotated[int, Field(ge=1, le=8192)] | None = None
-    """Chunks to begin with, for a hashed key on an empty collection."""
+    """Chunks to begin with, for a hashed key on an empty collection, or after resharding. It has no effect later."""
     zones: Annotated[list[Zone], Field(max_length=32), ListMap("name")] | None = None
     """Ranges that lie on certain shards. An empty list means none; absent means unmanaged."""
     balancing: Balancing | None = None
     """Balancing of this collection; absent means unmanaged."""
     change_policy: ChangePolicy = ChangePolicy.REFUSE
-    """Whether a changed key may be refined (fields added at its end) or the collection resharded."""
+    """What may be done when shardKey differs from the server's: Refine adds fields at the end of the key and moves
+    nothing (4.4 and later); Reshard writes the whole collection anew (5.0 and later). Either makes older backups
+    unfit; a condition says so until there is a new one."""
     drift_policy: DriftPolicy = DriftPolicy.CORRECT
     """What happens when somebody else changes zones or balancing."""
     deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
     """Either way the collection stays sharded, which cannot be undone. Delete removes the declared zones."""
 
 
-class Verdict(StrEnum):
-    """What a check found."""
+class KeyVerdict(StrEnum):
+    """What a check found, best first."""
 
     GOOD = "Good"
-    DOUBTFUL = "Doubtful"
-    BAD = "Bad"
+    ACCEPTABLE = "Acceptable"
+    POOR = "Poor"
+    REFUSED = "Refused"
 
 
 class PreflightCheck(StatusModel):
     """One check before what cannot be undone."""
 
     check: ShortText
-    """What was looked at: SupportingIndex, Uniqueness, NullKeys, Cardinality, Monotonicity."""
-    verdict: Verdict
-    """What was found."""
+    """What was looked at: SupportingIndex, UniqueIndexes, Uniqueness, ArrayKeys, NullKeys, Cardinality or
+    Monotonicity."""
+    verdict: KeyVerdict
+    """What was found. Poor needs your consent; Refused cannot be done, and the message says what to change."""
     message: Annotated[str, StringConstraints(max_length=512)]
     """One sentence about it."""
 
@@ -159,13 +163,28 @@ class Preflight(StatusModel):
     """The checks before sharding, refining or resharding."""
 
     checked_at: datetime
-    """When."""
+    """When the documents were looked at."""
+    generation: Count | None = None
+    """The generation of the spec that they were looked at for."""
+    key: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """The shard key that was judged."""
+    documents: Count | None = None
+    """Documents of the collection."""
     sampled: Count | None = None
     """Documents of the sample."""
-    verdict: Verdict
+    verdict: KeyVerdict
     """The worst of the checks."""
     checks: Annotated[list[PreflightCheck], Field(max_length=10), ListMap("check")]
     """One by one."""
+
+
+class ChangeFailure(StatusModel):
+    """A change of the shard key that the server refused or gave up; the same generation does not try it again."""
+
+    generation: Count
+    """Generation of the spec that asked for it."""
+    message: Annotated[str, StringConstraints(max_length=1024)]
+    """What the server said."""
 
 
 class ShardFigures(StatusModel):
@@ -227,12 +246,16 @@ class ShardedCollectionStatus(KindStatus):
     """The BALANCED column: True, False, or Off."""
     balancer: BalancerStatus | None = None
     """The deployment's balancer."""
+    initial_chunks: Count | None = None
+    """The numInitialChunks that it was sharded with."""
     operation: ShortText | None = None
     """What is under way: Sharding, Refining or Resharding."""
     progress: ShortText | None = None
-    """Percent of it."""
+    """Percent of it, or its phase."""
+    failure: ChangeFailure | None = None
+    """The last change of the key that failed; change the spec to try again."""
     backup_needed_since: datetime | None = None
-    """Since a refined or changed key no backup was made."""
+    """When the shard key changed, while no backup is known that began after that."""
     stats_time: datetime | None = None
     """When the figures were taken."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None

@@ -1,0 +1,76 @@
+"""What other resources declare that concerns a sharded collection. Pure: their specs are taken as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lucid_storage.kinds.identity import surely_another
+from lucid_storage.kinds.shardedcollection.desired import ShardedDesired
+from lucid_storage.kinds.shardedcollection.observed import DeclaredCollection, Neighbours
+from lucid_storage.kinds.shardedcollection.zones import ForeignZone
+from lucid_storage.kube.resources import Resource
+from lucid_storage.stores.mongodb.sharding.types import ShardKey
+
+
+def find(
+    resource: Resource,
+    desired: ShardedDesired,
+    identity: str | None,
+    *,
+    known: Callable[[str], Sequence[Resource]],
+    about: Callable[[str, str], Sequence[Resource]],
+) -> Neighbours:
+    """`known` gives all resources of a kind, `about` those of a kind about a target."""
+
+    def near(found: Sequence[Resource]) -> list[Resource]:
+        return [
+            other
+            for other in found
+            if other.deleted is None and not surely_another(identity, other.status.get("serverIdentity"))
+        ]
+
+    collections = sorted(near(about("collections", desired.target)), key=lambda r: r.seniority)
+    return Neighbours(
+        collection=_collection(collections[0]) if collections else None,
+        indexes=tuple(
+            _named(index) for index in near(about("indexes", desired.target)) if _carries(index, desired.key)
+        ),
+        zones=tuple(
+            zone
+            for other in near(known("shardedcollections"))
+            if other.key != resource.key
+            for zone in _zones(other, older=other.seniority < resource.seniority)
+        )
+        if desired.zones
+        else (),
+        backups=tuple(known("backups")),
+    )
+
+
+def _named(resource: Resource) -> str:
+    return f"{resource.key.namespace}/{resource.key.name}"
+
+
+def _collection(resource: Resource) -> DeclaredCollection:
+    spec = resource.spec
+    series = spec.get("timeSeries")
+    return DeclaredCollection(
+        _named(resource),
+        capped=spec.get("capped") is not None,
+        time_series=series if isinstance(series, dict) else None,
+    )
+
+
+def _carries(index: Resource, key: ShardKey) -> bool:
+    """Whether the Index begins with the shard key, as far as its spec tells."""
+    block = index.spec.get("mongodb") or {}
+    parts = [(part.get("field"), part.get("order")) for part in block.get("keys") or ()]
+    plain = not block.get("sparse") and block.get("partialFilterExpression") is None
+    return plain and tuple(parts[: len(key)]) == key
+
+
+def _zones(resource: Resource, *, older: bool) -> list[ForeignZone]:
+    return [
+        ForeignZone(zone["name"], frozenset(zone["shards"]), _named(resource), older)
+        for zone in resource.spec.get("zones") or ()
+    ]

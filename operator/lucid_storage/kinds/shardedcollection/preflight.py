@@ -1,0 +1,116 @@
+"""When to examine the documents, and what comes of it. Pure; the judging is in `judgement`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lucid_storage.errors import Reason
+from lucid_storage.kinds.contract import Scope, Verdict
+from lucid_storage.kinds.shardedcollection import judgement
+from lucid_storage.kinds.shardedcollection.actions import ExamineKey, KeyFindings
+from lucid_storage.kinds.shardedcollection.desired import ShardedDesired, shown_key
+from lucid_storage.kinds.shardedcollection.observed import ShardedObserved
+from lucid_storage.models.shardedcollection import Preflight, PreflightCheck, ShardedCollectionStatus
+from lucid_storage.stores.mongodb.sharding.supporting import supporting_indexes
+from lucid_storage.stores.mongodb.sharding.types import KeyGaps
+
+EXAMINED_FOR = timedelta(minutes=10)
+"""How long what the documents said is good: a key that was refused must not cost a scan at every look."""
+BUILDING_SECONDS = 5.0
+
+_OF_INDEXES = frozenset({"SupportingIndex", "UniqueIndexes"})
+_NOTHING_THERE = KeyFindings(KeyGaps(checked=0, missing=0, arrays=0, complete=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What came of the pre-flight. With neither questions nor a verdict the change may be made."""
+
+    status: ShardedCollectionStatus
+    questions: tuple[object, ...] = ()
+    verdict: Verdict | None = None
+    recheck_seconds: float | None = None
+
+
+def examine(
+    desired: ShardedDesired,
+    observed: ShardedObserved,
+    status: ShardedCollectionStatus,
+    scope: Scope,
+    *,
+    changing: bool = False,
+) -> Examined:
+    """Judge the key. `changing`: the collection is sharded already, by another key."""
+    assert observed.cluster is not None
+    support = supporting_indexes(desired.key, observed.indexes or ())
+    question = ExamineKey(desired.key, duplicates=bool(desired.unique) and not support.unique_names)
+    known = _still_good(status.preflight, desired, status.observed_generation, scope.now)
+    found = _NOTHING_THERE if observed.collection is None else observed.answers.get(question)
+    if found is None and known is None:
+        return Examined(status, questions=(question,))
+    if found is not None:
+        about = judgement.of_documents(desired, found, len(observed.cluster.shards))
+        made = _preflight(desired, found, about, status, scope.now)
+    else:
+        assert known is not None
+        made = known
+        about = [check for check in known.checks if check.check not in _OF_INDEXES]
+    empty = made.documents == 0
+    checks = [*judgement.of_indexes(desired, support, empty=empty, changing=changing), *about]
+    made = made.model_copy(update={"checks": checks, "verdict": judgement.worst(checks)})
+    status = status.model_copy(update={"preflight": made})
+    verdict = judgement.hindrance(desired, checks)
+    if verdict is not None and verdict.reason is Reason.SUPPORTING_INDEX_MISSING:
+        return _waiting(status, verdict, observed, building=_building(support.unfit))
+    return Examined(status, verdict=verdict)
+
+
+def _still_good(
+    known: Preflight | None, desired: ShardedDesired, generation: int | None, now: datetime
+) -> Preflight | None:
+    """What was found before, if it is about this declaration, not too old, and about documents at all."""
+    if known is None or known.generation != generation or known.key != shown_key(desired.key):
+        return None
+    if not known.documents or now - known.checked_at >= EXAMINED_FOR:
+        return None
+    return known
+
+
+def _preflight(
+    desired: ShardedDesired,
+    found: KeyFindings,
+    checks: list[PreflightCheck],
+    status: ShardedCollectionStatus,
+    now: datetime,
+) -> Preflight:
+    documents = found.gaps.checked
+    if found.sample is not None and not found.empty:
+        documents = max(documents, found.sample.documents)
+    return Preflight(
+        checked_at=now.replace(microsecond=0),
+        generation=status.observed_generation,
+        key=shown_key(desired.key),
+        documents=0 if found.empty else max(1, documents),
+        sampled=found.sample.sampled if found.sample is not None else None,
+        verdict=judgement.worst(checks),
+        checks=checks,
+    )
+
+
+def _building(unfit: tuple[tuple[str, str], ...]) -> str | None:
+    return next((name for name, why in unfit if "being built" in why), None)
+
+
+def _waiting(
+    status: ShardedCollectionStatus, verdict: Verdict, observed: ShardedObserved, building: str | None
+) -> Examined:
+    """An index that is being made is waited for; else somebody must declare one."""
+    if building is not None:
+        said = f"Waits until the index {building}, which carries the shard key, is built."
+        waiting = Verdict(verdict.reason, said)
+        return Examined(status, verdict=waiting, recheck_seconds=BUILDING_SECONDS)
+    if observed.neighbours.indexes:
+        said = f"Waits for the Index {observed.neighbours.indexes[0]}, which carries the shard key."
+        return Examined(status, verdict=Verdict(verdict.reason, said))
+    return Examined(status, verdict=verdict)

@@ -1,0 +1,133 @@
+"""How the collection is spread, as status and metrics tell it. Pure.
+
+Figures move rarely (see `kinds.figures`), except when the state changes: balanced or not, other shards, balancer
+on or off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from lucid_storage.kinds import figures
+from lucid_storage.models.shardedcollection import BalancerStatus, ShardedCollectionStatus
+from lucid_storage.models.shardedcollection import ShardFigures as ShardStatus
+from lucid_storage.stores.mongodb.sharding.types import (
+    Balance,
+    BalancerState,
+    ShardChunks,
+    ShardedState,
+    ShardFigures,
+)
+
+SHARDS_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What lies where. `figures` is None where it was not asked for or could not be read in time."""
+
+    chunks: tuple[ShardChunks, ...]
+    balance: Balance
+    balancer: BalancerState
+    figures: tuple[ShardFigures, ...] | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(one.chunks for one in self.chunks)
+
+    @property
+    def jumbo(self) -> int:
+        return sum(one.jumbo for one in self.chunks)
+
+
+def balanced(state: ShardedState, balance: Balance, balancer: BalancerState) -> str:
+    """The BALANCED column: Off where nobody would balance it."""
+    if not state.balancing or not balancer.enabled:
+        return "Off"
+    return "True" if balance.compliant else "False"
+
+
+def told(
+    status: ShardedCollectionStatus, state: ShardedState, spread: Spread, now: datetime
+) -> ShardedCollectionStatus:
+    """The status with these figures, where they are due or the state changed."""
+    word = balanced(state, spread.balance, spread.balancer)
+    if not (_changed(status, word, spread) or _due(status, spread, now)):
+        return status
+    return status.model_copy(
+        update={
+            "shard_count": len(spread.chunks),
+            "chunks": spread.total,
+            "jumbo_chunks": spread.jumbo,
+            "shards": _shards(spread, status.shards or ()),
+            "balanced": word,
+            "balancer": BalancerStatus(
+                enabled=spread.balancer.enabled,
+                running=spread.balancer.running,
+                rounds=spread.balancer.rounds,
+            ),
+            "stats_time": now.replace(microsecond=0),
+        }
+    )
+
+
+def message(state: ShardedState, spread: Spread) -> str:
+    """What is worth saying beside Ready."""
+    if not spread.balancer.enabled and state.balancing:
+        return "The deployment's balancer is off, so no chunks are moved."
+    if spread.jumbo:
+        return f"{spread.jumbo} chunks are too big to be moved; refine the key so that they can be split."
+    if spread.balance.compliant or not state.balancing:
+        return ""
+    return f"The balancer is moving chunks ({spread.balance.violation or 'not balanced yet'})."
+
+
+def _changed(status: ShardedCollectionStatus, word: str, spread: Spread) -> bool:
+    before = status.balancer
+    return (
+        status.stats_time is None
+        or status.balanced != word
+        or status.shard_count != len(spread.chunks)
+        or before is None
+        or before.enabled != spread.balancer.enabled
+    )
+
+
+def _due(status: ShardedCollectionStatus, spread: Spread, now: datetime) -> bool:
+    if not figures.due(status.stats_time, now):
+        return False
+    if figures.moved(status.chunks, spread.total) or figures.moved(status.jumbo_chunks, spread.jumbo):
+        return True
+    known = {one.name: one for one in status.shards or ()}
+    for one in spread.chunks:
+        before = known.get(one.shard)
+        if before is None or figures.moved(before.chunks, one.chunks):
+            return True
+    for figure in spread.figures or ():
+        before = known.get(figure.shard)
+        if before is None or figures.moved(before.documents, figure.documents):
+            return True
+        if figures.moved(before.size_bytes, figure.size_bytes):
+            return True
+    return False
+
+
+def _shards(spread: Spread, before: Sequence[ShardStatus]) -> list[ShardStatus]:
+    chunks = {one.shard: one for one in spread.chunks}
+    if spread.figures is None:
+        known = {one.name: (one.documents, one.size_bytes) for one in before}
+    else:
+        known = {one.shard: (one.documents, one.size_bytes) for one in spread.figures}
+    names = sorted(set(chunks) | {name for name, (documents, _) in known.items() if documents})
+    return [
+        ShardStatus(
+            name=name,
+            chunks=chunks[name].chunks if name in chunks else 0,
+            jumbo_chunks=chunks[name].jumbo if name in chunks else 0,
+            documents=known.get(name, (None, None))[0],
+            size_bytes=known.get(name, (None, None))[1],
+        )
+        for name in names[:SHARDS_SHOWN]
+    ]
