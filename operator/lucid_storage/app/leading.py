@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from lucid_storage.app.health import Check
 from lucid_storage.app.stores import restores, store_engines
@@ -33,6 +33,7 @@ from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.unserved import tell_unserved
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.kind import VolumeKind
+from lucid_storage.kinds.volume.rounds import UsageRounds
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kinds.workers.claims import DumpClaims
 from lucid_storage.kinds.workers.launch import Workers
@@ -44,6 +45,7 @@ from lucid_storage.kube.deployments import Deployments
 from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.jobs import Jobs
+from lucid_storage.kube.kubelet import Kubelets, StatsTokens
 from lucid_storage.kube.objects import Objects
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import StatusWriter
@@ -113,6 +115,7 @@ class Leading:
             gone=self.engine.gone,
             unserved=[k.plural for k in KINDS.values() if k.plural not in self.engine.plurals],
             on_unserved=self._unserved,
+            on_claim=lambda namespace, name: self.engine.touch(Key("volumes", namespace, name)),
             namespaces=self._namespaces,
         )
 
@@ -127,6 +130,7 @@ class Leading:
             self._watch.run(),
             self._sweep.run(),
             self._standing_sweep.run(),
+            self._rounds.run(),
         ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
@@ -214,6 +218,16 @@ class Leading:
         )
         claims = Claims(kube)
         volume = VolumeKind(claims, Surroundings(claims), self._usage, self._settings)
+        self._rounds = UsageRounds(
+            claims,
+            _kubelets(kube, self._settings),
+            self._usage,
+            self._settings,
+            volumes=lambda: self._cache.of_kind("volumes"),
+            touch=lambda key: self.engine.touch(key),
+            nodes_changed=lambda names: self._touch_all(volume.touched_by(names)),
+            failures=self._metrics.kubelet_failures.inc,
+        )
         return {
             "collections": Cycle(collection, services),
             "indexes": Cycle(index, services),
@@ -229,6 +243,10 @@ class Leading:
             ),
             "volumes": OneShotCycle(volume, services, ends=False),
         }
+
+    def _touch_all(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.engine.touch(key)
 
     def _peers(self, resource: Resource, target: str) -> list[Resource]:
         self._cache.file(resource.key, target)
@@ -294,6 +312,14 @@ class Leading:
                 self._metrics.ready.labels(kind, "true").set(sum(ready))
                 self._metrics.ready.labels(kind, "false").set(len(ready) - sum(ready))
             await asyncio.sleep(15)
+
+
+def _kubelets(kube: Kube, settings: Settings) -> Kubelets | None:
+    """Nobody is asked without a certificate authority to check, or with another token than that for statistics."""
+    if not settings.kubelet_ca or not settings.kubelet_service_account:
+        return None
+    tokens = StatsTokens(kube, settings.operator_namespace, settings.kubelet_service_account)
+    return Kubelets(tokens, settings.kubelet_ca)
 
 
 def _is_ready(resource: Resource) -> bool:

@@ -30,6 +30,7 @@ class Watch:
         gone: Callable[[Key], None],
         unserved: Sequence[str] = (),
         on_unserved: Callable[[Resource], Awaitable[None]] | None = None,
+        on_claim: Callable[[str, str], None] | None = None,
         namespaces: Sequence[str] = (),
     ) -> None:
         self._seen = seen
@@ -42,6 +43,10 @@ class Watch:
             kopf.on.event(GROUP, VERSION, plural, registry=self._registry)(self._handler(plural))
         for plural in unserved:
             kopf.on.event(GROUP, VERSION, plural, registry=self._registry)(self._unserved_handler(plural))
+        if on_claim is not None:
+            kopf.on.event("", "v1", "persistentvolumeclaims", registry=self._registry)(
+                _claim_handler(on_claim)
+            )
         kopf.on.login(registry=self._registry)(_login)
 
     async def run(self) -> None:
@@ -76,6 +81,16 @@ class Watch:
                 await self._on_unserved(Resource.from_body(plural, event["object"]))
 
         return on_event
+
+
+def _claim_handler(on_claim: Callable[[str, str], None]) -> Callable[..., Awaitable[None]]:
+    """Tells namespace and name of each claim that was made, changed or deleted."""
+
+    async def on_event(event: Any, **_: Any) -> None:
+        meta = event["object"]["metadata"]
+        on_claim(meta["namespace"], meta["name"])
+
+    return on_event
 
 
 class _NothingCompared(kopf.DiffBaseStorage):

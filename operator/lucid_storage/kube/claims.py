@@ -5,7 +5,8 @@ Bodies of the API server end here: upwards go frozen values with sizes in bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import quote
@@ -135,13 +136,16 @@ class Attachment:
 
 
 class Claims:
-    """Every call raises KubeApiError when the API server refuses or cannot be reached."""
+    """Every call raises KubeApiError when the API server refuses or cannot be reached, and a reading one
+    AccessDeniedError when the operator's own rights are too few.
+    """
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
 
     async def get(self, namespace: str, name: str) -> Claim | None:
-        body = await self._kube.get(claim_path(namespace, name))
+        with _reading("PersistentVolumeClaims"):
+            body = await self._kube.get(claim_path(namespace, name))
         return claim_of(body) if body is not None else None
 
     async def create(self, body: Json) -> Claim | None:
@@ -184,41 +188,45 @@ class Claims:
                 raise
 
     async def volume(self, name: str) -> PersistentVolume | None:
-        body = await self._kube.get(f"/api/v1/persistentvolumes/{quote(name)}")
+        with _reading("PersistentVolumes"):
+            body = await self._kube.get(f"/api/v1/persistentvolumes/{quote(name)}")
         return volume_of(body) if body is not None else None
 
     async def classes(self) -> dict[str, Class]:
         """All storage classes, by name. There are few."""
-        found = await self._kube.request("GET", "/apis/storage.k8s.io/v1/storageclasses")
+        with _reading("StorageClasses"):
+            found = await self._kube.request("GET", "/apis/storage.k8s.io/v1/storageclasses")
         return {body["metadata"]["name"]: class_of(body) for body in found.get("items") or []}
 
     async def pods(self, namespace: str) -> list[PodUse]:
         """The pods of a namespace that use claims and are not over."""
-        uses: list[PodUse] = []
-        async for page in self._kube.pages(f"/api/v1/namespaces/{quote(namespace)}/pods"):
-            uses += [use for body in page if (use := pod_use(body)) is not None]
-        return uses
+        found = await self._all("Pods", f"/api/v1/namespaces/{quote(namespace)}/pods")
+        return [use for body in found if (use := pod_use(body)) is not None]
 
     async def nodes(self) -> list[Node]:
-        nodes: list[Node] = []
-        async for page in self._kube.pages("/api/v1/nodes"):
-            nodes += [node_of(body) for body in page]
-        return nodes
+        return [node_of(body) for body in await self._all("Nodes", "/api/v1/nodes")]
 
     async def attachments(self) -> list[Attachment]:
-        found: list[Attachment] = []
-        async for page in self._kube.pages("/apis/storage.k8s.io/v1/volumeattachments"):
-            found += [a for body in page if (a := attachment_of(body)) is not None]
-        return found
+        found = await self._all("VolumeAttachments", "/apis/storage.k8s.io/v1/volumeattachments")
+        return [a for body in found if (a := attachment_of(body)) is not None]
 
     async def last_warning(self, claim: Claim) -> str:
         """What the last Warning about a claim says; empty when there is none."""
         selector = f"involvedObject.uid={claim.uid},type=Warning"
         path = f"/api/v1/namespaces/{quote(claim.namespace)}/events"
-        found = await self._kube.request("GET", path, query={"fieldSelector": selector, "limit": EVENT_LIMIT})
+        query = {"fieldSelector": selector, "limit": EVENT_LIMIT}
+        with _reading("Events"):
+            found = await self._kube.request("GET", path, query=query)
         events = found.get("items") or []
         last = max(events, key=_seen_at, default=None)
         return str(last.get("message") or "") if last is not None else ""
+
+    async def _all(self, what: str, path: str) -> list[Json]:
+        bodies: list[Json] = []
+        with _reading(what):
+            async for page in self._kube.pages(path):
+                bodies += page
+        return bodies
 
 
 def claim_path(namespace: str, name: str | None = None) -> str:
@@ -373,6 +381,18 @@ def _seen_at(event: Json) -> str:
     series = event.get("series") or {}
     times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return next((str(t) for t in times if t), "")
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    try:
+        yield
+    except KubeApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        raise AccessDeniedError(
+            f"The operator may not read {what}; give its ServiceAccount the rights of the chart: {error.message}"
+        ) from None
 
 
 def _refusal(error: KubeApiError, what: str) -> LucidError | KubeApiError:
