@@ -241,32 +241,27 @@ def test_transactions_over_the_edge_of_a_slice_are_carried_on(
 
 
 def test_a_transaction_of_several_entries_is_kept_whole_and_cut(
-    client: MongoClient[Any], chain: Chain, db: str
+    private_mongodb: Any, chain_of: Callable[[MongoDB], Chain]
 ) -> None:
     """Of 16 MiB a server makes several entries; this limit makes them of few operations already."""
-    limit = "maxNumberOfTransactionOperationsInSingleOplogEntry"
-    client[db].create_collection("a")
-    other = f"{db}_other"
-    client[other].create_collection("b")
-    chain.back_up(FULL)
-    usual = client.admin.command({"getParameter": 1, limit: 1})[limit]
-    client.admin.command({"setParameter": 1, limit: 2})
-    try:
+    server: MongoDB = private_mongodb(parameters={"maxNumberOfTransactionOperationsInSingleOplogEntry": "2"})
+    chain = chain_of(server)
+    with server.client() as client:
+        client.shop.create_collection("a")
+        client.other.create_collection("b")
+        chain.back_up(FULL)
         with client.start_session() as session, session.start_transaction():
             for number in range(3):
-                client[db].a.insert_one({"_id": number}, session=session)
-                client[other].b.insert_one({"_id": number}, session=session)
+                client.shop.a.insert_one({"_id": number}, session=session)
+                client.other.b.insert_one({"_id": number}, session=session)
         chain.back_up(INCREMENTAL)
-    finally:
-        client.admin.command({"setParameter": 1, limit: usual})
-        client.drop_database(other)
     (piece,) = chain.slices()
     entries = [e for e in chain.oplog(piece) if "applyOps" in e["o"]]
     assert len(entries) > 1
     assert all(e["prevOpTime"]["ts"].time for e in entries[1:])
-    assert {op["ns"] for e in entries for op in e["o"]["applyOps"]} == {f"{db}.a"}
-    assert inserted(entries, f"{db}.a") == [0, 1, 2]
-    assert [(r.namespace, r.inserts) for r in piece.mongodb.operations] == [(f"{db}.a", 3)]  # type: ignore[union-attr]
+    assert {op["ns"] for e in entries for op in e["o"]["applyOps"]} == {"shop.a"}
+    assert inserted(entries, "shop.a") == [0, 1, 2]
+    assert [(r.namespace, r.inserts) for r in piece.mongodb.operations] == [("shop.a", 3)]  # type: ignore[union-attr]
 
 
 def test_an_oplog_that_rolled_over_is_a_gap_by_hand_and_a_full_on_a_schedule(
