@@ -10,6 +10,7 @@ from lucid_storage.stores.mongodb.collections import Collections
 from lucid_storage.stores.mongodb.connection import Connection
 from lucid_storage.stores.mongodb.indexes import Indexes
 from lucid_storage.stores.mongodb.own import OwnChanges
+from lucid_storage.stores.mongodb.sharding.adapter import Sharding
 from lucid_storage.stores.mongodb.types import (
     BuildProgress,
     CollectionChange,
@@ -40,6 +41,11 @@ class MongoDeployment:
         self._collections = Collections(self._connection, self._own)
         self._indexes = Indexes(self._connection, self._collections, self._own)
         self._watch = DdlWatch(self._connection)
+        self._sharding = Sharding(self._connection)
+
+    @property
+    def sharding(self) -> Sharding:
+        return self._sharding
 
     async def info(self) -> ServerInfo:
         return await self._connection.info()

@@ -135,11 +135,16 @@ class Connection:
         *,
         seconds: float | None = CALL_SECONDS,
         expected: Collection[int] = (),
+        concern: bool = True,
     ) -> Document:
-        """A writing command with majority concern. Not repeated by itself: the caller looks again first."""
+        """A writing command with majority concern. Not repeated by itself: the caller looks again first.
+
+        `concern=False` is for commands that take none and are confirmed by a majority by themselves.
+        """
         async with self.bounded(attempt, seconds, expected):
             self._guard()
-            answer = await self._run(database, {**command, "writeConcern": dict(MAJORITY)}, seconds)
+            bound = {"writeConcern": dict(MAJORITY)} if concern else {}
+            answer = await self._run(database, {**command, **bound}, seconds)
             problem = answer.get("writeConcernError")
             if isinstance(problem, Mapping):
                 raise OperationFailure("write concern", int(problem.get("code", 64)), dict(problem))

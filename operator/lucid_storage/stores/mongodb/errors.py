@@ -75,6 +75,9 @@ _TRANSIENT = {
 _NO_PRIMARY = frozenset(
     {6, 7, 89, 91, 189, 262, 9001, 10107, 10058, 11600, 11602, 13435, 63, 13388, 234, 202, 317}
 )
+# AlreadyInitialized, ShardNotFound, NamespaceNotSharded, ZoneStillInUse, RangeOverlapConflict,
+# CannotDropShardKeyIndex, and fields that a time series cannot be sharded by.
+_SHARDING = frozenset({23, 70, 118, 163, 178, 370, 5914001})
 # Codes whose text speaks of the definition that was sent.
 _DEFINITION = frozenset(
     {
@@ -125,6 +128,7 @@ _DEFINITION = frozenset(
         51108,
         5626500,
     }
+    | _SHARDING
 )
 _FROM_DOCUMENTS = re.compile(
     r"dup key|Index build failed|PlanExecutor error|Executor error|geo keys|language override", re.IGNORECASE
@@ -285,7 +289,14 @@ def _looked_away(error: ServerRefusedError) -> ServerRefusedError:
     return error
 
 
+_SHARD_KEY = re.compile(r"cannot create index with .+ over .+ with shard key pattern .+")
+
+
 def _safe(code: int, text: str, attempt: Attempt) -> str:
+    refused = _SHARD_KEY.search(text)
+    if code == 67 and refused is not None:
+        # It comes as the failure of a build, and no document has to do with it.
+        return f"{words(refused[0])}; a shard sees only its own documents, so begin the index with the shard key."
     if code in _UNINDEXABLE:
         return f"{_UNINDEXABLE[code]}; correct the document."
     if not attempt.reads_documents and _FROM_DOCUMENTS.search(text):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from lucid_storage.stores.mongodb.sharding.port import ShardingPort
 from lucid_storage.stores.mongodb.types import (
     BuildProgress,
     CollectionChange,
@@ -30,6 +31,10 @@ class MongoPort(Protocol):
     time-out), LoginFailedError, AccessDeniedError (its message names the action), ServerRefusedError and its
     children, NotSupportedError. Each call is bounded (20 s unless said otherwise); writes use majority concern.
     """
+
+    @property
+    def sharding(self) -> ShardingPort:
+        """What only the router of a sharded cluster can do; elsewhere each of its calls raises NotShardedError."""
 
     async def info(self) -> ServerInfo:
         """Identity, version and topology; asked again after a lost connection, cached for 30 s otherwise."""

@@ -1,4 +1,4 @@
-"""Sharding as the kind sees it, had as `MongoPort.sharding`. Implemented by `adapter.Sharding`, and by a fake in tests."""
+"""Sharding as the kind sees it, had as `MongoPort.sharding`. Implemented by `adapter.Sharding`, faked in unit tests."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ class ShardingPort(Protocol):
     async def chunks(self, state: ShardedState) -> tuple[ShardChunks, ...]:
         """Chunks on each shard that has some, by the shard's name."""
 
-    async def figures(self, database: str, name: str, budget_seconds: float) -> tuple[ShardFigures, ...]:
-        """Documents and bytes on each shard that knows the collection, sharded or not; empty when it is not there.
-        Raises StoreUnavailableError (this operation only) when the budget ended first.
+    async def figures(
+        self, database: str, name: str, budget_seconds: float
+    ) -> tuple[ShardFigures, ...] | None:
+        """Documents and bytes on each shard that holds some of the collection, sharded or not, by the shard's name.
+        Empty when it is not there; None when the budget ended first.
         """
 
     async def balance(self, database: str, name: str) -> Balance:
@@ -88,10 +90,16 @@ class ShardingPort(Protocol):
         """
 
     async def refine(self, database: str, name: str, key: ShardKey) -> None:
-        """RefineCollectionShardKey: fields are added at the end; an index for them must be there. At most 10 minutes."""
+        """RefineCollectionShardKey, at most 10 minutes. Fields are added at the end; their index must be there."""
 
     async def reshard(
-        self, database: str, name: str, key: ShardKey, *, num_initial_chunks: int | None = None
+        self,
+        database: str,
+        name: str,
+        key: ShardKey,
+        *,
+        num_initial_chunks: int | None = None,
+        simple_collation: bool = False,
     ) -> None:
         """ReshardCollection (5.0 and later), returning when the new key holds. Not bounded in time: cancel it to stop
         waiting; the cluster goes on by itself. A call while the same resharding runs waits for that one. Raises
@@ -99,7 +107,7 @@ class ShardingPort(Protocol):
         """
 
     async def set_balancing(self, database: str, name: str, *, enabled: bool) -> None:
-        """Whether the balancer may move this collection's chunks; returns when no move of them runs any more."""
+        """Whether the balancer may move this collection's chunks. A move that runs is not stopped."""
 
     async def add_shard_to_zone(self, shard: str, zone: str) -> None:
         """Harmless when it is in it."""

@@ -42,6 +42,8 @@ def _unfit(index: IndexState) -> str | None:
         return "it is partial"
     if definition.sparse:
         return "it is sparse"
+    if definition.hidden:
+        return "it is hidden"
     if not collation_equivalent(None, definition.collation):
         return "its collation is not the simple one"
     return None

@@ -1,0 +1,154 @@
+"""Changes of how a cluster is sharded. None takes a write concern: the config servers confirm by a majority always."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bson.son import SON
+
+from lucid_storage.errors import NotSupportedError
+from lucid_storage.stores.documents import to_bson
+from lucid_storage.stores.mongodb.connection import Connection, Document, ExpectedAnswerError
+from lucid_storage.stores.mongodb.errors import not_ready
+from lucid_storage.stores.mongodb.sharding.bounds import full_range
+from lucid_storage.stores.mongodb.sharding.catalogue import CONFIG, Catalogue, whole
+from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardKey
+
+LONG_SECONDS = 600.0
+"""For what may create chunks by the thousand, or look through an index for uniqueness."""
+RESHARDING_SINCE = 5
+BALANCING_COMMAND_SINCE = 8
+UNKNOWN_FIELD = 40415
+SIMPLE: Mapping[str, object] = {"locale": "simple"}
+
+
+class Actions:
+    def __init__(self, connection: Connection, catalogue: Catalogue) -> None:
+        self._connection = connection
+        self._catalogue = catalogue
+
+    async def enable_sharding(self, database: str) -> None:
+        await self._run({"enableSharding": database}, f"enable sharding for {database}")
+
+    async def shard(
+        self,
+        database: str,
+        name: str,
+        key: ShardKey,
+        *,
+        unique: bool = False,
+        num_initial_chunks: int | None = None,
+        simple_collation: bool = False,
+    ) -> None:
+        command = key_command("shardCollection", database, name, key)
+        if unique:
+            command["unique"] = True
+        command.update(_options(num_initial_chunks, simple_collation=simple_collation))
+        await self._run(command, f"shard {database}.{name}", seconds=LONG_SECONDS)
+
+    async def refine(self, database: str, name: str, key: ShardKey) -> None:
+        command = key_command("refineCollectionShardKey", database, name, key)
+        await self._run(command, f"refine the shard key of {database}.{name}", seconds=LONG_SECONDS)
+
+    async def reshard(
+        self,
+        database: str,
+        name: str,
+        key: ShardKey,
+        *,
+        num_initial_chunks: int | None = None,
+        simple_collation: bool = False,
+    ) -> None:
+        if not (await self._connection.info()).at_least(RESHARDING_SINCE):
+            raise NotSupportedError(
+                f"{self._connection.label}: cannot reshard {database}.{name}: MongoDB can since 5.0; upgrade it, or"
+                " leave the key as it is."
+            )
+        command = key_command("reshardCollection", database, name, key)
+        command.update(_options(num_initial_chunks, simple_collation=simple_collation))
+        await self._run(command, f"reshard {database}.{name}", seconds=None)
+
+    async def set_balancing(self, database: str, name: str, *, enabled: bool) -> None:
+        await self._catalogue.require()
+        namespace, task = f"{database}.{name}", f"switch the balancing of {database}.{name}"
+        if (await self._connection.info()).at_least(BALANCING_COMMAND_SINCE):
+            command = {"configureCollectionBalancing": namespace, "enableBalancing": enabled}
+            attempt = self._connection.attempt(task, action="configureCollectionBalancing")
+            try:
+                await self._connection.write(
+                    "admin", command, attempt, expected={UNKNOWN_FIELD}, concern=False
+                )
+            except ExpectedAnswerError:
+                pass  # the first releases of 8 do not have it yet
+            else:
+                return
+        # As the shells of those versions do it: there is no command.
+        entry = await self._catalogue.entry(database, name)
+        change: Document = {"$set": {"noBalance": not enabled}}
+        if entry is None or not await self._update("collections", {"_id": entry["_id"]}, change, task):
+            raise not_ready(self._connection.attempt(task))
+
+    async def add_shard_to_zone(self, shard: str, zone: str) -> None:
+        await self._run({"addShardToZone": shard, "zone": zone}, f"add {shard} to the zone {zone}")
+
+    async def remove_shard_from_zone(self, shard: str, zone: str) -> None:
+        await self._run({"removeShardFromZone": shard, "zone": zone}, f"take {shard} out of the zone {zone}")
+
+    async def assign_range(self, database: str, name: str, bounds: KeyRange, zone: str) -> None:
+        task = f"put a range of {database}.{name} into the zone {zone}"
+        await self._run(await self._range(database, name, bounds, zone), task)
+
+    async def clear_range(self, database: str, name: str, bounds: KeyRange) -> None:
+        task = f"take a range of {database}.{name} out of its zone"
+        await self._run(await self._range(database, name, bounds, None), task)
+
+    async def set_balancer_window(self, window: BalancerWindow | None) -> None:
+        change: Document = {"$unset": {"activeWindow": True}}
+        if window is not None:
+            change = {"$set": {"activeWindow": {"start": window.start, "stop": window.stop}}}
+        await self._update("settings", {"_id": "balancer"}, change, "set the balancer's window", upsert=True)
+
+    async def _range(self, database: str, name: str, bounds: KeyRange, zone: str | None) -> Document:
+        state = await self._catalogue.sharded(database, name)
+        full = bounds if state is None else full_range(bounds, state.key)
+        return {
+            "updateZoneKeyRange": f"{database}.{name}",
+            "min": to_bson(full.minimum),
+            "max": to_bson(full.maximum),
+            "zone": zone,
+        }
+
+    async def _update(
+        self, collection: str, match: Document, change: Document, task: str, *, upsert: bool = False
+    ) -> bool:
+        """Whether a document of `config` was there to be changed, or was made."""
+        await self._catalogue.require()
+        attempt = self._connection.attempt(task, action=f"update on config.{collection}")
+        command: Document = {"update": collection, "updates": [{"q": match, "u": change, "upsert": upsert}]}
+        return whole((await self._connection.write(CONFIG, command, attempt)).get("n")) > 0
+
+    async def _run(self, command: Document, task: str, *, seconds: float | None = 20.0) -> None:
+        await self._catalogue.require()
+        attempt = self._connection.attempt(task, action=_ACTIONS.get(next(iter(command))))
+        await self._connection.write("admin", command, attempt, seconds=seconds, concern=False)
+
+
+_ACTIONS: Mapping[str, str] = {
+    "shardCollection": "enableSharding",
+    "addShardToZone": "enableSharding",
+    "removeShardFromZone": "enableSharding",
+    "updateZoneKeyRange": "enableSharding",
+}
+
+
+def key_command(name: str, database: str, collection: str, key: ShardKey) -> Document:
+    return {name: f"{database}.{collection}", "key": SON(key)}
+
+
+def _options(num_initial_chunks: int | None, *, simple_collation: bool) -> Document:
+    options: Document = {}
+    if num_initial_chunks is not None:
+        options["numInitialChunks"] = num_initial_chunks
+    if simple_collation:
+        options["collation"] = dict(SIMPLE)
+    return options
