@@ -11,6 +11,7 @@ from lucid_storage.app.health import Check
 from lucid_storage.app.stores import restores, store_engines
 from lucid_storage.handlers.watch import Watch
 from lucid_storage.kinds.backup.kind import BackupKind
+from lucid_storage.kinds.backup.volume_facts import BackupVolumes, SnapshotSweep
 from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.cache import ResourceCache
@@ -47,6 +48,7 @@ from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.jobs import Jobs
 from lucid_storage.kube.kubelet import Kubelets, StatsTokens
 from lucid_storage.kube.objects import Objects
+from lucid_storage.kube.snapshots import Snapshots
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.models.kinds import KINDS
@@ -92,6 +94,7 @@ class Leading:
         jobs = Jobs(kube)
         self._workers = Workers(jobs, kube.secret, settings, self._check_s3)
         self._sweep = WorkerSweep(jobs, self._job_namespaces(), self._cache.by_uid)
+        self._snapshot_sweep = SnapshotSweep(Snapshots(kube), self._job_namespaces(), self._cache.by_uid)
         self._standing_sweep = StandingSweep(
             Deployments(kube),
             self._job_namespaces(),
@@ -130,6 +133,7 @@ class Leading:
             self._watch.run(),
             self._sweep.run(),
             self._standing_sweep.run(),
+            self._snapshot_sweep.run(),
             self._rounds.run(),
         ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -198,11 +202,13 @@ class Leading:
             ElasticIndexKind(self._connections, self._sweep_seconds),
         )
         collection = CollectionKind(self._connections, self._scanner, self._sweep_seconds)
+        claims = Claims(kube)
         backup = BackupKind(
             self._connections,
             self._workers,
             self._claims,
             self._settings,
+            BackupVolumes(claims, Snapshots(kube), self._cache.get),
             others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
@@ -216,7 +222,6 @@ class Leading:
             find_backup=self._cache.get,
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
-        claims = Claims(kube)
         volume = VolumeKind(claims, Surroundings(claims), self._usage, self._settings)
         self._rounds = UsageRounds(
             claims,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lucid_storage.kinds.backup.volumes import WantedSnapshot
 from lucid_storage.kinds.workers.launch import WorkerRequest
 
 
@@ -15,6 +16,24 @@ class StartWorker:
 
     def describe(self) -> str:
         return f"start the {self.request.command} worker {self.request.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSnapshot:
+    """Ask the storage for a snapshot of a volume, once."""
+
+    wanted: WantedSnapshot
+
+    def describe(self) -> str:
+        return f"make the snapshot {self.wanted.name} of the claim {self.wanted.claim}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropSnapshots:
+    """Remove the snapshots that the backup consists of."""
+
+    def describe(self) -> str:
+        return "remove the snapshots of the backup"
 
 
 @dataclass(frozen=True, slots=True)

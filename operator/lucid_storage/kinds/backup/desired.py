@@ -6,20 +6,21 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID, uuid5
 
 from pydantic import ValidationError
 
 from lucid_storage.errors import NotAllowedError, Reason, RefusedError
+from lucid_storage.kinds.backup.volumes import NONE, VolumesReading
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
-from lucid_storage.kinds.workers.place import Place, resolve_place
+from lucid_storage.kinds.workers.place import Place, job_namespace, resolve_place
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupType, ElasticSelection
 from lucid_storage.models.backupschedule import Retention
-from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLICING, SLOT
+from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SECRET_ALLOWED_LABEL, SLICING, SLOT
 from lucid_storage.models.orders import BackupOrder, Owner, PruneOrder
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
@@ -52,6 +53,8 @@ class BackupDesired:
     index_patterns: tuple[str, ...]
     left_out: str = ""
     """What a person may miss, and why it is not in the backup."""
+    volumes: VolumesReading = NONE
+    """What the cluster says of the volumes; looked up when a worker is to be made."""
 
     @property
     def connection(self) -> str | None:
@@ -88,6 +91,8 @@ def resolve(resource: Resource, spec: BackupSpec, settings: Settings, stores: St
     engines, left_out = _engines(spec, settings, namespace, connection, stores)
     served = settings.served(namespace) if connection is None else None
     _check_selection(spec, settings, namespace, connection)
+    if BackupEngine.VOLUMES in engines:
+        check_beside(settings, namespace, connection)
     return BackupDesired(
         resource=resource,
         spec=spec,
@@ -135,12 +140,18 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         index_patterns=desired.index_patterns,
         mongodb=spec.mongodb,
         elasticsearch=spec.elasticsearch,
+        volumes=desired.volumes.sources,
         verify=spec.verify,
         retention=_rules(resource.annotations.get(RETENTION)),
         retention_days=desired.retention_days,
         slicing=resource.annotations.get(SLICING) == "true",
     )
-    return _request(desired, "backup", job_name(resource, "backup"), order)
+    return replace(
+        _request(desired, "backup", job_name(resource, "backup"), order),
+        mounts=desired.volumes.mounts,
+        node=desired.volumes.node,
+        identity=desired.volumes.identity,
+    )
 
 
 def prune_request(desired: BackupDesired, cluster: str, *, discard: bool, known_id: str) -> WorkerRequest:
@@ -223,10 +234,10 @@ def _check_engines(
             f"A backup of type {spec.type} follows MongoDB's oplog: name mongodb in spec.engines, or use type full.",
             reason=Reason.INVALID_SPEC,
         )
-    if BackupEngine.VOLUMES in wanted:
+    if BackupEngine.VOLUMES in wanted and not spec.volumes:
         raise RefusedError(
-            "This version does not back up volumes; leave volumes out of the spec.",
-            reason=Reason.NOT_IMPLEMENTED,
+            "Name the Volumes in spec.volumes, or leave volumes out of spec.engines.",
+            reason=Reason.INVALID_SPEC,
         )
     missing = [e for e in wanted if e is not BackupEngine.VOLUMES and e not in configured]
     if missing or not wanted:
@@ -234,6 +245,20 @@ def _check_engines(
         raise RefusedError(
             f"No connection to {named} is configured: set it beside the credentials, or name other engines.",
             reason=Reason.NOT_CONFIGURED,
+        )
+
+
+def check_beside(settings: Settings, namespace: str, connection: str | None) -> None:
+    """A claim can be mounted in its own namespace only, and there the operator's credentials are never taken.
+
+    Raises NotAllowedError.
+    """
+    if job_namespace(settings, namespace, connection) != namespace:
+        raise NotAllowedError(
+            "Volumes are read by a Job in this namespace, where the operator's own credentials are never taken: name a"
+            f' Secret of this namespace with the label {SECRET_ALLOWED_LABEL}: "true" in spec.connection.secretName,'
+            " and a destination with keys of its own in spec.storage.",
+            reason=Reason.INVALID_SPEC,
         )
 
 

@@ -9,11 +9,18 @@ from random import Random
 
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
-from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
+from lucid_storage.kinds.backup.actions import (
+    DropSnapshots,
+    MakeSnapshot,
+    RemoveWorker,
+    StartWorker,
+    StopWorker,
+)
 from lucid_storage.kinds.backup.desired import BackupDesired, job_name, resolve
 from lucid_storage.kinds.backup.observed import WORKING, BackupObserved, Plan
 from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA
+from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action
 from lucid_storage.kinds.identity import kept
@@ -54,6 +61,7 @@ class BackupKind:
         workers: Workers,
         claims: DumpClaims,
         settings: Settings,
+        volumes: BackupVolumes,
         *,
         others: Callable[[], Iterable[Resource]],
         wake: Callable[[Callable[[Resource], bool]], None],
@@ -63,6 +71,7 @@ class BackupKind:
         self._workers = workers
         self._claims = claims
         self._settings = settings
+        self._volumes = volumes
         self._others = others
         self._wake = wake
         self._prunes: dict[Key, _Prune] = {}
@@ -107,6 +116,8 @@ class BackupKind:
         try:
             desired = await self._desired(resource)
             cluster = await self._workers.cluster()
+            if not going and status.phase not in FINISHED:
+                desired = replace(desired, volumes=await self._volumes.reading(desired))
             seen = replace(seen, desired=desired, cluster=cluster)
             if not waits:
                 return seen
@@ -174,6 +185,10 @@ class BackupKind:
             if action.request.command == "prune":
                 self._prunes[resource.key] = _Prune(datetime.now(UTC), open=True)
             await self._workers.start(action.request)
+        elif isinstance(action, MakeSnapshot):
+            await self._volumes.make(resource, action.wanted)
+        elif isinstance(action, DropSnapshots):
+            await self._volumes.drop(resource.key.namespace, resource.uid)
         elif isinstance(action, StopWorker | RemoveWorker):
             await self._workers.stop(resource.key.namespace, resource.secret, action.job)
             note = self._prunes.get(resource.key)

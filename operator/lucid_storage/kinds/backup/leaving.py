@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
+from lucid_storage.kinds.backup.actions import DropSnapshots, RemoveWorker, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import prune_request
 from lucid_storage.kinds.backup.observed import POLL_SECONDS, BackupObserved, Plan, second
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, completed, expiry, finished, parsed
-from lucid_storage.kinds.contract import Notice
+from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.resources import Resource
@@ -117,7 +117,8 @@ def leave(resource: Resource, observed: BackupObserved, status: BackupStatus, no
             else "Its data were removed (deletionPolicy: Delete)."
         )
         gone = status.model_copy(update={"phase": BackupPhase.EXPIRED})
-        return Step(gone, said, (RemoveWorker(prune),), hold=True, notices=(Notice("Deleted", told),))
+        actions: tuple[Action, ...] = (*_snapshots(status, kept), RemoveWorker(prune))
+        return Step(gone, said, actions, hold=True, notices=(Notice("Deleted", told),))
     return Step(status, None)
 
 
@@ -158,7 +159,8 @@ def _expire(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Pl
     )
     told = "Retention has passed: its data were removed, and the object stays."
     expired = Said(Standing.DONE, Reason.EXPIRED, told, (("Verified", False, Reason.EXPIRED, told),))
-    return Step(gone, expired, (remove,), notices=(Notice("Expired", told),))
+    actions: tuple[Action, ...] = (*_snapshots(status, None), remove)
+    return Step(gone, expired, actions, notices=(Notice("Expired", told),))
 
 
 def _kept_because(observed: BackupObserved, status: BackupStatus) -> str | None:
@@ -170,6 +172,12 @@ def _kept_because(observed: BackupObserved, status: BackupStatus) -> str | None:
         if retained.id == status.id:
             return retained.because
     return "Something in the chain cannot be read, so nothing was removed."
+
+
+def _snapshots(status: BackupStatus, kept: str | None) -> tuple[DropSnapshots, ...]:
+    """The part of the data that lies in the cluster and not in the destination."""
+    in_cluster = any(engine.in_cluster for engine in status.engines or ())
+    return (DropSnapshots(),) if in_cluster and kept is None else ()
 
 
 def holds(resource: Resource, status: BackupStatus) -> bool:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import figures
-from lucid_storage.kinds.backup.actions import StartWorker, StopWorker
+from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, backup_request, run_id
 from lucid_storage.kinds.backup.leaving import after, cancel, ended, failed, judged, leave
 from lucid_storage.kinds.backup.observed import (
@@ -103,7 +103,18 @@ def _before(resource: Resource, observed: BackupObserved, status: BackupStatus, 
         return failed(status, Reason.SHARDED_UNSUPPORTED, said, now)
     if observed.behind is not None:
         return _queued(status, observed)
+    if desired.volumes.waiting:
+        return _snapshots(status, desired)
     return _begin(resource, desired, observed, status)
+
+
+def _snapshots(status: BackupStatus, desired: BackupDesired) -> Plan:
+    """The storage's part of a backup comes first: the worker writes down what is ready."""
+    waiting = desired.volumes.waiting
+    missing = tuple(MakeSnapshot(one) for one in waiting if not one.there)
+    said = f"Waits for the storage to take the snapshot of {waiting[0].claim}."
+    recheck = POLL_SECONDS
+    return Step(status, Said(Standing.UNDER_WAY, Reason.PROGRESSING, said), missing, recheck_seconds=recheck)
 
 
 def _queued(status: BackupStatus, observed: BackupObserved) -> Plan:

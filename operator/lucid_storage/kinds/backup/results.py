@@ -122,6 +122,7 @@ def _engine(outcome: EngineOutcome) -> EngineResult:
         stored_bytes=outcome.stored_bytes,
         taken_at=outcome.taken_at,
         unencrypted=outcome.unencrypted,
+        in_cluster=outcome.in_cluster,
     )
 
 
