@@ -13,6 +13,7 @@ from lucid_storage.stores.mongodb.errors import not_ready
 from lucid_storage.stores.mongodb.sharding.bounds import full_range
 from lucid_storage.stores.mongodb.sharding.catalogue import CONFIG, Catalogue, whole
 from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardKey
+from lucid_storage.stores.mongodb.types import ServerInfo
 
 LONG_SECONDS = 600.0
 """For what may create chunks by the thousand, or look through an index for uniqueness."""
@@ -59,11 +60,8 @@ class Actions:
         num_initial_chunks: int | None = None,
         simple_collation: bool = False,
     ) -> None:
-        if not (await self._connection.info()).at_least(RESHARDING_SINCE):
-            raise NotSupportedError(
-                f"{self._connection.label}: cannot reshard {database}.{name}: MongoDB can since 5.0; upgrade it, or"
-                " leave the key as it is."
-            )
+        await self._catalogue.require()
+        require_resharding(await self._connection.info(), f"{self._connection.label}: {database}.{name}")
         command = key_command("reshardCollection", database, name, key)
         command.update(_options(num_initial_chunks, simple_collation=simple_collation))
         await self._run(command, f"reshard {database}.{name}", seconds=None)
@@ -139,6 +137,14 @@ _ACTIONS: Mapping[str, str] = {
     "removeShardFromZone": "enableSharding",
     "updateZoneKeyRange": "enableSharding",
 }
+
+
+def require_resharding(info: ServerInfo, what: str) -> None:
+    """Raises NotSupportedError for a version that cannot."""
+    if not info.at_least(RESHARDING_SINCE):
+        raise NotSupportedError(
+            f"{what} cannot be resharded before MongoDB 5.0; upgrade the cluster, or leave the key as it is."
+        )
 
 
 def key_command(name: str, database: str, collection: str, key: ShardKey) -> Document:
