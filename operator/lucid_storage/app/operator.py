@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 SWITCH_SECONDS = 0.0001
 """How long the thread of reconciles may keep the interpreter from the REST API's, which needs it several times for an
 answer. It costs nothing while no other thread wants to run.
+"""
+COLLECTOR_THRESHOLDS = (5_000, 20, 100)
+"""How many new objects, then how many collections of the younger generation, call for a look for reference cycles. With
+Python's usual (700, 10, 10) a create storm has full looks that hold every thread for 40 to 100 ms, the REST API's too.
 """
 RECURSION_LIMIT = 40_000
 """The API server takes documents of 10,000 levels. Reading one must not end the watch, which all resources share;
@@ -147,6 +152,8 @@ def _on_signals(stop: Callable[[], None]) -> None:
 def run_operator(settings: Settings) -> int:
     """Returns the process's exit status: 0 after a stop, 1 when the lease was lost (the pod is started anew)."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    gc.freeze()  # what the imports made stays, and need not be looked through again
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     sys.setrecursionlimit(RECURSION_LIMIT)
     try:
         asyncio.run(Operator(settings).run())
