@@ -186,7 +186,10 @@ def last_verified_point(records: Sequence[Recorded]) -> int | None:
     """The newest second that good backups hold, in seconds since 1970; None when there is no good one."""
     points = [window.last for window in windows(records)]
     whole = (
-        r for r in restorable(records) if r.to is not None or "mongodb" not in r.manifest.selection.engines
+        r
+        for r in restorable(records)
+        if (r.to is not None or "mongodb" not in r.manifest.selection.engines)
+        and not r.manifest.snapshots_only
     )
     points += [r.moment[0] for r in whole]
     return max(points, default=None)

@@ -304,6 +304,13 @@ class Manifest(Record):
     operator_version: str
 
     @property
+    def snapshots_only(self) -> bool:
+        """All that it names lies inside the cluster, and is lost with it."""
+        volumes = [volume for engine in self.engines for volume in engine.volumes]
+        only = all(engine.volumes for engine in self.engines)
+        return bool(volumes) and only and all(volume.snapshot is not None for volume in volumes)
+
+    @property
     def mongodb(self) -> MongoRecord | None:
         """The MongoDB part, if there is one."""
         return next((e.mongodb for e in self.engines if e.mongodb is not None), None)

@@ -62,6 +62,8 @@ def examine(
 
         level, message, note = prove_by_restore(order, place, manifest, environ, reporter)
         passed = not message
+    if note is None and any(v.snapshot is not None for e in manifest.engines for v in e.volumes):
+        note = Reason.SNAPSHOT_ONLY.value
     proof = Proof(
         id=manifest.id,
         level=level,

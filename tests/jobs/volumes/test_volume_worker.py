@@ -1,0 +1,150 @@
+"""Volumes in the backup worker, as a Job runs it: proved, encrypted, compressed, and nothing left of what failed."""
+
+import io
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from volume_trees import described
+from workshop import Workshop
+
+from lucid_storage.archive.folder import FolderStore
+from lucid_storage.archive.keys import Keyring
+from lucid_storage.archive.manifest import VolumeRecord
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.streams import Identity, key_for, open_source
+from lucid_storage.errors import Reason
+from lucid_storage.models.backup import Verify
+from lucid_storage.models.orders import BackupResult
+
+SNAPSHOT = {
+    "name": "s",
+    "uid": "1",
+    "className": "c",
+    "driver": "d",
+    "takenAt": "2026-11-20T00:00:00Z",
+    "sizeBytes": 5,
+}
+
+
+@pytest.fixture
+def shop(workshop: Callable[..., Workshop], tmp_path: Path) -> Workshop:
+    return workshop(LUCID_VOLUMES=str(tmp_path))
+
+
+def source(name: str = "data", folder: str = "volume", **more: Any) -> dict[str, Any]:
+    return {"name": name, "claim": name, "folder": folder, "requestedBytes": 1 << 30, **more}
+
+
+def taken(shop: Workshop, *sources: dict[str, Any], **more: Any) -> BackupResult:
+    return shop.back_up("v", ["volumes"], volumes=list(sources), **more)
+
+
+def only(records: list[Recorded]) -> Recorded:
+    (record,) = records
+    return record
+
+
+def recorded(shop: Workshop) -> VolumeRecord:
+    (engine,) = only(shop.records()).manifest.engines
+    return engine.volumes[0]
+
+
+def plain(shop: Workshop) -> bytes:
+    """The archive as a person opens it."""
+    manifest = only(shop.records()).manifest
+    (stored,) = manifest.objects
+    key = key_for(manifest.packing, Keyring(shop.keys))
+    opened = open_source(
+        FolderStore(shop.destination),
+        stored.path,
+        Identity.of(manifest.id, stored),
+        manifest.packing,
+        key,
+        stored,
+    )
+    try:
+        return opened.read()
+    finally:
+        opened.close()
+
+
+def test_a_volume_is_archived_proved_and_readable_by_stock_tar(
+    shop: Workshop, volume: Path, tmp_path: Path
+) -> None:
+    told = taken(shop, source())
+    assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, None), told.message
+    record = recorded(shop)
+    assert (record.point_in_time, record.changed, record.requested_bytes) == (True, 0, 1 << 30)
+    assert record.files == 10
+    (outcome,) = told.engines
+    assert (outcome.documents, outcome.message, outcome.in_cluster) == (10, None, None)
+    (archive,) = shop.destination.rglob("volume.archive.data")
+    assert b"in the middle" not in archive.read_bytes()
+    (tmp_path / "out").mkdir()
+    subprocess.run(
+        ["tar", "-x", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-p", "-C", str(tmp_path / "out")],
+        input=plain(shop),
+        check=True,
+    )
+    assert described(tmp_path / "out") == described(volume)
+
+
+def test_a_volume_in_use_is_not_called_the_state_of_one_moment(shop: Workshop, volume: Path) -> None:
+    told = taken(shop, source(inUse=True))
+    assert told.ok
+    assert recorded(shop).point_in_time is False
+    (outcome,) = told.engines
+    assert outcome.message is not None
+    assert "not the state of one moment" in outcome.message
+
+
+def test_a_snapshot_is_recorded_and_no_proof_against_the_loss_of_the_cluster(shop: Workshop) -> None:
+    told = taken(shop, source(folder=None, snapshot=SNAPSHOT))
+    assert (told.ok, told.verify_note) == (True, Reason.SNAPSHOT_ONLY)
+    (outcome,) = told.engines
+    assert (outcome.in_cluster, outcome.stored_bytes) == (True, 0)
+    record = recorded(shop)
+    assert record.snapshot is not None
+    assert (record.snapshot.name, record.point_in_time) == ("s", True)
+    assert [Path(f).name for f in shop.files()] == ["manifest.json", "proof.json"]
+
+
+def test_a_volume_that_is_not_mounted_leaves_nothing_of_the_others(shop: Workshop, volume: Path) -> None:
+    told = taken(shop, source(), source("gone", folder="gone"))
+    assert not told.ok
+    assert "gone" in told.message
+    assert shop.files() == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to own the files of others")
+def test_a_damaged_archive_is_found_by_the_check(shop: Workshop, volume: Path) -> None:
+    told = taken(shop, source(), verify="Upload")
+    assert told.verified is Verify.UPLOAD
+    (archive,) = shop.destination.rglob("volume.archive.data")
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    order = {
+        **shop.order("v", ["volumes"]),
+        "backupId": told.id,
+        "verify": "Checksum",
+    }
+    again = shop.result(shop.start("verify", order), order)
+    assert (again.ok, again.reason) == (False, Reason.VERIFY_FAILED)
+
+
+def test_gzip_and_no_encryption_are_read_by_tar_itself(
+    workshop: Callable[..., Workshop], volume: Path, tmp_path: Path
+) -> None:
+    shop = workshop(LUCID_VOLUMES=str(tmp_path))
+    shop.encrypted = False
+    told = taken(shop, source(), compression={"algorithm": "gzip"})
+    assert told.ok, told.message
+    (archive,) = shop.destination.rglob("volume.archive.data")
+    listed = subprocess.run(["tar", "-tzf", str(archive)], capture_output=True, check=True)
+    assert b"data/deep/journal\n" in listed.stdout
+    assert io.BytesIO(listed.stdout).readline() == b"./\n"
