@@ -159,7 +159,7 @@ class Bed:
     def _start(self, state: State) -> None:
         jobs: list[Callable[[], None]] = []
         if state.mode is not None:
-            jobs.append(partial(self._cluster(state).up, state.mode))
+            jobs.append(partial(self._start_cluster, state.mode, self._cluster(state)))
         if state.stores:
             stores = Stores.of(self.instance, state.host, self._progress)
             jobs += [partial(self._start_store, what, store) for what, store in stores.all()]
@@ -172,6 +172,11 @@ class Bed:
         if failures:
             raise TestbedError("\n".join(str(failure) for failure in failures))
 
+    def _start_cluster(self, mode: Mode, cluster: "Cluster") -> None:
+        cluster.up(mode)
+        if mode == "node":
+            cluster.provide_storage()
+
     def _start_store(self, what: str, store: Store) -> None:
         with self._progress.step(f"Starting {what}"):
             store.start()
@@ -180,6 +185,8 @@ class Bed:
         parts: list[tuple[str, bool]] = []
         if state.mode is not None:
             parts.append((f"Kubernetes ({state.kind}, {state.mode})", self._cluster(state).running()))
+        if state.mode == "node":
+            parts.append(("Storage classes", self._cluster(state).storage_running()))
         if state.stores:
             stores = Stores.of(self.instance, state.host, self._progress)
             parts += [(what, store.running()) for what, store in stores.all()]

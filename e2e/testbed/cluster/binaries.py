@@ -5,9 +5,11 @@ a version in go.mod builds anew, and older clones keep theirs.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,10 @@ def _kubernetes(name: str) -> Program:
     return Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}")
 
 
+def _csi(name: str, module: str) -> Program:
+    return Program(name, "storage", f"github.com/kubernetes-csi/{module}/cmd/{name}")
+
+
 PROGRAMS = {
     program.name: program
     for program in (
@@ -83,11 +89,26 @@ PROGRAMS = {
         Program("pause", "pause", "."),
         Program("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
         Program("kind", "kind", "sigs.k8s.io/kind"),
+        Program("local-path-provisioner", "storage", "github.com/rancher/local-path-provisioner"),
+        _csi("csi-attacher", "external-attacher/v4"),
+        _csi("csi-resizer", "external-resizer/v2"),
+        _csi("csi-snapshotter", "external-snapshotter/v8"),
+        _csi("snapshot-controller", "external-snapshotter/v8"),
+        Program("csi-loop", "csi-loop", "."),
         Program("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
     )
 }
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 NODE = ("kubelet", "kube-proxy", "coredns", "pause")
+STORAGE = (
+    "local-path-provisioner",
+    "csi-attacher",
+    "csi-resizer",
+    "csi-snapshotter",
+    "snapshot-controller",
+    "csi-loop",
+)
+_SNAPSHOT_CLIENT = "github.com/kubernetes-csi/external-snapshotter/client/v8"
 
 
 def ensure(names: Iterable[str], progress: Progress) -> dict[str, Path]:
@@ -102,21 +123,48 @@ def ensure(names: Iterable[str], progress: Progress) -> dict[str, Path]:
     return {program.name: program.path() for program in wanted}
 
 
+def snapshot_definitions(progress: Progress) -> Path:
+    """A folder with the CRDs of volume snapshots, from the module whose controllers are built here."""
+    program = PROGRAMS["csi-snapshotter"]
+    folder = program.path().with_name("snapshot-crds")
+    with exclusive(_lock_file(program), "build with Go", progress):
+        if not folder.exists():
+            command = ["go", "mod", "download", "-json", _SNAPSHOT_CLIENT]
+            answer = subprocess.run(
+                command,
+                cwd=program.folder,
+                env={**os.environ, "GOWORK": "off"},
+                capture_output=True,
+                check=False,
+            )
+            if answer.returncode != 0:
+                raise TestbedError(f"Go could not fetch {_SNAPSHOT_CLIENT}; is the Go proxy reachable?")
+            source = Path(json.loads(answer.stdout)["Dir"]) / "config" / "crd"
+            draft = folder.with_name(f".{folder.name}.{os.getpid()}")
+            shutil.copytree(source, draft)
+            draft.rename(folder)
+    return folder
+
+
 def link(programs: dict[str, Path], folder: Path) -> None:
     """Symbolic links to the programs in one folder, for a PATH."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, target in programs.items():
-        draft = folder / f".{name}.{os.getpid()}"
+        draft = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
         draft.symlink_to(target)
         draft.replace(folder / name)
 
 
+def _lock_file(program: Program) -> Path:
+    return cache_dir() / "bin" / f"{program.module}.lock"
+
+
 def _build(program: Program, progress: Progress) -> None:
     if shutil.which("go") is None:
-        raise TestbedError(f"Go builds {program.name}, and is missing; put Go 1.24 or newer on PATH.")
+        raise TestbedError(f"Go builds {program.name}, and is missing; put Go 1.26 or newer on PATH.")
     target = program.path()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(target.parent.parent / f"{program.module}.lock", "build with Go", progress):
+    with exclusive(_lock_file(program), "build with Go", progress):
         if target.exists():
             return
         draft = target.with_name(f".{program.name}.{os.getpid()}")

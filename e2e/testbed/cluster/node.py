@@ -43,6 +43,7 @@ PACKAGES = (
     "mount",
     "util-linux",
 )
+KUBELET = "kubelet-server"
 _READY_SECONDS = 120  # a few on an idle machine; others may be busy here too
 
 
@@ -75,7 +76,9 @@ class Node:
         apt.ensure(PACKAGES, self._progress)
         binaries.ensure(binaries.NODE, self._progress)
         with self._progress.step("Starting the node"):
-            self._config.write(self._control_plane.pki.authority)
+            pki = self._control_plane.pki
+            pki.serve(KUBELET, (f"DNS:{self.name}", f"IP:{self.network.node_address}"))
+            self._config.write(pki.authority, pki.certificate(KUBELET), pki.key(KUBELET))
             self._write_client_configs()
             self.network.create()
             cgroups.create(self._cgroup)
@@ -114,9 +117,13 @@ class Node:
         return set(self._ctr("images", "list", "--quiet").split())
 
     def _write_client_configs(self) -> None:
-        server = f"https://{self.network.host_address}:{self._control_plane.port}"
         for login, file in ((NODE_LOGIN, "kubelet"), ("proxy", "proxy"), ("dns", "dns")):
-            self._control_plane.client_config(login, server, self._folder / f"{file}.kubeconfig")
+            self.client_config(login, file)
+
+    def client_config(self, login: str, file: str) -> None:
+        """A kubeconfig for a program on the node: config_file(`<file>.kubeconfig`)."""
+        server = f"https://{self.network.host_address}:{self._control_plane.port}"
+        self._control_plane.client_config(login, server, self._folder / f"{file}.kubeconfig")
 
     def _init(self) -> Daemon:
         namespaces = ["--mount", "--propagation=private", "--net", "--uts", "--pid", "--fork", "--mount-proc"]
@@ -144,18 +151,21 @@ class Node:
             raise TestbedError("The node does not run; start it with: make testbed.")
         return ["nsenter", f"--target={pid}", "--mount", "--net", "--uts", "--pid", "--", *command]
 
-    def _daemon(self, name: str, command: Sequence[str], ready: Callable[[], object]) -> Daemon:
+    def daemon(self, name: str, command: Sequence[str], ready: Callable[[], object] | None) -> Daemon:
+        """A program in the namespaces of the node, which ends with it."""
         return Daemon(self.instance, name, self._inside(command), ready=ready, ready_deadline=_READY_SECONDS)
 
-    def _program(self, name: str) -> str:
+    def program(self, name: str) -> str:
+        """The path of one of our programs as the node sees it."""
         return str(node_init.PROGRAMS / binaries.PROGRAMS[name].path().relative_to(cache_dir() / "bin"))
 
-    def _config_file(self, name: str) -> str:
+    def config_file(self, name: str) -> str:
+        """The path of a configuration file as the node sees it."""
         return self._config.inside(self._folder / name)
 
     def _containerd(self) -> Daemon:
-        command = ["containerd", "--config", self._config_file("containerd.toml")]
-        return self._daemon("containerd", command, self._containerd_answers)
+        command = ["containerd", "--config", self.config_file("containerd.toml")]
+        return self.daemon("containerd", command, self._containerd_answers)
 
     def _containerd_answers(self) -> bool:
         return self._run(self._inside(["ctr", "--address", CONTAINERD_SOCKET, "version"])).returncode == 0
@@ -164,25 +174,25 @@ class Node:
         reported = Daemon(self.instance, "kubelet", ()).running()
         since = datetime.min.replace(tzinfo=UTC) if reported else datetime.now(UTC).replace(microsecond=0)
         command = [
-            self._program("kubelet"),
-            f"--config={self._config_file('kubelet.yaml')}",
-            f"--kubeconfig={self._config_file('kubelet.kubeconfig')}",
+            self.program("kubelet"),
+            f"--config={self.config_file('kubelet.yaml')}",
+            f"--kubeconfig={self.config_file('kubelet.kubeconfig')}",
             f"--node-ip={self.network.node_address}",
             f"--hostname-override={self.name}",
         ]
-        return self._daemon("kubelet", command, lambda: self.ready(since))
+        return self.daemon("kubelet", command, lambda: self.ready(since))
 
     def _kube_proxy(self) -> Daemon:
         command = [
-            self._program("kube-proxy"),
-            f"--config={self._config_file('kube-proxy.yaml')}",
+            self.program("kube-proxy"),
+            f"--config={self.config_file('kube-proxy.yaml')}",
             f"--hostname-override={self.name}",
         ]
-        return self._daemon("kube-proxy", command, lambda: self._answers(PROXY_HEALTH_PORT, "/livez"))
+        return self.daemon("kube-proxy", command, lambda: self.answers(PROXY_HEALTH_PORT, "/livez"))
 
     def _dns(self) -> Daemon:
-        command = [self._program("coredns"), "-conf", self._config_file("Corefile")]
-        return self._daemon("dns", command, lambda: self._answers(DNS_READY_PORT, "/ready"))
+        command = [self.program("coredns"), "-conf", self.config_file("Corefile")]
+        return self.daemon("dns", command, lambda: self.answers(DNS_READY_PORT, "/ready"))
 
     def ready(self, since: datetime) -> bool:
         """Whether the kubelet has reported the node Ready since then; older reports stay in the API."""
@@ -222,7 +232,8 @@ class Node:
     def _kubectl(self) -> list[str]:
         return [str(self._control_plane.kubectl), f"--kubeconfig={self._control_plane.kubeconfig}"]
 
-    def _answers(self, port: int, path: str) -> bool:
+    def answers(self, port: int, path: str) -> bool:
+        """Whether a server on the node gives 200."""
         connection = http.client.HTTPConnection(self.network.node_address, port, timeout=2)
         try:
             connection.request("GET", path)

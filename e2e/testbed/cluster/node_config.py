@@ -30,13 +30,13 @@ class NodeConfig:
         """The path of a file of the instance as the node sees it."""
         return str(INSTANCE / path.relative_to(self.root))
 
-    def write(self, authority: Path) -> None:
+    def write(self, authority: Path, certificate: Path, key: Path) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "cni").mkdir(exist_ok=True)
         _write(self.folder / "containerd.toml", self._containerd())
         _write(self.folder / "cni" / "10-lucid.conflist", json.dumps(self._cni(), indent=1))
         _write(self.folder / "resolv.conf", f"nameserver {self.network.node_address}\n")
-        _write(self.folder / "kubelet.yaml", yaml.safe_dump(self._kubelet(authority)))
+        _write(self.folder / "kubelet.yaml", yaml.safe_dump(self._kubelet(authority, certificate, key)))
         _write(self.folder / "kube-proxy.yaml", yaml.safe_dump(self._kube_proxy()))
         _write(self.folder / "Corefile", self._corefile())
 
@@ -84,7 +84,7 @@ SystemdCgroup = false
         ports = {"type": "portmap", "capabilities": {"portMappings": True}}
         return {"cniVersion": "0.4.0", "name": "lucid", "plugins": [point_to_point, ports]}
 
-    def _kubelet(self, authority: Path) -> dict[str, object]:
+    def _kubelet(self, authority: Path, certificate: Path, key: Path) -> dict[str, object]:
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
@@ -94,6 +94,8 @@ SystemdCgroup = false
                 "x509": {"clientCAFile": self.inside(authority)},
             },
             "authorization": {"mode": "Webhook"},
+            "tlsCertFile": self.inside(certificate),
+            "tlsPrivateKeyFile": self.inside(key),
             "cgroupDriver": "cgroupfs",
             "cgroupRoot": f"/{self.cgroup}",
             "failCgroupV1": False,
@@ -113,6 +115,8 @@ SystemdCgroup = false
             "registerNode": True,
             "nodeStatusUpdateFrequency": "5s",
             "syncFrequency": "10s",
+            # How often volumes are measured; a minute is Kubernetes' own, and long for a test.
+            "volumeStatsAggPeriod": "5s",
         }
 
     def _kube_proxy(self) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Keys and certificates of one instance, made with openssl.
 
-One authority signs the API server's certificate and the one with which the API server calls the kubelet.
+One authority signs the certificates of the API server and the kubelet, and the one with which the first calls
+the second.
 Elliptic keys, because they are made in milliseconds. Everybody else logs in by token.
 """
 
@@ -67,12 +68,16 @@ class Pki:
             self._make_key(self.service_account_key)
         if not self.certificate("kubelet-client").exists():
             self._sign("kubelet-client", "/O=system:masters/CN=kube-apiserver", "clientAuth", "")
-        names = ",".join(sorted(set(server_names)))
-        known = self.folder / "server.names"
-        if not known.exists() or known.read_text() != names:
-            self._sign("server", "/CN=kube-apiserver", "serverAuth", f"subjectAltName={names}\n")
-            known.write_text(names)
+        self.serve("server", server_names)
         self._make_tokens(logins)
+
+    def serve(self, name: str, server_names: Sequence[str]) -> None:
+        """Makes a server's certificate when there is none, or its names have changed."""
+        names = ",".join(sorted(set(server_names)))
+        known = self.folder / f"{name}.names"
+        if not known.exists() or known.read_text() != names:
+            self._sign(name, f"/CN={name}", "serverAuth", f"subjectAltName={names}\n")
+            known.write_text(names)
 
     def token(self, login: str) -> str:
         """The secret of a login that create() was given."""

@@ -6,7 +6,7 @@ The first time that takes minutes, too long for the time limit of the test that 
 import os
 
 from testbed import apt
-from testbed.cluster import binaries, node
+from testbed.cluster import binaries, node, storage
 from testbed.cluster.images import busybox
 from testbed.progress import Progress
 
@@ -19,3 +19,4 @@ def prepare(progress: Progress) -> None:
         binaries.ensure(binaries.NODE, progress)
         node.pause_image(progress)
         busybox(progress)
+        storage.prepare(progress)

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from testbed.cluster import binaries, images
+from testbed.cluster import binaries, images, storage
 from testbed.cluster.controlplane import LOOPBACK, ControlPlane
 from testbed.cluster.network import Network
 from testbed.cluster.node import Node, node_name
+from testbed.cluster.storage import Storage
+from testbed.cluster.storage_objects import StorageClasses
 from testbed.errors import TestbedError
 from testbed.paths import Instance
 from testbed.progress import Progress
@@ -69,6 +71,14 @@ class Cluster(ABC):
     def provide_image(self, dockerfile: Path, context: Path, tag: str) -> str:
         """Builds the image when its sources changed, brings it to the node, and returns the name to use."""
 
+    @abstractmethod
+    def provide_storage(self) -> StorageClasses:
+        """Starts what serves claims and names the classes; empty names where the cluster has none of the kind."""
+
+    def storage_running(self) -> bool:
+        """Whether what provide_storage() started still runs."""
+        return True
+
 
 class OwnCluster(Cluster):
     """Kubernetes from Go's module proxy, a node from Debian's containerd. A node needs root."""
@@ -97,6 +107,7 @@ class OwnCluster(Cluster):
             return
         network = Network.reserved(self.instance)
         if network is not None and os.geteuid() == 0:
+            storage.end(self.instance)
             Node.end(self.instance, network)
         ControlPlane.end(self.instance)
 
@@ -114,6 +125,21 @@ class OwnCluster(Cluster):
         image = images.build(dockerfile, context, tag, self.progress)
         self.load(image)
         return image.tag
+
+    def provide_storage(self) -> StorageClasses:
+        return self.storage().start()
+
+    def storage_running(self) -> bool:
+        return self.storage().running()
+
+    def storage(self) -> Storage:
+        """Its programs can be killed by tests, and its driver told to fail."""
+        return Storage(self.node(), self.kubectl, self.progress)
+
+    @property
+    def kubelet_authority(self) -> Path:
+        """What the kubelet's certificate is checked against; pods have it as their ca.crt."""
+        return self.control_plane("node").pki.authority
 
     def load(self, image: images.Image) -> None:
         """Brings the image to the node unless that very file was brought before."""
@@ -185,6 +211,10 @@ class KindCluster(Cluster):
             run(self._kind("load", "docker-image", tag))
         return tag
 
+    def provide_storage(self) -> StorageClasses:
+        # kind comes with rancher's local-path under another name.
+        return StorageClasses(local_path="standard", loop="", snapshot="")
+
     def _kind(self, *arguments: str) -> list[str]:
         return [str(self.tool("kind")), *arguments, f"--name={node_name(self.instance)}"]
 
@@ -227,6 +257,14 @@ class CurrentCluster(Cluster):
                 "With CLUSTER=current push the image to a registry and name it in LUCID_IMAGE."
             )
         return chosen
+
+    def provide_storage(self) -> StorageClasses:
+        names = {
+            "local_path": os.environ.get("LUCID_LOCAL_PATH_CLASS", ""),
+            "loop": os.environ.get("LUCID_EXPANDABLE_CLASS", ""),
+            "snapshot": os.environ.get("LUCID_SNAPSHOT_CLASS", ""),
+        }
+        return StorageClasses(**names)
 
 
 _KINDS: dict[str, type[Cluster]] = {"own": OwnCluster, "kind": KindCluster, "current": CurrentCluster}

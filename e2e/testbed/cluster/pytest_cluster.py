@@ -14,6 +14,7 @@ import pytest
 from testbed.cluster.controlplane import ControlPlane
 from testbed.cluster.images import busybox
 from testbed.cluster.provider import OwnCluster
+from testbed.cluster.storage_objects import StorageClasses
 from testbed.paths import Instance
 from testbed.progress import Progress
 from testbed.testrun import TestRun
@@ -28,6 +29,13 @@ def node_cluster(testbed_run: TestRun) -> OwnCluster:
         shared.up("node")
         shared.load(busybox(shared.progress))
     return shared
+
+
+@pytest.fixture(scope="session")
+def storage_classes(testbed_run: TestRun, node_cluster: OwnCluster) -> StorageClasses:
+    """Names of storage classes of `node_cluster`; what serves them starts when the first test asks."""
+    with testbed_run.once("storage"):
+        return node_cluster.provide_storage()
 
 
 @pytest.fixture
