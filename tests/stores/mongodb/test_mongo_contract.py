@@ -1,6 +1,7 @@
-"""What every MongoPort promises: the adapter on a real server and the fake that engine tests use."""
+"""What every MongoPort promises: the adapter on a real server, on a sharded cluster, and the fake of engine tests."""
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,12 +31,27 @@ PLAIN = CollectionOptions()
 Make = Callable[..., MongoPort]
 
 
-@pytest.fixture(params=["fake", "real"])
-def make_port(request: pytest.FixtureRequest) -> Make:
-    if request.param == "fake":
+@pytest.fixture(params=["fake", "mongodb", "sharded"])
+def kind_of_server(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def make_port(kind_of_server: str, request: pytest.FixtureRequest) -> Make:
+    if kind_of_server == "fake":
         return FakeMongo
-    server, connect = request.getfixturevalue("mongodb"), request.getfixturevalue("connect")
+    server, connect = request.getfixturevalue(kind_of_server), request.getfixturevalue("connect")
     return lambda **options: connect(server.uri, **options)
+
+
+@pytest.fixture
+def database(kind_of_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A name that no other test has; dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield name
+    if kind_of_server != "fake":
+        with request.getfixturevalue(kind_of_server).client() as client:
+            client.drop_database(name)
 
 
 @pytest.fixture
@@ -43,9 +59,9 @@ def port(make_port: Make) -> MongoPort:
     return make_port()
 
 
-async def test_info_names_a_replica_set_by_its_id(port: MongoPort) -> None:
+async def test_info_names_a_deployment_by_its_id(port: MongoPort, kind_of_server: str) -> None:
     info = await port.info()
-    assert info.topology is Topology.REPLICA_SET
+    assert info.topology is (Topology.SHARDED if kind_of_server == "sharded" else Topology.REPLICA_SET)
     assert info.identity
     assert not info.by_hosts
     assert info.at_least(6)
