@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 
 from lucid_storage.app.health import Check
+from lucid_storage.app.sharded import sharded_cycle
 from lucid_storage.app.stores import restores, store_engines
 from lucid_storage.handlers.watch import Watch
 from lucid_storage.kinds.backup.kind import BackupKind
@@ -23,6 +24,7 @@ from lucid_storage.kinds.index import IndexKind
 from lucid_storage.kinds.index_elasticsearch.kind import ElasticIndexKind
 from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
 from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
+from lucid_storage.kinds.longcalls import LongCalls
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.oneshot import OneShotCycle
 from lucid_storage.kinds.queue import WorkQueue
@@ -89,6 +91,7 @@ class Leading:
             self._connections, lambda key: self.engine.touch(key), settings.cache_scan_seconds
         )
         self._builds = IndexBuilds(lambda key: self.engine.touch_around(key))
+        self._shard_changes = LongCalls(lambda key: self.engine.touch_around(key))
         self._claims = DumpClaims()
         self._usage = UsageBook()
         jobs = Jobs(kube)
@@ -160,6 +163,7 @@ class Leading:
         await self._streams.close()
         await self._scanner.close()
         await self._builds.close()
+        await self._shard_changes.close()
         await self._connections.close()
 
     def checks(self) -> Mapping[str, Check]:
@@ -235,6 +239,14 @@ class Leading:
         )
         return {
             "collections": Cycle(collection, services),
+            "shardedcollections": sharded_cycle(
+                services,
+                self._connections,
+                self._shard_changes,
+                self._cache,
+                self._settings,
+                lambda resource, secret: self._jittered(self._settings.fallback_sweep_seconds),
+            ),
             "indexes": Cycle(index, services),
             "backups": OneShotCycle(backup, services),
             "restores": OneShotCycle(restore, services),
@@ -273,8 +285,11 @@ class Leading:
         label = label_of(resource.key.namespace, secret)
         uses_mongodb = resource.spec.get("engine") != "elasticsearch"
         fast = uses_mongodb and not self._streams.is_open(label)
-        seconds = self._settings.fallback_sweep_seconds if fast else self._settings.sweep_seconds
-        return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        return self._jittered(self._settings.fallback_sweep_seconds if fast else self._settings.sweep_seconds)
+
+    @staticmethod
+    def _jittered(seconds: float) -> float:
+        return seconds * random.uniform(0.8, 1.2)  # noqa: S311
 
     def _store_changed(self, deployment: Deployment[Port]) -> None:
         self._metrics.store_up.labels(deployment.engine.name, deployment.label).set(deployment.down is None)
@@ -300,7 +315,9 @@ class Leading:
 
     async def _clean_up(self, key: Key) -> None:
         self._metrics.schedules.forget(key)  # a look that was under way may have told of it
+        self._metrics.shards.forget(key)
         await self._builds.forget(key)
+        await self._shard_changes.forget(key)
         secrets = {r.secret for r in self._cache.in_namespace(key.namespace) if r.secret is not None}
         await self._connections.keep_only(key.namespace, secrets)
 

@@ -58,6 +58,8 @@ class Reshard:
     target: str
     key: ShardKey
     num_initial_chunks: int | None = None
+    simple_collation: bool = False
+    """As for sharding."""
 
     def describe(self) -> str:
         return f"reshard {self.target} by {shown_key(self.key)}"

@@ -87,7 +87,12 @@ def change_key(
     if desired.change_policy is ChangePolicy.REFINE:
         action, operation = RefineKey(desired.target, desired.key), REFINING
     else:
-        action = Reshard(desired.target, desired.key, desired.num_initial_chunks)
+        action = Reshard(
+            desired.target,
+            desired.key,
+            desired.num_initial_chunks,
+            simple_collation=state.collation is not None,
+        )
         operation = RESHARDING
     cleared = zones.clear_all(desired.target, observed.zones) if operation == RESHARDING else ()
     update: dict[str, object] = {"operation": operation, "progress": "0%", "failure": None}

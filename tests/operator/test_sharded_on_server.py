@@ -1,0 +1,293 @@
+"""Sharded collections, reconciled by the operator process on a real sharded cluster and a real API server."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from operator_bed import PAUSED, index_spec, indexes, said
+from pymongo.database import Database
+
+from lucid_storage.models.meta import ACCEPT_SHARD_KEY, BACKED_UP_AT
+from testbed.pytest_operator import World
+from testbed.pytest_sharded import Foreign
+from testbed.stores.sharded import Sharded
+
+pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
+
+Cluster = Sharded | Foreign
+KIND = "ShardedCollection"
+QUICK = {"FALLBACK_SWEEP_SECONDS": "5", "SWEEP_SECONDS": "5"}
+
+
+@pytest.fixture
+def sharded_world(world: World, sharded: Cluster) -> Iterator[World]:
+    """A world whose operators use the shared sharded cluster; its database is dropped afterwards."""
+    world.environment.update({"MONGODB_URI": sharded.uri, **QUICK})
+    yield world
+    for operator in world.operators:
+        operator.stop()
+    with sharded.client() as client:
+        client.drop_database(world.environment["MONGODB_DATABASE"])
+
+
+@pytest.fixture
+def db(sharded_world: World, sharded: Cluster) -> Iterator[Database[Any]]:
+    """The world's database, through the router."""
+    with sharded.client() as client:
+        yield client[sharded_world.environment["MONGODB_DATABASE"]]
+
+
+def spec(collection: str, *keys: tuple[str, int | str], **more: object) -> dict[str, Any]:
+    return {
+        "collection": collection,
+        "shardKey": [{"field": field, "order": order} for field, order in keys],
+        **more,
+    }
+
+
+def entry(db: Database[Any], collection: str) -> dict[str, Any]:
+    """What the cluster's catalogue says; empty where it is not sharded."""
+    return db.client.config.collections.find_one({"_id": f"{db.name}.{collection}"}) or {}
+
+
+def lying(sharded: Cluster, db: Database[Any], collection: str) -> dict[str, int]:
+    """Documents by shard, counted on each shard itself."""
+    found = {}
+    for shard in sharded.shard_names:
+        with sharded.shard_client(shard) as client:
+            found[shard] = client[db.name][collection].count_documents({})
+    return {shard: count for shard, count in found.items() if count}
+
+
+def told(status: dict[str, Any], figure: str) -> dict[str, int]:
+    return {one["name"]: one[figure] for one in status["shards"] if one.get(figure)}
+
+
+async def test_a_new_collection_is_sharded_and_its_documents_lie_where_status_says(
+    sharded_world: World, sharded: Cluster, db: Database[Any]
+) -> None:
+    sharded_world.start_operator()
+    await sharded_world.create(KIND, "chunks", spec("chunks", ("session_id", "hashed"), numInitialChunks=4))
+    status = await sharded_world.ready(KIND, "chunks")
+    assert entry(db, "chunks")["key"] == {"session_id": "hashed"}
+    assert (status["key"], status["shardCount"], status["chunks"]) == ("session_id:hashed", 2, 4)
+    assert status["balanced"] == "True"
+    assert told(status, "chunks") == dict.fromkeys(sharded.shard_names, 2)
+    db.chunks.insert_many([{"session_id": number} for number in range(400)])
+    on_shards = lying(sharded, db, "chunks")
+    assert sum(on_shards.values()) == 400
+    assert len(on_shards) == 2, "documents went to both sides"
+    # A second resource of the same status, made now, tells the documents as they lie.
+    await sharded_world.delete(KIND, "chunks")
+    await sharded_world.create(KIND, "again", spec("chunks", ("session_id", "hashed")))
+    status = await sharded_world.ready(KIND, "again")
+    assert told(status, "documents") == on_shards
+    notes = [event["note"] for event in await sharded_world.events("chunks")]
+    assert any("is sharded by session_id:hashed" in note for note in notes)
+
+
+async def test_a_collection_with_documents_needs_its_index_and_a_key_that_is_not_poor(
+    sharded_world: World, db: Database[Any]
+) -> None:
+    db.orders.insert_many([{"region": "EU", "order_id": number} for number in range(300)])
+    sharded_world.start_operator()
+    await sharded_world.create(KIND, "orders", spec("orders", ("region", 1)))
+    condition = await sharded_world.refused(KIND, "orders", "SupportingIndexMissing")
+    assert "keys: [{field: region, order: 1}]" in condition["message"]
+    assert entry(db, "orders") == {}
+    await sharded_world.create("Index", "region", index_spec("orders", ("region", 1)))
+    await sharded_world.ready("Index", "region")
+    condition = await sharded_world.refused(KIND, "orders", "PoorShardKey")
+    assert ACCEPT_SHARD_KEY in condition["message"]
+    status = (await sharded_world.get(KIND, "orders"))["status"]
+    assert status["preflight"]["verdict"] == "Poor"
+    assert "EU" not in str(status), "no value of a document"
+    assert entry(db, "orders") == {}
+    accepted = {"metadata": {"annotations": {ACCEPT_SHARD_KEY: "region:1"}}}
+    await sharded_world.patch(KIND, "orders", accepted)
+    status = await sharded_world.ready(KIND, "orders")
+    assert entry(db, "orders")["key"] == {"region": 1}
+    assert status["key"] == "region:1"
+
+
+async def test_another_key_is_refused_and_refined_only_when_that_is_allowed(
+    sharded_world: World, sharded: Cluster, db: Database[Any]
+) -> None:
+    sharded_world.start_operator()
+    await sharded_world.create(KIND, "orders", spec("orders", ("region", 1)))
+    await sharded_world.ready(KIND, "orders")
+    db.orders.insert_many([{"region": number % 50, "order_id": ObjectId()} for number in range(300)])
+    both = spec("orders", ("region", 1), ("order_id", 1))
+    await sharded_world.patch(KIND, "orders", {"spec": both})
+    condition = await sharded_world.refused(KIND, "orders", "KeyDiffers")
+    for part in ("region:1, order_id:1", "changePolicy: Refine", "changePolicy: Reshard"):
+        assert part in condition["message"]
+    await sharded_world.create("Index", "both", index_spec("orders", ("region", 1), ("order_id", 1)))
+    await sharded_world.ready("Index", "both")
+    await sharded_world.patch(KIND, "orders", {"spec": {"changePolicy": "Refine"}})
+    status = await sharded_world.ready(KIND, "orders")
+    assert entry(db, "orders")["key"] == {"region": 1, "order_id": 1}
+    assert status["key"] == "region:1, order_id:1"
+    needed = said(await sharded_world.get(KIND, "orders"), "BackupNeeded")
+    assert (needed["status"], needed["reason"]) == ("True", "ShardKeyChanged")
+    warned = [e for e in await sharded_world.events("orders") if e["reason"] == "ShardKeyChanged"]
+    assert [event["type"] for event in warned] == ["Warning"]
+    annotations = {BACKED_UP_AT: "2999-01-01T00:00:00Z"}
+    await sharded_world.patch(KIND, "orders", {"metadata": {"annotations": annotations}})
+
+    async def cleared() -> bool:
+        resource = await sharded_world.get(KIND, "orders")
+        return said(resource, "BackupNeeded").get("status") == "False"
+
+    await sharded_world.until(cleared, 15, "the need of a backup to be over")
+    assert sum(lying(sharded, db, "orders").values()) == 300
+
+
+async def test_an_operator_killed_while_resharding_recognises_it_and_ends_the_work_once(
+    sharded_world: World, sharded: Cluster, db: Database[Any]
+) -> None:
+    operator = sharded_world.start_operator()
+    await sharded_world.create(KIND, "events", spec("events", ("kind", 1)))
+    await sharded_world.ready(KIND, "events")
+    db.events.insert_many([{"kind": number % 40, "user": number} for number in range(300)])
+    db.events.create_index([("user", "hashed")])
+    before = entry(db, "events")["uuid"]
+    sharded.fail_point("config", "reshardingPauseCoordinatorBeforeCloning", on=True)
+    try:
+        changed = spec("events", ("user", "hashed"), changePolicy="Reshard")
+        await sharded_world.patch(KIND, "events", {"spec": changed})
+        await sharded_world.refused(KIND, "events", "Resharding")
+        operator.kill()
+        sharded_world.start_operator()
+        condition = await sharded_world.refused(KIND, "events", "Resharding")
+        assert "user:hashed" in condition["message"]
+    finally:
+        sharded.fail_point("config", "reshardingPauseCoordinatorBeforeCloning", on=False)
+    status = await sharded_world.ready(KIND, "events", 60)
+    assert status["key"] == "user:hashed"
+    assert entry(db, "events")["key"] == {"user": "hashed"}
+    assert entry(db, "events")["uuid"] != before
+    assert "operation" not in status
+    assert said(await sharded_world.get(KIND, "events"), "BackupNeeded")["status"] == "True"
+    on_shards = lying(sharded, db, "events")
+    assert sum(on_shards.values()) == 300
+    assert told(status, "documents") == on_shards
+    log = "\n".join(made.log for made in sharded_world.operators)
+    assert log.count(f"reshard {db.name}.events by user:hashed") == 1
+
+
+async def test_zones_and_balancing_are_as_declared_and_put_right(
+    sharded_world: World, sharded: Cluster, db: Database[Any]
+) -> None:
+    second = sharded.shard_names[1]
+    zone = f"zone-{db.name}"
+    ranges = [{"min": {"region": {"$minKey": 1}}, "max": {"region": "M"}}]
+    zones = [{"name": zone, "shards": [second], "ranges": ranges}]
+    sharded_world.start_operator()
+    declared = spec("orders", ("region", 1), zones=zones, balancing={"enabled": True})
+    await sharded_world.create(KIND, "orders", declared)
+    await sharded_world.ready(KIND, "orders")
+    tags = list(db.client.config.tags.find({"ns": f"{db.name}.orders"}))
+    assert [(tag["tag"], tag["max"]) for tag in tags] == [(zone, {"region": "M"})]
+
+    async def placed() -> bool:
+        status = (await sharded_world.get(KIND, "orders"))["status"]
+        return status.get("balanced") == "True" and second in told(status, "chunks")
+
+    await sharded_world.until(placed, 40, "the balancer to move the zone's chunks")
+    db.orders.insert_many([{"region": "A"} for _ in range(50)])
+    assert lying(sharded, db, "orders") == {second: 50}
+    namespace = f"{db.name}.orders"
+    db.client.admin.command(
+        {"updateZoneKeyRange": namespace, "min": tags[0]["min"], "max": tags[0]["max"], "zone": None}
+    )
+
+    async def back() -> bool:
+        return db.client.config.tags.count_documents({"ns": namespace}) == 1
+
+    await sharded_world.until(back, 20, "the range to be put back")
+    await sharded_world.patch(KIND, "orders", {"spec": {"zones": []}})
+    await sharded_world.ready(KIND, "orders")
+    assert db.client.config.tags.count_documents({"ns": namespace}) == 0
+    await sharded_world.patch(KIND, "orders", {"spec": {"balancing": {"enabled": False}}})
+    status = await sharded_world.ready(KIND, "orders")
+    assert status["balanced"] == "Off"
+    assert entry(db, "orders")["noBalance"] is True
+    with sharded.client() as client:
+        client.admin.command({"removeShardFromZone": second, "zone": zone})
+
+
+async def test_two_resources_for_one_collection_and_what_cannot_be_sharded(
+    sharded_world: World, db: Database[Any]
+) -> None:
+    db.create_collection("log", capped=True, size=4096)
+    db.create_collection("seen", viewOn="log", pipeline=[])
+    sharded_world.start_operator()
+    await sharded_world.create(KIND, "first", spec("orders", ("region", 1)))
+    await sharded_world.ready(KIND, "first")
+    await sharded_world.create(KIND, "second", spec("orders", ("other", 1)))
+    condition = await sharded_world.refused(KIND, "second", "Conflict")
+    assert "first" in condition["message"]
+    for name in ("log", "seen"):
+        await sharded_world.create(KIND, name, spec(name, ("a", 1)))
+        await sharded_world.refused(KIND, name, "NotShardable")
+    assert entry(db, "orders")["key"] == {"region": 1}
+
+
+async def test_collections_and_indexes_are_declared_beside_a_shard_key(
+    sharded_world: World, db: Database[Any]
+) -> None:
+    sharded_world.start_operator()
+    await sharded_world.create("Index", "email", index_spec("users", ("email", 1), options={"unique": True}))
+    await sharded_world.create(KIND, "users", spec("users", ("tenant", 1), ("user_id", 1), unique=True))
+    await sharded_world.create("Collection", "users", {"validator": {"tenant": {"$exists": True}}})
+    await sharded_world.ready("Collection", "users")
+    await sharded_world.ready(KIND, "users")
+    assert entry(db, "users")["unique"] is True
+    condition = await sharded_world.refused("Index", "email", "ServerRefused")
+    assert "shard key" in condition["message"]
+    assert "users_email_1" not in indexes(db, "users")
+    options = {"unique": True}
+    fits = index_spec("users", ("tenant", 1), ("user_id", 1), ("email", 1), options=options)
+    await sharded_world.create("Index", "fits", fits)
+    await sharded_world.ready("Index", "fits")
+    await sharded_world.patch("Collection", "users", {"spec": {"validationAction": "warn"}})
+    await sharded_world.ready("Collection", "users")
+
+
+async def test_delete_leaves_it_sharded_and_says_so(sharded_world: World, db: Database[Any]) -> None:
+    sharded_world.start_operator()
+    declared = spec("orders", ("region", 1), deletionPolicy="Delete")
+    await sharded_world.create(KIND, "orders", declared)
+    await sharded_world.ready(KIND, "orders")
+    await sharded_world.delete(KIND, "orders")
+    assert entry(db, "orders")["key"] == {"region": 1}
+
+    async def noted() -> bool:
+        events = await sharded_world.events("orders")
+        return any("stays sharded by region:1" in event["note"] for event in events)
+
+    await sharded_world.until(noted, 10, "the event that it stays sharded")
+
+
+async def test_a_paused_resource_shards_nothing(sharded_world: World, db: Database[Any]) -> None:
+    sharded_world.start_operator()
+    await sharded_world.create(KIND, "orders", spec("orders", ("region", 1)), {PAUSED: "true"})
+    condition = await sharded_world.refused(KIND, "orders", "Paused")
+    assert "shard" in condition["message"]
+    assert entry(db, "orders") == {}
+    await sharded_world.patch(KIND, "orders", {"metadata": {"annotations": {PAUSED: None}}})
+    await sharded_world.ready(KIND, "orders")
+
+
+async def test_a_replica_set_is_told_to_be_none(mongo_world: World) -> None:
+    operator = mongo_world.start_operator()
+    await mongo_world.create(KIND, "orders", spec("orders", ("region", 1)))
+    condition = await mongo_world.refused(KIND, "orders", "NotSharded")
+    assert "mongos" in condition["message"]
+    assert said(await mongo_world.get(KIND, "orders"), "Stalled")["status"] == "True"
+    looks = operator.metric("lucid_reconciles_total", kind=KIND)
+    await mongo_world.create(KIND, "later", spec("later", ("region", 1)))
+    await mongo_world.refused(KIND, "later", "NotSharded")
+    assert operator.metric("lucid_reconciles_total", kind=KIND) <= looks + 4, "no storm of looks"
