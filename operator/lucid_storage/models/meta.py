@@ -31,6 +31,9 @@ SLOT = f"{GROUP}/slot"
 RETENTION = f"{GROUP}/retention"
 """Annotation of the same Backup: the retention of its schedule as JSON, for its manifest."""
 
+PROTECTS = f"{GROUP}/protects"
+"""Annotation of a Backup that backupBefore asked for: the UID of whom it protects."""
+
 SLICING = f"{GROUP}/slicing"
 """Annotation of the same Backup, "true" where a slicing worker runs for its chain."""
 
@@ -58,6 +61,15 @@ poor."""
 
 BACKED_UP_AT = f"{GROUP}/backed-up-at"
 """Annotation of a ShardedCollection: when a backup made by other means began, RFC 3339; it ends BackupNeeded."""
+
+MIGRATION = f"{GROUP}/migration"
+"""Annotation of both PersistentVolumes of a migration: its journal as JSON. Of a claim that is replaced: its run."""
+
+MIGRATION_CLAIM_LABEL = f"{GROUP}/migration-of"
+"""Label of the same PersistentVolumes: a digest of the claim's namespace and name, to find them by."""
+
+MIGRATION_FINALIZER = f"{GROUP}/migration"
+"""Keeps a claim's name taken, while it is replaced, until the new volume can take it."""
 
 RELEASE_OLD_VOLUME = f"{GROUP}/release-old-volume"
 """Annotation of a Volume: the name of the old PersistentVolume that may go after a migration."""

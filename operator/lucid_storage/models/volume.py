@@ -193,6 +193,32 @@ class Migration(StatusModel):
     """Bytes copied and checked."""
     owners_kept: bool | None = None
     """Whether all owners could be set."""
+    why: ShortText | None = None
+    """Why the volume is moved."""
+    old_claim_uid: ShortText | None = None
+    """UID of the claim that is replaced."""
+    storage_class_name: ShortText | None = None
+    """The class that it moves to."""
+    size: ShortText | None = None
+    """The size that it gets."""
+    stamp: ShortText | None = None
+    """Of the old volume when it was copied; it changes with every change of a file."""
+    checksum: ShortText | None = None
+    """Of the copy's names, contents, modes and times."""
+    settled: bool | None = None
+    """The copy was compared after nobody could write to the old volume any more."""
+    attempts: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Workers that were started and gave no copy."""
+    failed_generation: int | None = None
+    """Generation of the Volume whose migration failed; another one begins a new attempt."""
+    run_again: ShortText | None = None
+    """Value of the annotation run-again when it failed; another one begins a new attempt."""
+    cleaned: bool | None = None
+    """Nothing of a failed migration is left."""
+    reason: ShortText | None = None
+    """Why it failed."""
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Why it failed, and what to do."""
     started_at: datetime | None = None
     """When it began."""
     completed_at: datetime | None = None

@@ -1,0 +1,160 @@
+"""What a migration must know to go on: in the Volume's status, and from the switch on also on both PersistentVolumes,
+so that a lost status loses nothing. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
+
+from lucid_storage.kube.volumes import MovingClaim, MovingVolume
+from lucid_storage.models.volume import Migration, MigrationStep
+
+NAME_LIMIT = 63
+"""Of a Job: its name becomes a label of its pod."""
+BINDERS = ("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/")
+"""Annotations that Kubernetes writes when it binds a claim: a new claim gets its own."""
+
+
+class Stage(StrEnum):
+    """How far a volume's journal knows."""
+
+    PREPARED = "Prepared"
+    """Copied and compared; everything can still be taken back."""
+    SWITCHING = "Switching"
+    """Only forward."""
+    COMPLETED = "Completed"
+    """On the old volume alone, until it is released."""
+
+
+class Journal(BaseModel):
+    """The annotation of both volumes."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    run: str
+    stage: Stage
+    namespace: str
+    claim: str
+    claim_uid: str
+    old_volume: str
+    new_volume: str
+    old_policy: str
+    new_policy: str
+    class_name: str
+    size: str
+    stamp: str
+    checksum: str = ""
+    settled: bool = False
+    owners_kept: bool = True
+    copied_bytes: int = 0
+    why: str = ""
+    started_at: datetime | None = None
+    access_modes: tuple[str, ...]
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+    owners: Sequence[Mapping[str, JsonValue]] = ()
+    """ownerReferences of the claim."""
+
+    def text(self) -> str:
+        """As it is written; equal journals have equal texts."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Of everything that a run makes, computed so that a second attempt finds the first one's."""
+
+    new_claim: str
+    keeper: str
+    """Claim that mounts the old volume once the old claim has let it go."""
+    copy_job: str
+    settle_job: str
+
+
+def names(claim: str, run: str) -> Names:
+    return Names(*(_name(claim, f"lucid-{part}-{run}") for part in ("new", "old", "copy", "settle")))
+
+
+def _name(claim: str, suffix: str) -> str:
+    return f"{claim[: NAME_LIMIT - len(suffix) - 1].rstrip('-.')}-{suffix}"
+
+
+def run_id(claim_uid: str, volume: str, class_name: str, size: str) -> str:
+    """The same claim on the same volume on its way to the same place is the same run."""
+    return sha256("/".join((claim_uid, volume, class_name, size)).encode()).hexdigest()[:10]
+
+
+def claim_digest(namespace: str, claim: str) -> str:
+    """A label's value for any claim, whose own name may be longer than that."""
+    return sha256(f"{namespace}/{claim}".encode()).hexdigest()[:40]
+
+
+def journal_of(migration: Migration, claim: MovingClaim) -> Journal:
+    """The journal of a migration that was copied and compared."""
+    kept = {k: v for k, v in claim.annotations.items() if not k.startswith(BINDERS)}
+    return Journal(
+        run=migration.run,
+        stage=Stage.PREPARED,
+        namespace=claim.namespace,
+        claim=claim.name,
+        claim_uid=claim.uid,
+        old_volume=migration.old_volume or "",
+        new_volume=migration.new_volume or "",
+        old_policy=migration.old_reclaim_policy or "Retain",
+        new_policy=migration.new_reclaim_policy or "Retain",
+        class_name=migration.storage_class_name or "",
+        size=migration.size or "",
+        stamp=migration.stamp or "",
+        checksum=migration.checksum or "",
+        owners_kept=migration.owners_kept is not False,
+        copied_bytes=migration.copied_bytes or 0,
+        why=migration.why or "",
+        started_at=migration.started_at,
+        access_modes=claim.access_modes,
+        labels=claim.labels,
+        annotations=kept,
+        owners=claim.owners,
+    )
+
+
+def migration_of(journal: Journal) -> Migration:
+    """The status of a migration whose status was lost, from a volume's journal."""
+    step = MigrationStep.COMPLETED if journal.stage is Stage.COMPLETED else MigrationStep.SWITCHING
+    return Migration(
+        run=journal.run,
+        step=step,
+        old_volume=journal.old_volume,
+        new_volume=journal.new_volume,
+        new_claim=names(journal.claim, journal.run).new_claim,
+        old_reclaim_policy=journal.old_policy,
+        new_reclaim_policy=journal.new_policy,
+        old_claim_uid=journal.claim_uid,
+        storage_class_name=journal.class_name,
+        size=journal.size,
+        stamp=journal.stamp,
+        checksum=journal.checksum or None,
+        settled=journal.settled,
+        owners_kept=journal.owners_kept,
+        copied_bytes=journal.copied_bytes,
+        why=journal.why or None,
+        started_at=journal.started_at,
+    )
+
+
+def on_volume(volume: MovingVolume | None, namespace: str, claim: str) -> Journal | None:
+    """The journal that a volume carries; None where it carries none of this claim, or one that nobody can read."""
+    if volume is None or volume.journal is None:
+        return None
+    try:
+        journal = Journal.model_validate_json(volume.journal)
+    except ValidationError:
+        return None
+    named = (journal.namespace, journal.claim) == (namespace, claim)
+    return journal if named and volume.name in (journal.old_volume, journal.new_volume) else None

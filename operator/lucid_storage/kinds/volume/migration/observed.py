@@ -1,0 +1,130 @@
+"""What is seen of a migration, and the case that its plan is about. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.contract import Action, Notice
+from lucid_storage.kinds.oneshot import Said, Standing, Step
+from lucid_storage.kinds.volume.desired import VolumeDesired
+from lucid_storage.kinds.volume.migrating import Need
+from lucid_storage.kinds.volume.migration.journal import Journal, Names, names
+from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
+from lucid_storage.kinds.volume.plan import conditions, patience
+from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.kube.claims import PodUse
+from lucid_storage.kube.resources import Resource
+from lucid_storage.kube.volumes import MovingClaim, MovingVolume
+from lucid_storage.models.volume import Migration, VolumePhase, VolumeStatus
+
+NAMES = 5
+
+Plan = Step[VolumeStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One look. Only what the step needs is filled in."""
+
+    claim: MovingClaim | None = None
+    """Whatever has the claim's name."""
+    new_claim: MovingClaim | None = None
+    keeper: MovingClaim | None = None
+    old_volume: MovingVolume | None = None
+    new_volume: MovingVolume | None = None
+    worker: WorkerState = ABSENT
+    """Of the Job that the step is about."""
+    pods: tuple[PodUse, ...] = ()
+    """Those that use the claim, asked for in this look."""
+    found: Journal | None = None
+    """On a volume, where status knows of no migration."""
+    released: MovingVolume | None = None
+    """The volume that the annotation releases."""
+    terminating: bool = False
+    """The namespace is being deleted."""
+    refusal: Refusal | None = None
+    """The API server's last answer to an action of this migration."""
+    unfit: LucidError | None = None
+    """Why no worker can be started."""
+    cluster: str = ""
+    deadline_seconds: int = 86_400
+    forbid_drops: bool = False
+    """The operator's settings forbid whatever deletes data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One look at one Volume."""
+
+    resource: Resource
+    desired: VolumeDesired | None
+    seen: VolumeObserved
+    answer: Answer
+    status: VolumeStatus
+    need: Need | None
+    now: datetime
+
+    @property
+    def migration(self) -> Migration:
+        assert self.status.migration is not None
+        return self.status.migration
+
+    @property
+    def names(self) -> Names:
+        return names(self.resource.key.name, self.migration.run)
+
+    @property
+    def users(self) -> tuple[PodUse, ...]:
+        """Pods that may write: those of others, and workers of ours that belong to another resource."""
+        return tuple(
+            p
+            for p in self.answer.pods
+            if p.owner_uid is None or (p.owner_uid != self.resource.uid and not p.read_only)
+        )
+
+    def noting(self, **changes: object) -> Case:
+        """The same with another journal in status."""
+        journal = self.migration.model_copy(update=changes)
+        return replace(self, status=self.status.model_copy(update={"migration": journal}))
+
+    def refused(self) -> Plan | None:
+        """The wait after an action that the API server refused; None when there was none, or it is over."""
+        refusal = self.answer.refusal
+        if refusal is None or refusal.generation != self.resource.generation:
+            return None
+        left = (refusal.at + patience(refusal) - self.now).total_seconds()
+        if left <= 0:
+            return None
+        return self.step(
+            refusal.message, reason=refusal.reason, blocked=refusal.stalled, seconds=max(left, 0.1)
+        )
+
+    def step(
+        self,
+        message: str,
+        *,
+        actions: tuple[Action, ...] = (),
+        reason: Reason = Reason.MIGRATING,
+        blocked: bool = False,
+        seconds: float | None = None,
+        phase: VolumePhase = VolumePhase.MIGRATING,
+        hold: bool = True,
+        notices: tuple[Notice, ...] = (),
+    ) -> Plan:
+        """What is done next, and what people are told of it."""
+        status = self.status.model_copy(update={"phase": phase, "message": message})
+        standing = Standing.BLOCKED if blocked else Standing.UNDER_WAY
+        more: tuple[tuple[str, bool, Reason, str], ...] = ()
+        if self.desired is not None:
+            more = conditions(self.desired, status, paused=self.resource.paused)
+        said = Said(standing, reason, message, more=more)
+        return Step(status, said, actions=actions, hold=hold, notices=notices, recheck_seconds=seconds)
+
+
+def listed(pods: tuple[PodUse, ...]) -> str:
+    """Names of pods, a bounded number of them."""
+    names = [p.name for p in pods[:NAMES]]
+    more = len(pods) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")

@@ -1,0 +1,280 @@
+"""The switch: from here only forward, whoever comes next. Pure.
+
+The old claim is deleted, but its name stays taken by our finalizer: no pod can start with it, and nobody can make
+another one. When no pod uses it any more, the old volume is out of everybody's reach; a worker then looks whether
+anything changed since the copy, and copies that. Only then the new volume gets the name.
+"""
+
+from __future__ import annotations
+
+from lucid_storage.errors import Reason
+from lucid_storage.kinds.contract import Action, Notice
+from lucid_storage.kinds.volume.migration import ending
+from lucid_storage.kinds.volume.migration.actions import (
+    DescribeClaim,
+    FreeName,
+    FreeVolume,
+    HoldName,
+    MakeClaim,
+    RemoveClaim,
+    ReserveVolume,
+)
+from lucid_storage.kinds.volume.migration.copying import keeping
+from lucid_storage.kinds.volume.migration.journal import Journal, Stage, journal_of, on_volume
+from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
+from lucid_storage.kinds.volume.migration.requests import (
+    final_claim,
+    keeper_claim,
+    new_claim,
+    settle_request,
+)
+from lucid_storage.kinds.volume.migration.working import SOON_SECONDS, cleared, work
+from lucid_storage.kinds.workers.state import WorkerPhase
+from lucid_storage.kube.client import Json
+from lucid_storage.kube.volumes import MovingClaim, MovingVolume
+from lucid_storage.models.meta import MIGRATION, RELEASE_OLD_VOLUME
+from lucid_storage.models.orders import VolumeCopyResult
+from lucid_storage.models.volume import MigrationStep, VolumePhase
+
+HELD_SECONDS, STUCK_SECONDS = 2.0, 30.0
+
+
+def plan(case: Case) -> Plan:
+    """One step of the switch."""
+    answer = case.answer
+    if case.resource.deleted is not None and answer.terminating:
+        return ending.give_up(case)
+    old, new = answer.old_volume, answer.new_volume
+    if new is not None and answer.claim is not None and new.is_for(answer.claim):
+        return _finish(case, answer.claim, new)
+    if old is None or new is None or old.deleting or new.deleting:
+        return _lost(case)
+    book = _book(case, old, new)
+    unsafe = keeping(book, old, new)
+    if unsafe:
+        return case.step(
+            "Makes both volumes safe (reclaim policy Retain).", actions=unsafe, seconds=SOON_SECONDS
+        )
+    if not case.migration.settled:
+        return _settle(case, book, old, new)
+    return _rename(case, book, new)
+
+
+def _book(case: Case, old: MovingVolume, new: MovingVolume) -> Journal:
+    """The journal as both volumes should have it."""
+    namespace, name = case.resource.key.namespace, case.resource.key.name
+    found = on_volume(old, namespace, name) or on_volume(new, namespace, name)
+    if found is None or found.run != case.migration.run:
+        like = case.answer.claim or case.answer.new_claim or case.answer.keeper
+        assert like is not None, "a switch has claims as long as its volumes have no journal"
+        found = journal_of(case.migration, like).model_copy(
+            update={"claim": name, "claim_uid": case.migration.old_claim_uid or ""}
+        )
+    settled = found.settled or bool(case.migration.settled)
+    return found.model_copy(update={"stage": Stage.SWITCHING, "settled": settled})
+
+
+def _lost(case: Case) -> Plan:
+    journal = case.migration
+    there = case.answer.new_volume or case.answer.old_volume
+    kept = f" The other one, {there.name}, is kept and has a whole copy." if there is not None else ""
+    said = (
+        f"Somebody deleted one of the PersistentVolumes {journal.old_volume} and {journal.new_volume} in the middle of"
+        f" the switch.{kept} Remove its spec.claimRef and create the claim {case.resource.key.name} with its name in"
+        " spec.volumeName."
+    )
+    return case.step(said, reason=Reason.VOLUME_LOST, blocked=True, seconds=STUCK_SECONDS)
+
+
+# Until the old volume is out of reach and the copy is up to date
+
+
+def _settle(case: Case, book: Journal, old: MovingVolume, new: MovingVolume) -> Plan:
+    claim = case.answer.claim
+    if claim is not None and claim.uid == case.migration.old_claim_uid:
+        waiting = _frozen(case, claim)
+        if waiting is not None:
+            return waiting
+    for volume, found, body in (
+        (old, case.answer.keeper, keeper_claim(case)),
+        (new, case.answer.new_claim, new_claim(case, volume=new.name)),
+    ):
+        step = _bound(case, volume, found, body)
+        if step is not None:
+            return step
+    return work(case, settle_request(case), _settled)
+
+
+def _frozen(case: Case, claim: MovingClaim) -> Plan | None:
+    """None when no pod can write to the old volume any more."""
+    if not claim.deleting:
+        if case.users:
+            said = (
+                "The data are copied. The switch waits until these pods no longer use the claim:"
+                f" {listed(case.users)}."
+            )
+            return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=HELD_SECONDS)
+        action: Action = RemoveClaim(claim) if claim.held else HoldName(claim, case.migration.run)
+        return case.step("Takes the old claim out of use.", actions=(action,), seconds=SOON_SECONDS)
+    if not claim.in_use:
+        return None
+    holders = case.answer.pods
+    if not holders:
+        return case.step("Waits until Kubernetes has let the old claim go.", seconds=SOON_SECONDS)
+    said = (
+        f"The claim is being replaced, and these pods still use it: {listed(holders)}. End them; what they write until"
+        " then is copied too, and no new pod can start with it before that."
+    )
+    return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=HELD_SECONDS)
+
+
+def _bound(case: Case, volume: MovingVolume, claim: MovingClaim | None, body: Json) -> Plan | None:
+    """None when this volume and this claim have each other."""
+    namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
+    if claim is not None and volume.is_for(claim):
+        return None
+    if claim is not None and claim.deleting:
+        return case.step(
+            f"Waits until the claim {name}, which somebody deleted, is gone.", seconds=SOON_SECONDS
+        )
+    reserved = volume.claim is not None and volume.claim[:2] == (namespace, name)
+    if not reserved or (volume.claim is not None and volume.claim[2] not in ("", claim.uid if claim else "")):
+        action = ReserveVolume(volume, namespace, name, claim)
+        return case.step(f"Reserves the volume {volume.name}.", actions=(action,), seconds=SOON_SECONDS)
+    if claim is not None:
+        return case.step(f"Waits until the claim {name} has its volume.", seconds=SOON_SECONDS)
+    refused = case.refused()
+    return refused or case.step(
+        f"Makes the claim {name}.", actions=(MakeClaim(name, body),), seconds=SOON_SECONDS
+    )
+
+
+def _settled(case: Case, result: VolumeCopyResult) -> Plan:
+    case = case.noting(job_name=None)
+    if result.ok:
+        done = case.noting(settled=True, attempts=None)
+        if not result.unchanged:
+            done = done.noting(
+                stamp=result.stamp, checksum=result.digest, owners_kept=not result.owners_not_kept
+            )
+        return cleared(done, case.names.settle_job)
+    attempts = (case.migration.attempts or 0) + 1
+    case = case.noting(attempts=min(attempts, 1000))
+    said = f"The last look failed and is tried again; nothing is lost. {result.message}"
+    step = cleared(case, case.names.settle_job)
+    return case.step(
+        said, reason=result.reason or Reason.COPY_FAILED, actions=step.actions, seconds=HELD_SECONDS
+    )
+
+
+# From the copy to the name
+
+
+def _rename(case: Case, book: Journal, new: MovingVolume) -> Plan:
+    answer, namespace, name = case.answer, case.resource.key.namespace, case.resource.key.name
+    if answer.worker.phase is not WorkerPhase.ABSENT:
+        return cleared(case, case.names.settle_job)
+    helpers = [c for c in (answer.keeper, answer.new_claim) if c is not None]
+    if helpers:
+        actions = tuple(RemoveClaim(c) for c in helpers if not c.deleting)
+        return case.step("Frees the new volume.", actions=actions, seconds=SOON_SECONDS)
+    claim = answer.claim
+    old = claim if claim is not None and claim.uid == case.migration.old_claim_uid else None
+    other = claim if old is None else None
+    reserved = new.claim is not None and new.claim[:2] == (namespace, name)
+    if not reserved or (new.claim is not None and new.claim[2] not in ("", other.uid if other else "")):
+        action = ReserveVolume(new, namespace, name, other)
+        return case.step("Gives the new volume the claim's name.", actions=(action,), seconds=SOON_SECONDS)
+    if old is not None:
+        return _let_go(case, old)
+    if other is None:
+        body = final_claim(book)
+        return case.refused() or case.step(
+            "Makes the claim with the new volume.", actions=(MakeClaim(name, body),), seconds=SOON_SECONDS
+        )
+    return _taken(case, other, new)
+
+
+def _let_go(case: Case, old: MovingClaim) -> Plan:
+    if old.held:
+        return case.step("Lets the old claim go.", actions=(FreeName(old),), seconds=SOON_SECONDS)
+    if not old.deleting:  # our finalizer was taken off, and the deletion with it
+        return case.step("Deletes the old claim.", actions=(RemoveClaim(old),), seconds=SOON_SECONDS)
+    held = ", ".join(old.finalizers) or "nothing"
+    said = f"Waits until the old claim is gone; what holds it: {held}."
+    return case.step(said, seconds=HELD_SECONDS)
+
+
+def _taken(case: Case, other: MovingClaim, new: MovingVolume) -> Plan:
+    """A claim has the name that is not bound yet: ours, or one that somebody else made in this moment."""
+    if other.volume_name not in (None, new.name):
+        said = (
+            f"Somebody made another claim {other.name} in the middle of the switch, and it has the volume"
+            f" {other.volume_name}. Delete that claim; the data are on {new.name}, which then gets the name."
+        )
+        return case.step(said, reason=Reason.CONFLICT, blocked=True, seconds=HELD_SECONDS)
+    return case.step("Waits until the claim has the new volume.", seconds=SOON_SECONDS)
+
+
+# When it has the name
+
+
+def _finish(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
+    namespace, name = claim.namespace, claim.name
+    old, journal = case.answer.old_volume, case.migration
+    book = on_volume(old, namespace, name) or on_volume(new, namespace, name)
+    actions: list[Action] = [
+        RemoveClaim(c)
+        for c in (case.answer.keeper, case.answer.new_claim)
+        if c is not None and not c.deleting
+    ]
+    if book is not None:
+        described = _described(claim, book)
+        if described is not None:
+            actions.append(described)
+        if old is not None:
+            completed = book.model_copy(update={"stage": Stage.COMPLETED, "settled": True})
+            actions += keeping(completed, old)
+    policy = journal.new_reclaim_policy or new.policy
+    if new.journal is not None or new.policy != policy:
+        actions.append(FreeVolume(new, policy))
+    if actions:
+        return case.step(
+            "The claim has the new volume; tidies up.", actions=tuple(actions), seconds=SOON_SECONDS
+        )
+    return _completed(case, claim, new)
+
+
+def _described(claim: MovingClaim, book: Journal) -> DescribeClaim | None:
+    """What the old claim had and this one, made by somebody else perhaps, has not."""
+    labels = {k: v for k, v in book.labels.items() if k not in claim.labels}
+    annotations: dict[str, str | None] = {
+        k: v for k, v in book.annotations.items() if k not in claim.annotations and k != MIGRATION
+    }
+    if MIGRATION in claim.annotations:
+        annotations[MIGRATION] = None
+    return DescribeClaim(claim, labels, annotations) if labels or annotations else None
+
+
+def _completed(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
+    journal = case.migration
+    case = case.noting(
+        step=MigrationStep.COMPLETED,
+        job_name=None,
+        progress="100%",
+        completed_at=case.now.replace(microsecond=0),
+    )
+    status = case.status.model_copy(
+        update={
+            "claim_uid": claim.uid,
+            "volume_name": new.name,
+            "kept_volume": journal.old_volume if case.answer.old_volume is not None else None,
+        }
+    )
+    done = Case(case.resource, case.desired, case.seen, case.answer, status, case.need, case.now)
+    said = (
+        f"The claim has the PersistentVolume {new.name} of the class {journal.storage_class_name}. The old one,"
+        f" {journal.old_volume}, is kept; release it with the annotation {RELEASE_OLD_VOLUME}: {journal.old_volume}"
+    )
+    notices = (Notice("Migrated", said),)
+    return done.step(said, phase=VolumePhase.BOUND, seconds=0.1, notices=notices)
