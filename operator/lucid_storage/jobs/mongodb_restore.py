@@ -29,10 +29,12 @@ from lucid_storage.stores.mongodb.restore.catalog import Name
 from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
 from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
 from lucid_storage.stores.mongodb.restore.rewriting import Rewritten
-from lucid_storage.stores.mongodb.restore.staging import Expected, Staging
+from lucid_storage.stores.mongodb.restore.staging import Expected, InPlace, Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 
 logger = logging.getLogger(__name__)
+
+INCOMPLETE = "The target is incomplete, as strategy InPlace leaves it after a failure: restore again."
 
 _KINDS = ("inserts", "updates", "deletes")
 
@@ -52,6 +54,7 @@ class MongoRestoreRun:
     """Raises when the run is to end."""
     report: Report = lambda _size, _documents: None
     phase: Callable[[str, int | None], None] = lambda _name, _total: None
+    in_place: InPlace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class MongoStaged:
 
 
 def stage(run: MongoRestoreRun) -> MongoStaged:
-    """Everything up to the journal. Raises LucidError, and leaves the target as it was then."""
+    """Everything up to the journal. Raises LucidError; the target is as it was then, or the message says otherwise."""
     with Target(run.uri, check=run.check) as target:
         staging = Staging(
             target,
@@ -78,9 +81,15 @@ def stage(run: MongoRestoreRun) -> MongoStaged:
             run.plan.dump_end,
             run.report,
             run.owner,
+            run.in_place,
         )
         try:
             return _staged(run, staging)
+        except LucidError as error:
+            _discard(run, staging)
+            if staging.touched:
+                error.message = f"{error.message} {INCOMPLETE}"
+            raise
         except BaseException:
             _discard(run, staging)
             raise
@@ -128,10 +137,10 @@ def _staged(run: MongoRestoreRun, staging: Staging) -> MongoStaged:
     run.phase("Replaying", sum(o.plain_bytes for p in plan.path.then for o in oplogs(p.manifest)))
     _replay_slices(run, staging)
     finished = staging.finish()
-    journal = staging.ready(finished)
+    staging.ready(staging.merge(finished))
     return MongoStaged(
         databases=plan.databases,
-        collections=len(journal.pairs),
+        collections=len(finished),
         documents=documents,
         bytes=size,
         operations=staging.replayed.operations,

@@ -5,7 +5,7 @@ Nothing is written. The same plan is made again when the work begins, so that no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -17,7 +17,7 @@ from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedErr
 from lucid_storage.jobs.contract import Source
 from lucid_storage.models.meta import RESERVED_DATABASES
 from lucid_storage.models.orders import RestoreOrder
-from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, stageable
+from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name, stageable
 from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
 from lucid_storage.stores.mongodb.restore.scanning import Scan
@@ -47,6 +47,12 @@ class MongoPlan:
     """Collections of the base that are restored."""
     cut_transactions: int
     warnings: tuple[str, ...]
+    moving: frozenset[Name] = frozenset()
+    """Public names that the replay makes, drops or changes."""
+
+    def steady(self, name: Name) -> bool:
+        """Whether a collection of the base has its name all the time."""
+        return (name[0], public_name(name[1])) not in self.moving
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -95,7 +101,13 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
         records=records,
         cut_transactions=scan.cut(names) if names else 0,
         warnings=_warnings(order, prelude, records),
+        moving=_moving(scan),
     )
+
+
+def _moving(scan: Scan) -> frozenset[Name]:
+    names = (name for event in scan.events for name in (event.name, event.to) if name is not None)
+    return frozenset((database, public_name(name)) for database, name in names)
 
 
 def choose_targets(order: RestoreOrder, found: frozenset[str]) -> dict[str, str]:
@@ -245,7 +257,7 @@ def _check_chosen(
 def _warnings(order: RestoreOrder, prelude: Prelude, records: Sequence[CollectionRecord]) -> tuple[str, ...]:
     chosen = {(record.database, record.name) for record in records}
     entries = [e for e in prelude.collections if tuple(e.namespace) in chosen]
-    found = []
+    found = list(_IN_PLACE[order.drop_existing]) if order.in_place else []
     expiring = sorted(str(e.namespace) for e in entries if _expires(e))
     if expiring:
         found.append(
@@ -257,16 +269,28 @@ def _warnings(order: RestoreOrder, prelude: Prelude, records: Sequence[Collectio
         if e.type == "timeseries"
         or (e.type != "view" and not stageable(e.namespace.collection, e.options or {}))
     )
-    if direct:
+    if direct and not order.in_place:
         found.append(
             f"Loaded under their own name before the swap, since they cannot be renamed: {_some(direct)}."
         )
-    if len(records) > 1:
+    if len(records) > 1 and not order.in_place:
         found.append("Collections are swapped one after another; the swap is not atomic over all of them.")
-    found.append("Change streams on replaced collections end with the swap.")
+    if not order.in_place or order.drop_existing:
+        found.append("Change streams on replaced collections end with the swap.")
     if order.collections:
         found.append("Transactions are restored as far as they wrote the chosen collections.")
     return tuple(found)
+
+
+_IN_PLACE: Mapping[bool, tuple[str, ...]] = {
+    True: (
+        "InPlace: each collection is dropped and loaded under its own name; a failure leaves the target incomplete.",
+    ),
+    False: (
+        "InPlace: only documents whose _id is absent are added; a failure leaves the target with some of them.",
+        "Options, indexes and documents that are there stay as they are.",
+    ),
+}
 
 
 def _expires(entry: CollectionEntry) -> bool:

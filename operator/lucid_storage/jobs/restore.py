@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from lucid_storage.archive import holds
 from lucid_storage.archive.layout import MANIFEST, ChainFolder
-from lucid_storage.archive.manifest import Manifest, StoredObject
+from lucid_storage.archive.manifest import CollectionRecord, Manifest, StoredObject
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices
 from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
@@ -28,6 +28,7 @@ from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanne
 from lucid_storage.models.settings import SettingsError, StoreSettings
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
+from lucid_storage.stores.mongodb.restore.staging import InPlace
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ class _Work:
             check=self.check,
             report=self.reporter.add,
             phase=self.reporter.phase,
+            in_place=InPlace(self.order.drop_existing, plan.steady) if self.order.in_place else None,
         )
 
     @contextmanager
@@ -225,6 +227,7 @@ def _planned(work: _Work, plan: MongoPlan | None, others: Sequence[OtherEngine])
             "targets": (*planned.targets, *items)[:TOLD_TARGETS],
             "target_count": planned.target_count + len(items),
             "read_bytes": planned.read_bytes + sum(o.stored_bytes for o in other.manifest.objects),
+            "volumes": (*planned.volumes, *other.volumes()),
         }
         if blocked is not None and planned.blocked_by is None:
             update |= {"blocked_by": blocked.message, "blocked_reason": blocked.reason}
@@ -242,7 +245,7 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanne
                 f"The login lacks the right to {', '.join(lacking[:5])}; grant it (readWrite and dbAdmin on the"
                 " database, and applyOps by a role on the cluster)."
             )
-        occupants = await port.occupants(plan.databases)
+        occupants = await port.occupants(plan.databases, sizes=order.in_place)
         members = await port.space(plan.databases)
     finally:
         await port.close()
@@ -301,7 +304,7 @@ def _blocked(
                 f"{target} is a {occupant.type} now and a {record.type} in the backup; drop or rename it, or restore"
                 " into another database with targetDatabase.",
             )
-        if occupant.documents and (not order.drop_existing or record.type == "timeseries"):
+        if occupant.documents and not _may_stay(order, record):
             how = (
                 "a time series cannot be replaced by rename: move its documents away"
                 if record.type == "timeseries"
@@ -319,13 +322,28 @@ def _blocked(
             " true to restore all the same.",
         )
     least = min((size for size in sizes if size is not None), default=None)
-    if least is not None and least < plan.needed_bytes:
+    if least is not None and least + _freed(order, plan, there) < plan.needed_bytes:
         return (
             Reason.NOT_ENOUGH_SPACE,
             f"The restore needs {plan.needed_bytes} bytes free on each member, and one has {least}; enlarge its volume"
             " or choose collections.",
         )
     return None
+
+
+def _may_stay(order: RestoreOrder, record: CollectionRecord) -> bool:
+    """Whether documents that are there stand in nobody's way: they are replaced, or others are added to them."""
+    if order.in_place:
+        return order.drop_existing or record.type != "timeseries"
+    return order.drop_existing and record.type != "timeseries"
+
+
+def _freed(order: RestoreOrder, plan: MongoPlan, there: Mapping[tuple[str, str], Occupant]) -> int:
+    """Bytes that a restore in place gives back before it takes others: of collections that keep their name."""
+    if not (order.in_place and order.drop_existing):
+        return 0
+    names = (plan.target_of(r) for r in plan.records if plan.steady((r.database, r.name)))
+    return sum(there[name].stored_bytes for name in names if name in there)
 
 
 def _result(

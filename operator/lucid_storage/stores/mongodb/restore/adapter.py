@@ -29,6 +29,7 @@ from lucid_storage.stores.mongodb.restore.journal import (
     SwapState,
     parsed,
 )
+from lucid_storage.stores.mongodb.restore.lease import revocation
 from lucid_storage.stores.mongodb.restore.port import Marker, MemberSpace, Occupant, Swapped, first
 from lucid_storage.stores.mongodb.restore.rights import missing_rights
 from lucid_storage.stores.mongodb.restore.swapping import Lost, Rename, moved_aside, next_step
@@ -49,7 +50,7 @@ class MongoRestores:
 
     # Looking
 
-    async def occupants(self, databases: Sequence[str]) -> tuple[Occupant, ...]:
+    async def occupants(self, databases: Sequence[str], *, sizes: bool = False) -> tuple[Occupant, ...]:
         found = []
         for database in databases:
             for entry in await self._entries(database):
@@ -57,7 +58,8 @@ class MongoRestores:
                 if name.startswith(("system.", STAGED_PREFIX, OLD_PREFIX)) and name != "system.js":
                     continue
                 documents = 0 if kind == "view" else await self._count(database, name, kind)
-                found.append(Occupant(database, name, kind, documents))
+                stored = await self._stored(database, name) if sizes and kind != "view" else 0
+                found.append(Occupant(database, name, kind, documents, stored))
         return tuple(found)
 
     async def space(self, databases: Sequence[str]) -> tuple[MemberSpace, ...]:
@@ -105,7 +107,7 @@ class MongoRestores:
             journal = replace(journal, state=SwapState.SWAPPED)
             await self._put(home, JOURNALS, journal.document(), "close the swap's journal")
         listing = {database: await self._uuids(database) for database in journal.databases}
-        return Swapped(len(journal.pairs), moved_aside(journal.pairs, run, listing))
+        return Swapped(len(journal.pairs) + len(journal.direct), moved_aside(journal.pairs, run, listing))
 
     async def discard(self, run: str, databases: Sequence[str]) -> bool:
         journal = await self.journal(databases, run)
@@ -296,6 +298,16 @@ class MongoRestores:
         found = answer.get("n")
         return int(found) if isinstance(found, int | float) else 0
 
+    async def _stored(self, database: str, name: str) -> int:
+        """0 where the login may not read it: then nothing is counted on."""
+        attempt = self._connection.attempt(f"read the size of {database}.{name}", action="collStats")
+        try:
+            answer = await self._connection.read(database, {"collStats": name}, attempt)
+        except LucidError:
+            return 0
+        sizes = (answer.get("storageSize"), answer.get("totalIndexSize"))
+        return sum(int(size) for size in sizes if isinstance(size, int | float))
+
     async def _find(self, database: str, collection: str, key: str) -> Mapping[str, object] | None:
         attempt = self._connection.attempt(f"read {database}.{collection}", action="find")
         command = {
@@ -321,7 +333,9 @@ class MongoRestores:
 
     async def _forget(self, database: str, run: str) -> None:
         attempt = self._connection.attempt("remove the swap's journal", action="remove")
-        change = {"q": {"_id": run}, "limit": 1}
+        # A worker that nobody hears of may still hold a lease: it must find it revoked, and the next run the time.
+        await self._connection.write(database, {"update": JOURNALS, "updates": [revocation(run)]}, attempt)
+        change = {"q": {"_id": run, "leaseUntil": {"$exists": False}}, "limit": 1}
         await self._connection.write(database, {"delete": JOURNALS, "deletes": [change]}, attempt)
 
     async def _drop(self, database: str, name: str, uuid: str) -> None:

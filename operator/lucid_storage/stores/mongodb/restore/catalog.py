@@ -154,11 +154,13 @@ class Catalog:
     def views(self) -> tuple[View, ...]:
         return tuple(self._views[name] for name in sorted(self._views))
 
-    def track(self, name: Name, options: Document, uuid: bytes | None = None) -> Tracked:
-        """A collection that is restored from here on."""
+    def track(
+        self, name: Name, options: Document, uuid: bytes | None = None, *, own: bool = False
+    ) -> Tracked:
+        """A collection that is restored from here on; `own` has it loaded under its own name."""
         target = self._targets[name[0]]
         self._made += 1
-        staged = stageable(name[1], options)
+        staged = stageable(name[1], options) and not own
         tracked = Tracked(
             name=name,
             place=Place(target, f"{STAGED_PREFIX}{self._run}_{self._made}" if staged else name[1]),
@@ -175,7 +177,12 @@ class Catalog:
         return self._tracked.pop(name, None)
 
     def rename(self, old: Name, new: Name) -> None:
-        """Only the name that it will get in the end changes; what was called so must be forgotten first."""
+        """Only the name that it will get in the end changes; what was called so must be forgotten first.
+
+        Raises RefusedError (ReplayRefused) for one that lies under its own name.
+        """
+        if not self._tracked[old].staged:
+            raise refused("the oplog holds a rename of a collection that is loaded under its own name")
         tracked = self._tracked.pop(old)
         tracked.name, tracked.temporary = new, False
         self._tracked[new] = tracked

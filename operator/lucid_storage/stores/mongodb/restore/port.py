@@ -19,6 +19,8 @@ class Occupant:
     type: str
     """collection, view or timeseries."""
     documents: int
+    stored_bytes: int = 0
+    """On disk with its indexes, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class RestorePort(Protocol):
     async def close(self) -> None:
         """Close all connections. Idempotent."""
 
-    async def occupants(self, databases: Sequence[str]) -> tuple[Occupant, ...]:
+    async def occupants(self, databases: Sequence[str], *, sizes: bool = False) -> tuple[Occupant, ...]:
         """Collections and views of some databases with their documents, reserved names apart."""
 
     async def space(self, databases: Sequence[str]) -> tuple[MemberSpace, ...]:

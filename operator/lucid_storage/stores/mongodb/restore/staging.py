@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
-from lucid_storage.stores.mongodb.restore import finishing, journal
+from lucid_storage.stores.mongodb.restore import finishing, journal, merging
 from lucid_storage.stores.mongodb.restore.catalog import (
     BUCKETS_PREFIX,
+    FUNCTIONS,
     Catalog,
     Definition,
     Name,
@@ -20,6 +21,7 @@ from lucid_storage.stores.mongodb.restore.catalog import (
 from lucid_storage.stores.mongodb.restore.entries import Moment, entry
 from lucid_storage.stores.mongodb.restore.inserted import Inserted, list_name, take_back
 from lucid_storage.stores.mongodb.restore.journal import Direct, Journal, SwapState
+from lucid_storage.stores.mongodb.restore.lease import Lease, over
 from lucid_storage.stores.mongodb.restore.lineage import Lineage
 from lucid_storage.stores.mongodb.restore.loading import Loader
 from lucid_storage.stores.mongodb.restore.replaying import Replayer
@@ -38,8 +40,22 @@ class Expected:
     content_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class InPlace:
+    """Over the live data instead of beside them (rule 2.3)."""
+
+    replace: bool
+    """Collections are dropped and loaded under their own name. Without it documents whose `_id` is absent are added."""
+    steady: Callable[[Name], bool] = lambda _: True
+    """Whether a collection has one name all the time. Others are staged, so that no name of another is touched."""
+
+    def owns(self, name: Name) -> bool:
+        """Stored functions can be dropped by nobody, so they are never loaded over others."""
+        return self.replace and name[1] != FUNCTIONS and self.steady(name)
+
+
 class Staging:
-    """Stages the collections of one run. Methods in their order: define, load, compare, replay, finish.
+    """Stages the collections of one run. Methods in their order: define, load, compare, replay, finish, merge, ready.
 
     Everything raises LucidError and may leave staged collections behind; `discard` removes them.
     """
@@ -53,8 +69,13 @@ class Staging:
         dump_end: Moment,
         report: Report = lambda *_: None,
         owner: Mapping[str, str] | None = None,
+        in_place: InPlace | None = None,
     ) -> None:
         self._target = target
+        self._in_place = in_place
+        self._merging: set[int] = set()
+        self.touched = False
+        """Something live was dropped or written to: a failure leaves the target incomplete."""
         self._lineage = lineage
         self._report = report
         self.catalog = Catalog(run, targets)
@@ -84,6 +105,8 @@ class Staging:
 
     def define(self, definitions: Iterable[Definition]) -> None:
         """Make the collections of the dump that are restored. Raises RefusedError (TargetNotEmpty)."""
+        if self._in_place is not None:
+            self._begin_in_place()
         for definition in definitions:
             name = _data_name(definition)
             if self.catalog.target(definition.database) is None or not self._lineage.base(name):
@@ -91,7 +114,8 @@ class Staging:
             if definition.type == "view":
                 self.catalog.put_view(_view(definition))
                 continue
-            tracked = self.catalog.track(name, definition.options, definition.uuid)
+            own = self._in_place is not None and self._in_place.owns(name)
+            tracked = self.catalog.track(name, definition.options, definition.uuid, own=own)
             for index in definition.indexes:
                 add_index(tracked, index)
             self._dumped[name] = tracked
@@ -159,11 +183,36 @@ class Staging:
         for tracked in self.catalog:
             if tracked.temporary and tracked.staged:
                 self._target.drop(*_place(tracked))
+        self._merging = {tracked.number for tracked in finished if self._merges(tracked)}
         for tracked in finished:
+            if tracked.number in self._merging:
+                continue
             self._target.wait_for_secondaries()
             finishing.build_indexes(self._target, tracked)
             finishing.set_options(self._target, tracked)
         return finished
+
+    def merge(self, finished: Sequence[Tracked]) -> tuple[Tracked, ...]:
+        """Adds what is absent to the collections that are there; returns those that are to be swapped.
+
+        Only without consent to replace. Raises DuplicateKeysError when another unique index stands in the way.
+        """
+        rest = []
+        for tracked in finished:
+            if tracked.number not in self._merging:
+                rest.append(tracked)
+                continue
+            self.touched = True
+            self._target.wait_for_secondaries()
+            merging.add_absent(self._target, tracked)
+            self._target.drop(*_place(tracked))
+        return tuple(rest)
+
+    def _merges(self, tracked: Tracked) -> bool:
+        """Whether it goes into a collection that is there."""
+        if self._in_place is None or self._in_place.replace or not tracked.staged:
+            return False
+        return bool(self._target.collection_uuid(tracked.place.database, tracked.name[1]))
 
     def ready(self, finished: Sequence[Tracked]) -> Journal:
         """Write the journal from which the operator swaps; durable when it returns."""
@@ -174,6 +223,9 @@ class Staging:
                 uuids[tracked.number] = (found or b"").hex()
         self._journal = journal.ready(self._journal, finished, uuids, self.views, self._targets)
         self._put_journal()
+        if self._in_place is not None:
+            self._target.before_write = lambda: None
+            self._target.write(self._home, over(self._journal.run), "end the restore's lease")
         return self._journal
 
     def discard(self) -> None:
@@ -186,7 +238,7 @@ class Staging:
             if tracked.staged:
                 self._target.drop(*_place(tracked))
         self._target.write(
-            min(self._targets.values()),
+            self._home,
             {"delete": journal.JOURNALS, "deletes": [{"q": {"_id": self._journal.run}, "limit": 1}]},
             "remove the restore's journal",
         )
@@ -201,13 +253,27 @@ class Staging:
         if direct.listed:
             self._target.drop(direct.database, direct.listed)
 
+    @property
+    def _home(self) -> str:
+        return min(self._targets.values())
+
+    def _begin_in_place(self) -> None:
+        """From here on every write renews the lease."""
+        lease = Lease(self._target, self._home, self._journal.run)
+        lease.await_others(sorted(set(self._targets.values())))
+        self._put_journal()
+        lease.renew()
+        self._target.before_write = lease.renew
+
     def _put_journal(self) -> None:
+        # The lease in it stays as it is, whoever wrote it last.
         document = self._journal.document()
+        key = document.pop("_id")
         self._target.write(
-            min(self._targets.values()),
+            self._home,
             {
                 "update": journal.JOURNALS,
-                "updates": [{"q": {"_id": document["_id"]}, "u": document, "upsert": True}],
+                "updates": [{"q": {"_id": key}, "u": {"$set": document}, "upsert": True}],
             },
             "write the restore's journal",
         )
@@ -217,6 +283,12 @@ class Staging:
             self._replayer.create(tracked, tracked.creation())
             return
         database, collection = tracked.place.database, public_name(tracked.place.collection)
+        if self._in_place is not None and self._in_place.owns(tracked.name):
+            self._record(Direct(database, collection))
+            self.touched = True
+            self._target.drop(database, collection)
+            self._replayer.create(tracked, tracked.creation())
+            return
         if self._target.collection_uuid(database, collection) is None:
             self._replayer.create(tracked, tracked.creation())
             made = self._target.collection_uuid(*_place(tracked)) or b""

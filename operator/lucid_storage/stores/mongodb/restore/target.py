@@ -46,6 +46,8 @@ class Target:
         self._wait = wait
         self._lag_looked = float("-inf")
         self._lag_readable = True
+        self.before_write: Callable[[], None] = lambda: None
+        """Called before each write; raises when this process may not write any more."""
         try:
             # The driver warns of options that it does not know, and quotes their values.
             with warnings.catch_warnings():
@@ -116,8 +118,14 @@ class Target:
         sent_again: Callable[[], None] = lambda: None,
     ) -> Document:
         """A command that a majority has when it returns."""
+        self.before_write()
         concerned = {**command, "writeConcern": dict(MAJORITY)}
         return self.command(database, concerned, task, expected=expected, raw=raw, sent_again=sent_again)
+
+    def pause(self) -> None:
+        """Between two looks at something that is waited for."""
+        self._check()
+        self._wait(_PAUSE_SECONDS)
 
     def collection_uuid(self, database: str, name: str) -> bytes | None:
         """None when there is no such collection."""
@@ -159,8 +167,7 @@ class Target:
             if lag_seconds(answer) < LAG_SECONDS:
                 self._lag_looked = self._clock()
                 return
-            self._check()
-            self._wait(_PAUSE_SECONDS)
+            self.pause()
 
 
 def lag_seconds(status: Mapping[str, object]) -> float:
