@@ -22,12 +22,13 @@ from lucid_storage.kinds.export.render import (
     manifests_text,
     skipped_text,
 )
+from lucid_storage.kinds.export.shardedcollection import sharded_manifest
 from lucid_storage.models.meta import RESERVED_DATABASES
 from lucid_storage.models.settings import Settings, SettingsError
 from lucid_storage.stores.elasticsearch.port import ElasticPort
 from lucid_storage.stores.elasticsearch.types import LifecyclePolicyState
 from lucid_storage.stores.mongodb.port import MongoPort
-from lucid_storage.stores.mongodb.types import CollectionState
+from lucid_storage.stores.mongodb.types import CollectionState, Topology
 
 KUSTOMIZATION = "kustomization.yaml"
 SKIPPED = "SKIPPED.md"
@@ -129,7 +130,21 @@ async def _read_collection(port: MongoPort, state: CollectionState, export: Expo
         export.skipped += left_out
         if resource is not None:
             resources.append(resource)
+    resources += await _read_sharding(port, state, export)
     export.add(resources)
+
+
+async def _read_sharding(port: MongoPort, state: CollectionState, export: Export) -> list[Manifest]:
+    """How the collection is sharded; nothing where it is not."""
+    if (await port.info()).topology is not Topology.SHARDED:
+        return []
+    sharded = await port.sharding.sharded(state.database, state.name)
+    if sharded is None:
+        return []
+    zones = await port.sharding.zones(state.database, state.name)
+    made, skipped = sharded_manifest(sharded, zones, export.namespace)
+    export.skipped += skipped
+    return [] if made is None else [made]
 
 
 async def _read_elasticsearch(port: ElasticPort, export: Export) -> None:

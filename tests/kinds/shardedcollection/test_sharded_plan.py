@@ -283,6 +283,14 @@ def test_zones_are_not_given_up_silently_by_resharding(zones: Any) -> None:
     assert "zones: []" in made.verdict.message
 
 
+def test_resharding_may_ask_for_another_number_of_first_chunks() -> None:
+    carried = sharded(indexes=(index(("session_id", "hashed")),))
+    wanted = desired(SESSION, numInitialChunks=16, **ALLOWED)
+    made = planned(wanted, carried, settled(initial_chunks=8))
+    assert made.actions == (Reshard("shop.orders", SESSION, 16),)
+    assert planned(wanted, sharded(SESSION), made.status).verdict is None
+
+
 def test_zones_that_were_given_up_are_cleared_before_resharding() -> None:
     seen = sharded(zones=(ZoneState("europe", ("s0",), (EU,)),), indexes=(index(("session_id", "hashed")),))
     made = planned(desired(SESSION, zones=[], **ALLOWED), seen, settled())

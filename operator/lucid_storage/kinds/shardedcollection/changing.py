@@ -96,6 +96,8 @@ def change_key(
         operation = RESHARDING
     cleared = zones.clear_all(desired.target, observed.zones) if operation == RESHARDING else ()
     update: dict[str, object] = {"operation": operation, "progress": "0%", "failure": None}
+    if operation == RESHARDING:
+        update["initial_chunks"] = desired.num_initial_chunks
     status = examined.status.model_copy(update=update)
     return Plan(status, actions=(*cleared, action), journal=True)
 
