@@ -36,6 +36,7 @@ from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.unserved import tell_unserved
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.kind import VolumeKind
+from lucid_storage.kinds.volume.migration.hands import VolumeMigrations
 from lucid_storage.kinds.volume.rounds import UsageRounds
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kinds.workers.claims import DumpClaims
@@ -53,6 +54,7 @@ from lucid_storage.kube.objects import Objects
 from lucid_storage.kube.snapshots import Snapshots
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import StatusWriter
+from lucid_storage.kube.volumes import Volumes
 from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.endpoints import check_url
@@ -226,7 +228,16 @@ class Leading:
             find_backup=self._cache.get,
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
-        volume = VolumeKind(claims, Surroundings(claims), self._usage, self._settings)
+        migrations = VolumeMigrations(
+            claims,
+            Volumes(kube),
+            self._workers,
+            self._settings,
+            namespace_terminating=kube.namespace_terminating,
+        )
+        volume = VolumeKind(
+            claims, Surroundings(claims), self._usage, self._settings, migrations=migrations
+        )
         self._rounds = UsageRounds(
             claims,
             _kubelets(kube, self._settings),

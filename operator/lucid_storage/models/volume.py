@@ -209,7 +209,7 @@ class Migration(StatusModel):
     """The copy was compared after nobody could write to the old volume any more."""
     attempts: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Workers that were started and gave no copy."""
-    failed_generation: int | None = None
+    failed_generation: Count | None = None
     """Generation of the Volume whose migration failed; another one begins a new attempt."""
     run_again: ShortText | None = None
     """Value of the annotation run-again when it failed; another one begins a new attempt."""
