@@ -17,8 +17,9 @@ from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs import elastic_restore, redis_restore
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
+from lucid_storage.jobs.volume_restoring import VolumesOfRestore
 from lucid_storage.models.backup import BackupEngine
-from lucid_storage.models.orders import EngineOutcome, PlannedItem, RestoreOrder
+from lucid_storage.models.orders import EngineOutcome, PlannedItem, PlannedVolume, RestoreOrder
 from lucid_storage.models.restore import ElasticRestore, RedisRestore
 from lucid_storage.models.settings import StoreSettings
 
@@ -45,6 +46,8 @@ class OtherEngine:
 
     def plan(self) -> tuple[list[PlannedItem], LucidError | None]:
         """What is written, and what blocks it. Reads only."""
+        if self.engine is BackupEngine.VOLUMES:
+            return self._volumes().plan()
         if self.engine is BackupEngine.ELASTICSEARCH:
             planned = elastic_restore.plan(self._elastic())
             items = [
@@ -58,6 +61,8 @@ class OtherEngine:
 
     def restore(self) -> EngineOutcome:
         """Blocks until it is done. Raises LucidError."""
+        if self.engine is BackupEngine.VOLUMES:
+            return self._volumes().restore()
         if self.engine is BackupEngine.ELASTICSEARCH:
             done = elastic_restore.restore(self._elastic())
             return EngineOutcome(
@@ -87,6 +92,15 @@ class OtherEngine:
             message=restored.describe(),
             documents=restored.restored + restored.replaced,
             size_bytes=restored.bytes,
+        )
+
+    def volumes(self) -> tuple[PlannedVolume, ...]:
+        """What the operator makes claims from; none for another engine."""
+        return self._volumes().planned() if self.engine is BackupEngine.VOLUMES else ()
+
+    def _volumes(self) -> VolumesOfRestore:
+        return VolumesOfRestore(
+            self.order, self.manifest, self.record, self.open_source, self.report, self.cancelled
         )
 
     def _elastic(self) -> ElasticRestoreRun:
@@ -122,11 +136,6 @@ def other_engines(
     for engine in order.engines:
         if engine is BackupEngine.MONGODB:
             continue
-        if engine not in _OBJECTS:
-            raise RefusedError(
-                "Volumes are not restored by this version; leave volumes out of engines.",
-                reason=Reason.NOT_IMPLEMENTED,
-            )
         found = _holding(engine, records, wanted, order.point_in_time)
         record = next(r for r in found.manifest.engines if r.engine == engine)
         if record.elasticsearch is not None and not any(

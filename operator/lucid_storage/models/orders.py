@@ -274,6 +274,17 @@ class PruneResult(Message):
     chain: ChainReport | None = None
 
 
+class VolumeTarget(Message):
+    """A volume that is restored, and the claim that it goes into."""
+
+    name: str
+    """As the backup names it."""
+    target: str
+    """Name of the claim."""
+    path: str | None = None
+    """Where the claim is mounted; None while a restore is only planned."""
+
+
 class RestoreOrder(Order):
     """Plan a restore, or stage it. The worker never swaps: that is the operator's (rule 2.9)."""
 
@@ -301,6 +312,8 @@ class RestoreOrder(Order):
     users_and_roles: bool = False
     redis: RedisRestore | None = None
     elasticsearch: ElasticRestore | None = None
+    volumes: tuple[VolumeTarget, ...] = ()
+    """Empty means all of the backup, each under its own name."""
 
 
 class PlannedItem(Message):
@@ -310,6 +323,18 @@ class PlannedItem(Message):
     documents: int | None = None
     overwrites: int | None = None
     note: str | None = None
+
+
+class PlannedVolume(Message):
+    """What a claim for a restored volume needs."""
+
+    name: str
+    target: str
+    requested_bytes: int
+    storage_class: str | None = None
+    access_modes: tuple[str, ...] = ()
+    snapshot: str | None = None
+    """VolumeSnapshot that the claim is made from."""
 
 
 class RestorePlanned(Message):
@@ -326,6 +351,7 @@ class RestorePlanned(Message):
     targets: tuple[PlannedItem, ...] = ()
     target_count: int = 0
     cut_transactions: int = 0
+    volumes: tuple[PlannedVolume, ...] = ()
     warnings: tuple[str, ...] = ()
     blocked_by: str | None = None
     blocked_reason: Reason | None = None
