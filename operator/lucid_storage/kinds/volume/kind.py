@@ -93,7 +93,7 @@ class VolumeKind:
         seen = VolumeObserved(
             claim=claim,
             volume=await self._claims.volume(volume_name) if volume_name is not None else None,
-            classes=await self._surroundings.classes(),
+            classes=await self._surroundings.classes(resource.spec.get("storageClassName")),
             pods=tuple(p for p in pods if name in p.claims),
             figures=self._book.get((namespace, name)),
             refusal=self._refusals.get(resource.key),

@@ -52,8 +52,10 @@ class Surroundings:
         self._pods: dict[str, _Shared[list[PodUse]]] = {}
         self.now = now
 
-    async def classes(self) -> dict[str, Class]:
-        return await self._classes.get()
+    async def classes(self, wanted: str | None) -> dict[str, Class]:
+        """All of them; asked anew where the wanted one is not among those that are known."""
+        known = await self._classes.get()
+        return known if wanted is None or wanted in known else await self._classes.get(fresh=True)
 
     async def nodes(self) -> list[Node]:
         return await self._nodes.get()
