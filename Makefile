@@ -25,7 +25,7 @@ demo-down: $(INSTALLED) ## stop what `make demo` started
 	@$(BIN)/python -m demo down
 
 testbed: $(INSTALLED) ## local cluster and stores alone; writes .testbed/env
-	@$(BIN)/python -m testbed up
+	@$(BIN)/python -m testbed up --sharded
 
 testbed-down: $(INSTALLED) ## stop them
 	@$(BIN)/python -m testbed down

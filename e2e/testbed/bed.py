@@ -24,11 +24,14 @@ from testbed.stores.elasticsearch import Elasticsearch
 from testbed.stores.mongodb import MongoDB
 from testbed.stores.redis import Redis
 from testbed.stores.s3 import S3
+from testbed.stores.sharded import Sharded
 
 if TYPE_CHECKING:
     from testbed.cluster import Cluster
 
 DEFAULT_NAME = "demo"  # its variables are in .testbed/env too
+
+SHARDED = "Sharded MongoDB"
 
 _LOOPBACK = "127.0.0.1"
 
@@ -70,7 +73,6 @@ class Stores:
     def environment(self) -> dict[str, str]:
         return {
             "MONGODB_URI": self.mongodb.uri,
-            "MONGODB_ROUTER_URI": "",
             "REDIS_URL": self.redis.url,
             "ELASTICSEARCH_URL": self.elasticsearch.url,
             "S3_ENDPOINT_URL": self.s3.url,
@@ -85,11 +87,14 @@ Mode = Literal["control-plane", "node"]
 
 @dataclass(frozen=True)
 class State:
-    """What of an instance was started: the kind of cluster, its mode (None: no cluster), and the stores."""
+    """What of an instance was started: the kind of cluster, its mode (None: no cluster), the stores, and a sharded
+    MongoDB beside them.
+    """
 
     kind: str = "own"
     mode: Mode | None = None
     stores: bool = False
+    sharded: bool = False
     host: str = _LOOPBACK
 
 
@@ -105,14 +110,14 @@ class Bed:
         """What a shell sources; it holds logins, so only its owner may read it."""
         return self.instance.root / "env"
 
-    def up(self, mode: Mode | None, *, stores: bool) -> bool:
+    def up(self, mode: Mode | None, *, stores: bool, sharded: bool = False) -> bool:
         """Starts what is missing, with a cluster unless `mode` is None. False when all ran already.
 
         Raises TestbedError with what to do; what is up by then stays up.
         """
         with self._alone():
             before = self._state()
-            wanted = self._wanted(before, mode, stores)
+            wanted = self._wanted(before, mode, stores=stores, sharded=sharded)
             if before == wanted and self.env_file.exists() and all(up for _, up in self._parts(wanted)):
                 return False
             if before.host != wanted.host:
@@ -144,7 +149,7 @@ class Bed:
         """Each part and whether it runs; empty when the instance was never up."""
         return self._parts(self._state()) if self._state_file.exists() else []
 
-    def _wanted(self, before: State, mode: Mode | None, stores: bool) -> State:
+    def _wanted(self, before: State, mode: Mode | None, *, stores: bool, sharded: bool) -> State:
         """What was started before and what is asked for now."""
         kind = os.environ.get("CLUSTER", "own")
         if before.mode is not None and mode is not None and before.kind != kind:
@@ -153,6 +158,7 @@ class Bed:
             kind=before.kind if mode is None else kind,
             mode="node" if "node" in (mode, before.mode) else mode or before.mode,
             stores=stores or before.stores,
+            sharded=sharded or before.sharded,
         )
         return replace(both, host=self._cluster(both).host_address()) if both.mode == "node" else both
 
@@ -163,6 +169,8 @@ class Bed:
         if state.stores:
             stores = Stores.of(self.instance, state.host, self._progress)
             jobs += [partial(self._start_store, what, store) for what, store in stores.all()]
+        if state.sharded:
+            jobs.append(partial(self._start_store, SHARDED, self._sharded(state)))
         with ThreadPoolExecutor(len(jobs)) as pool:
             outcomes = [pool.submit(job) for job in jobs]
         failures = [error for error in (outcome.exception() for outcome in outcomes) if error is not None]
@@ -190,6 +198,8 @@ class Bed:
         if state.stores:
             stores = Stores.of(self.instance, state.host, self._progress)
             parts += [(what, store.running()) for what, store in stores.all()]
+        if state.sharded:
+            parts.append((SHARDED, self._sharded(state).running()))
         return parts
 
     def _write_env(self, state: State) -> None:
@@ -202,6 +212,7 @@ class Bed:
             variables["KUBECONFIG"] = str(cluster.kubeconfig)
         if state.stores:
             variables |= Stores.of(self.instance, state.host, self._progress).environment()
+            variables["MONGODB_ROUTER_URI"] = self._sharded(state).uri if state.sharded else ""
         lines = [f"export PATH={shlex.quote(':'.join(folders))}:$PATH\n"]
         lines += [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
         paths = [self.env_file]
@@ -210,6 +221,9 @@ class Bed:
         for path in paths:
             path.touch(mode=0o600)
             path.write_text("".join(lines))
+
+    def _sharded(self, state: State) -> Sharded:
+        return Sharded(self.instance, host=state.host, progress=self._progress)
 
     def _cluster(self, state: State) -> "Cluster":
         # The cluster's modules are not needed, and not loaded, for the stores alone.

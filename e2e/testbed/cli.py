@@ -48,7 +48,7 @@ def _up(options: argparse.Namespace, bed: Bed) -> int:
     mode: Mode | None = (
         None if options.stores_only else "control-plane" if options.control_plane_only else "node"
     )
-    started = bed.up(mode, stores=not options.control_plane_only)
+    started = bed.up(mode, stores=not options.control_plane_only, sharded=options.sharded)
     print(f"The test bed {bed.instance.name} is up{'' if started else ' already'}: source {bed.env_file}")
     return 0
 
@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument(
         "--control-plane-only", action="store_true", help="Kubernetes without a node, no stores"
     )
+    up.add_argument("--sharded", action="store_true", help="a sharded MongoDB too (MONGODB_ROUTER_URI)")
     down = commands.add_parser("down", parents=[named], help="stop everything; data stay")
     down.add_argument("--purge", action="store_true", help="remove the data too")
     commands.add_parser("status", parents=[named], help="what runs; exit code 3 when something does not")

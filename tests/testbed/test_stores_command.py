@@ -31,12 +31,14 @@ def instance() -> Iterator[Instance]:
 @pytest.mark.elasticsearch
 def test_up_writes_variables_that_lead_to_running_stores(instance: Instance) -> None:
     named = ("--name", instance.name)
-    first = _testbed("up", "--stores-only", *named)
+    first = _testbed("up", "--stores-only", "--sharded", *named)
     assert (first.returncode, "is up:" in first.stdout) == (0, True), first.stderr
     variables = _sourced(instance.root / "env")
     with MongoClient[dict[str, object]](variables["MONGODB_URI"]) as client:
         assert client.admin.command("ping")["ok"] == 1
         assert len(client.admin.command("hello")["hosts"]) == 3
+    with MongoClient[dict[str, object]](variables["MONGODB_ROUTER_URI"]) as client:
+        assert len(client.admin.command("listShards")["shards"]) == 2
     with redis.Redis.from_url(variables["REDIS_URL"]) as client:
         assert client.ping()
     assert (instance.root / "env").stat().st_mode & 0o077 == 0

@@ -71,7 +71,7 @@ class Actions:
         namespace, task = f"{database}.{name}", f"switch the balancing of {database}.{name}"
         if (await self._connection.info()).at_least(BALANCING_COMMAND_SINCE):
             command = {"configureCollectionBalancing": namespace, "enableBalancing": enabled}
-            attempt = self._connection.attempt(task, action="configureCollectionBalancing")
+            attempt = self._connection.attempt(task, action="splitChunk and moveChunk")
             try:
                 await self._connection.write(
                     "admin", command, attempt, expected={UNKNOWN_FIELD}, concern=False
@@ -133,9 +133,9 @@ class Actions:
 
 _ACTIONS: Mapping[str, str] = {
     "shardCollection": "enableSharding",
-    "addShardToZone": "enableSharding",
-    "removeShardFromZone": "enableSharding",
-    "updateZoneKeyRange": "enableSharding",
+    "addShardToZone": "update on config.shards",
+    "removeShardFromZone": "update on config.shards",
+    "updateZoneKeyRange": "update on config.tags",
 }
 
 
