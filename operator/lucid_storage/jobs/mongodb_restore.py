@@ -25,6 +25,7 @@ from lucid_storage.jobs.mongodb_restore_plan import (
     oplog_pieces,
     oplogs,
 )
+from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
 from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
 from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
@@ -55,6 +56,8 @@ class MongoRestoreRun:
     report: Report = lambda _size, _documents: None
     phase: Callable[[str, int | None], None] = lambda _name, _total: None
     in_place: InPlace | None = None
+    accounts: bool = False
+    """Users and roles too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class MongoStaged:
     operations: int
     transactions: int
     cut_transactions: int
+    skipped_users: tuple[str, ...] = ()
 
 
 def stage(run: MongoRestoreRun) -> MongoStaged:
@@ -133,10 +137,12 @@ def _staged(run: MongoRestoreRun, staging: Staging) -> MongoStaged:
     plan = run.plan
     run.phase("Loading", sum(record.bytes for record in plan.records))
     staging.define(definitions(plan))
-    documents, size = _load(run, staging)
+    accounts = Accounts() if run.accounts else None
+    documents, size = _load(run, staging, accounts)
     run.phase("Replaying", sum(o.plain_bytes for p in plan.path.then for o in oplogs(p.manifest)))
     _replay_slices(run, staging)
     finished = staging.finish()
+    skipped = staging.keep(accounts) if accounts is not None else ()
     staging.ready(staging.merge(finished))
     return MongoStaged(
         databases=plan.databases,
@@ -146,10 +152,11 @@ def _staged(run: MongoRestoreRun, staging: Staging) -> MongoStaged:
         operations=staging.replayed.operations,
         transactions=staging.replayed.transactions,
         cut_transactions=staging.replayed.cut_transactions,
+        skipped_users=skipped,
     )
 
 
-def _load(run: MongoRestoreRun, staging: Staging) -> tuple[int, int]:
+def _load(run: MongoRestoreRun, staging: Staging, accounts: Accounts | None) -> tuple[int, int]:
     """The archive: documents, then the oplog of the time of the dump. Returns documents and bytes that were loaded."""
     manifest = run.plan.path.full.manifest
     source = run.open_source(manifest, archive(manifest))
@@ -157,7 +164,7 @@ def _load(run: MongoRestoreRun, staging: Staging) -> tuple[int, int]:
     documents = size = 0
     try:
         with staging.loader() as loader:
-            dump_oplog = _documents(run, staging, loader, source, hashes)
+            dump_oplog = _documents(run, staging, loader, source, hashes, accounts)
             first = list(islice(dump_oplog, 1))
             # The oplog comes last: all documents were handed on.
             loader.flush()
@@ -175,7 +182,12 @@ def _load(run: MongoRestoreRun, staging: Staging) -> tuple[int, int]:
 
 
 def _documents(
-    run: MongoRestoreRun, staging: Staging, loader: Loader, source: Source, hashes: dict[Name, str]
+    run: MongoRestoreRun,
+    staging: Staging,
+    loader: Loader,
+    source: Source,
+    hashes: dict[Name, str],
+    accounts: Accounts | None,
 ) -> Iterator[bytes]:
     """Sends documents to the loader; what it yields is the oplog. Raises LucidError(ArchiveDamaged)."""
     replaying = False
@@ -194,6 +206,8 @@ def _documents(
             raise damaged("documents follow the oplog of its time")
         elif tracked is not None:
             loader.add(tracked, part.data, part.documents)
+        elif accounts is not None and accounts.takes(name):
+            accounts.add(name, documents_in(part.data))
 
 
 def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:

@@ -17,6 +17,7 @@ from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedErr
 from lucid_storage.jobs.contract import Source
 from lucid_storage.models.meta import RESERVED_DATABASES
 from lucid_storage.models.orders import RestoreOrder
+from lucid_storage.stores.mongodb.restore.accounts import USERS
 from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name, stageable
 from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
@@ -87,6 +88,8 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
         if not scan.feed(raws):
             break
     targets = choose_targets(order, _databases(mongodb, prelude) | scan.databases)
+    if order.users_and_roles:
+        _check_accounts(order, prelude)
     names = tuple((database, name) for database in targets for name in order.collections)
     lineage = scan.lineage(names) if names else everything(targets, _selected(path.full.manifest))
     records = tuple(r for r in mongodb.collections if r.database in targets and lineage.base(data_name(r)))
@@ -103,6 +106,27 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
         warnings=_warnings(order, prelude, records),
         moving=_moving(scan),
     )
+
+
+def _check_accounts(order: RestoreOrder, prelude: Prelude) -> None:
+    """Users and roles are of the whole deployment. Raises RefusedError, NotAllowedError."""
+    if "*" not in order.database_patterns:
+        raise NotAllowedError(
+            "This namespace may not write all databases, so it restores no users and roles; leave usersAndRoles out.",
+            reason=Reason.DATABASE_NOT_ALLOWED,
+        )
+    if order.source_database or order.target_database or order.collections:
+        raise RefusedError(
+            "Users and roles come back with everything only; leave out usersAndRoles, or sourceDatabase,"
+            " targetDatabase and collections.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
+    if not any(tuple(found.namespace) == USERS for found in prelude.collections):
+        raise RefusedError(
+            "The backup holds no users: it is not of everything, or its login may not read them (the role backup may);"
+            " leave usersAndRoles out.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
 
 
 def _moving(scan: Scan) -> frozenset[Name]:
@@ -277,6 +301,10 @@ def _warnings(order: RestoreOrder, prelude: Prelude, records: Sequence[Collectio
         found.append("Collections are swapped one after another; the swap is not atomic over all of them.")
     if not order.in_place or order.drop_existing:
         found.append("Change streams on replaced collections end with the swap.")
+    if order.users_and_roles:
+        found.append(
+            "Users and roles come last; those that are there, the operator's own and root users stay."
+        )
     if order.collections:
         found.append("Transactions are restored as far as they wrote the chosen collections.")
     return tuple(found)

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 TOLD_TARGETS = 12
 """Targets that fit a termination message beside the rest."""
 TOLD_PIECES = 12
+TOLD_USERS = 15
 
 
 def failed(order: RestoreOrder, reason: Reason, message: str) -> RestoreResult:
@@ -71,8 +72,16 @@ def _with_staged(result: RestoreResult, staged: MongoStaged) -> RestoreResult:
             "loaded_documents": staged.documents,
             "replayed_operations": staged.operations,
             "collections": staged.collections,
+            "skipped_users": _some_users(staged.skipped_users),
         }
     )
+
+
+def _some_users(skipped: tuple[str, ...]) -> tuple[str, ...]:
+    """As many as fit a termination message; more are counted."""
+    told = tuple(one[:100] for one in skipped[:TOLD_USERS])
+    left = len(skipped) - len(told)
+    return (*told, f"and {left} more") if left else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,7 @@ class _Work:
             report=self.reporter.add,
             phase=self.reporter.phase,
             in_place=InPlace(self.order.drop_existing, plan.steady) if self.order.in_place else None,
+            accounts=self.order.users_and_roles,
         )
 
     @contextmanager
@@ -239,11 +249,11 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanne
     """The plan with what the server says: what is overwritten, and the room that there is."""
     port = MongoRestores(uri, label="MongoDB", app_name="lucid-storage-restore", guard=lambda: None)
     try:
-        lacking = await port.missing_rights(plan.databases)
+        lacking = await port.missing_rights(plan.databases, users=order.users_and_roles)
         if lacking:
             raise AccessDeniedError(
                 f"The login lacks the right to {', '.join(lacking[:5])}; grant it (readWrite and dbAdmin on the"
-                " database, and applyOps by a role on the cluster)."
+                " database, and applyOps by a role on the cluster; for usersAndRoles the role restore)."
             )
         occupants = await port.occupants(plan.databases, sizes=order.in_place)
         members = await port.space(plan.databases)

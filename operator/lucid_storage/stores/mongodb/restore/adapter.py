@@ -17,6 +17,7 @@ from lucid_storage.stores.mongodb.errors import (
     NAMESPACE_NOT_FOUND,
     UUID_MISMATCH,
 )
+from lucid_storage.stores.mongodb.restore import accounts
 from lucid_storage.stores.mongodb.restore.catalog import BUCKETS_PREFIX, OLD_PREFIX, STAGED_PREFIX, View
 from lucid_storage.stores.mongodb.restore.finishing import Expiry
 from lucid_storage.stores.mongodb.restore.inserted import keys_in, next_keys, removals
@@ -66,12 +67,12 @@ class MongoRestores:
         hosts = await self._hosts()
         return tuple([MemberSpace(host, await self._free(host, first(databases))) for host in hosts])
 
-    async def missing_rights(self, databases: Sequence[str]) -> tuple[str, ...]:
+    async def missing_rights(self, databases: Sequence[str], *, users: bool = False) -> tuple[str, ...]:
         attempt = self._connection.attempt("ask what the login may do")
         status = await self._connection.read(
             "admin", {"connectionStatus": 1, "showPrivileges": True}, attempt
         )
-        return missing_rights(status, databases)
+        return missing_rights(status, databases, accounts.RIGHTS if users else ())
 
     async def journal(self, databases: Sequence[str], run: str) -> Journal | None:
         found = await self._find(first(databases), JOURNALS, run)
@@ -115,6 +116,8 @@ class MongoRestores:
             return False
         for direct in journal.direct if journal is not None else ():
             await self._undo(direct)
+        if journal is not None and journal.accounts:
+            await self._forget_accounts(run)
         prefix = f"{STAGED_PREFIX}{run}_"
         for database in databases:
             for name, uuid in (await self._uuids(database)).items():
@@ -248,6 +251,35 @@ class MongoRestores:
             listed = (await self._uuids(direct.database)).get(direct.listed) if direct.listed else None
             if direct.listed and listed:
                 await self._drop(direct.database, direct.listed, listed)
+        if journal.accounts:
+            await self._merge_accounts(journal.run)
+
+    async def _merge_accounts(self, run: str) -> None:
+        """The last step. What came up since the worker looked stays as it is."""
+        users, roles = accounts.names(run)
+        there = await self._uuids(accounts.ADMIN)
+        if users in there and roles in there:
+            for waiting, live in ((users, accounts.USERS[1]), (roles, accounts.ROLES[1])):
+                await self._spare(waiting, live)
+            attempt = self._connection.attempt("merge the users and roles of the backup", action="createUser")
+            await self._connection.write(accounts.ADMIN, accounts.merge_command(run), attempt)
+        await self._forget_accounts(run)
+
+    async def _spare(self, waiting: str, live: str) -> None:
+        attempt = self._connection.attempt(f"compare users and roles with admin.{live}", action="find")
+        scope = self._connection.database(accounts.ADMIN)
+        async with self._connection.bounded(attempt):
+            keys = [one["_id"] async for one in scope[waiting].find({}, {"_id": 1})]
+            found = [one["_id"] async for one in scope[live].find({"_id": {"$in": keys}}, {"_id": 1})]
+        if found:
+            change = {"q": {"_id": {"$in": found}}, "limit": 0}
+            await self._connection.write(accounts.ADMIN, {"delete": waiting, "deletes": [change]}, attempt)
+
+    async def _forget_accounts(self, run: str) -> None:
+        there = await self._uuids(accounts.ADMIN)
+        for name in accounts.names(run):
+            if there.get(name):
+                await self._drop(accounts.ADMIN, name, there[name])
 
     async def _make_view(self, view: View) -> None:
         attempt = self._connection.attempt(f"make the view {view.database}.{view.name}")

@@ -88,6 +88,8 @@ class Journal:
     views: tuple[View, ...] = ()
     direct: tuple[Direct, ...] = ()
     owner: Mapping[str, str] = field(default_factory=dict)
+    accounts: bool = False
+    """Users and roles of the backup wait in the database admin."""
 
     @property
     def databases(self) -> tuple[str, ...]:
@@ -104,6 +106,7 @@ class Journal:
             "_id": self.run,
             "state": str(self.state),
             "owner": dict(self.owner),
+            "accounts": self.accounts,
             "pairs": [_pair_document(pair) for pair in self.pairs],
             "views": [_view_document(view) for view in self.views],
             "direct": [
@@ -178,6 +181,7 @@ def parsed(document: Mapping[str, object]) -> Journal:
             for item in _list(document, "direct")
         ),
         owner={str(key): str(value) for key, value in owner.items()} if isinstance(owner, Mapping) else {},
+        accounts=bool(document.get("accounts")),
     )
 
 

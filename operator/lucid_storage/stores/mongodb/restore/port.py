@@ -69,8 +69,8 @@ class RestorePort(Protocol):
     async def space(self, databases: Sequence[str]) -> tuple[MemberSpace, ...]:
         """Free space of each data-bearing member."""
 
-    async def missing_rights(self, databases: Sequence[str]) -> tuple[str, ...]:
-        """What the login lacks for a staged restore, in words."""
+    async def missing_rights(self, databases: Sequence[str], *, users: bool = False) -> tuple[str, ...]:
+        """What the login lacks for a restore, in words; `users` for one of users and roles too."""
 
     async def journal(self, databases: Sequence[str], run: str) -> Journal | None:
         """The journal of a run, as a majority has it; None before the worker wrote it and after `forget`."""

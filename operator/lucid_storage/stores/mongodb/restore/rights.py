@@ -21,8 +21,13 @@ DATABASE = (
 )
 
 
-def missing_rights(status: Mapping[str, object], databases: Sequence[str]) -> tuple[str, ...]:
-    """From connectionStatus with showPrivileges; empty where the server asks for no login."""
+def missing_rights(
+    status: Mapping[str, object], databases: Sequence[str], admin: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """From connectionStatus with showPrivileges; empty where the server asks for no login.
+
+    `admin` are actions that are needed in the database admin.
+    """
     info = status.get("authInfo")
     if not isinstance(info, Mapping) or not info.get("authenticatedUsers"):
         return ()
@@ -33,6 +38,7 @@ def missing_rights(status: Mapping[str, object], databases: Sequence[str]) -> tu
         missing += [
             f"{action} on {database}" for action in DATABASE if not _allows(privileges, database, action)
         ]
+    missing += [f"{action} on admin" for action in admin if not _allows(privileges, "admin", action)]
     return tuple(missing)
 
 

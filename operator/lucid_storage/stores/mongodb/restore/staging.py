@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.stores.mongodb.restore import finishing, journal, merging
+from lucid_storage.stores.mongodb.restore.accounts import Accounts, choose, forget, look, put
 from lucid_storage.stores.mongodb.restore.catalog import (
     BUCKETS_PREFIX,
     FUNCTIONS,
@@ -155,6 +156,14 @@ class Staging:
             if (loaded.documents, found.get(name)) != (wanted.documents, wanted.content_hash):
                 raise _mismatch(tracked, f"the archive holds {loaded.documents} documents", wanted.documents)
 
+    def keep(self, accounts: Accounts) -> tuple[str, ...]:
+        """Has users and roles wait for the end of the swap (rule 2.11); returns those that are left alone."""
+        chosen = choose(accounts, look(self._target, accounts))
+        self._journal = replace(self._journal, accounts=True)
+        self._put_journal()
+        put(self._target, self._journal.run, chosen)
+        return chosen.skipped
+
     # Replaying
 
     def replay(self, entries: Iterable[bytes | memoryview], until: Moment) -> bool:
@@ -232,6 +241,8 @@ class Staging:
         """Leave the target as it was: drop what this run staged and what it made under its own name, and take back
         what it put into something that was there.
         """
+        if self._journal.accounts:
+            forget(self._target, self._journal.run)
         for direct in self._journal.direct:
             self._undo(direct)
         for tracked in self.catalog:

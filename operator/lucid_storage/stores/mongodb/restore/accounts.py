@@ -1,0 +1,210 @@
+"""Users and roles of a backup (rule 2.11): merged after everything else, none is changed or dropped.
+
+What is to be made waits in reserved collections of the database admin, where only those may read who may read users
+anyway; the journal says that it does. After the swap the server itself merges it (_mergeAuthzCollections, as
+mongorestore does). Left out and listed: what is there already, the operator's own login with its roles, and root users.
+Pure but for Waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bson.raw_bson import RawBSONDocument
+
+from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.stores.mongodb.restore.catalog import STAGED_PREFIX
+from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
+from lucid_storage.stores.mongodb.restore.target import Target
+
+ADMIN = "admin"
+USERS, ROLES, VERSION = (ADMIN, "system.users"), (ADMIN, "system.roles"), (ADMIN, "system.version")
+SCHEMA = 5
+"""Of users and roles since MongoDB 3.0 (SCRAM)."""
+MOST_BYTES = 32 * 1024 * 1024
+"""They are held in memory."""
+RIGHTS = ("createUser", "createRole", "grantRole", "revokeRole", "createCollection", "insert", "remove")
+"""In the database admin; the role restore has them all."""
+_ROOTS = frozenset({"root", "__system"})
+_AT_ONCE = 200
+
+Account = Mapping[str, object]
+
+
+@dataclass(slots=True)
+class Accounts:
+    """Users and roles as a backup holds them."""
+
+    users: list[RawBSONDocument] = field(default_factory=list)
+    roles: list[RawBSONDocument] = field(default_factory=list)
+    schema: int | None = None
+    size: int = 0
+
+    def takes(self, name: tuple[str, str]) -> bool:
+        """Whether documents of this collection of the archive belong here."""
+        return name in (USERS, ROLES, VERSION)
+
+    def add(self, name: tuple[str, str], documents: Iterable[bytes]) -> None:
+        """Raises RefusedError when there are too many."""
+        for raw in documents:
+            document = RawBSONDocument(raw, RAW_OPTIONS)
+            self.size += len(raw)
+            if self.size > MOST_BYTES:
+                raise RefusedError(
+                    "The backup holds more users and roles than can be merged at once; leave usersAndRoles out and make"
+                    " them with mongorestore.",
+                    reason=Reason.RESTORE_BLOCKED,
+                )
+            if name == USERS:
+                self.users.append(document)
+            elif name == ROLES:
+                self.roles.append(document)
+            elif document.get("_id") == "authSchema":
+                version = document.get("currentVersion")
+                self.schema = int(version) if isinstance(version, int | float) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What the target has, and who asks."""
+
+    users: frozenset[str]
+    """As `<database>.<name>`, like roles."""
+    roles: frozenset[str]
+    own: frozenset[str]
+    """The login of this process: its users and all their roles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is merged."""
+
+    users: tuple[RawBSONDocument, ...]
+    roles: tuple[RawBSONDocument, ...]
+    skipped: tuple[str, ...]
+    """Each with the reason, for people."""
+
+
+def choose(accounts: Accounts, present: Present) -> Chosen:
+    """Raises RefusedError when the backup's users are of another form than servers have today."""
+    if (accounts.users or accounts.roles) and accounts.schema not in (None, SCHEMA):
+        raise RefusedError(
+            "The users of the backup are of a MongoDB before 3.0; leave usersAndRoles out and make them by hand.",
+            reason=Reason.NOT_SUPPORTED,
+        )
+    roots = _rooted(accounts.roles)
+    skipped: list[str] = []
+
+    def kept(one: Account, kind: str, there: Collection[str], *, root: bool) -> bool:
+        name = str(one["_id"])
+        why = (
+            "belongs to the operator's own login"
+            if name in present.own
+            else "is there already"
+            if name in there
+            else "has all rights of root"
+            if root
+            else ""
+        )
+        if why:
+            skipped.append(f"{kind} {name} {why}")
+        return not why
+
+    roles = tuple(r for r in accounts.roles if kept(r, "role", present.roles, root=str(r["_id"]) in roots))
+    users = tuple(
+        u
+        for u in accounts.users
+        if kept(u, "user", present.users, root=bool(_granted(u) & (roots | _builtin())))
+    )
+    return Chosen(users, roles, tuple(skipped))
+
+
+def _builtin() -> frozenset[str]:
+    return frozenset(f"{ADMIN}.{name}" for name in _ROOTS)
+
+
+def _granted(account: Account) -> frozenset[str]:
+    """Roles that it has directly."""
+    roles = account.get("roles")
+    listed = [r for r in roles if isinstance(r, Mapping)] if isinstance(roles, list) else []
+    return frozenset(f"{role.get('db')}.{role.get('role')}" for role in listed)
+
+
+def _rooted(roles: Sequence[Account]) -> frozenset[str]:
+    """Roles of the backup that hold root, by whatever way."""
+    found: frozenset[str] = frozenset()
+    while True:
+        more = frozenset(str(r["_id"]) for r in roles if _granted(r) & (found | _builtin()))
+        if more == found:
+            return found
+        found = more
+
+
+def names(run: str) -> tuple[str, str]:
+    """Where users and roles of a run wait, in the database admin."""
+    return f"{STAGED_PREFIX}{run}_users", f"{STAGED_PREFIX}{run}_roles"
+
+
+def merge_command(run: str) -> dict[str, object]:
+    """Harmless to repeat."""
+    users, roles = names(run)
+    return {
+        "_mergeAuthzCollections": 1,
+        "tempUsersCollection": f"{ADMIN}.{users}",
+        "tempRolesCollection": f"{ADMIN}.{roles}",
+        "db": "",
+        "drop": False,
+    }
+
+
+def present(
+    status: Mapping[str, object], users: Mapping[str, object], roles: Mapping[str, object]
+) -> Present:
+    """From connectionStatus, usersInfo of all databases, and rolesInfo of the own login's database."""
+    info = status.get("authInfo")
+    about = info if isinstance(info, Mapping) else {}
+    return Present(
+        users=frozenset(str(u["_id"]) for u in _list(users.get("users"))),
+        roles=frozenset(
+            str(r.get("_id", f"{r.get('db')}.{r.get('role')}")) for r in _list(roles.get("roles"))
+        ),
+        own=frozenset(f"{u.get('db')}.{u.get('user')}" for u in _list(about.get("authenticatedUsers")))
+        | frozenset(f"{r.get('db')}.{r.get('role')}" for r in _list(about.get("authenticatedUserRoles"))),
+    )
+
+
+def _list(value: object) -> list[Mapping[str, object]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
+
+
+def look(target: Target, wanted: Accounts) -> Present:
+    """What the target has of that. Raises LucidError."""
+    status = target.command(ADMIN, {"connectionStatus": 1}, "ask who the login is")
+    users = target.command(ADMIN, {"usersInfo": {"forAllDBs": True}}, "list the users")
+    asked = [{"role": r["role"], "db": r["db"]} for r in wanted.roles]
+    roles: dict[str, object] = {"roles": []}
+    if asked:
+        roles = target.command(ADMIN, {"rolesInfo": asked}, "list the roles")
+    return present(status, users, roles)
+
+
+def put(target: Target, run: str, chosen: Chosen) -> None:
+    """Has them wait for the end of the swap. Harmless to repeat."""
+    for name, documents in zip(names(run), (chosen.users, chosen.roles), strict=True):
+        target.drop(ADMIN, name)
+        target.write(ADMIN, {"create": name}, "make the list of users and roles")
+        for start in range(0, len(documents), _AT_ONCE):
+            answer = target.write(
+                ADMIN,
+                {"insert": name, "documents": list(documents[start : start + _AT_ONCE])},
+                "keep the users and roles of the backup",
+            )
+            if answer.get("writeErrors"):
+                raise LucidError("The server refused to keep the backup's users and roles; restore again.")
+
+
+def forget(target: Target, run: str) -> None:
+    """Harmless to repeat."""
+    for name in names(run):
+        target.drop(ADMIN, name)
