@@ -148,20 +148,6 @@ async def test_a_smaller_cap_is_refused_until_the_loss_is_agreed_to(
     assert options(db, "logs")["size"] == 65_536
 
 
-async def test_backup_before_says_that_no_backup_can_be_made_yet(
-    mongo_world: World, db: Database[Any]
-) -> None:
-    mongo_world.start_operator()
-    await mongo_world.create("Collection", "logs", {"capped": {"sizeBytes": 1_048_576}, "backupBefore": True})
-    await mongo_world.ready("Collection", "logs")
-    db.logs.insert_many([{"n": n, "fill": "x" * 500} for n in range(1000)])
-    change = {"capped": {"sizeBytes": 65_536}, "allowDataLoss": f"{db.name}.logs"}
-    await mongo_world.patch("Collection", "logs", {"spec": change})
-    condition = await mongo_world.refused("Collection", "logs", "BackupUnavailable")
-    assert "backupBefore: false" in condition["message"]
-    assert db.logs.count_documents({}) == 1000
-
-
 async def test_what_cannot_be_changed_in_place_says_how_to_do_it(
     mongo_world: World, db: Database[Any]
 ) -> None:

@@ -27,6 +27,7 @@ from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
 from lucid_storage.kinds.longcalls import LongCalls
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.oneshot import OneShotCycle
+from lucid_storage.kinds.protection import Protector
 from lucid_storage.kinds.queue import WorkQueue
 from lucid_storage.kinds.restore.kind import RestoreKind
 from lucid_storage.kinds.restore.swapping import swapping
@@ -51,8 +52,8 @@ from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.jobs import Jobs
 from lucid_storage.kube.kubelet import Kubelets, StatsTokens
 from lucid_storage.kube.objects import Objects
-from lucid_storage.kube.snapshots import Snapshots
 from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.kube.snapshots import Snapshots
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.kube.volumes import Volumes
 from lucid_storage.models.kinds import KINDS
@@ -191,6 +192,7 @@ class Leading:
         return checks
 
     def _cycles(self, kube: Kube) -> dict[str, Driver]:
+        protector = Protector(Objects(kube), lambda: self._cache.of_kind("backupschedules"))
         services = Services(
             status=self._writer,
             events=self._events,
@@ -202,6 +204,7 @@ class Leading:
             remember=self._cache.wrote,
             forbid_drops=self._settings.forbid_drops,
             swapping=lambda identity, database: swapping(self._cache.of_kind("restores"), identity, database),
+            protector=protector,
         )
         index = IndexKind(
             MongoIndexKind(self._connections, self._builds, self._sweep_seconds),
@@ -224,6 +227,7 @@ class Leading:
             self._claims,
             self._settings,
             self._open_restores,
+            protector,
             others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
             find_backup=self._cache.get,
             wake=lambda chosen: self.engine.touch_where(chosen),
@@ -235,9 +239,7 @@ class Leading:
             self._settings,
             namespace_terminating=kube.namespace_terminating,
         )
-        volume = VolumeKind(
-            claims, Surroundings(claims), self._usage, self._settings, migrations=migrations
-        )
+        volume = VolumeKind(claims, Surroundings(claims), self._usage, self._settings, migrations=migrations)
         self._rounds = UsageRounds(
             claims,
             _kubelets(kube, self._settings),

@@ -10,17 +10,11 @@ def given(allow_data_loss: str | None, target: str) -> bool:
     return target in {part.strip() for part in (allow_data_loss or "").split(",")}
 
 
-def demand(allow_data_loss: str | None, target: str, loss: str, *, backup_before: bool) -> LucidError | None:
+def demand(allow_data_loss: str | None, target: str, loss: str) -> LucidError | None:
     """The refusal, or None when the change may be made. `loss` says what would be lost: "delete 12 documents"."""
     if not given(allow_data_loss, target):
         return LucidError(
             f"This change would {loss}. If that is meant, set allowDataLoss: {target}.",
             reason=Reason.DATA_LOSS_REFUSED,
-        )
-    if backup_before:
-        return LucidError(
-            "backupBefore asks for a backup before this change, and this version of the operator makes none yet."
-            " Make one by other means, then set backupBefore: false.",
-            reason=Reason.BACKUP_UNAVAILABLE,
         )
     return None

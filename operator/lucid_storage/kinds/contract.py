@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.protection import Need
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import Condition, DeletionPolicy, DriftEntry
 from lucid_storage.models.kinds import KindInfo
@@ -96,6 +97,8 @@ class Plan(Generic[S]):
     notices: tuple[Notice, ...] = ()
     recheck_seconds: float | None = None
     """Look again after this long, besides the sweep."""
+    protect: Need | None = None
+    """What the actions could lose, where backupBefore asks for a verified Backup of it first."""
 
 
 @dataclass(frozen=True, slots=True)

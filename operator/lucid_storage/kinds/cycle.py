@@ -14,6 +14,8 @@ from lucid_storage.kinds import drift
 from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
 from lucid_storage.kinds.identity import kept, same_server, surely_another
 from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.protecting import Protecting, note_done
+from lucid_storage.kinds.protection import Protector
 from lucid_storage.kinds.telling import Row, Teller, no_own_conditions
 from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
@@ -60,6 +62,8 @@ class Services:
     forbid_drops: bool = False
     swapping: Callable[[str, str], str | None] = lambda identity, database: None
     """(server, database) -> the Restore that swaps collections there now; nothing is written meanwhile."""
+    protector: Protector | None = None
+    """Makes the Backups that backupBefore asks for; None where no kind asks for one."""
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -90,6 +94,8 @@ class Cycle(Generic[D, V, S]):
             now=services.now,
             own=own_conditions,
         )
+        protector = services.protector
+        self._protecting = Protecting(protector, services.now) if protector is not None else None
         self._fights: dict[Key, drift.FightGuard] = {}
         self._trouble: dict[Key, float] = {}
         """Since when each resource has been waiting for its store without saying so."""
@@ -140,6 +146,9 @@ class Cycle(Generic[D, V, S]):
         status = record.status
         questions: tuple[object, ...] = ()
         notices: tuple[Notice, ...] = ()
+        waiting = await self._protecting.under_way(resource, status) if self._protecting else None
+        if waiting is not None:
+            return waiting
         for _ in range(ROUNDS):
             observed = await self.kind.observe(resource, desired, status, questions, scope)
             plan = self.kind.plan(resource, desired, observed, status, scope)
@@ -163,6 +172,14 @@ class Cycle(Generic[D, V, S]):
                     verdict=_waiting_for(restore),
                     recheck_seconds=SWAP_SECONDS,
                 )
+            if plan.protect is not None:
+                if self._protecting is None:
+                    raise LucidError("No backups are made here.", reason=Reason.BACKUP_UNAVAILABLE)
+                unprotected = await self._protecting.missing(
+                    resource, record.status, plan.protect, self._teller
+                )
+                if unprotected is not None:
+                    return replace(unprotected, notices=notices)
             if plan.drift:
                 self._note_correction(resource, plan)
             record.status = status
@@ -185,6 +202,8 @@ class Cycle(Generic[D, V, S]):
         status.drift = drift.merged(plan.drift, status.drift or []) if not plan.actions else []
         if plan.verdict is None:
             status.applied_generation = resource.generation
+        if plan.protect is None:
+            note_done(resource, status)
         for notice in plan.notices:
             self._teller.emit(resource, notice)
         await self._teller.write(resource, status, plan.verdict, plan.message)

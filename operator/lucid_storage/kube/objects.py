@@ -1,4 +1,4 @@
-"""Custom resources that the operator itself makes and removes: the Backups of schedules."""
+"""Custom resources that the operator itself makes and removes: Backups of schedules, and before changes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class Objects:
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
+
+    async def get(self, key: Key) -> Json | None:
+        """As it is now; None when there is none."""
+        return await self._kube.get(resource_path(key.plural, key.namespace, key.name))
 
     async def create(self, plural: str, body: Json) -> bool:
         """False when there is one of this name already."""

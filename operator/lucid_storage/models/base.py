@@ -220,6 +220,21 @@ ManagedFields = Annotated[list[ShortText], Field(max_length=64)]
 Drift = Annotated[list[DriftEntry], Field(max_length=20)]
 
 
+class Protection(StatusModel):
+    """The Backup that backupBefore asked for, before a change that could lose data."""
+
+    backup: DnsName
+    """Its name."""
+    engine: ShortText
+    """Which store it holds."""
+    generation: Count
+    """The generation of the spec that asked for the change."""
+    since: datetime
+    """When it was asked for."""
+    used: bool | None = None
+    """Whether the change was made, or is not wanted any more: the next one gets a Backup of its own."""
+
+
 class KindStatus(StatusModel):
     """What the status of every kind has."""
 

@@ -23,6 +23,7 @@ from lucid_storage.models.base import (
     KindStatus,
     ManagedFields,
     Origin,
+    Protection,
     ShortText,
     SpecModel,
     StatusModel,
@@ -285,5 +286,7 @@ class CollectionStatus(KindStatus):
     """What was counted before the validator was changed."""
     cache: Annotated[list[KeySpaceStatus], Field(max_length=32), ListMap("keyPattern")] | None = None
     """The Redis key spaces."""
+    protection: Protection | None = None
+    """The Backup before a change that loses data."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """The MESSAGE column: what to do, or nothing."""

@@ -19,6 +19,7 @@ from lucid_storage.models.base import (
     KindStatus,
     ManagedFields,
     Origin,
+    Protection,
     ShortText,
     SpecModel,
     StatusModel,
@@ -196,5 +197,7 @@ class IndexStatus(KindStatus):
     """Size of the index in bytes."""
     elasticsearch: ElasticStatus | None = None
     """The parts of an Elasticsearch index series."""
+    protection: Protection | None = None
+    """The Backup before a change that loses data."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """What to do, or nothing."""

@@ -15,6 +15,8 @@ from lucid_storage.kinds.collection.plan import (
     MeasureCollection,
     plan,
 )
+from lucid_storage.kinds.protection import Need
+from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import Origin
 from lucid_storage.models.collection import CollectionStatus
 from lucid_storage.stores.mongodb.types import Capped, CollectionChange, CollectionOptions, Violations
@@ -154,14 +156,20 @@ def test_a_smaller_cap_that_would_lose_documents_needs_consent(
     assert made.verdict.reason is Reason.DATA_LOSS_REFUSED
     assert loss in made.verdict.message
     assert not made.actions
-    agreed = plan(desired(capped=cap, allowDataLoss="other.one, app.users"), measured, status(), scope())
+    consent = {"capped": cap, "allowDataLoss": "other.one, app.users"}
+    agreed = plan(desired(**consent), measured, status(), scope())
     assert isinstance(agreed.actions[0], ChangeCollection)
+    assert agreed.protect is None
+    protected = plan(desired(**consent, backupBefore=True), measured, status(), scope())
+    assert protected.protect == Need(BackupEngine.MONGODB, collections=("app.users",))
 
 
 def test_a_smaller_cap_over_few_documents_loses_nothing_and_is_made() -> None:
     measured = observed(CAPPED, answers={MeasureCollection(): stats(1, 10)})
-    made = plan(desired(capped={"sizeBytes": 4096, "maxDocuments": 50}), measured, status(), scope())
+    cap = {"sizeBytes": 4096, "maxDocuments": 50}
+    made = plan(desired(capped=cap, backupBefore=True), measured, status(), scope())
     assert isinstance(made.actions[0], ChangeCollection)
+    assert made.protect is None
 
 
 def test_what_could_not_be_measured_counts_as_a_loss() -> None:

@@ -48,11 +48,13 @@ def test_the_first_enforce_over_strays_needs_consent_by_the_key_pattern() -> Non
     agreed = judge(desired(cache=[ENFORCE], allowDataLoss=PATTERN), [], report(10, 4), None, NOW)
     assert isinstance(agreed.actions[0], EnforceKeySpaces)
     assert agreed.status[0].enforced
+    assert agreed.loses, "backupBefore makes a backup before this"
 
 
 def test_the_first_enforce_without_strays_needs_no_consent() -> None:
     judged = judge(desired(cache=[ENFORCE]), [], report(10, 0), None, NOW)
     assert isinstance(judged.actions[0], EnforceKeySpaces)
+    assert not judged.loses
 
 
 def test_once_enforced_later_strays_are_corrected_without_asking_again() -> None:

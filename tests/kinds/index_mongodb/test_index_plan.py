@@ -19,6 +19,8 @@ from lucid_storage.kinds.index_mongodb.actions import (
 )
 from lucid_storage.kinds.index_mongodb.desired import default_name
 from lucid_storage.kinds.index_mongodb.plan import IndexObserved, plan
+from lucid_storage.kinds.protection import Need
+from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import Origin
 from lucid_storage.models.index import DuplicateSummary, IndexStatus, PendingIndex, SupersededIndex
 from lucid_storage.stores.mongodb.types import (
@@ -263,7 +265,11 @@ def test_documents_that_would_expire_at_once_need_consent() -> None:
     agreed = desired({"allowDataLoss": TARGET}, expireAfterSeconds=60)
     assert isinstance(plan(agreed, seen, fresh(), scope()).actions[0], BuildIndex)
     with_backup = desired({"allowDataLoss": TARGET, "backupBefore": True}, expireAfterSeconds=60)
-    assert reason(plan(with_backup, seen, fresh(), scope())) is Reason.BACKUP_UNAVAILABLE
+    protected = plan(with_backup, seen, fresh(), scope())
+    assert protected.protect == Need(BackupEngine.MONGODB, collections=("app.users",))
+    nothing = observed(answers={CountExpired("email", 60): 0})
+    assert plan(with_backup, nothing, fresh(), scope()).protect is None
+    assert plan(agreed, seen, fresh(), scope()).protect is None
 
 
 def test_a_count_that_took_too_long_is_taken_for_a_loss() -> None:

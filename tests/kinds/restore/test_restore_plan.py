@@ -8,15 +8,33 @@ import pytest
 
 from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedError
 from lucid_storage.kinds.oneshot import Standing
-from lucid_storage.kinds.restore.actions import Discard, DropOld, Mark, StartWorker, StopWorker, Swap
-from lucid_storage.kinds.restore.desired import RestoreDesired, resolve, run_id, spec_hash, worker_request
+from lucid_storage.kinds.protection import Need, Seen, backup_body
+from lucid_storage.kinds.protection import Standing as Protected
+from lucid_storage.kinds.restore.actions import (
+    Discard,
+    DropOld,
+    MakeBackup,
+    Mark,
+    StartWorker,
+    StopWorker,
+    Swap,
+)
+from lucid_storage.kinds.restore.desired import (
+    RestoreDesired,
+    backup_needs,
+    resolve,
+    run_id,
+    spec_hash,
+    wants_backup,
+    worker_request,
+)
 from lucid_storage.kinds.restore.ending import hindered
-from lucid_storage.kinds.restore.observed import RestoreObserved
+from lucid_storage.kinds.restore.observed import Plan, RestoreObserved
 from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupEngine
+from lucid_storage.models.backup import BackupEngine, BackupSpec
 from lucid_storage.models.meta import RUN_AGAIN
 from lucid_storage.models.orders import (
     Destination,
@@ -246,6 +264,101 @@ class TestPlanning:
         assert (step.said.reason, step.said.standing) == (Reason.TARGET_NOT_EMPTY, Standing.FAILED)
 
 
+class TestBackupBefore:
+    """What the restore overwrites is backed up first, and nothing is written before that is verified."""
+
+    planned = RestorePlanned(target_count=1)
+
+    def waits(self, **spec: Any) -> RestoreStatus:
+        seen = RestoreObserved(worker=ended(plan=self.planned, databases=("shop",)))
+        of = resource(backupBefore=True, dropExisting=True, **spec)
+        return plan(of, seen, status(RestorePhase.PLANNING), NOW).status
+
+    def look(self, seen: Seen, **more: Any) -> Plan:
+        mine = resource(backupBefore=True, dropExisting=True)
+        return plan(mine, fit(mine, protection=seen, **more), self.waits(), NOW)
+
+    def test_planned_it_makes_way_for_its_backup(self) -> None:
+        made = self.waits()
+        assert (made.phase, made.backup_before) == (RestorePhase.PENDING, f"back-before-{RUN[:8]}")
+        step = self.look(Seen(Protected.ABSENT))
+        (make,) = step.actions
+        assert isinstance(make, MakeBackup)
+        assert make.name == made.backup_before
+        assert make.needs == (Need(BackupEngine.MONGODB, databases=("shop",)),)
+        assert step.idle, "the backup needs the deployment"
+
+    def test_it_waits_as_long_as_that_is_at_work(self) -> None:
+        step = self.look(Seen(Protected.UNDER_WAY, "Waits for the Backup x."))
+        assert (step.actions, step.status.phase, step.idle) == ((), RestorePhase.PENDING, True)
+
+    def test_verified_it_loads_without_planning_again(self) -> None:
+        step = self.look(Seen(Protected.DONE))
+        (start,) = step.actions
+        assert isinstance(start, StartWorker)
+        assert isinstance(start.request.order, RestoreOrder)
+        assert (step.status.phase, start.request.order.plan_only) == (RestorePhase.LOADING, False)
+        behind = self.look(Seen(Protected.DONE), behind="backup nightly")
+        assert behind.status.phase is RestorePhase.QUEUED
+
+    @pytest.mark.parametrize("standing", [Protected.FAILED, Protected.STALE])
+    def test_without_a_proof_nothing_is_restored(self, standing: Protected) -> None:
+        step = self.look(Seen(standing, "The Backup x is Failed." if standing is Protected.FAILED else ""))
+        assert step.status.phase is RestorePhase.FAILED
+        assert step.said is not None
+        assert step.said.reason is Reason.BACKUP_UNAVAILABLE
+        assert "run-again" in step.said.message
+
+    def test_each_run_has_its_own(self) -> None:
+        mine = resource(annotations={RUN_AGAIN: "2"}, backupBefore=True)
+        fresh = plan(
+            mine, RestoreObserved(), status(RestorePhase.FAILED, databases=None, backup_before="x"), NOW
+        )
+        assert fresh.status.backup_before is None
+        assert run_id("u1", "2")[:8] != RUN[:8]
+
+    def test_a_dry_run_makes_none(self) -> None:
+        assert self.waits(dryRun=True).backup_before is None
+
+    @pytest.mark.parametrize(
+        ("spec", "wanted"),
+        [
+            ({}, False),
+            ({"strategy": "InPlace"}, True),
+            ({"strategy": "InPlace", "backupBefore": False}, False),
+            ({"strategy": "Staged", "backupBefore": True}, True),
+        ],
+    )
+    def test_in_place_has_one_unless_that_is_declined(self, spec: dict[str, Any], wanted: bool) -> None:
+        """Rule 2.3."""
+        assert wants_backup(spec) is wanted
+
+    def test_it_lies_where_the_restored_backup_lies_and_under_its_key(self) -> None:
+        storage = {"s3": {"bucket": "vault", "secretName": "keys"}}
+        encryption = {"secretName": "keys", "keyId": "k1"}
+        found = Resource.from_body(
+            "backups",
+            {
+                "metadata": {"name": "full", "namespace": "n", "uid": "b"},
+                "status": {"id": "b1", "manifestSha256": "x"},
+            },
+        )
+        backup = BackupSpec.model_validate({"storage": storage, "encryption": encryption})
+        of = resource(backupBefore=True)
+        made = resolve(
+            of,
+            RestoreSpec.model_validate(of.spec),
+            Settings.read({"SERVED_NAMESPACES": '{"n": {}}'}),
+            (found, backup),
+        )
+        body = backup_body(of, "x", backup_needs(made, ("shop",)), made.like)
+        assert body["spec"]["storage"]["s3"]["bucket"] == "vault"
+        assert body["spec"]["encryption"] == encryption
+        assert body["spec"]["mongodb"] == {"databases": ["shop"]}
+        assert "compression" not in body["spec"]
+        BackupSpec.model_validate(body["spec"])
+
+
 class TestLoading:
     def test_the_phase_follows_the_worker(self) -> None:
         progress = Progress(phase="Replaying", done_bytes=50, total_bytes=100)
@@ -386,11 +499,33 @@ class TestAfterwards:
 
 
 @pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        (RestorePhase.PLANNING, "the target is as it was"),
+        (RestorePhase.LOADING, "the target may be incomplete"),
+        (RestorePhase.REPLAYING, "the target may be incomplete"),
+    ],
+)
+def test_a_lost_worker_in_place_may_leave_an_incomplete_target(phase: RestorePhase, said: str) -> None:
+    """Rule 2.3."""
+    mine = resource(strategy="InPlace", dropExisting=True, backupBefore=False)
+    lost = RestoreObserved(worker=WorkerState(WorkerPhase.LOST, message="the node is gone"))
+    step = plan(mine, lost, status(phase), NOW)
+    assert step.status.phase is RestorePhase.FAILED
+    assert step.said is not None
+    assert said in step.said.message
+
+
+def test_the_worker_is_told_to_load_in_place() -> None:
+    mine = resource(strategy="InPlace", dropExisting=True, backupBefore=False)
+    order = worker_request(desired(mine), RUN, "c", "rs", plan_only=False).order
+    assert isinstance(order, RestoreOrder)
+    assert order.in_place
+
+
+@pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ({"strategy": "InPlace", "dropExisting": True}, "strategy Staged only"),
-        ({"usersAndRoles": True}, "usersAndRoles out"),
-        ({"backupBefore": True}, "make a Backup first"),
         ({"engines": ["volumes"], "volumes": [{"name": "v"}]}, "leave volumes out"),
     ],
 )

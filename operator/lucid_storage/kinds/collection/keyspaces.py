@@ -36,6 +36,8 @@ class CacheJudgement:
     actions: tuple[Action, ...] = ()
     message: str = ""
     recheck_seconds: float | None = None
+    loses: bool = False
+    """The actions make keys expire that would have lived on."""
 
 
 def effective(declared: Sequence[KeySpace], known: Sequence[KeySpaceStatus]) -> tuple[KeySpace, ...]:
@@ -72,7 +74,8 @@ def judge(
         return CacheJudgement(
             status, verdict=Verdict(refusal.reason, refusal.message, stalled=refusal.stalled)
         )
-    return _enforced(desired, status)
+    judged = _enforced(desired, status)
+    return replace(judged, loses=bool(judged.actions) and any(_first_enforced(desired, status, reports)))
 
 
 def _enforced(desired: CollectionDesired, status: list[KeySpaceStatus]) -> CacheJudgement:
@@ -87,18 +90,21 @@ def _refusal(
     desired: CollectionDesired, status: Sequence[KeySpaceStatus], reports: Mapping[str, KeySpaceReport]
 ) -> LucidError | None:
     """The first Enforce makes keys expire that would have lived on: counted, and refused without consent."""
-    enforced = {k.key_pattern for k in status if k.enforced}
-    for space in desired.cache:
-        strays = reports[space.pattern].without_ttl
-        if not space.enforce or space.pattern in enforced or not strays:
-            continue
+    for space, strays in _first_enforced(desired, status, reports):
         loss = f"let {strays} keys of {space.pattern} expire in {space.ttl_seconds} s that have no TTL now"
-        refusal = consent.demand(
-            desired.allow_data_loss, space.pattern, loss, backup_before=desired.backup_before
-        )
+        refusal = consent.demand(desired.allow_data_loss, space.pattern, loss)
         if refusal is not None:
             return refusal
     return None
+
+
+def _first_enforced(
+    desired: CollectionDesired, status: Sequence[KeySpaceStatus], reports: Mapping[str, KeySpaceReport]
+) -> list[tuple[KeySpace, int]]:
+    """Key spaces that were not enforced before, with their keys that have no TTL; those without such keys left out."""
+    enforced = {k.key_pattern for k in status if k.enforced}
+    fresh = [s for s in desired.cache if s.enforce and s.pattern not in enforced]
+    return [(s, strays) for s in fresh if (strays := reports[s.pattern].without_ttl)]
 
 
 def _unwritable(desired: CollectionDesired, reports: Mapping[str, KeySpaceReport]) -> LucidError | None:

@@ -18,6 +18,8 @@ from lucid_storage.kinds.collection.differences import (
     wanted_options,
 )
 from lucid_storage.kinds.contract import Plan, Scope, Verdict
+from lucid_storage.kinds.protection import Need
+from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import DriftEntry, DriftPolicy, Origin
 from lucid_storage.models.collection import CollectionStatus, ViolationReport
 from lucid_storage.stores.mongodb.types import (
@@ -148,8 +150,9 @@ def _change(
     unanswered = tuple(q for q in questions if q not in observed.answers)
     if unanswered:
         return Plan(status, questions=unanswered)
-    for difference in found:
-        refusal = _loss(desired, observed, difference)
+    losses = [loss for d in found if (loss := _loss(observed, d)) is not None]
+    for loss in losses:
+        refusal = consent.demand(desired.allow_data_loss, desired.target, loss)
         if refusal is not None:
             return Plan(
                 status,
@@ -159,7 +162,13 @@ def _change(
     status = _counted(desired, observed, status)
     change = _joined([d.change for d in found if d.change is not None])
     action = ChangeCollection(desired.target, change, tuple(d.field for d in found))
-    return Plan(status, actions=(action,), drift=_entries(found, scope))
+    protect = Need(BackupEngine.MONGODB, collections=(desired.target,))
+    return Plan(
+        status,
+        actions=(action,),
+        drift=_entries(found, scope),
+        protect=protect if losses and desired.backup_before else None,
+    )
 
 
 def _finish(
@@ -179,6 +188,7 @@ def _finish(
         verdict=cache.verdict,
         message=_message(status, cache.message),
         recheck_seconds=cache.recheck_seconds,
+        protect=Need(BackupEngine.REDIS) if cache.loses and desired.backup_before else None,
     )
 
 
@@ -229,20 +239,15 @@ def _counted(
     return status
 
 
-def _loss(
-    desired: CollectionDesired, observed: CollectionObserved, difference: Difference
-) -> LucidError | None:
+def _loss(observed: CollectionObserved, difference: Difference) -> str | None:
+    """What one change would lose."""
     if difference.shrinks_to is not None:
         stats = observed.answers[MeasureCollection()]
-        loss = _cut_off(difference.shrinks_to, stats if isinstance(stats, CollectionStats) else None)
-    elif difference.expires is not None:
+        return _cut_off(difference.shrinks_to, stats if isinstance(stats, CollectionStats) else None)
+    if difference.expires is not None:
         count = observed.answers[CountExpired(*difference.expires)]
-        loss = _expired(count if isinstance(count, int) else None)
-    else:
-        return None
-    if loss is None:
-        return None
-    return consent.demand(desired.allow_data_loss, desired.target, loss, backup_before=desired.backup_before)
+        return _expired(count if isinstance(count, int) else None)
+    return None
 
 
 def _cut_off(limits: Capped, stats: CollectionStats | None) -> str | None:

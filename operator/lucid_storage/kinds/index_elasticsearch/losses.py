@@ -49,7 +49,7 @@ def refusal(desired: ElasticDesired, lost: Sequence[ElasticIndexState]) -> Lucid
     documents = sum(index.documents for index in lost)
     count = "1 index" if len(lost) == 1 else f"{len(lost)} indices"
     loss = f"delete {count} with {documents} documents at once ({_span(lost)})"
-    return consent.demand(given, named, loss, backup_before=desired.backup_before)
+    return consent.demand(given, named, loss)
 
 
 def _span(lost: Sequence[ElasticIndexState]) -> str:

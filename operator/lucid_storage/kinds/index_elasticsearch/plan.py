@@ -20,9 +20,16 @@ from lucid_storage.kinds.index_elasticsearch import (
 )
 from lucid_storage.kinds.index_elasticsearch.actions import DeleteIndex
 from lucid_storage.kinds.index_elasticsearch.desired import ElasticDesired
-from lucid_storage.kinds.index_elasticsearch.months import Month, index_name, seconds_to_next_month
+from lucid_storage.kinds.index_elasticsearch.months import (
+    Month,
+    index_name,
+    seconds_to_next_month,
+    wildcard,
+)
 from lucid_storage.kinds.index_elasticsearch.series import Series
 from lucid_storage.kinds.index_elasticsearch.steps import Difference, Step
+from lucid_storage.kinds.protection import Need
+from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import DriftPolicy, Origin
 from lucid_storage.models.elasticindex import ManagedBy
 from lucid_storage.models.index import ElasticStatus, Engine, IndexStatus
@@ -69,12 +76,16 @@ def plan(
     if obstacle is not None:
         return Plan(status, verdict=Verdict(Reason.INDEX_CONFLICT, obstacle, stalled=True))
     overdue = losses.overdue(desired, observed.indices, scope.now)
+    protect = None
     if not scope.settled:
         lost = losses.caused(desired, overdue, observed.policy, by_policy=by_policy(desired, observed.server))
         refused = losses.refusal(desired, lost)
         if refused is not None:
             return Plan(status, verdict=Verdict(refused.reason, refused.message, stalled=True))
-    return _converge(desired, observed, status, scope, overdue)
+        if lost and desired.backup_before:
+            protect = Need(BackupEngine.ELASTICSEARCH, indices=(wildcard(desired.stem),))
+    step = _converge(desired, observed, status, scope, overdue)
+    return replace(step, protect=protect) if step.actions else step
 
 
 def by_policy(desired: ElasticDesired, server: ElasticInfo) -> bool:

@@ -59,12 +59,15 @@ def _judged(
         if answer
         else "delete documents (too many to count in time)"
     )
-    refusal = consent.demand(
-        desired.allow_data_loss, desired.target, counted, backup_before=desired.backup_before
-    )
+    refusal = consent.demand(desired.allow_data_loss, desired.target, counted)
     if refusal is None:
         return None
     return Plan(status, verdict=Verdict(refusal.reason, refusal.message, stalled=True))
+
+
+def loses(answers: Mapping[object, Answer]) -> bool:
+    """Whether what is about to be made deletes documents at once, as far as was asked."""
+    return any(isinstance(question, CountExpired) and answer != 0 for question, answer in answers.items())
 
 
 def duplicates_said(report: DuplicateReport) -> tuple[DuplicateSummary, str]:

@@ -15,11 +15,13 @@ from lucid_storage.kinds.index_mongodb.actions import (
     DropIndex,
     StopPreparingUnique,
 )
-from lucid_storage.kinds.index_mongodb.checks import Answer, blocked
+from lucid_storage.kinds.index_mongodb.checks import Answer, blocked, loses
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, shown_keys
 from lucid_storage.kinds.index_mongodb.strategy import FIELD_NAMES, Way, choose, shown_fields
 from lucid_storage.kinds.index_mongodb.successor import build_first, former_index, named, pending_index
 from lucid_storage.kinds.index_mongodb.superseded import clear_away
+from lucid_storage.kinds.protection import Need
+from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import DriftEntry, DriftPolicy, Origin
 from lucid_storage.models.index import (
     Engine,
@@ -59,6 +61,15 @@ def plan(
     desired: IndexDesired, observed: IndexObserved, status: IndexStatus, scope: Scope
 ) -> Plan[IndexStatus]:
     """One step towards the declaration."""
+    step = _step(desired, observed, status, scope)
+    if step.actions and desired.backup_before and loses(observed.answers):
+        return replace(step, protect=Need(BackupEngine.MONGODB, collections=(desired.target,)))
+    return step
+
+
+def _step(
+    desired: IndexDesired, observed: IndexObserved, status: IndexStatus, scope: Scope
+) -> Plan[IndexStatus]:
     wanted = _wanted(desired, status)
     status = status.model_copy(
         update={

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lucid_storage.kinds.protection import Need
 from lucid_storage.kinds.workers.launch import WorkerRequest
+from lucid_storage.models.backup import BackupTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,19 @@ class StopWorker:
 
     def describe(self) -> str:
         return f"stop the worker {self.job}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeBackup:
+    """Make the Backup that backupBefore asks for, once."""
+
+    name: str
+    needs: tuple[Need, ...]
+    like: BackupTemplate | None = field(hash=False)
+    """Whose place and key it uses."""
+
+    def describe(self) -> str:
+        return f"make the Backup {self.name} before anything is written"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
 from lucid_storage.errors import NotSupportedError, Reason, RefusedError
 from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, NAME_CHARACTERS
+from lucid_storage.kinds.protection import Need
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, resolve_place
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.backup import BackupEngine, BackupSpec
+from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupTemplate
 from lucid_storage.models.meta import API_VERSION, RUN_AGAIN, SCHEDULE
 from lucid_storage.models.orders import Owner, RestoreOrder
 from lucid_storage.models.restore import RestoreSpec, Strategy
 from lucid_storage.models.settings import Settings
-from lucid_storage.models.storage import Storage
+from lucid_storage.models.storage import Encryption, Storage
 
 _IDS = UUID("5b8e2a54-90d4-4c0e-8a55-6b7b9c8f3c11")
 """Namespace of our UUIDs: ids are computed, so that a second attempt finds the first one's work."""
@@ -43,6 +45,8 @@ class RestoreDesired:
     index_patterns: tuple[str, ...]
     key_patterns: tuple[str, ...]
     deadline_seconds: int
+    like: BackupTemplate | None = None
+    """Place and key of the Backup that backupBefore asks for: those of the backup that is restored."""
 
     @property
     def mongodb(self) -> bool:
@@ -129,24 +133,46 @@ def resolve(
         index_patterns=served.indices if served is not None else ("*",),
         key_patterns=served.keys if served is not None else ("*",),
         deadline_seconds=settings.backup_deadline_seconds,
+        like=_like(storage, encryption) if spec.source is None else None,
     )
+
+
+def _like(storage: Storage | None, encryption: Encryption | None) -> BackupTemplate:
+    """Only what is given: what is left out is the operator's to say."""
+    given = {"storage": storage, "encryption": encryption}
+    return BackupTemplate.model_validate(
+        {field: value for field, value in given.items() if value is not None}
+    )
+
+
+def backup_needs(desired: RestoreDesired, databases: tuple[str, ...]) -> tuple[Need, ...]:
+    """What the restore could overwrite. `databases` are those of its plan."""
+    spec, needs = desired.spec, []
+    for engine in desired.engines:
+        if engine is BackupEngine.MONGODB and databases:
+            needs.append(Need(engine, databases=databases))
+        elif engine is BackupEngine.REDIS:
+            needs.append(Need(engine))
+        elif engine is BackupEngine.ELASTICSEARCH:
+            chosen = spec.elasticsearch
+            same = chosen is not None and chosen.rename_to is None
+            needs.append(Need(engine, indices=tuple(chosen.indices or ()) if chosen and same else ()))
+    return tuple(needs)
+
+
+def wants_backup(spec: Mapping[str, object]) -> bool:
+    """Of the raw spec. InPlace is protected unless that is declined: it has nothing to go back to."""
+    asked = spec.get("backupBefore")
+    return bool(asked) if asked is not None else spec.get("strategy") == Strategy.IN_PLACE
+
+
+def backup_name(resource: Resource, run: str) -> str:
+    """Of the Backup before one run."""
+    return f"{resource.key.name[:NAME_CHARACTERS].rstrip('-.')}-before-{run[:8]}"
 
 
 def _check_supported(spec: RestoreSpec) -> None:
     """What this version does not do is refused and never left out silently."""
-    if spec.strategy is Strategy.IN_PLACE:
-        raise NotSupportedError(
-            "This version restores MongoDB with strategy Staged only; leave strategy out."
-        )
-    if spec.users_and_roles:
-        raise NotSupportedError(
-            "This version does not restore users and roles; leave usersAndRoles out and make them by hand."
-        )
-    if spec.backup_before:
-        raise NotSupportedError(
-            "This version makes no backup before a restore; make a Backup first, and leave backupBefore out. Staged"
-            " keeps the replaced collections for keepOldMinutes."
-        )
     if BackupEngine.VOLUMES in (spec.engines or ()) or spec.volumes:
         raise NotSupportedError("This version does not restore volumes; leave volumes out.")
 
@@ -173,6 +199,7 @@ def worker_request(
         only_namespace=key.namespace if desired.place.shared else None,
         point_in_time=spec.point_in_time,
         plan_only=plan_only,
+        in_place=spec.strategy is Strategy.IN_PLACE,
         engines=desired.engines,
         server_identity=identity,
         database_patterns=desired.database_patterns,
@@ -183,6 +210,7 @@ def worker_request(
         collections=tuple(spec.collections or ()),
         drop_existing=spec.drop_existing,
         allow_unknown_space=spec.allow_unknown_space,
+        users_and_roles=spec.users_and_roles,
         redis=spec.redis,
         elasticsearch=spec.elasticsearch,
     )

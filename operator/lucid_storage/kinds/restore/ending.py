@@ -10,7 +10,7 @@ from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.restore.actions import Discard, DropOld, StopWorker
 from lucid_storage.kinds.restore.desired import again
-from lucid_storage.kinds.restore.observed import FINISHED, Plan, RestoreObserved, second
+from lucid_storage.kinds.restore.observed import FINISHED, Plan, RestoreObserved, second, target_after
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.restore import RestorePhase, RestoreStatus
@@ -91,13 +91,14 @@ def undone(observed: RestoreObserved, status: RestoreStatus) -> tuple[StopWorker
     return tuple(actions)
 
 
-def cancel(observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
+def cancel(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
     """The worker ends, then what it staged goes."""
-    said = Said(Standing.UNDER_WAY, Reason.CANCELLED, "It is being stopped; the target stays as it was.")
+    left = target_after(resource, status)
+    said = Said(Standing.UNDER_WAY, Reason.CANCELLED, f"It is being stopped; {left}.")
     step = _stopped(observed, status, said)
     if step is not None:
         return step
-    done = ended(status, RestorePhase.CANCELLED, Reason.CANCELLED, "Cancelled; the target is as it was.", now)
+    done = ended(status, RestorePhase.CANCELLED, Reason.CANCELLED, f"Cancelled; {left}.", now)
     return Step(done.status, done.said, undone(observed, status), hold=True, notices=done.notices)
 
 

@@ -14,7 +14,17 @@ from lucid_storage.kinds import specs
 from lucid_storage.kinds.connections import Connections, label_of
 from lucid_storage.kinds.contract import Action
 from lucid_storage.kinds.identity import kept
-from lucid_storage.kinds.restore.actions import Discard, DropOld, Mark, StartWorker, StopWorker, Swap
+from lucid_storage.kinds.protection import Protector
+from lucid_storage.kinds.protection import Standing as Protected
+from lucid_storage.kinds.restore.actions import (
+    Discard,
+    DropOld,
+    MakeBackup,
+    Mark,
+    StartWorker,
+    StopWorker,
+    Swap,
+)
 from lucid_storage.kinds.restore.desired import again, job_name, resolve, run_id, spec_hash
 from lucid_storage.kinds.restore.ending import hindered
 from lucid_storage.kinds.restore.observed import FINISHED, WORKING, Plan, RestoreObserved, done_before
@@ -52,6 +62,7 @@ class RestoreKind:
         claims: DumpClaims,
         settings: Settings,
         open_restores: OpenRestores,
+        protector: Protector,
         *,
         others: Callable[[], Iterable[Resource]],
         find_backup: Callable[[Key], Resource | None],
@@ -62,6 +73,7 @@ class RestoreKind:
         self._claims = claims
         self._settings = settings
         self._open_restores = open_restores
+        self._protector = protector
         self._others = others
         self._find_backup = find_backup
         self._wake = wake
@@ -89,7 +101,7 @@ class RestoreKind:
             return await self._finished(resource, status, now)
         leaving = resource.deleted is not None or bool(resource.spec.get("cancel"))
         if status.phase not in WORKING and not leaving:
-            return await self._fit_to_begin(resource, now)
+            return await self._fit_to_begin(resource, status, now)
         worker = await self._state(resource, status.job_name or "", now)
         seen = RestoreObserved(worker=worker)
         if leaving or (worker.phase not in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}):
@@ -120,18 +132,25 @@ class RestoreKind:
             journal = await port.journal(status.databases, status.run)
         return RestoreObserved(settled=journal is None)
 
-    async def _fit_to_begin(self, resource: Resource, now: datetime) -> RestoreObserved:
+    async def _fit_to_begin(
+        self, resource: Resource, status: RestoreStatus, now: datetime
+    ) -> RestoreObserved:
         """Everything that is checked before a Job is made; the deployment is claimed last."""
         spec = specs.parse(RestoreSpec, resource)
         secret = spec.connection.secret_name if spec.connection else None
         cluster = await self._workers.cluster()
+        protection = None
+        if status.backup_before is not None:
+            protection = await self._protector.seen(resource, status.backup_before, now)
         if BackupEngine.MONGODB not in (spec.engines or [BackupEngine.MONGODB]):
-            return await self._checked(resource, spec, RestoreObserved(cluster=cluster), now)
+            seen = RestoreObserved(cluster=cluster, protection=protection)
+            return await self._checked(resource, spec, seen, now)
         deployment = await self._connections.mongodb(resource.key.namespace, secret)
         async with self._connections.watching(deployment) as mongodb:
             info = await mongodb.info()
             seen = RestoreObserved(
                 cluster=cluster,
+                protection=protection,
                 topology=info.topology,
                 identity=kept(info.identity),
                 spec_hash=spec_hash(spec),
@@ -141,7 +160,8 @@ class RestoreKind:
         if done_before(resource, seen):
             return seen
         seen = await self._checked(resource, spec, seen, now)
-        if info.topology is Topology.SHARDED or resource.paused:
+        unprotected = protection is not None and protection.standing is not Protected.DONE
+        if info.topology is Topology.SHARDED or resource.paused or unprotected:
             return seen
         return replace(seen, behind=self._behind(resource, kept(info.identity)))
 
@@ -222,6 +242,8 @@ class RestoreKind:
                 await self._workers.start(request)
             case StopWorker(job=job):
                 await self._workers.stop(resource.key.namespace, resource.secret, job)
+            case MakeBackup(name=name, needs=needs, like=like):
+                await self._protector.make(resource, name, needs, template=like)
             case Swap(run=run, databases=databases, drop_existing=consent):
                 async with self._restores(resource) as port:
                     done = await port.swap(run, databases, drop_existing=consent)

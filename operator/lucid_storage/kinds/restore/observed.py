@@ -7,10 +7,11 @@ from datetime import datetime
 
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds.oneshot import Step
+from lucid_storage.kinds.protection import Seen
 from lucid_storage.kinds.restore.desired import RestoreDesired, again
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.restore import RestorePhase, RestoreStatus
+from lucid_storage.models.restore import RestorePhase, RestoreStatus, Strategy
 from lucid_storage.stores.mongodb.restore.port import Marker
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -32,6 +33,8 @@ class RestoreObserved:
     identity: str | None = None
     spec_hash: str = ""
     marker: Marker | None = None
+    protection: Seen | None = None
+    """The Backup that backupBefore asks for, where one was asked for."""
     behind: str | None = None
     worker: WorkerState = ABSENT
     """Of the Job that the phase is about."""
@@ -52,6 +55,18 @@ def done_before(resource: Resource, observed: RestoreObserved) -> bool:
         and marker.spec_hash == observed.spec_hash
         and marker.run_again == again(resource)
     )
+
+
+def in_place(resource: Resource) -> bool:
+    """Whether it loads over the live data (rule 2.3)."""
+    return resource.spec.get("strategy") == Strategy.IN_PLACE
+
+
+def target_after(resource: Resource, status: RestoreStatus) -> str:
+    """What became of the target when the work ended before the swap."""
+    if in_place(resource) and status.phase in (RestorePhase.LOADING, RestorePhase.REPLAYING):
+        return "the target may be incomplete, as strategy InPlace leaves it after a failure: restore again"
+    return "the target is as it was"
 
 
 def second(moment: datetime) -> datetime:

@@ -12,8 +12,17 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.backup.observed import QUEUE_SECONDS
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.restore.actions import Mark, StartWorker, Swap
-from lucid_storage.kinds.restore.desired import RestoreDesired, again, restore_id, run_id, worker_request
+from lucid_storage.kinds.protection import WATCH_SECONDS, Seen
+from lucid_storage.kinds.protection import Standing as Protected
+from lucid_storage.kinds.restore.actions import MakeBackup, Mark, StartWorker, Swap
+from lucid_storage.kinds.restore.desired import (
+    RestoreDesired,
+    again,
+    backup_needs,
+    restore_id,
+    run_id,
+    worker_request,
+)
 from lucid_storage.kinds.restore.ending import (
     after,
     cancel,
@@ -30,10 +39,12 @@ from lucid_storage.kinds.restore.observed import (
     Plan,
     RestoreObserved,
     done_before,
+    in_place,
     second,
 )
 from lucid_storage.kinds.restore.working import during
 from lucid_storage.kube.resources import Resource
+from lucid_storage.models.meta import RUN_AGAIN
 from lucid_storage.models.restore import RestorePhase, RestoreStatus
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -49,7 +60,7 @@ def plan(resource: Resource, observed: RestoreObserved, status: RestoreStatus, n
     if status.phase in FINISHED:
         return after(resource, observed, status, now)
     if resource.spec.get("cancel") and status.run is not None:
-        return cancel(observed, status, now)
+        return cancel(resource, observed, status, now)
     if status.phase not in WORKING:
         return _before(resource, observed, status, now)
     return during(resource, observed, status, now)
@@ -84,12 +95,39 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
             " there."
         )
         return failed(status, Reason.SHARDED_UNSUPPORTED, said, now)
+    if status.backup_before is not None:
+        unprotected = _unprotected(desired, observed, status, now)
+        if unprotected is not None:
+            return unprotected
     if observed.earlier.alive:
         said = "The worker of the run before this one is still there; it is waited for."
         return Step(status, Said(Standing.UNDER_WAY, Reason.QUEUED, said), recheck_seconds=QUEUE_SECONDS)
     if observed.behind is not None:
         return _queued(observed, status)
     return _begin(resource, desired, observed, status)
+
+
+def _unprotected(
+    desired: RestoreDesired, observed: RestoreObserved, status: RestoreStatus, now: datetime
+) -> Plan | None:
+    """As long as the Backup that backupBefore asks for is not verified; None when it is."""
+    seen, name = observed.protection or Seen(Protected.ABSENT), status.backup_before or ""
+    if seen.standing is Protected.DONE:
+        return None
+    if seen.standing in {Protected.FAILED, Protected.STALE}:
+        why = seen.message or f"The Backup {name} is older than a day."
+        said = (
+            f"{why.rstrip('.')}. Nothing was restored, and the target is as it was: see to that, then ask for another"
+            f" run with the annotation {RUN_AGAIN}, or create a Restore with backupBefore: false."
+        )
+        step = failed(status, Reason.BACKUP_UNAVAILABLE, said, now)
+        return Step(step.status, step.said, left_behind(status), hold=True, notices=step.notices)
+    waits = status.model_copy(update={"phase": RestorePhase.PENDING, "queued_behind": None})
+    text = seen.message or f"Waits for the Backup {name}, which backupBefore asks for."
+    said_of = Said(Standing.UNDER_WAY, Reason.QUEUED, text)
+    make = MakeBackup(name, backup_needs(desired, tuple(status.databases or ())), desired.like)
+    actions = (make,) if seen.standing is Protected.ABSENT else ()
+    return Step(waits, said_of, actions, hold=True, idle=True, recheck_seconds=WATCH_SECONDS)
 
 
 def _already(observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
@@ -133,11 +171,12 @@ def _begin(
     resource: Resource, desired: RestoreDesired, observed: RestoreObserved, status: RestoreStatus
 ) -> Plan:
     run = run_id(resource.uid, again(resource))
-    request = worker_request(desired, run, observed.cluster, observed.identity, plan_only=True)
+    planned = status.backup_before is not None  # and protected: that is what it waited for
+    request = worker_request(desired, run, observed.cluster, observed.identity, plan_only=not planned)
     moment = desired.spec.point_in_time
     begun = status.model_copy(
         update={
-            "phase": RestorePhase.PLANNING,
+            "phase": RestorePhase.LOADING if planned else RestorePhase.PLANNING,
             "backup": desired.shown,
             "point_in_time": f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment is not None else None,
             "id": restore_id(resource.uid),
@@ -149,7 +188,8 @@ def _begin(
             "queued_behind": None,
         }
     )
-    said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} plans the restore.")
+    does = "loads the data" if planned else "plans the restore"
+    said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} {does}.")
     notices = (Notice("Started", said.message),) if status.run is None else ()
     return Step(begun, said, (StartWorker(request),), hold=True, notices=notices)
 
@@ -184,7 +224,8 @@ def _swap(resource: Resource, observed: RestoreObserved, status: RestoreStatus, 
     )
     aside = status.moved_aside or []
     until = f"{done.old_until:%Y-%m-%dT%H:%M:%SZ}"
-    said_text = f"{status.swapped} collections are in place; the replaced ones stay until {until}."
+    old = "" if in_place(resource) else f"; the replaced ones stay until {until}"
+    said_text = f"{status.swapped} collections are in place{old}."
     if aside:
         said_text += f" Made meanwhile and moved aside, never dropped: {', '.join(aside[:3])}."
     said = Said(Standing.DONE, Reason.COMPLETED, said_text)

@@ -11,9 +11,9 @@ from lucid_storage.kinds.backup.results import parsed
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.restore.actions import StartWorker, Swap
-from lucid_storage.kinds.restore.desired import job_name, worker_request
+from lucid_storage.kinds.restore.desired import backup_name, job_name, wants_backup, worker_request
 from lucid_storage.kinds.restore.ending import failed, given_up, hindered
-from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, second
+from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, second, target_after
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.orders import Progress, RestorePlanned, RestoreResult
@@ -29,10 +29,12 @@ def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
         return _judged(resource, observed, status, now)
     if worker.phase is WorkerPhase.LOST:
         reason = Reason.DEADLINE_EXCEEDED if worker.overdue else Reason.WORKER_LOST
-        said = f"The worker {status.job_name} gave no result ({worker.message}); the target is as it was."
+        left = target_after(resource, status)
+        said = f"The worker {status.job_name} gave no result ({worker.message}); {left}."
         return given_up(observed, status, reason, said, now)
     if worker.phase is WorkerPhase.ABSENT and status.progress is not None:
-        said = f"The Job {status.job_name} was removed before it gave its result; the target is as it was."
+        left = target_after(resource, status)
+        said = f"The Job {status.job_name} was removed before it gave its result; {left}."
         return given_up(observed, status, Reason.WORKER_LOST, said, now)
     if worker.phase in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
         if observed.trouble is not None or observed.desired is None:
@@ -73,7 +75,8 @@ def _shown(progress: Progress) -> str:
 def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
     result = parsed(RestoreResult, observed.worker.result, status.run)
     if result is None or result.reason is Reason.CANCELLED:
-        said = "The worker was ended by somebody else, as happens when a node is drained; the target is as it was."
+        left = target_after(resource, status)
+        said = f"The worker was ended by somebody else, as happens when a node is drained; {left}."
         return given_up(observed, status, Reason.WORKER_LOST, said, now)
     if status.phase is RestorePhase.PLANNING:
         return _planned(resource, observed, status, result, now)
@@ -90,6 +93,7 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
             "loaded_bytes": result.loaded_bytes,
             "loaded_documents": result.loaded_documents,
             "replayed_operations": result.replayed_operations,
+            "skipped_users": list(result.skipped_users) or None,
         }
     )
     said = (
@@ -144,6 +148,8 @@ def _planned(
         return _dry(told, result.plan.blocked_by or "", now)
     if result.plan.blocked_by is not None:
         return failed(told, result.plan.blocked_reason or Reason.RESTORE_BLOCKED, result.plan.blocked_by, now)
+    if wants_backup(resource.spec):
+        return _protected_first(resource, told)
     loading = told.model_copy(
         update={
             "phase": RestorePhase.LOADING,
@@ -151,8 +157,21 @@ def _planned(
             "job_name": job_name(resource, "restore", status.run or ""),
         }
     )
-    said = f"Planned; the Job {loading.job_name} loads the data beside the live ones."
+    where = "over" if in_place(resource) else "beside"
+    said = f"Planned; the Job {loading.job_name} loads the data {where} the live ones."
     return Step(loading, Said(Standing.UNDER_WAY, Reason.RUNNING, said), hold=True, recheck_seconds=0.1)
+
+
+def _protected_first(resource: Resource, planned: RestoreStatus) -> Plan:
+    """Back in line: the Backup needs the deployment for itself, and nothing is loaded before it is verified."""
+    name = backup_name(resource, planned.run or "")
+    waits = planned.model_copy(
+        update={"phase": RestorePhase.PENDING, "progress": None, "backup_before": name}
+    )
+    said = f"Planned; the Backup {name} is made before anything is written."
+    return Step(
+        waits, Said(Standing.UNDER_WAY, Reason.QUEUED, said), hold=True, idle=True, recheck_seconds=0.1
+    )
 
 
 def _dry(status: RestoreStatus, blocked: str, now: datetime) -> Plan:
