@@ -156,11 +156,11 @@ class Extraction:
             os.close(folder.descriptor)
 
     def _dress(self, entry: TarEntry, descriptor: int) -> None:
-        """Owner first: changing it takes setuid bits and capabilities away."""
+        """Owner first: changing it takes setuid bits and capabilities away. The mode may forbid to set attributes."""
         if not self._owned(lambda uid, gid: os.fchown(descriptor, uid, gid), entry, os.fstat(descriptor)):
             self.kept.owners += 1
-        os.fchmod(descriptor, entry.mode)
         self.kept.attributes += set_extended(descriptor, entry.xattrs)
+        os.fchmod(descriptor, entry.mode)
         os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _dress_path(self, entry: TarEntry, name: bytes, at: int) -> None:
@@ -172,9 +172,9 @@ class Extraction:
 
         if not self._owned(chown, entry, os.stat(name, dir_fd=at, follow_symlinks=False)):
             self.kept.owners += 1
+        self.kept.attributes += set_extended(path, entry.xattrs)
         if entry.type is not EntryType.SYMLINK:
             os.chmod(name, entry.mode, dir_fd=at)
-        self.kept.attributes += set_extended(path, entry.xattrs)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
 
     @staticmethod

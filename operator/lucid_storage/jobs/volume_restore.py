@@ -6,6 +6,7 @@ A worker that dies then is followed by one that goes on: the folder's name says 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -26,6 +27,9 @@ STAGED: Final = ".lucid-restore-"
 """With the run's id: an archive that is being unpacked."""
 READY: Final = ".lucid-ready-"
 """With the backup's id and the volume's name: unpacked and proved; only moving it up is left."""
+
+MODES: Final = ".lucid-modes"
+"""In a complete folder: the modes of folders that their owner may not write into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
         kept = _unpacked(run, staging)
         os.sync()
         _compare(run, staging)
+        _note_locked(staging)
     except BaseException:
         _remove(staging)
         raise
@@ -143,8 +148,23 @@ def _compare(run: VolumeRestoreRun, staging: Path) -> None:
         )
 
 
+def _note_locked(staging: Path) -> None:
+    """Moving a folder writes its entry "..", so whoever may not write into it gives himself that right meanwhile.
+
+    What its mode was is written down first, for a worker that has to go on.
+    """
+    locked = {
+        os.fsencode(path.name).hex(): stat.S_IMODE(mode)
+        for path in staging.iterdir()
+        if stat.S_ISDIR(mode := path.lstat().st_mode) and not mode & stat.S_IWUSR
+    }
+    (staging / MODES).write_text(json.dumps(locked))
+
+
 def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
-    for path in sorted(ready.iterdir()):
+    noted = ready / MODES
+    locked: dict[str, int] = json.loads(noted.read_text()) if noted.exists() else {}
+    for path in sorted(path for path in ready.iterdir() if path != noted):
         target = run.root / path.name
         if os.path.lexists(target):
             raise RefusedError(
@@ -152,14 +172,14 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
                 " whatever writes there, move it away, and run the restore again.",
                 reason=Reason.TARGET_NOT_EMPTY,
             )
-        mode = path.lstat().st_mode
-        locked = stat.S_ISDIR(mode) and not mode & stat.S_IWUSR
-        if locked:  # moving a folder writes its entry ".."
-            path.chmod(stat.S_IMODE(mode) | stat.S_IWUSR)
+        mode = locked.get(os.fsencode(path.name).hex())
+        if mode is not None:
+            path.chmod(mode | stat.S_IWUSR)
         path.rename(target)
-        if locked:
-            target.chmod(stat.S_IMODE(mode))
+    for name, mode in locked.items():
+        (run.root / os.fsdecode(bytes.fromhex(name))).chmod(mode)
     top = ready.stat()
+    noted.unlink(missing_ok=True)
     ready.rmdir()
     _dress_top(run.root, top, kept)
     os.sync()

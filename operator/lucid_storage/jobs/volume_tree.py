@@ -14,6 +14,8 @@ from lucid_storage.stores.filesystem.attributes import extended
 from lucid_storage.stores.filesystem.tree import EntryKind, Node, data_ranges, disk_error, walk
 
 READ_BYTES: Final = 1024 * 1024
+OURS: Final = b".lucid-"
+"""Before the names of what a restore keeps at the top of a volume."""
 MOST_RANGES: Final = 100_000
 """Of a sparse file: one that is cut into more is stored whole."""
 TYPES: Final = {
@@ -55,7 +57,7 @@ class Tree:
 
         Raises UnreadableError and LucidError as `walk` does.
         """
-        for node in walk(str(self.root), skip=self.skip):
+        for node in walk(str(self.root), skip=self._skipped()):
             if node.kind is EntryKind.SOCKET:
                 self.sockets += 1
                 continue
@@ -72,6 +74,11 @@ class Tree:
             finally:
                 if opened.descriptor is not None:
                     os.close(opened.descriptor)
+
+    def _skipped(self) -> frozenset[bytes]:
+        """What a restore that was broken off left at the top is not the volume's."""
+        names = (os.fsencode(path.name) for path in self.root.iterdir())
+        return self.skip | {name for name in names if name.startswith(OURS)}
 
     def _opened(self, node: Node) -> Opened:
         seen = node.stat

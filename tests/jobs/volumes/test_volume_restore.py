@@ -1,0 +1,278 @@
+"""Volumes come back: proved before anybody sees them, never over what is there, and a killed worker is followed up."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from volume_trees import described
+from workshop import Workshop
+
+from lucid_storage.archive.manifest import (
+    BackupKind,
+    EngineRecord,
+    Manifest,
+    ObjectKind,
+    Origin,
+    Packing,
+    Selection,
+    StoredObject,
+    VolumeRecord,
+)
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason, RefusedError
+from lucid_storage.jobs import volume_restore
+from lucid_storage.jobs.contract import Sink
+from lucid_storage.jobs.volume_archive import write_archive
+from lucid_storage.jobs.volume_restore import VolumeRestoreRun, blocked, restore
+from lucid_storage.jobs.volume_tree import Tree, digest_of
+from lucid_storage.models.orders import RestoreResult
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One volume, archived."""
+
+    plain: bytes
+    entries: int
+    content_hash: str
+
+
+@pytest.fixture
+def shop(workshop: Callable[..., Workshop], tmp_path: Path, volume: Path) -> Workshop:
+    """With one backup of the volume, made by the worker."""
+    made = workshop(LUCID_VOLUMES=str(tmp_path))
+    source = {"name": "data", "claim": "data", "folder": "volume", "requestedBytes": 1 << 30}
+    told = made.back_up("v", ["volumes"], volumes=[source])
+    assert told.ok, told.message
+    return made
+
+
+@pytest.fixture
+def archived(volume: Path) -> Archive:
+    """The same archive, in memory."""
+    sink = io.BytesIO()
+    done = write_archive(volume, cast(Sink, sink), lambda: None, lambda size, files: None)
+    return Archive(sink.getvalue(), done.digest.entries, done.digest.hexdigest())
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    folder = tmp_path / "target"
+    folder.mkdir()
+    return folder
+
+
+def record_of(shop: Workshop) -> Recorded:
+    (record,) = shop.records()
+    return record
+
+
+def run_of(archive: Archive, root: Path, run: str = "r1") -> VolumeRestoreRun:
+    stored = StoredObject(
+        kind=ObjectKind.VOLUME_ARCHIVE,
+        part="data",
+        path="p",
+        stored_bytes=1,
+        sha256="",
+        plain_bytes=len(archive.plain),
+    )
+    record = VolumeRecord(
+        name="data", claim="data", taken_at=NOW, entries=archive.entries, content_hash=archive.content_hash
+    )
+    return VolumeRestoreRun(
+        run=run,
+        record=record,
+        manifest=Manifest(
+            id="b1",
+            kind=BackupKind.FULL,
+            timeline="t",
+            origin=Origin(cluster="c", namespace="n", name="b", chain="manual"),
+            selection=Selection(engines=("volumes",)),
+            packing=Packing(compression="none"),
+            engines=(EngineRecord(engine="volumes", taken_at=NOW, volumes=(record,)),),
+            objects=(stored,),
+            started_at=NOW,
+            completed_at=NOW,
+            operator_version="0",
+        ),
+        root=root,
+        open_source=lambda of, stored: io.BytesIO(archive.plain),
+        check=lambda: None,
+        report=lambda size, files: None,
+    )
+
+
+def order_of(shop: Workshop, target: Path | None, **more: Any) -> dict[str, Any]:
+    volumes = [{"name": "data", "target": "data", "path": str(target) if target else None}]
+    order = shop.order("r", ["volumes"])
+    return {**order, "backupId": record_of(shop).id, "volumes": volumes, **more}
+
+
+def told(shop: Workshop, order: dict[str, Any]) -> RestoreResult:
+    process = shop.start("restore", order)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return RestoreResult.model_validate_json(shop.termination(order).read_text())
+
+
+def test_a_worker_plans_and_restores(shop: Workshop, volume: Path, target: Path) -> None:
+    planned = told(shop, order_of(shop, None, planOnly=True))
+    assert planned.plan is not None
+    (wanted,) = planned.plan.volumes
+    assert (wanted.name, wanted.target, wanted.requested_bytes) == ("data", "data", 1 << 30)
+    result = told(shop, order_of(shop, target))
+    assert result.ok, result.message
+    assert described(target) == described(volume)
+    assert target.stat().st_mode == volume.stat().st_mode
+    (outcome,) = result.engines
+    assert (outcome.engine, outcome.ok) == ("volumes", True)
+
+
+def test_what_is_there_is_never_replaced(shop: Workshop, target: Path) -> None:
+    (target / "mine").write_text("precious")
+    result = told(shop, order_of(shop, target, dropExisting=True))
+    assert (result.ok, result.reason) == (False, Reason.TARGET_NOT_EMPTY)
+    assert [p.name for p in target.iterdir()] == ["mine"]
+
+
+def test_ext4s_own_folder_is_no_content(archived: Archive, volume: Path, target: Path) -> None:
+    (target / "lost+found").mkdir()
+    restore(run_of(archived, target))
+    (target / "lost+found").rmdir()
+    assert described(target) == described(volume)
+
+
+def test_a_volume_that_the_backup_does_not_hold_is_said(shop: Workshop, target: Path) -> None:
+    volumes = [{"name": "other", "target": "other", "path": str(target)}]
+    result = told(shop, order_of(shop, target, volumes=volumes))
+    assert (result.ok, result.reason) == (False, Reason.RESTORE_BLOCKED)
+    assert "it holds data" in result.message
+
+
+def test_a_damaged_archive_leaves_the_volume_empty(archived: Archive, target: Path) -> None:
+    cut = replace(archived, plain=archived.plain[:-2048])
+    with pytest.raises(ArchiveDamagedError):
+        restore(run_of(cut, target))
+    assert list(target.iterdir()) == []
+
+
+def test_a_disk_that_lies_is_found_out(
+    archived: Archive, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = volume_restore._unpacked
+
+    def and_damaged(run: VolumeRestoreRun, staging: Path) -> volume_restore.Kept:
+        kept = unpacked(run, staging)
+        with (staging / "data" / "deep" / "journal").open("r+b") as file:
+            file.write(b"rot")
+        return kept
+
+    monkeypatch.setattr(volume_restore, "_unpacked", and_damaged)
+    with pytest.raises(LucidError) as caught:
+        restore(run_of(archived, target))
+    assert caught.value.reason is Reason.COUNT_MISMATCH
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("moves", range(12))
+def test_a_worker_that_dies_while_it_moves_entries_up_is_followed_up(
+    archived: Archive, volume: Path, target: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    left = iter(range(moves))
+    rename = Path.rename
+
+    def dies(self: Path, to: Path) -> Path:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", dies)
+    died = False
+    try:
+        restore(run_of(archived, target))
+    except KeyboardInterrupt:
+        died = True
+    monkeypatch.setattr(Path, "rename", rename)
+    assert died
+    seen = {p.name for p in target.iterdir() if not p.name.startswith(".lucid-")}
+    assert len(seen) == max(0, moves - 1)
+    again = run_of(archived, target, "r2")
+    assert blocked(again) is None
+    restore(again)
+    assert described(target) == described(volume)
+
+
+def test_what_a_killed_worker_had_unpacked_goes(archived: Archive, volume: Path, target: Path) -> None:
+    half = target / ".lucid-restore-dead" / "half"
+    half.mkdir(parents=True)
+    (half / "file").write_text("x")
+    half.chmod(0)
+    run = run_of(archived, target)
+    assert blocked(run) is None
+    restore(run)
+    assert described(target) == described(volume)
+
+
+def test_what_a_restore_left_at_the_top_is_not_backed_up(volume: Path) -> None:
+    before = digest_of(Tree(volume), lambda: None).hexdigest()
+    (volume / ".lucid-restore-dead").mkdir()
+    assert digest_of(Tree(volume), lambda: None).hexdigest() == before
+
+
+def test_somebody_elses_file_stops_the_move_and_stays(
+    archived: Archive, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = volume_restore._compare
+
+    def and_written(run: VolumeRestoreRun, staging: Path) -> None:
+        compare(run, staging)
+        (target / "first").write_text("an application was faster")
+
+    monkeypatch.setattr(volume_restore, "_compare", and_written)
+    with pytest.raises(RefusedError, match="left alone"):
+        restore(run_of(archived, target))
+    assert (target / "first").read_text() == "an application was faster"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount")
+def test_a_volume_that_is_too_small_is_said_and_stays_empty(archived: Archive, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = os.spawnlp(os.P_WAIT, "mount", "mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small))
+    if mounted != 0:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        with pytest.raises(LucidError) as caught:
+            restore(run_of(archived, small))
+        assert caught.value.reason is Reason.NOT_ENOUGH_SPACE
+        assert list(small.iterdir()) == []
+    finally:
+        os.spawnlp(os.P_WAIT, "umount", "umount", str(small))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+def test_without_privileges_contents_come_back_and_owners_are_told(archived: Archive, volume: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        os.chown(root, 65532, 65532)
+        run = run_of(archived, root)
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(65532)
+            os.setuid(65532)
+            owners = 0
+            with suppress(BaseException):
+                owners = restore(run).kept.owners
+            os._exit(7 if owners else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert described(root, owners=False) == described(volume, owners=False)
