@@ -194,8 +194,11 @@ def test_a_secret_of_ones_own_is_used_and_none_is_made(helm: Helm) -> None:
     assert container["envFrom"] == [{"secretRef": {"name": "mine"}}]
 
 
-def test_in_namespaced_mode_without_rest_the_operator_gets_no_right_on_the_cluster(helm: Helm) -> None:
-    rendered = helm.objects({"watchNamespaces": ["a"], "rest.enabled": False, "rbac.aggregate": False})
+def test_in_namespaced_mode_without_rest_and_volumes_the_operator_gets_no_right_on_the_cluster(
+    helm: Helm,
+) -> None:
+    without = {"rest.enabled": False, "rbac.aggregate": False, "volumes.enabled": False}
+    rendered = helm.objects({"watchNamespaces": ["a"], **without})
     assert of_kind(rendered, "ClusterRole") == []
     assert of_kind(rendered, "ClusterRoleBinding") == []
     ports = the(rendered, "Service")["spec"]["ports"]
@@ -223,3 +226,18 @@ def test_install_manifest_speaks_of_no_release() -> None:
     assert objects[0]["kind"] == "Namespace"
     namespaced = [o["metadata"]["namespace"] for o in objects if "namespace" in o["metadata"]]
     assert set(namespaced) == {"lucid-storage"}
+
+
+def test_kubelets_are_shown_an_account_that_may_read_statistics_only(helm: Helm) -> None:
+    rendered = helm.objects({"volumes.kubeletCA": "/var/run/ca.crt"})
+    (role,) = [r for r in of_kind(rendered, "ClusterRole") if r["metadata"]["name"].endswith("-kubelet")]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}]
+    (account,) = [
+        a for a in of_kind(rendered, "ServiceAccount") if a["metadata"]["name"].endswith("-kubelet")
+    ]
+    container = the(rendered, "Deployment")["spec"]["template"]["spec"]["containers"][0]
+    variables = {e["name"]: e.get("value") for e in container["env"]}
+    assert variables["KUBELET_SERVICE_ACCOUNT"] == account["metadata"]["name"]
+    assert variables["KUBELET_CA"] == "/var/run/ca.crt"
+    every = [rule for r in of_kind(rendered, "ClusterRole") for rule in r["rules"]]
+    assert not [rule for rule in every if "nodes/proxy" in rule["resources"]]

@@ -22,6 +22,13 @@
   resources: [backups]
   verbs: [create, delete]
 {{ include "lucid-storage.workerRules" . }}
+# Claims of Volumes, and what is said of those that wait.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 # Secrets that resources name; neither listed nor watched.
 - apiGroups: [""]
   resources: [secrets]
@@ -55,4 +62,8 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get]
+# Backups of volumes by the storage's own snapshots.
+- apiGroups: [snapshot.storage.k8s.io]
+  resources: [volumesnapshots]
+  verbs: [get, list, create, delete]
 {{- end -}}
