@@ -3,6 +3,7 @@
 The router is a real `mongos` where there is one ($MONGOS, or on PATH), else the stand-in of `testbed.stores.router`.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -11,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bson import Int64
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
@@ -107,7 +107,6 @@ class Sharded:
             list(pool.map(self._start_server, self.servers))
         with self._direct("config") as config:
             self._add_shards(config)
-            _set_pace(config)
         self.router.start()
 
     def stop(self) -> None:
@@ -219,17 +218,12 @@ def _parameters(part: str) -> dict[str, str]:
         "enableTestCommands": "1",
     }
     if part == "config":
-        # Otherwise every resharding takes five minutes at least.
-        return {**common, "reshardingMinimumOperationDurationMillis": "0"}
+        pace = {"mode": "alwaysOn", "data": {"intervalMs": BALANCER_ROUND_MS}}
+        return {
+            **common,
+            # Otherwise every resharding takes five minutes at least.
+            "reshardingMinimumOperationDurationMillis": "0",
+            "failpoint.overrideBalanceRoundInterval": json.dumps(pace),
+        }
     # What was moved away is deleted at once instead of after a quarter of an hour.
     return {**common, "orphanCleanupDelaySecs": "0"}
-
-
-def _set_pace(config: Client) -> None:
-    config.admin.command(
-        {
-            "configureFailPoint": "overrideBalanceRoundInterval",
-            "mode": "alwaysOn",
-            "data": {"intervalMs": Int64(BALANCER_ROUND_MS)},
-        }
-    )
