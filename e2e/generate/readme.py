@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from generate.tables import table, with_region
 from lucid_storage.models.kinds import KINDS
 
-RECONCILED = frozenset({"Collection", "Index", "Backup", "BackupSchedule", "Restore"})
-"""Kinds that this version of the operator acts on. The others are accepted, and answer NotImplemented."""
+RECONCILED = frozenset(KINDS)
+"""Kinds that this version of the operator acts on."""
 LONGEST = 8
 KEPT = 5
 
