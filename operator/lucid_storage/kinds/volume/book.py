@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lucid_storage.kinds.volume.observed import Figures
+from lucid_storage.kinds.volume.observed import KUBELET, Figures
 
 ClaimName = tuple[str, str]
 """Namespace and name."""
@@ -15,20 +15,34 @@ class UsageBook:
 
     def __init__(self) -> None:
         self._figures: dict[ClaimName, Figures] = {}
+        self._foreign: set[ClaimName] = set()
 
-    def put(self, claim: ClaimName, figures: Figures) -> None:
+    def put(self, claim: ClaimName, figures: Figures) -> bool:
+        """Whether they count: newer ones, and of the volume itself."""
         known = self._figures.get(claim)
-        if known is None or known.at < figures.at:
-            self._figures[claim] = figures
+        if claim in self._foreign and figures.source == KUBELET:
+            return False
+        if known is not None and known.at >= figures.at:
+            return False
+        self._figures[claim] = figures
+        return True
+
+    def disregard_kubelet(self, claim: ClaimName) -> None:
+        """The kubelet tells the node's disk, on which the claim is but a folder."""
+        self._foreign.add(claim)
+        known = self._figures.get(claim)
+        if known is not None and known.source == KUBELET:
+            del self._figures[claim]
 
     def get(self, claim: ClaimName) -> Figures | None:
         return self._figures.get(claim)
 
     def forget(self, claim: ClaimName) -> None:
         self._figures.pop(claim, None)
+        self._foreign.discard(claim)
 
     def keep_only(self, claims: Iterable[ClaimName]) -> None:
         """Forget the claims that no Volume declares any more."""
         wanted = set(claims)
-        for claim in [c for c in self._figures if c not in wanted]:
-            del self._figures[claim]
+        for claim in [c for c in (*self._figures, *self._foreign) if c not in wanted]:
+            self.forget(claim)

@@ -16,7 +16,7 @@ from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandC
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
 from lucid_storage.kinds.volume.migrating import Migrations, Need
-from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
+from lucid_storage.kinds.volume.observed import KUBELET, Refusal, VolumeObserved
 from lucid_storage.kinds.volume.plan import Scope, conditions, plan
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kube.claims import Attachment, Claim, Claims, PodUse
@@ -98,6 +98,9 @@ class VolumeKind:
             figures=self._book.get((namespace, name)),
             refusal=self._refusals.get(resource.key),
         )
+        if shared_disk(seen):
+            self._book.disregard_kubelet((namespace, name))
+            seen = replace(seen, figures=None)
         if claim is None or fresh:
             return seen
         if not claim.bound:
@@ -201,6 +204,14 @@ class VolumeKind:
         self._book.forget((key.namespace, key.name))
         if self._migrations is not None:
             self._migrations.forget(key)
+
+
+def shared_disk(seen: VolumeObserved) -> bool:
+    """Whether a kubelet's figures are of a disk that many volumes share, as in the class local-path. Pure."""
+    figures, volume = seen.figures, seen.volume
+    if figures is None or volume is None or figures.source != KUBELET:
+        return False
+    return volume.source in ("local", "hostPath") and figures.capacity > 2 * volume.capacity
 
 
 def _named(

@@ -9,6 +9,8 @@ from datetime import datetime
 from lucid_storage.errors import Reason
 from lucid_storage.kube.claims import Attachment, Claim, Class, Node, PersistentVolume, PodUse
 
+KUBELET = "kubelet"
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -21,7 +23,7 @@ class Figures:
     """Of the file system."""
     inodes_used: int | None = None
     inodes: int | None = None
-    source: str = "kubelet"
+    source: str = KUBELET
     """Who counted: kubelet, or reader pod."""
 
     @property

@@ -270,7 +270,7 @@ def conditions(
             "The migration could not keep the owners of all files; check them, or run it again with another"
             " spec.copy.runAsUser."
         )
-        reason = Reason.SERVER_REFUSED if lost else Reason.IN_SYNC
+        reason = Reason.OWNERS_NOT_KEPT if lost else Reason.OWNERS_KEPT
         rows.append(("OwnersNotKept", lost, reason, said if lost else ""))
     return tuple(rows)
 

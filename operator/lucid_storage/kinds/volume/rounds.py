@@ -127,8 +127,8 @@ class UsageRounds:
             inodes_used=one.inodes_used,
             inodes=one.inodes,
         )
-        self._book.put((one.namespace, one.claim), figures)
-        if news(resource, figures, self._settings, self._now()):
+        counts = self._book.put((one.namespace, one.claim), figures)
+        if counts and news(resource, figures, self._settings, self._now()):
             self._touch(resource.key)
 
 

@@ -1,0 +1,338 @@
+"""Volumes on a real API server with its binder of claims; there is no node, so drivers' answers are written by hand."""
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from lucid_storage.kube.client import Json, KubeApiError
+from lucid_storage.models.meta import CONFIRM_DELETE, PAUSED
+from testbed.pytest_operator import World
+
+pytestmark = pytest.mark.apiserver
+
+STATUS = "status"
+
+
+class Storage:
+    """Classes and volumes of a test's own, removed afterwards."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.kube = world.kube
+        self.made: list[str] = []
+
+    async def storage_class(self, *, expandable: bool = False, **fields: Any) -> str:
+        name = f"class-{uuid.uuid4().hex[:8]}"
+        body = {
+            "metadata": {"name": name},
+            "provisioner": "kubernetes.io/no-provisioner",
+            "allowVolumeExpansion": expandable,
+            "volumeBindingMode": "Immediate",
+            **fields,
+        }
+        await self._make("/apis/storage.k8s.io/v1/storageclasses", body)
+        return name
+
+    async def volume(self, class_name: str, size: str = "10Gi", *, policy: str = "Retain") -> str:
+        """A PersistentVolume that the binder gives to the next claim of the class."""
+        name = f"pv-{uuid.uuid4().hex[:8]}"
+        body = {
+            "metadata": {"name": name},
+            "spec": {
+                "capacity": {"storage": size},
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": policy,
+                "storageClassName": class_name,
+                "hostPath": {"path": f"/nowhere/{name}"},
+            },
+        }
+        await self._make("/api/v1/persistentvolumes", body)
+        return name
+
+    async def claim(self, name: str) -> Json | None:
+        return await self.kube.get(self.claim_path(name))
+
+    def claim_path(self, name: str, sub: str = "") -> str:
+        base = f"/api/v1/namespaces/{self.world.namespace}/persistentvolumeclaims/{name}"
+        return f"{base}/{sub}" if sub else base
+
+    async def requested(self, name: str) -> str:
+        found = await self.claim(name)
+        assert found is not None
+        size: str = found["spec"]["resources"]["requests"]["storage"]
+        return size
+
+    async def driver_says(self, name: str, size: str, conditions: list[Json] | None = None) -> None:
+        """What a resizer writes into a claim's status."""
+        await self.kube.patch(
+            self.claim_path(name, STATUS),
+            {"status": {"capacity": {"storage": size}, "conditions": conditions or []}},
+        )
+
+    async def _make(self, path: str, body: Json) -> None:
+        await self.kube.request("POST", path, body=body)
+        self.made.append(f"{path}/{body['metadata']['name']}")
+
+    async def clean_up(self) -> None:
+        for path in self.made:
+            try:
+                await self.kube.patch(path, {"metadata": {"finalizers": None}})
+                await self.kube.request("DELETE", path)
+            except KubeApiError as error:
+                if error.status != 404:
+                    raise
+
+
+@pytest.fixture
+async def storage(world: World) -> AsyncIterator[Storage]:
+    made = Storage(world)
+    yield made
+    await made.clean_up()
+
+
+async def bound(world: World, storage: Storage, name: str = "chunks", **spec: Any) -> tuple[str, str]:
+    """A Ready Volume with its class and PersistentVolume; its operator runs."""
+    class_name = await storage.storage_class(expandable=True)
+    volume = await storage.volume(class_name, policy=spec.pop("policy", "Retain"))
+    await world.create(
+        "Volume", name, {"type": "chunks", "size": "10Gi", "storageClassName": class_name, **spec}
+    )
+    await world.ready("Volume", name)
+    return class_name, volume
+
+
+async def test_a_volume_is_made_bound_expanded_and_kept(world: World, storage: Storage) -> None:
+    operator = world.start_operator()
+    class_name, volume = await bound(world, storage)
+    status = (await world.get("Volume", "chunks"))["status"]
+    assert (status["phase"], status["size"], status["storageClassName"], status["volumeName"]) == (
+        "Bound",
+        "10Gi",
+        class_name,
+        volume,
+    )
+    writes = operator.metric("lucid_status_writes_total")
+    assert writes <= 3
+
+    await world.patch("Volume", "chunks", {"spec": {"size": "12Gi"}})
+    await world.refused("Volume", "chunks", "Expanding", deadline=5)
+    assert await storage.requested("chunks") == "12Gi"
+    await storage.driver_says("chunks", "12Gi")
+    await world.ready("Volume", "chunks", deadline=5)
+    assert (await world.get("Volume", "chunks"))["status"]["size"] == "12Gi"
+
+    await world.delete("Volume", "chunks", wait=5)
+    assert await storage.claim("chunks") is not None
+
+
+async def test_a_driver_that_fails_is_one_condition_until_it_succeeds(world: World, storage: Storage) -> None:
+    world.start_operator()
+    await bound(world, storage)
+    await world.patch("Volume", "chunks", {"spec": {"size": "12Gi"}})
+    await world.refused("Volume", "chunks", "Expanding", deadline=5)
+    failed = {
+        "type": "ControllerResizeError",
+        "status": "True",
+        "message": "the array has no room",
+        "lastTransitionTime": "2026-11-21T09:00:00Z",
+    }
+    await storage.driver_says("chunks", "10Gi", [failed])
+    said = await world.refused("Volume", "chunks", "ExpansionFailed", deadline=5)
+    assert "the array has no room" in said["message"]
+    await storage.driver_says("chunks", "12Gi")
+    await world.ready("Volume", "chunks", deadline=5)
+
+
+async def test_an_existing_claim_is_adopted_and_stays_when_the_volume_goes(
+    world: World, storage: Storage
+) -> None:
+    class_name = await storage.storage_class()
+    await storage.volume(class_name)
+    body = {
+        "metadata": {"name": "chunks"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": class_name,
+            "resources": {"requests": {"storage": "8Gi"}},
+        },
+    }
+    await world.kube.request("POST", storage.claim_path("").rstrip("/"), body=body)
+    world.start_operator()
+    await world.create("Volume", "chunks", {"type": "chunks", "deletionPolicy": "Delete"})
+    status = await world.ready("Volume", "chunks")
+    assert (status["origin"], status["requestedSize"]) == ("Adopted", "8Gi")
+    assert status["expandable"] is False
+    await world.delete("Volume", "chunks")
+    assert (await storage.claim("chunks") or {})["metadata"].get("deletionTimestamp") is None
+
+    # With its deletion confirmed by name it goes.
+    await world.create(
+        "Volume",
+        "chunks",
+        {"type": "chunks", "deletionPolicy": "Delete"},
+        {CONFIRM_DELETE: "chunks"},
+    )
+    await world.ready("Volume", "chunks")
+    await world.delete("Volume", "chunks")
+    assert await storage.claim("chunks") is None
+
+
+async def test_deletion_waits_for_the_pod_that_uses_the_claim_and_names_it(
+    world: World, storage: Storage
+) -> None:
+    world.start_operator()
+    await bound(world, storage, deletionPolicy="Delete")
+    pod = {
+        "metadata": {"name": "writer"},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "writer", "image": "none"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "chunks"}}],
+        },
+    }
+    pods = f"/api/v1/namespaces/{world.namespace}/pods"
+    await _service_account(world)
+    await world.kube.request("POST", pods, body=pod)
+    await world.delete("Volume", "chunks", wait=None)
+    said = await world.refused("Volume", "chunks", "ClaimInUse")
+    assert "writer" in said["message"]
+    assert (await storage.claim("chunks") or {})["metadata"].get("deletionTimestamp") is None
+    await world.kube.request("DELETE", f"{pods}/writer", body={"gracePeriodSeconds": 0})
+    await world.until(lambda: world._gone("Volume", "chunks"), 30, "the Volume to be gone")
+    assert await storage.claim("chunks") is None
+
+
+async def _service_account(world: World) -> None:
+    """Pods are refused before the namespace's ServiceAccount is there."""
+    path = f"/api/v1/namespaces/{world.namespace}/serviceaccounts/default"
+
+    async def there() -> bool:
+        return await world.kube.get(path) is not None
+
+    await world.until(there, 20, "the ServiceAccount")
+
+
+async def test_a_claim_deleted_by_hand_is_told_at_once_and_never_replaced(
+    world: World, storage: Storage
+) -> None:
+    world.start_operator()
+    class_name, volume = await bound(world, storage)
+    await storage.volume(class_name)  # another one that an empty claim would get
+    await world.kube.request("DELETE", storage.claim_path("chunks"))
+    said = await world.refused("Volume", "chunks", "ClaimLost", deadline=10)
+    assert f"safe on the PersistentVolume {volume}" in said["message"]
+    status = (await world.get("Volume", "chunks"))["status"]
+    assert status["phase"] == "Lost"
+    assert await storage.claim("chunks") is None
+
+    # As the message says: the same data under a new claim are taken over.
+    reference = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
+    await world.kube.patch(f"/api/v1/persistentvolumes/{volume}", reference)
+    body = {
+        "metadata": {"name": "chunks"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": class_name,
+            "volumeName": volume,
+            "resources": {"requests": {"storage": "10Gi"}},
+        },
+    }
+    await world.kube.request("POST", storage.claim_path("").rstrip("/"), body=body)
+    status = await world.ready("Volume", "chunks", deadline=10)
+    assert (status["volumeName"], status["origin"]) == (volume, "Adopted")
+
+
+async def test_a_class_that_does_not_exist_is_one_condition_until_it_does(
+    world: World, storage: Storage
+) -> None:
+    world.start_operator()
+    await world.create("Volume", "chunks", {"type": "chunks", "storageClassName": "no-such-class"})
+    said = await world.refused("Volume", "chunks", "ClassNotFound")
+    assert "no-such-class" in said["message"]
+    assert await storage.claim("chunks") is None
+    class_name = await storage.storage_class()
+    await storage.volume(class_name, "100Gi")
+    await world.patch("Volume", "chunks", {"spec": {"storageClassName": class_name}})
+    await world.ready("Volume", "chunks")
+
+
+async def test_a_claim_of_the_wrong_class_without_data_is_made_anew(world: World, storage: Storage) -> None:
+    world.start_operator()
+    waiting = await storage.storage_class(volumeBindingMode="WaitForFirstConsumer")
+    right = await storage.storage_class()
+    await storage.volume(right, "20Gi")
+    await world.create("Volume", "chunks", {"type": "chunks", "storageClassName": waiting})
+    said = await world.refused("Volume", "chunks", "WaitingForPod")
+    assert "first pod" in said["message"]
+    assert (await world.get("Volume", "chunks"))["status"]["phase"] == "Pending"
+    await world.patch("Volume", "chunks", {"spec": {"storageClassName": right}})
+    status = await world.ready("Volume", "chunks")
+    assert status["storageClassName"] == right
+
+
+async def test_a_used_up_quota_is_one_condition_without_a_storm(world: World, storage: Storage) -> None:
+    quota = {
+        "metadata": {"name": "disk"},
+        "spec": {"hard": {"requests.storage": "10Gi"}},
+    }
+    path = f"/api/v1/namespaces/{world.namespace}/resourcequotas"
+    await world.kube.request("POST", path, body=quota)
+
+    async def counted() -> bool:
+        found = await world.kube.get(f"{path}/disk")
+        return found is not None and "requests.storage" in found.get("status", {}).get("hard", {})
+
+    await world.until(counted, 20, "the quota to be counted")
+    operator = world.start_operator()
+    class_name = await storage.storage_class(expandable=True)
+    await storage.volume(class_name)
+    spec = {"type": "chunks", "size": "11Gi", "storageClassName": class_name}
+    await world.create("Volume", "too-large", spec)
+    said = await world.refused("Volume", "too-large", "QuotaExceeded")
+    assert "requests.storage" in said["message"]
+    events = [e for e in await world.events("too-large") if e["reason"] == "QuotaExceeded"]
+    assert len(events) <= 1
+    assert operator.metric("lucid_status_writes_total") <= 3
+
+    await world.create("Volume", "chunks", {**spec, "size": "10Gi"})
+    await world.ready("Volume", "chunks")
+    await world.patch("Volume", "chunks", {"spec": {"size": "12Gi"}})
+    await world.refused("Volume", "chunks", "QuotaExceeded")
+    await world.kube.patch(f"{path}/disk", {"spec": {"hard": {"requests.storage": "30Gi"}}})
+    await world.patch("Volume", "chunks", {"metadata": {"annotations": {"lucid.example/again": "1"}}})
+
+    async def asked() -> bool:
+        return await storage.requested("chunks") == "12Gi"
+
+    await world.until(asked, 30, "the expansion after the quota was raised")
+
+
+async def test_a_pause_stops_every_write_to_the_claim(world: World, storage: Storage) -> None:
+    world.start_operator()
+    await bound(world, storage)
+    await world.patch("Volume", "chunks", {"metadata": {"annotations": {PAUSED: "true"}}})
+    await world.patch("Volume", "chunks", {"spec": {"size": "12Gi"}})
+    said = await world.refused("Volume", "chunks", "Paused")
+    assert "expand the claim chunks from 10Gi to 12Gi" in said["message"]
+    assert await storage.requested("chunks") == "10Gi"
+
+
+async def test_drops_that_are_forbidden_leave_the_claim(world: World, storage: Storage) -> None:
+    world.start_operator(FORBID_DROPS="true")
+    await bound(world, storage, deletionPolicy="Delete")
+    await world.delete("Volume", "chunks")
+    assert (await storage.claim("chunks") or {})["metadata"].get("deletionTimestamp") is None
+
+
+async def test_a_restart_changes_nothing(world: World, storage: Storage) -> None:
+    operator = world.start_operator()
+    await bound(world, storage)
+    before = await world.get("Volume", "chunks")
+    operator.kill()
+    operator = world.start_operator()
+    await world.ready("Volume", "chunks")
+    after = await world.get("Volume", "chunks")
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+    assert operator.metric("lucid_status_writes_total") == 0
