@@ -115,3 +115,13 @@ async def test_a_sharded_collection_is_sampled_over_all_shards(
     assert sample.correlation > 0.95
     gaps = await router.sharding.key_gaps(sharded_database, "orders", (("day", 1),), 10)
     assert (gaps.checked, gaps.missing, gaps.complete) == (301, 1, True)
+
+
+async def test_long_keys_do_not_break_the_sample(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    documents = [{"text": f"{n:05d}" + "x" * 12_000} for n in range(2_000)]
+    insert(sharded, sharded_database, "orders", documents)
+    sample = await router.sharding.key_sample(sharded_database, "orders", (("text", 1),), 2_000, 20)
+    assert sample is not None
+    assert (sample.sampled, sample.distinct, sample.correlation) == (2_000, 2_000, 1.0)

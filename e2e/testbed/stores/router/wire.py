@@ -12,6 +12,7 @@ Document = dict[str, Any]
 
 OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
 LARGEST_MESSAGE = 48_000_000
+SEQUENCES = ("documents", "updates", "deletes")
 
 _HEADER = struct.Struct("<iiii")
 _MORE_TO_COME = 1 << 1
@@ -58,12 +59,18 @@ async def read_answer(reader: asyncio.StreamReader) -> Document:
 
 
 def packed(command: Document, *, number: int, answers: int = 0, legacy: bool = False) -> bytes:
-    """One message with one document."""
-    body = bson.encode(command)
+    """One message; what a client sent as a sequence of documents goes on as one, since it may be larger than 16 MiB."""
+    batches = {name: command[name] for name in SEQUENCES if isinstance(command.get(name), list)}
+    body = bson.encode({name: value for name, value in command.items() if name not in batches})
     if legacy:
         head = struct.pack("<iqii", 8, 0, 0, 1)
         return _HEADER.pack(16 + len(head) + len(body), number, answers, OP_REPLY) + head + body
-    return _HEADER.pack(16 + 5 + len(body), number, answers, OP_MSG) + struct.pack("<IB", 0, 0) + body
+    sections = [b"\0" + body]
+    for name, documents in batches.items():
+        content = name.encode() + b"\0" + b"".join(map(bson.encode, documents))
+        sections.append(struct.pack("<Bi", 1, 4 + len(content)) + content)
+    payload = struct.pack("<I", 0) + b"".join(sections)
+    return _HEADER.pack(16 + len(payload), number, answers, OP_MSG) + payload
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, int, bytes]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from uuid import UUID
+
+from bson import Binary
 
 from lucid_storage.errors import NotShardedError
 from lucid_storage.stores.documents import to_json
@@ -56,12 +59,11 @@ class Catalogue:
         return found[0]
 
     async def chunks(self, state: ShardedState) -> tuple[ShardChunks, ...]:
-        info = await self._connection.info()
-        entry = await self.entry(state.database, state.name)
-        if entry is None:
-            return ()
-        by_uuid = info.at_least(CHUNKS_BY_UUID_SINCE)
-        match: Document = {"uuid": entry["uuid"]} if by_uuid else {"ns": f"{state.database}.{state.name}"}
+        await self.require()
+        by_uuid = (await self._connection.info()).at_least(CHUNKS_BY_UUID_SINCE)
+        match: Document = {"ns": f"{state.database}.{state.name}"}
+        if by_uuid:
+            match = {"uuid": Binary(UUID(hex=state.uuid).bytes, 4)}
         jumbo = {"$sum": {"$cond": [{"$eq": ["$jumbo", True]}, 1, 0]}}
         pipeline: list[Document] = [
             {"$match": match},

@@ -15,6 +15,7 @@ FIRST_DOCUMENTS = 50_000
 """Looked at first, so that there is an answer when the budget does not last for all."""
 ENOUGH_FOR_ORDER = 30
 """Documents below which a correlation says nothing."""
+TEXT_CHARACTERS = 200
 HASHED = "hashed"
 BY_ID: list[Document] = [{"$sort": {"_id": 1}}]
 """Puts a sample in the order of insertion where ids are ObjectIds."""
@@ -102,9 +103,7 @@ def gaps_pipeline(key: ShardKey, limit: int | None) -> list[Document]:
 def sample_pipeline(key: ShardKey, head: list[Document]) -> list[Document]:
     """Distinct keys in order, gathered by their first field, each with the places that `head` gave its documents."""
     names = [f"k{place}" for place in range(len(key))]
-    values: Document = {
-        name: {"$ifNull": [f"${field}", None]} for name, (field, _) in zip(names, key, strict=True)
-    }
+    values: Document = {name: _value(field) for name, (field, _) in zip(names, key, strict=True)}
     whole_key = {name: f"$document.{name}" for name in names}
     missing = {"$or": [{"$eq": [f"$_id.{name}", None]} for name in names]}
     found = {"places": "$places", "missing": missing}
@@ -125,6 +124,13 @@ def sample_pipeline(key: ShardKey, head: list[Document]) -> list[Document]:
         {"$sort": {"_id": 1}},
         {"$project": {"_id": 0, "keys": 1, "object_ids": 1}},
     ]
+
+
+def _value(field: str) -> Document:
+    """Null for a missing one; of a long text its beginning, since the sample is gathered in one document."""
+    value = f"${field}"
+    is_text: Document = {"$eq": [{"$type": value}, "string"]}
+    return {"$cond": [is_text, {"$substrCP": [value, 0, TEXT_CHARACTERS]}, {"$ifNull": [value, None]}]}
 
 
 @dataclass(frozen=True, slots=True)
