@@ -35,7 +35,7 @@ def under_way(
 ) -> Plan[ShardedCollectionStatus] | None:
     """What to say while the server is at work, whoever asked for it."""
     state, found = observed.state, observed.resharding
-    if found is not None or (state is not None and state.resharding):
+    if found is not None or (state is not None and state.resharding and state.key != desired.key):
         return _resharding(desired, observed, status)
     if observed.running:
         name = next(iter(sorted(observed.running)))

@@ -140,7 +140,7 @@ class ShardedCollectionKind:
             state=state,
             indexes=await port.indexes(database, name) if examining else None,
             zones=await sharding.zones(database, name) if state is not None else (),
-            resharding=await sharding.resharding(database, name) if state is not None else None,
+            resharding=await sharding.resharding(database, name) if state and state.resharding else None,
             balancer=balancer,
             spread=spread,
             running=self._calls.running(resource.key),
