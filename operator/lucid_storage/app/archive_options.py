@@ -25,7 +25,18 @@ def add_catalog_options(command: argparse.ArgumentParser) -> None:
         "--point-in-time", metavar="T", help="with --restore: a moment such as 2026-01-31T12:00:00Z"
     )
     command.add_argument(
-        "--namespace", help="with --restore: where it will be applied (default: the backup's)"
+        "--namespace",
+        help="with --restore: where it will be applied (default: the backup's); with --adopt: only this one",
+    )
+    command.add_argument(
+        "--adopt",
+        metavar="UID",
+        help="take over the backups of a former cluster: retention and slices go on with them",
+    )
+    command.add_argument(
+        "--cluster",
+        metavar="UID",
+        help="with --adopt: the cluster that they belong to now (UID of kube-system)",
     )
     command.add_argument("--secret", help="with --restore and --bucket: the Secret with the bucket's login")
     command.add_argument(

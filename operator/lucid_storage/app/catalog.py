@@ -1,4 +1,4 @@
-"""`lucid-storage catalog`: what lies in a destination, and the Restore that brings it back (cold start)."""
+"""`lucid-storage catalog`: what lies in a destination, the Restore that brings it back (cold start), and adoption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pydantic import JsonValue, ValidationError
 
 from lucid_storage.app.archives import Archive
 from lucid_storage.app.catalog_text import catalog_text
-from lucid_storage.archive.catalog import Chain, data_here, find_backup, read_catalog, read_chain
+from lucid_storage.archive.adoption import adopt, homes
+from lucid_storage.archive.catalog import Chain, data_here, find_backup, find_chains, read_catalog, read_chain
 from lucid_storage.archive.manifest import Manifest
 from lucid_storage.archive.restore_path import Blocked, to_backup, to_second
 from lucid_storage.errors import LucidError, Reason, RefusedError
@@ -24,7 +25,10 @@ def run_catalog(given: argparse.Namespace) -> int:
     """Exit status: 0 printed, 1 the destination or the backup cannot be read, 2 cannot be done as asked."""
     try:
         archive = Archive.of(given, os.environ)
-        text = _restore(given, archive) if given.restore is not None else _listing(given, archive)
+        if given.adopt is not None:
+            text = _adopt(given, archive)
+        else:
+            text = _restore(given, archive) if given.restore is not None else _listing(given, archive)
     except LucidError as error:
         print(f"lucid-storage: {error.message}", file=sys.stderr)
         return 2 if error.reason is Reason.INVALID_SPEC else 1
@@ -37,6 +41,37 @@ def _listing(given: argparse.Namespace, archive: Archive) -> str:
     if given.json:
         return catalog.model_dump_json(by_alias=True, indent=2) + "\n"
     return catalog_text(catalog)
+
+
+def _adopt(given: argparse.Namespace, archive: Archive) -> str:
+    """Every chain of the former cluster, with those that it had adopted itself. Raises LucidError."""
+    if given.cluster is None:
+        raise _invalid(
+            "Name the cluster that the backups belong to from now on with --cluster; its UID is what `kubectl get"
+            " namespace kube-system -o jsonpath='{.metadata.uid}'` prints."
+        )
+    store = archive.open()
+    chains = [
+        folder
+        for folder in find_chains(store, archive.destination.root)
+        if folder.cluster == given.adopt and given.namespace in (None, folder.namespace)
+    ]
+    if not chains:
+        where = f" of the namespace {given.namespace}" if given.namespace is not None else ""
+        raise _invalid(f"No backups{where} of the cluster {given.adopt} lie in {store.location}.")
+    lines = []
+    for chain in chains:
+        own, done = chain.of(given.cluster), False
+        for former in homes(store, chain):
+            if former.cluster == own.cluster:
+                continue
+            try:
+                done = adopt(store, own, former.cluster, datetime.now(UTC)) or done
+            except ValueError as error:
+                raise _invalid(f"The backups cannot be adopted: {error}.") from error
+        said = "adopted" if done else "was adopted before"
+        lines.append(f"{said}: namespace {chain.namespace}, chain {chain.chain}\n")
+    return "".join(lines)
 
 
 def _restore(given: argparse.Namespace, archive: Archive) -> str:
@@ -84,9 +119,9 @@ def _reachable(chain: Chain, manifest: Manifest, moment: datetime | None) -> Non
     if moment is not None and manifest.mongodb is None:
         raise _invalid("The backup holds no MongoDB, and only that has moments; leave --point-in-time out.")
     path = (
-        to_backup(chain.records, manifest.id)
+        to_backup(chain.whole, manifest.id)
         if moment is None
-        else to_second(chain.records, moment, manifest.timeline)
+        else to_second(chain.whole, moment, manifest.timeline)
     )
     if isinstance(path, Blocked):
         raise RefusedError(path.message, reason=Reason.RESTORE_BLOCKED)

@@ -6,17 +6,17 @@ Chains are found by the paths of their manifests, wherever below the given folde
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from lucid_storage.archive.adoption import adopted
 from lucid_storage.archive.continuity import as_second, restorable, runs, windows
 from lucid_storage.archive.destination import ObjectStore
 from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.layout import MANIFEST, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, Closing, Manifest, Proof, Record
 from lucid_storage.archive.recorded import Recorded, Trust, of_kind
-from lucid_storage.archive.records import Unreadable, list_backups, list_slices
+from lucid_storage.archive.records import Unreadable, list_chain
 from lucid_storage.models.orders import Span
 
 _MANIFEST_PATH = re.compile(
@@ -32,6 +32,13 @@ class Chain:
     folder: ChainFolder
     records: tuple[Recorded, ...]
     unreadable: tuple[Unreadable, ...] = ()
+    lent: tuple[Recorded, ...] = ()
+    """Of clusters that it adopted: its own may build on them. They are listed where they lie."""
+
+    @property
+    def whole(self) -> tuple[Recorded, ...]:
+        """All that a restore can use."""
+        return (*self.records, *self.lent)
 
     @property
     def backups(self) -> list[Recorded]:
@@ -60,8 +67,9 @@ def _folder(found: re.Match[str]) -> ChainFolder:
 
 def read_chain(store: ObjectStore, folder: ChainFolder, keyring: Keyring) -> Chain:
     """Backups and slices. Raises DestinationError; what is no manifest is named and ends nothing."""
-    backups, slices = list_backups(store, folder, keyring), list_slices(store, folder, keyring)
-    return Chain(folder, (*backups.records, *slices.records), (*backups.unreadable, *slices.unreadable))
+    own = list_chain(store, (folder,), keyring)
+    lent = list_chain(store, adopted(store, folder), keyring)
+    return Chain(folder, own.records, own.unreadable, lent.records)
 
 
 class ListedBackup(Record):
@@ -136,7 +144,7 @@ def read_catalog(store: ObjectStore, root: str, keyring: Keyring) -> Catalog:
 def listed(chain: Chain) -> ListedChain:
     """Pure: a chain as it is shown."""
     folder, records = chain.folder, chain.records
-    reachable = {record.id for record in restorable(records)}
+    reachable = {record.id for record in restorable(chain.whole)}
     timelines = dict.fromkeys(record.manifest.timeline for record in sorted(records, key=lambda r: r.moment))
     changed = [record for record in records if record.trust is Trust.BROKEN]
     return ListedChain(
@@ -145,7 +153,7 @@ def listed(chain: Chain) -> ListedChain:
         namespace=folder.namespace,
         chain=folder.chain,
         backups=tuple(_backup(record, record.id in reachable) for record in chain.backups),
-        timelines=tuple(_timeline(timeline, records) for timeline in timelines),
+        timelines=tuple(_timeline(timeline, chain) for timeline in timelines),
         broken=(
             *(BrokenManifest(path=one.path, message=one.message) for one in chain.unreadable),
             *(_changed(folder, record) for record in changed),
@@ -181,9 +189,9 @@ def _backup(record: Recorded, reachable: bool) -> ListedBackup:
     )
 
 
-def _timeline(timeline: str, records: Sequence[Recorded]) -> ListedTimeline:
-    own = [record for record in records if record.manifest.timeline == timeline]
-    slices = [record for record in own if record.kind is BackupKind.SLICE and record.readable]
+def _timeline(timeline: str, chain: Chain) -> ListedTimeline:
+    own = [record for record in chain.whole if record.manifest.timeline == timeline]
+    slices = [r for r in own if r in chain.records and r.kind is BackupKind.SLICE and r.readable]
     found = runs(own, timeline)
     return ListedTimeline(
         id=timeline,

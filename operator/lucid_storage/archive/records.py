@@ -163,6 +163,19 @@ def list_slices(
     return _read_all(manifests, lambda path: _read(store, folder, path, keyring, proof_there=False))
 
 
+def list_chain(store: ObjectStore, folders: Iterable[ChainFolder], keyring: Keyring) -> Listing:
+    """Backups and slices of all folders that make one chain."""
+    found = [
+        part
+        for folder in folders
+        for part in (list_backups(store, folder, keyring), list_slices(store, folder, keyring))
+    ]
+    return Listing(
+        tuple(record for part in found for record in part.records),
+        tuple(one for part in found for one in part.unreadable),
+    )
+
+
 def _depth(folder: str, path: str) -> int:
     """Folders between. What lies deeper is of somebody else whose prefix leads in here, and no record of this chain."""
     return path.removeprefix(f"{folder}/").count("/") if path.startswith(f"{folder}/") else -1

@@ -115,7 +115,7 @@ def _finished(
     Nothing is dumped again (rule 1.10). Without a proof it is checked now.
     """
     # The object is there again, so nobody wants its data gone any more.
-    place.store.delete(f"{place.folder.backups}/{record.id}/{MARK}")
+    place.store.delete(f"{place.home(record.manifest).backups}/{record.id}/{MARK}")
     note = None
     if record.proof is None:
         if order.verify is Verify.UPLOAD:

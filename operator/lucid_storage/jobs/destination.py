@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.destination import ObjectStore, open_store
 from lucid_storage.archive.keys import Key, Keyring
 from lucid_storage.archive.layout import ChainFolder
 from lucid_storage.archive.manifest import Manifest, ObjectKind, Packing, StoredObject
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import Listing, list_backups, list_slices
+from lucid_storage.archive.records import Listing, list_backups, list_chain
 from lucid_storage.archive.streams import Identity, PackedSink, PackedSource, key_for, open_sink, open_source
 from lucid_storage.archive.streams import packing_for as streams_packing
 from lucid_storage.errors import LucidError
@@ -51,11 +52,19 @@ class Place:
 
     def listing(self) -> Listing:
         """Backups and slices of the chain, and what lies there as a manifest and is none."""
-        backups = list_backups(self.store, self.folder, self.keyring)
-        slices = list_slices(self.store, self.folder, self.keyring)
-        for one in (*backups.unreadable, *slices.unreadable):
+        found = list_chain(self.store, homes(self.store, self.folder), self.keyring)
+        for one in found.unreadable:
             logger.warning("%s", one.message)
-        return Listing((*backups.records, *slices.records), (*backups.unreadable, *slices.unreadable))
+        return found
+
+    def backups(self) -> list[Recorded]:
+        """Without slices."""
+        folders = homes(self.store, self.folder)
+        return [r for folder in folders for r in list_backups(self.store, folder, self.keyring).records]
+
+    def home(self, manifest: Manifest) -> ChainFolder:
+        """Where a backup or slice of the chain lies: in ours, or in that of a cluster that was adopted."""
+        return self.folder.of(manifest.origin.cluster)
 
     def records(self) -> list[Recorded]:
         """Those of the listing that are manifests."""

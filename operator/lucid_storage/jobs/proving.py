@@ -36,7 +36,7 @@ def prove(
     Raises LucidError as `examine` does, and when the proof cannot be written.
     """
     proof, note = examine(order, place, manifest, environ, reporter)
-    write_proof(place.store, place.folder, proof, key_for(manifest.packing, place.keyring))
+    write_proof(place.store, place.home(manifest), proof, key_for(manifest.packing, place.keyring))
     return proof, note
 
 

@@ -13,12 +13,13 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from lucid_storage.archive import holds
+from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.chain_report import report
 from lucid_storage.archive.destination import Entry, ObjectStore
 from lucid_storage.archive.layout import MANIFEST, MARK, PROOF, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, RetentionRules
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_backups, list_slices, manifest_path
+from lucid_storage.archive.records import list_chain, manifest_path
 from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
 from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import LucidError, Reason
@@ -39,12 +40,19 @@ MOST_RETAINED = 12
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """What lies in one chain's folder."""
+    """What a chain consists of: what lies in its own folder, which comes first, and in those of adopted clusters."""
 
-    folder: ChainFolder
+    folders: tuple[ChainFolder, ...]
     records: tuple[Recorded, ...]
     unreadable: int
     marked: frozenset[str]
+
+    @property
+    def own(self) -> ChainFolder:
+        return self.folders[0]
+
+    def home(self, record: Recorded) -> ChainFolder:
+        return self.own.of(record.manifest.origin.cluster)
 
 
 def failed(order: PruneOrder, reason: Reason, message: str) -> PruneResult:
@@ -56,36 +64,26 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     """Removes what may go. Raises LucidError; what is left then is found the next time."""
     place = Place.of(order, environ)
     now = datetime.now(UTC)
-    clusters = (order.owner.cluster, *(order.adopted if order.sweep else ()))
-    chains = [_read(place, replace(place.folder, cluster=cluster)) for cluster in clusters]
-    chains[0] = _mark(place.store, chains[0], order.remove)
-    _discard(place.store, chains[0], order.discard)
-    verdicts: list[Verdict] = []
-    more = False
-    for chain in chains:
-        judged = judge(chain.records, _question(order, chain, clusters, now, frozenset()))
-        held = _announce(place.store, chain, order, judged, now)
-        judged = judge(chain.records, _question(order, chain, clusters, now, held))
-        chosen = deletion_order(v for v in judged if order.sweep or v.record.id in order.remove)
-        going, rest = _first(chosen)
-        more = more or rest
-        _remove(place.store, chain.folder, going, reporter, stop, _elasticsearch(environ))
-        holds.removal_over(place.store, chain.folder, order.run)
-        verdicts += judged
-        if order.sweep:
-            _tidy(place.store, chain, now)
-    after = [_read(place, chain.folder) for chain in chains]
-    return _result(order, after, verdicts, more)
+    folders = tuple(dict.fromkeys((*homes(place.store, place.folder), *map(place.folder.of, order.adopted))))
+    chain = _mark(place.store, _read(place, folders), order.remove)
+    _discard(place.store, chain, order.discard)
+    judged = judge(chain.records, _question(order, chain, now, frozenset()))
+    held = _announce(place.store, chain, order, judged, now)
+    judged = judge(chain.records, _question(order, chain, now, held))
+    chosen = deletion_order(v for v in judged if order.sweep or v.record.id in order.remove)
+    going, more = _first(chosen)
+    _remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
+    holds.removal_over(place.store, chain.own, order.run)
+    if order.sweep:
+        _tidy(place.store, chain, now)
+    return _result(order, _read(place, folders), judged, more)
 
 
-def _result(
-    order: PruneOrder, after: Sequence[_Chain], verdicts: Sequence[Verdict], more: bool
-) -> PruneResult:
-    there = {r.id for chain in after for r in chain.records}
+def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more: bool) -> PruneResult:
+    there = {r.id for r in after.records}
     asked = (*order.remove, *order.discard, *order.known)
     # A manifest that cannot be parsed may be the one of an id that is missed: nothing is called gone then.
-    unreadable = sum(chain.unreadable for chain in after)
-    gone = [key for key in dict.fromkeys(asked) if key not in there] if not unreadable else []
+    gone = [key for key in dict.fromkeys(asked) if key not in there] if not after.unreadable else []
     retained = [
         Retained(id=v.record.id, because=_sentence(v.because))
         for v in verdicts
@@ -97,7 +95,7 @@ def _result(
         removed=tuple(gone[:MOST_REMOVED]),
         retained=tuple(retained[:MOST_RETAINED]),
         more=more or len(gone) > MOST_REMOVED,
-        chain=report([r for chain in after for r in chain.records], unreadable),
+        chain=report(after.records, after.unreadable),
     )
 
 
@@ -106,13 +104,11 @@ def _sentence(because: Sequence[str]) -> str:
     return f"{text}."
 
 
-def _question(
-    order: PruneOrder, chain: _Chain, clusters: Sequence[str], now: datetime, held: frozenset[str]
-) -> Question:
+def _question(order: PruneOrder, chain: _Chain, now: datetime, held: frozenset[str]) -> Question:
     rules = {name: _rules(given) for name, given in order.rules.items()}
     return Question(
         now=now,
-        own_clusters=frozenset(clusters),
+        own_clusters=frozenset(folder.cluster for folder in chain.folders),
         rules=RuleBook(rules, order.default_days, ZoneInfo(order.time_zone)),
         held=held,
         marked=chain.marked,
@@ -127,21 +123,20 @@ def _rules(given: Mapping[str, int]) -> RetentionRules:
 # Reading
 
 
-def _read(place: Place, folder: ChainFolder) -> _Chain:
-    backups = list_backups(place.store, folder, place.keyring)
-    slices = list_slices(place.store, folder, place.keyring)
-    marks = (e.path.split("/")[-2] for e in place.store.list(folder.backups) if e.path.endswith(f"/{MARK}"))
-    unreadable = len(backups.unreadable) + len(slices.unreadable)
-    for one in (*backups.unreadable, *slices.unreadable):
+def _read(place: Place, folders: tuple[ChainFolder, ...]) -> _Chain:
+    found = list_chain(place.store, folders, place.keyring)
+    entries = [entry for folder in folders for entry in place.store.list(folder.backups)]
+    marks = (entry.path.split("/")[-2] for entry in entries if entry.path.endswith(f"/{MARK}"))
+    for one in found.unreadable:
         logger.warning("%s", one.message)
-    return _Chain(folder, (*backups.records, *slices.records), unreadable, frozenset(marks))
+    return _Chain(folders, found.records, len(found.unreadable), frozenset(marks))
 
 
 def _mark(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> _Chain:
-    there = {r.id for r in chain.records if r.kind is not BackupKind.SLICE}
-    chosen = there.intersection(ids)
+    there = {r.id: chain.home(r) for r in chain.records if r.kind is not BackupKind.SLICE}
+    chosen = frozenset(there).intersection(ids)
     for backup_id in sorted(chosen):
-        store.put(f"{chain.folder.backups}/{backup_id}/{MARK}", b"{}")
+        store.put(f"{there[backup_id].backups}/{backup_id}/{MARK}", b"{}")
     return replace(chain, marked=chain.marked | chosen)
 
 
@@ -151,10 +146,9 @@ def _announce(
     """Whoever begins to read now sees what is about to go; whoever reads already is seen here."""
     ids = {v.record.id for v in judged if v.outcome is not Outcome.KEEP}
     until = now + timedelta(seconds=order.deadline_seconds)
-    if not ids:
-        return holds.held(store, chain.folder, now)
-    holds.announce_removal(store, chain.folder, order.run, ids, until, now)
-    return holds.held(store, chain.folder, now)
+    if ids:
+        holds.announce_removal(store, chain.own, order.run, ids, until, now)
+    return frozenset[str]().union(*(holds.held(store, folder, now) for folder in chain.folders))
 
 
 # Removing
@@ -174,7 +168,7 @@ def _first(chosen: Sequence[Recorded]) -> tuple[list[Recorded], bool]:
 
 def _remove(
     store: ObjectStore,
-    folder: ChainFolder,
+    chain: _Chain,
     going: Iterable[Recorded],
     reporter: Reporter,
     stop: Stop,
@@ -185,6 +179,7 @@ def _remove(
             return
         if not _snapshot_gone(record, elasticsearch):
             continue
+        folder = chain.home(record)
         store.delete(manifest_path(folder, record.manifest))
         if record.kind is BackupKind.SLICE:
             for stored in record.manifest.objects:
@@ -228,7 +223,7 @@ def _discard(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> None:
     """What a stopped run left: it has no manifest, else it is a backup and goes the way of all backups."""
     there = {r.id for r in chain.records}
     for backup_id in ids:
-        below = f"{chain.folder.backups}/{backup_id}"
+        below = f"{chain.own.backups}/{backup_id}"
         store.delete_abandoned(below, datetime.now(UTC))
         if backup_id not in there and store.head(f"{below}/{MANIFEST}") is None:
             _empty(store, below)
@@ -240,7 +235,14 @@ def _tidy(store: ObjectStore, chain: _Chain, now: datetime) -> None:
     What a manifest names is data of a backup, whoever can read that manifest. Where one cannot be parsed, nobody knows
     what it names, and the data of slices are left alone.
     """
-    folder, limit = chain.folder, now - ABANDONED
+    named = {stored.path for record in chain.records for stored in record.manifest.objects}
+    for folder in chain.folders:
+        _tidy_folder(store, folder, named if not chain.unreadable else None, now)
+
+
+def _tidy_folder(store: ObjectStore, folder: ChainFolder, named: set[str] | None, now: datetime) -> None:
+    """`named`: data that belong to something; None where that is not known."""
+    limit = now - ABANDONED
     store.delete_abandoned(folder.path, limit)
     groups: dict[str, list[Entry]] = {}
     for entry in store.list(folder.backups):
@@ -250,8 +252,7 @@ def _tidy(store: ObjectStore, chain: _Chain, now: datetime) -> None:
         if MANIFEST not in names and max(e.modified for e in entries) < limit:
             for entry in sorted(entries, key=lambda e: e.path.endswith(f"/{PROOF}")):
                 store.delete(entry.path)
-    if not chain.unreadable:
-        named = {stored.path for record in chain.records for stored in record.manifest.objects}
+    if named is not None:
         left = [e.path for e in store.list(folder.slices) if e.path.endswith(".oplog") and e.modified < limit]
         for path in left:
             if path not in named:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from lucid_storage.archive import holds
+from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.layout import MANIFEST, ChainFolder
-from lucid_storage.archive.manifest import CollectionRecord, Manifest, StoredObject
+from lucid_storage.archive.manifest import BackupKind, CollectionRecord, Manifest, StoredObject
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_backups, list_slices
+from lucid_storage.archive.records import list_chain
 from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
 from lucid_storage.errors import AccessDeniedError, DestinationError, LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import CancelledError, Source
@@ -185,9 +186,10 @@ class _Work:
                     holds.release(store, self.folder, run)
 
     def _found(self) -> _Reading:
-        listing = list_backups(self.place.store, self.folder, self.place.keyring)
+        store, keyring = self.place.store, self.place.keyring
+        listing = list_chain(store, homes(store, self.folder), keyring)
         listing.refuse_damaged(self.folder.manifest(self.order.backup_id))
-        backups = listing.records
+        backups = [record for record in listing.records if record.kind is not BackupKind.SLICE]
         wanted = next((record for record in backups if record.id == self.order.backup_id), None)
         if wanted is None:
             raise RefusedError(
@@ -198,12 +200,10 @@ class _Work:
             self.order, backups, wanted, self.settings, self.source, self.reporter.add, self.stop.event
         )
         mongodb = BackupEngine.MONGODB in self.order.engines
-        return _Reading(wanted, self._path(backups, wanted) if mongodb else None, tuple(others))
+        return _Reading(wanted, self._path(listing.records, wanted) if mongodb else None, tuple(others))
 
-    def _path(self, backups: Sequence[Recorded], wanted: Recorded) -> RestorePath:
+    def _path(self, records: Sequence[Recorded], wanted: Recorded) -> RestorePath:
         timeline = wanted.manifest.timeline
-        slices = list_slices(self.place.store, self.folder, self.place.keyring, timeline).records
-        records: list[Recorded] = [*backups, *slices]
         moment = self.order.point_in_time
         found = to_backup(records, wanted.id) if moment is None else to_second(records, moment, timeline)
         if isinstance(found, Blocked):

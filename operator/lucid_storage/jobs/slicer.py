@@ -27,7 +27,6 @@ from lucid_storage.archive.continuity import begin
 from lucid_storage.archive.layout import SliceName
 from lucid_storage.archive.manifest import BackupKind, Manifest
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_backups
 from lucid_storage.archive.timeline import Decision, OplogView, Refusal, Request, anchors, decide
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
@@ -182,8 +181,7 @@ class Slicer:
             found = self.place.listing()
             self._slices = self._newest([r for r in found.records if r.kind is BackupKind.SLICE])
             self._taken = found.taken(self.place.folder)
-        backups = list_backups(self.place.store, self.place.folder, self.place.keyring)
-        return [*backups.records, *self._slices]
+        return [*self.place.backups(), *self._slices]
 
     def _remember(self, manifest: Manifest) -> None:
         self._slices = self._newest([*(self._slices or ()), Recorded(manifest)])

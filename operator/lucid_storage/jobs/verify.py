@@ -57,7 +57,7 @@ def verify(order: VerifyOrder, environ: Mapping[str, str], reporter: Reporter, s
             raise LucidError("The check was stopped.", reason=Reason.CANCELLED)
         settled = settle(record.proof, proof)
         if settled is not record.proof:
-            write_proof(place.store, place.folder, settled, key_for(manifest.packing, place.keyring))
+            write_proof(place.store, place.home(manifest), settled, key_for(manifest.packing, place.keyring))
     return result_of(as_made, place, Recorded(manifest, record.trust, settled), (), note, None)
 
 
