@@ -5,13 +5,13 @@
                                                  mongodb.archive, mongodb.oplog, redis.rdb, ...
 {root}/{cluster}/{namespace}/{chain}/slices/{timeline}/{prev}.{id}.oplog, {prev}.json
                                           cut.json                  asks for a slice now
-                                 adopted/{former cluster}.json      its chain of that name is ours (archive/adoption.py)
+{root}/restores/{namespace}/{name}.json                             the marker of a Restore, see jobs/restore_marker.py
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from lucid_storage.archive.manifest import ObjectKind, Optime
@@ -57,18 +57,6 @@ class ChainFolder:
         """`part` tells several objects of one kind apart, such as the volume's name."""
         return f"{self.backups}/{backup_id}/{kind}{f'.{part}' if part else ''}"
 
-    def of(self, cluster: str) -> ChainFolder:
-        """The chain of the same name of another cluster."""
-        return replace(self, cluster=cluster)
-
-    @property
-    def adopted(self) -> str:
-        """Notes of former clusters whose chain is a part of this one."""
-        return f"{self.path}/adopted"
-
-    def adoption(self, cluster: str) -> str:
-        return f"{self.adopted}/{cluster}.json"
-
     @property
     def cut(self) -> str:
         """While this object is there, somebody waits for the slicing worker to end its slice now (rule 1.5)."""
@@ -88,6 +76,11 @@ class ChainFolder:
         if found is None or not path.startswith(f"{self.slices}/"):
             return None
         return found[1], Optime(seconds=int(found[2]), counter=int(found[3]))
+
+
+def restore_marker(root: str, namespace: str, name: str) -> str:
+    """Without the cluster: in one that was rebuilt it is to be found again."""
+    return "/".join(p for p in (root, "restores", namespace, f"{name}.json") if p)
 
 
 def _stem(prev: Optime) -> str:

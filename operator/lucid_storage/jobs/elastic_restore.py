@@ -133,6 +133,15 @@ def plan(run: ElasticRestoreRun) -> ElasticPlan:
         http.close()
 
 
+def server(run: ElasticRestoreRun) -> str:
+    """The cluster's uuid. Raises LucidError."""
+    http = _connect(run)
+    try:
+        return identity(http)[0]
+    finally:
+        http.close()
+
+
 def restore(run: ElasticRestoreRun) -> ElasticRestored:
     """Blocks until the restored indices are live. Raises LucidError; then every target is as it was.
 

@@ -17,6 +17,7 @@ from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_chain
 from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
 from lucid_storage.errors import AccessDeniedError, DestinationError, LucidError, Reason, RefusedError
+from lucid_storage.jobs import restore_marker
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, MongoStaged, stage
@@ -49,6 +50,9 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
     work = _Work.of(order, environ, reporter, stop)
     with work.reading() as reading:
         reporter.phase("Planning")
+        servers = work.servers(reading)
+        if order.plan_only:
+            restore_marker.refuse_done(work.place.store, order, servers)
         plan = make_plan(order, reading.path, work.source) if reading.path is not None else None
         planned = _planned(work, plan, reading.others)
         result = _result(order, reading.wanted, plan, planned if order.plan_only else None)
@@ -62,6 +66,7 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
         for other in reading.others:
             reporter.phase("Loading", sum(o.plain_bytes for o in other.manifest.objects))
             outcomes.append(other.restore())
+        restore_marker.leave(work.place.store, order, servers)
     return result.model_copy(update={"engines": tuple(outcomes)})
 
 
@@ -131,6 +136,13 @@ class _Work:
                 reason=Reason.NOT_CONFIGURED,
             )
         return uri
+
+    def servers(self, reading: _Reading) -> dict[str, str]:
+        """Engine and identity of what is written to."""
+        known = {str(other.engine): other.server() for other in reading.others}
+        if reading.path is not None:
+            known[str(BackupEngine.MONGODB)] = self.order.server_identity
+        return {engine: server for engine, server in known.items() if server is not None}
 
     def source(self, manifest: Manifest, stored: StoredObject) -> Source:
         return self.place.source(manifest, stored)

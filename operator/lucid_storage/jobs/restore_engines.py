@@ -17,6 +17,7 @@ from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs import elastic_restore, redis_restore
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
+from lucid_storage.jobs.restore_marker import redis_identity
 from lucid_storage.jobs.volume_restoring import VolumesOfRestore
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.orders import EngineOutcome, PlannedItem, PlannedVolume, RestoreOrder
@@ -58,6 +59,14 @@ class OtherEngine:
         assert self.record.redis is not None
         note = "keys that exist are replaced" if self.order.drop_existing else "keys that exist are skipped"
         return [PlannedItem(target="redis keys", documents=self.record.redis.keys, note=note)], None
+
+    def server(self) -> str | None:
+        """What tells the store from others; None where that is no matter. Raises LucidError."""
+        if self.engine is BackupEngine.ELASTICSEARCH:
+            return elastic_restore.server(self._elastic())
+        if self.engine is BackupEngine.REDIS:
+            return redis_identity(_configured(self.settings.redis(), "Redis", "REDIS_URL"))
+        return None
 
     def restore(self) -> EngineOutcome:
         """Blocks until it is done. Raises LucidError."""

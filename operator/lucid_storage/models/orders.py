@@ -297,6 +297,8 @@ class RestoreOrder(Order):
     open those of all namespaces."""
     point_in_time: datetime | None = None
     plan_only: bool = False
+    run_again: str = ""
+    """Value of the annotation that asked for this run."""
     in_place: bool = False
     engines: tuple[BackupEngine, ...] = (BackupEngine.MONGODB,)
     server_identity: str | None = None
