@@ -5,13 +5,14 @@
                                                  mongodb.archive, mongodb.oplog, redis.rdb, ...
 {root}/{cluster}/{namespace}/{chain}/slices/{timeline}/{prev}.{id}.oplog, {prev}.json
                                           cut.json                  asks for a slice now
+                                 adopted/{former cluster}.json      its chain of that name is ours (archive/adoption.py)
 {root}/restores/{namespace}/{name}.json                             the marker of a Restore, see jobs/restore_marker.py
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from lucid_storage.archive.manifest import ObjectKind, Optime
@@ -56,6 +57,18 @@ class ChainFolder:
     def object(self, backup_id: str, kind: ObjectKind, part: str = "") -> str:
         """`part` tells several objects of one kind apart, such as the volume's name."""
         return f"{self.backups}/{backup_id}/{kind}{f'.{part}' if part else ''}"
+
+    def of(self, cluster: str) -> ChainFolder:
+        """The chain of the same name of another cluster."""
+        return replace(self, cluster=cluster)
+
+    @property
+    def adopted(self) -> str:
+        """Notes of former clusters whose chain is a part of this one."""
+        return f"{self.path}/adopted"
+
+    def adoption(self, cluster: str) -> str:
+        return f"{self.adopted}/{cluster}.json"
 
     @property
     def cut(self) -> str:
