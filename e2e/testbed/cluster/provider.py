@@ -213,7 +213,7 @@ class KindCluster(Cluster):
 
     def provide_storage(self) -> StorageClasses:
         # kind comes with rancher's local-path under another name.
-        return StorageClasses(local_path="standard", loop="", snapshot="")
+        return StorageClasses(local_path="standard", loop="", ext4="", snapshot="")
 
     def _kind(self, *arguments: str) -> list[str]:
         return [str(self.tool("kind")), *arguments, f"--name={node_name(self.instance)}"]
@@ -262,6 +262,7 @@ class CurrentCluster(Cluster):
         names = {
             "local_path": os.environ.get("LUCID_LOCAL_PATH_CLASS", ""),
             "loop": os.environ.get("LUCID_EXPANDABLE_CLASS", ""),
+            "ext4": "",
             "snapshot": os.environ.get("LUCID_SNAPSHOT_CLASS", ""),
         }
         return StorageClasses(**names)

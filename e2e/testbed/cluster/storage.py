@@ -19,7 +19,7 @@ from testbed.paths import Instance
 from testbed.process import Daemon
 from testbed.progress import Progress
 
-PACKAGES = ("e2fsprogs", "mount")
+PACKAGES = ("e2fsprogs", "mount", "xfsprogs")
 LOCAL_PATH = "local-path-provisioner"
 CSI_DRIVER = "csi-loop"
 _PLUGIN = f"/var/lib/kubelet/plugins/{DRIVER}/csi.sock"

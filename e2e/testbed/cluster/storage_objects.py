@@ -23,6 +23,9 @@ class StorageClasses:
 
     local_path: str = "local-path"  # the default class: no expansion, bound when a pod comes
     loop: str = "lucid-loop"  # expansion, snapshots, true figures; bound at once
+    ext4: str = (
+        "lucid-loop-ext4"  # the same with ext4, which grows at the next mount where root is restricted
+    )
     snapshot: str = "lucid-loop"  # the VolumeSnapshotClass
     missing: str = "no-such-class"  # does not exist
 
@@ -68,16 +71,21 @@ def loop() -> list[Json]:
             "metadata": {"name": DRIVER},
             "spec": {"attachRequired": True, "podInfoOnMount": False, "fsGroupPolicy": "File"},
         },
-        {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {"name": StorageClasses.loop},
-            "provisioner": DRIVER,
-            "volumeBindingMode": "Immediate",
-            "reclaimPolicy": "Delete",
-            "allowVolumeExpansion": True,
-        },
+        _loop_class(StorageClasses.loop),
+        _loop_class(StorageClasses.ext4) | {"parameters": {"csi.storage.k8s.io/fstype": "ext4"}},
     ]
+
+
+def _loop_class(name: str) -> Json:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": DRIVER,
+        "volumeBindingMode": "Immediate",
+        "reclaimPolicy": "Delete",
+        "allowVolumeExpansion": True,
+    }
 
 
 def snapshots() -> list[Json]:

@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	minimumBytes = 16 << 20 // below that ext4 has hardly room for its own structures
+	minimumBytes = 16 << 20 // below that file systems have hardly room for their own structures
 	maximumBytes = 1 << 40
 	blockBytes   = 4096
+	// fileSystemKey names the file system in what is told of a volume.
+	fileSystemKey = "fileSystem"
 )
 
 type controllerService struct {
@@ -57,11 +59,18 @@ func (c *controllerService) CreateVolume(
 		return nil, status.Error(codes.InvalidArgument, "only a snapshot can be the source of a volume")
 	}
 
+	kind := request.GetVolumeCapabilities()[0].GetMount().GetFsType()
+	if kind == "" {
+		if kind, err = defaultFileSystem(); err != nil {
+			return nil, failure(err)
+		}
+	}
+
 	c.files.Lock()
 	defer c.files.Unlock()
 	found, err := c.files.volume(request.GetName())
 	if errors.Is(err, errNotFound) {
-		found, err = c.create(volume{ID: request.GetName(), Bytes: bytes, From: source})
+		found, err = c.create(volume{ID: request.GetName(), FileSystem: kind, Bytes: bytes, From: source})
 	}
 	if err != nil {
 		return nil, failure(err)
@@ -72,14 +81,16 @@ func (c *controllerService) CreateVolume(
 	}
 	return &csi.CreateVolumeResponse{Volume: &csi.Volume{
 		VolumeId: found.ID, CapacityBytes: found.Bytes, ContentSource: request.GetVolumeContentSource(),
+		VolumeContext: map[string]string{fileSystemKey: found.FileSystem},
 	}}, nil
 }
 
 func (c *controllerService) create(wanted volume) (volume, error) {
 	if wanted.From == "" {
-		if err := c.files.format(wanted.ID, wanted.Bytes); err != nil {
+		if err := c.files.format(wanted); err != nil {
 			return wanted, err
 		}
+		wanted.Filled = wanted.Bytes
 		return wanted, c.files.save(wanted)
 	}
 	from, err := c.files.snapshot(wanted.From)
@@ -89,6 +100,7 @@ func (c *controllerService) create(wanted volume) (volume, error) {
 	if wanted.Bytes < from.Bytes {
 		return wanted, status.Errorf(codes.OutOfRange, "snapshot %s needs %d bytes", from.ID, from.Bytes)
 	}
+	wanted.FileSystem, wanted.Filled = from.FileSystem, from.Filled
 	if err := copyImage(c.files.snapshotImage(from.ID), c.files.image(wanted.ID)); err != nil {
 		return wanted, err
 	}
@@ -216,7 +228,10 @@ func (c *controllerService) takeSnapshot(name, source string) (snapshot, error) 
 	if err != nil {
 		return snapshot{}, err
 	}
-	made := snapshot{ID: name, Source: source, Bytes: from.Bytes, Made: time.Now().UTC()}
+	made := snapshot{
+		ID: name, Source: source, FileSystem: from.FileSystem, Bytes: from.Bytes, Filled: from.Filled,
+		Made: time.Now().UTC(),
+	}
 	if err := checked(name); err != nil {
 		return made, err
 	}
@@ -292,8 +307,8 @@ func supported(capabilities []*csi.VolumeCapability) error {
 		if one.GetMount() == nil {
 			return status.Error(codes.InvalidArgument, "only file systems are provided, no block devices")
 		}
-		if kind := one.GetMount().GetFsType(); kind != "" && kind != fileSystem {
-			return status.Errorf(codes.InvalidArgument, "only %s is provided, not %s", fileSystem, kind)
+		if kind := one.GetMount().GetFsType(); kind != "" && kind != ext4 && kind != xfs {
+			return status.Errorf(codes.InvalidArgument, "only ext4 and xfs are provided, not %s", kind)
 		}
 		switch one.GetAccessMode().GetMode() {
 		case csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER,

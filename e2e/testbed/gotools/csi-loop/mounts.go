@@ -12,17 +12,9 @@ import (
 )
 
 const (
-	fileSystem = "ext4"
-	fiFreeze   = 0xC0045877 // linux/fs.h
-	fiThaw     = 0xC0045878
+	fiFreeze = 0xC0045877 // linux/fs.h
+	fiThaw   = 0xC0045878
 )
-
-// mountImage lets mount(8) make the loop device: it sets autoclear, so that the kernel frees the device with the last
-// mount, also when the node is killed.
-func mountImage(image, target string, flags []string) error {
-	options := strings.Join(append([]string{"loop"}, flags...), ",")
-	return run("mount", "-t", fileSystem, "-o", options, image, target)
-}
 
 func bind(source, target string, readonly bool) error {
 	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
@@ -76,26 +68,6 @@ func mountedAt(path string) (string, error) {
 // unescaped: the kernel writes blanks in paths as octal numbers.
 func unescaped(path string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(path)
-}
-
-// fillDevice lets the loop device see the size of its image, and the mounted file system take all of it.
-func fillDevice(path string) error {
-	device, err := mountedAt(path)
-	if err != nil {
-		return err
-	}
-	if !strings.HasPrefix(device, "/dev/loop") {
-		return fmt.Errorf("%s is no mounted volume", path)
-	}
-	file, err := os.Open(device)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	if err := unix.IoctlSetInt(int(file.Fd()), unix.LOOP_SET_CAPACITY, 0); err != nil {
-		return fmt.Errorf("the size of %s: %w", device, err)
-	}
-	return run("resize2fs", device)
 }
 
 // frozen runs the action while nothing is written to the file system at path.

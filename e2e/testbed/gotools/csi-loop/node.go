@@ -65,12 +65,41 @@ func (n *nodeService) NodeStageVolume(
 			return nil, failure(err)
 		}
 		flags := request.GetVolumeCapability().GetMount().GetMountFlags()
-		if err := mountImage(n.files.image(found.ID), path, flags); err != nil {
+		if err := n.mount(&found, path, flags); err != nil {
 			return nil, failure(err)
 		}
 	}
-	// A snapshot or an expansion may have left a file system smaller than its image.
-	return &csi.NodeStageVolumeResponse{}, failure(fillDevice(path))
+	// A snapshot or an expansion may have left a file system smaller than its image; xfs grows only now.
+	if found.FileSystem == xfs {
+		return &csi.NodeStageVolumeResponse{}, failure(n.grow(found, path))
+	}
+	return &csi.NodeStageVolumeResponse{}, nil
+}
+
+func (n *nodeService) mount(found *volume, path string, flags []string) error {
+	image := n.files.image(found.ID)
+	if found.FileSystem == ext4 && found.Filled < found.Bytes {
+		if err := growUnmounted(image); err != nil {
+			return err
+		}
+		found.Filled = found.Bytes
+		if err := n.files.save(*found); err != nil {
+			return err
+		}
+	}
+	return mountImage(found.FileSystem, image, path, flags)
+}
+
+// grow is done when the mounted file system fills its image already.
+func (n *nodeService) grow(found volume, path string) error {
+	if found.Filled >= found.Bytes {
+		return nil
+	}
+	if err := growMounted(found.FileSystem, path); err != nil {
+		return err
+	}
+	found.Filled = found.Bytes
+	return n.files.save(found)
 }
 
 func (n *nodeService) NodeUnstageVolume(
@@ -138,7 +167,7 @@ func (n *nodeService) NodeExpandVolume(
 	if path == "" {
 		path = request.GetVolumePath()
 	}
-	return &csi.NodeExpandVolumeResponse{CapacityBytes: found.Bytes}, failure(fillDevice(path))
+	return &csi.NodeExpandVolumeResponse{CapacityBytes: found.Bytes}, failure(n.grow(found, path))
 }
 
 func (n *nodeService) NodeGetVolumeStats(

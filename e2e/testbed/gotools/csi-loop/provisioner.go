@@ -25,6 +25,9 @@ import (
 // cannot be known beforehand.
 const faultAnnotation = driverName + "/create-fault"
 
+// fileSystemParameter is the name that StorageClasses have for it with every CSI driver.
+const fileSystemParameter = "csi.storage.k8s.io/fstype"
+
 // provisioner makes volumes for claims and PersistentVolumes of them, and deletes what was released.
 type provisioner struct {
 	driver    csi.ControllerClient
@@ -86,7 +89,7 @@ func (p *provisioner) Provision(
 	answer, err := p.driver.CreateVolume(ctx, &csi.CreateVolumeRequest{
 		Name:                options.PVName,
 		CapacityRange:       &csi.CapacityRange{RequiredBytes: asked.Value(), LimitBytes: limit.Value()},
-		VolumeCapabilities:  capabilities(claim),
+		VolumeCapabilities:  capabilities(claim, options.StorageClass.Parameters[fileSystemParameter]),
 		VolumeContentSource: source,
 	})
 	if err != nil {
@@ -146,13 +149,13 @@ func persistentVolume(options controller.ProvisionOptions, made *csi.Volume) *v1
 			PersistentVolumeReclaimPolicy: *options.StorageClass.ReclaimPolicy,
 			VolumeMode:                    claim.Spec.VolumeMode,
 			PersistentVolumeSource: v1.PersistentVolumeSource{CSI: &v1.CSIPersistentVolumeSource{
-				Driver: driverName, VolumeHandle: made.GetVolumeId(), FSType: fileSystem,
+				Driver: driverName, VolumeHandle: made.GetVolumeId(), FSType: made.GetVolumeContext()[fileSystemKey],
 			}},
 		},
 	}
 }
 
-func capabilities(claim *v1.PersistentVolumeClaim) []*csi.VolumeCapability {
+func capabilities(claim *v1.PersistentVolumeClaim, fileSystem string) []*csi.VolumeCapability {
 	modes := map[v1.PersistentVolumeAccessMode]csi.VolumeCapability_AccessMode_Mode{
 		v1.ReadWriteOnce:    csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER,
 		v1.ReadWriteOncePod: csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER,

@@ -15,8 +15,11 @@ import (
 
 // volume is what the driver remembers of a volume: <id>.json beside <id>.img, written after it.
 type volume struct {
-	ID    string `json:"id"`
-	Bytes int64  `json:"bytes"`
+	ID         string `json:"id"`
+	FileSystem string `json:"fileSystem"`
+	Bytes      int64  `json:"bytes"`
+	// Filled is the size of the image when the file system was last fitted to it.
+	Filled int64 `json:"filled"`
 	// From is the snapshot that the volume was made of.
 	From string `json:"from,omitempty"`
 	// Node is where the volume is attached.
@@ -26,10 +29,12 @@ type volume struct {
 }
 
 type snapshot struct {
-	ID     string    `json:"id"`
-	Source string    `json:"source"`
-	Bytes  int64     `json:"bytes"`
-	Made   time.Time `json:"made"`
+	ID         string    `json:"id"`
+	Source     string    `json:"source"`
+	FileSystem string    `json:"fileSystem"`
+	Bytes      int64     `json:"bytes"`
+	Filled     int64     `json:"filled"`
+	Made       time.Time `json:"made"`
 }
 
 var errNotFound = errors.New("not found")
@@ -95,20 +100,20 @@ func (s *store) snapshots() ([]snapshot, error) {
 }
 
 // format makes an empty file system of that size. The file is sparse.
-func (s *store) format(id string, bytes int64) error {
-	draft := s.image(id) + ".new"
+func (s *store) format(wanted volume) error {
+	draft := s.image(wanted.ID) + ".new"
 	file, err := os.Create(draft)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if err := file.Truncate(bytes); err != nil {
+	if err := file.Truncate(wanted.Bytes); err != nil {
 		return err
 	}
-	if err := run("mkfs.ext4", "-q", "-F", "-m", "0", draft); err != nil {
+	if err := makeFileSystem(wanted.FileSystem, draft); err != nil {
 		return err
 	}
-	return os.Rename(draft, s.image(id))
+	return os.Rename(draft, s.image(wanted.ID))
 }
 
 // copyImage keeps holes, so that the copy takes no more room than the data.
