@@ -18,6 +18,7 @@ from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.kind import CollectionKind
 from lucid_storage.kinds.connections import Connections, Deployment, Port, label_of
+from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.cycle import Cycle, Services
 from lucid_storage.kinds.engine import Driver, Engine
 from lucid_storage.kinds.index import IndexKind
@@ -31,6 +32,7 @@ from lucid_storage.kinds.protection import Protector
 from lucid_storage.kinds.queue import WorkQueue
 from lucid_storage.kinds.restore.kind import RestoreKind
 from lucid_storage.kinds.restore.swapping import swapping
+from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
@@ -38,6 +40,7 @@ from lucid_storage.kinds.unserved import tell_unserved
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.kind import VolumeKind
 from lucid_storage.kinds.volume.migration.hands import VolumeMigrations
+from lucid_storage.kinds.volume.reading import UsageReading
 from lucid_storage.kinds.volume.rounds import UsageRounds
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kinds.workers.claims import DumpClaims
@@ -47,7 +50,7 @@ from lucid_storage.kinds.workers.sweep import WorkerSweep
 from lucid_storage.kube.claims import Claims
 from lucid_storage.kube.client import Kube, KubeApiError
 from lucid_storage.kube.deployments import Deployments
-from lucid_storage.kube.events import EventRecorder
+from lucid_storage.kube.events import Event, EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.jobs import Jobs
 from lucid_storage.kube.kubelet import Kubelets, StatsTokens
@@ -141,6 +144,7 @@ class Leading:
             self._standing_sweep.run(),
             self._snapshot_sweep.run(),
             self._rounds.run(),
+            self._reading.run(),
         ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
@@ -228,6 +232,7 @@ class Leading:
             self._settings,
             self._open_restores,
             protector,
+            RestoreVolumes(claims, self._cache.get),
             others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
             find_backup=self._cache.get,
             wake=lambda chosen: self.engine.touch_where(chosen),
@@ -239,7 +244,26 @@ class Leading:
             self._settings,
             namespace_terminating=kube.namespace_terminating,
         )
-        volume = VolumeKind(claims, Surroundings(claims), self._usage, self._settings, migrations=migrations)
+        surroundings = Surroundings(claims)
+        self._metrics.volumes.usage = self._usage.get
+        volume = VolumeKind(
+            claims,
+            surroundings,
+            self._usage,
+            self._settings,
+            metrics=self._metrics.volumes,
+            migrations=migrations,
+        )
+        self._reading = UsageReading(
+            claims,
+            surroundings,
+            self._workers,
+            self._usage,
+            self._settings,
+            volumes=lambda: self._cache.of_kind("volumes"),
+            touch=lambda key: self.engine.touch(key),
+            tell=self._tell_volume,
+        )
         self._rounds = UsageRounds(
             claims,
             _kubelets(kube, self._settings),
@@ -273,6 +297,12 @@ class Leading:
             ),
             "volumes": OneShotCycle(volume, services, ends=False),
         }
+
+    def _tell_volume(self, resource: Resource, notice: Notice) -> None:
+        kind = KINDS["Volume"].kind
+        self._events.emit(
+            Event(resource.key, kind, resource.uid, notice.reason, notice.message, notice.warning)
+        )
 
     def _touch_all(self, keys: Iterable[Key]) -> None:
         for key in keys:

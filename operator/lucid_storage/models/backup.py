@@ -145,7 +145,7 @@ class VolumeSelection(SpecModel):
     """One volume of a backup."""
 
     name: DnsName
-    """A Volume resource in the same namespace."""
+    """A Volume in the same namespace, or a claim that no Volume declares."""
     method: VolumeMethod = VolumeMethod.ARCHIVE
     """Archive streams the files; Snapshot asks the storage driver and stays inside the cluster."""
 

@@ -51,6 +51,9 @@ CREATED_FOR = f"{GROUP}/created-for"
 GROWN_TO = f"{GROUP}/grown-to"
 """Annotation of a claim: the last size that the operator asked for, so that a smaller spec.size is no shrinking."""
 
+RESTORED_FROM = f"{GROUP}/restored-from"
+"""Annotation of a claim that a Restore made: id of the backup."""
+
 VOLUME_LABEL = f"{GROUP}/volume"
 VOLUME_TYPE_LABEL = f"{GROUP}/volume-type"
 """Labels of a claim that was made for a Volume."""

@@ -89,9 +89,9 @@ class VolumeRestore(SpecModel):
     """One volume that comes back."""
 
     name: DnsName
-    """The Volume resource, as it was named in the backup."""
+    """The Volume, as it was named in the backup."""
     target: DnsName | None = None
-    """The Volume resource to restore into; without it, the same."""
+    """The claim to restore into: it is made, or must be empty and not in use. Without it, one of the same name."""
 
 
 class RestoreSpec(SpecModel):
@@ -239,6 +239,23 @@ class RestorePlan(StatusModel):
     """Why it cannot run."""
 
 
+class RestoredVolume(StatusModel):
+    """A volume that the restore fills."""
+
+    name: ShortText
+    """As the backup names it."""
+    target: ShortText
+    """The claim."""
+    size_bytes: Count
+    """Of a claim that is made for it."""
+    storage_class_name: ShortText | None = None
+    """Of the volume that was backed up."""
+    access_modes: Annotated[list[ShortText], Field(max_length=4)] | None = None
+    """Of the volume that was backed up."""
+    snapshot: ShortText | None = None
+    """The VolumeSnapshot that the claim is made from."""
+
+
 class RestoreStatus(KindStatus):
     """What became of the restore."""
 
@@ -278,6 +295,8 @@ class RestoreStatus(KindStatus):
     """Collections that came up during the swap and were moved aside."""
     old_until: datetime | None = None
     """When the replaced collections are dropped."""
+    volumes: Annotated[list[RestoredVolume], Field(max_length=32), ListMap("target")] | None = None
+    """Volumes that are filled."""
     backup_before: ShortText | None = None
     """The Backup that was made first."""
     skipped_users: Annotated[list[ShortText], Field(max_length=50)] | None = None

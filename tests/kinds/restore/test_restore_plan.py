@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedError
+from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.protection import Need, Seen, backup_body
 from lucid_storage.kinds.protection import Standing as Protected
@@ -521,19 +521,6 @@ def test_the_worker_is_told_to_load_in_place() -> None:
     order = worker_request(desired(mine), RUN, "c", "rs", plan_only=False).order
     assert isinstance(order, RestoreOrder)
     assert order.in_place
-
-
-@pytest.mark.parametrize(
-    ("spec", "said"),
-    [
-        ({"engines": ["volumes"], "volumes": [{"name": "v"}]}, "leave volumes out"),
-    ],
-)
-def test_what_this_version_does_not_do_is_refused_with_a_sentence(spec: dict[str, Any], said: str) -> None:
-    """Rules 2.3 and 2.11."""
-    of = resource(**spec)
-    with pytest.raises(NotSupportedError, match=said):
-        resolve(of, RestoreSpec.model_validate(of.spec), Settings(), None)
 
 
 SOURCE = {"id": "00000000-0000-4000-8000-000000000000", "storage": {"s3": {"bucket": "the-bucket"}}}

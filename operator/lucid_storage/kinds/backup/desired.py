@@ -255,8 +255,8 @@ def check_beside(settings: Settings, namespace: str, connection: str | None) -> 
     """
     if job_namespace(settings, namespace, connection) != namespace:
         raise NotAllowedError(
-            "Volumes are read by a Job in this namespace, where the operator's own credentials are never taken: name a"
-            f' Secret of this namespace with the label {SECRET_ALLOWED_LABEL}: "true" in spec.connection.secretName,'
+            "Volumes are mounted by a Job in this namespace, where the operator's own credentials are never taken: name"
+            f' a Secret of this namespace with the label {SECRET_ALLOWED_LABEL}: "true" in spec.connection.secretName,'
             " and a destination with keys of its own in spec.storage.",
             reason=Reason.INVALID_SPEC,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lucid_storage.kinds.protection import Need
+from lucid_storage.kinds.restore.volumes import WantedClaim
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.models.backup import BackupTemplate
 
@@ -41,6 +42,17 @@ class MakeBackup:
 
     def describe(self) -> str:
         return f"make the Backup {self.name} before anything is written"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeClaim:
+    """Make a claim for a restored volume, once."""
+
+    wanted: WantedClaim
+    backup_id: str
+
+    def describe(self) -> str:
+        return f"make the claim {self.wanted.name} for a restored volume"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from lucid_storage.errors import NotSupportedError, Reason, RefusedError
-from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, NAME_CHARACTERS
+from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, NAME_CHARACTERS, check_beside
 from lucid_storage.kinds.protection import Need
+from lucid_storage.kinds.restore.volumes import NOTHING, Filling, asked
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, resolve_place
@@ -90,9 +91,11 @@ def resolve(
     resource: Resource, spec: RestoreSpec, settings: Settings, backup: tuple[Resource, BackupSpec] | None
 ) -> RestoreDesired:
     """`backup` is the Backup that backupName names, if it is there. Raises RefusedError and NotAllowedError."""
-    _check_supported(spec)
     namespace = resource.key.namespace
     connection = spec.connection.secret_name if spec.connection else None
+    if BackupEngine.VOLUMES in (spec.engines or ()):
+        asked(spec.volumes)
+        check_beside(settings, namespace, connection)
     served = settings.served(namespace) if connection is None else None
     storage: Storage | None
     if spec.source is not None:
@@ -171,16 +174,16 @@ def backup_name(resource: Resource, run: str) -> str:
     return f"{resource.key.name[:NAME_CHARACTERS].rstrip('-.')}-before-{run[:8]}"
 
 
-def _check_supported(spec: RestoreSpec) -> None:
-    """What this version does not do is refused and never left out silently."""
-    if BackupEngine.VOLUMES in (spec.engines or ()) or spec.volumes:
-        raise NotSupportedError("This version does not restore volumes; leave volumes out.")
-
-
 def worker_request(
-    desired: RestoreDesired, run: str, cluster: str, identity: str | None, *, plan_only: bool
+    desired: RestoreDesired,
+    run: str,
+    cluster: str,
+    identity: str | None,
+    *,
+    plan_only: bool,
+    filling: Filling = NOTHING,
 ) -> WorkerRequest:
-    """The worker that plans, or that stages."""
+    """The worker that plans, or that stages. `filling` are the volumes of the latter."""
     resource, spec, key = desired.resource, desired.spec, desired.resource.key
     order = RestoreOrder(
         run=run,
@@ -214,6 +217,7 @@ def worker_request(
         users_and_roles=spec.users_and_roles,
         redis=spec.redis,
         elasticsearch=spec.elasticsearch,
+        volumes=asked(spec.volumes) if plan_only else filling.targets,
     )
     return WorkerRequest(
         command="restore",
@@ -223,4 +227,6 @@ def worker_request(
         connection=desired.connection,
         place=desired.place,
         keys_secret=desired.keys_secret,
+        mounts=filling.mounts,
+        identity=filling.identity,
     )

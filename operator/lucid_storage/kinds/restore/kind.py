@@ -20,6 +20,7 @@ from lucid_storage.kinds.restore.actions import (
     Discard,
     DropOld,
     MakeBackup,
+    MakeClaim,
     Mark,
     StartWorker,
     StopWorker,
@@ -29,6 +30,8 @@ from lucid_storage.kinds.restore.desired import again, job_name, resolve, run_id
 from lucid_storage.kinds.restore.ending import hindered
 from lucid_storage.kinds.restore.observed import FINISHED, WORKING, Plan, RestoreObserved, done_before
 from lucid_storage.kinds.restore.plan import plan
+from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
+from lucid_storage.kinds.restore.volumes import NOTHING
 from lucid_storage.kinds.workers.claims import DumpClaims, waiting
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
@@ -63,6 +66,7 @@ class RestoreKind:
         settings: Settings,
         open_restores: OpenRestores,
         protector: Protector,
+        volumes: RestoreVolumes,
         *,
         others: Callable[[], Iterable[Resource]],
         find_backup: Callable[[Key], Resource | None],
@@ -74,6 +78,7 @@ class RestoreKind:
         self._settings = settings
         self._open_restores = open_restores
         self._protector = protector
+        self._volumes = volumes
         self._others = others
         self._find_backup = find_backup
         self._wake = wake
@@ -109,7 +114,11 @@ class RestoreKind:
         try:
             spec = specs.parse(RestoreSpec, resource)
             desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
-            return replace(seen, desired=desired, cluster=await self._workers.cluster())
+            filling = NOTHING
+            if status.phase is not RestorePhase.PLANNING:
+                filling = await self._volumes.filling(resource, status)
+            cluster = await self._workers.cluster()
+            return replace(seen, desired=desired, cluster=cluster, filling=filling)
         except LucidError as error:
             return replace(seen, trouble=error)
 
@@ -244,6 +253,8 @@ class RestoreKind:
                 await self._workers.stop(resource.key.namespace, resource.secret, job)
             case MakeBackup(name=name, needs=needs, like=like):
                 await self._protector.make(resource, name, needs, template=like)
+            case MakeClaim(wanted=wanted, backup_id=backup_id):
+                await self._volumes.make(resource, wanted, backup_id)
             case Swap(run=run, databases=databases, drop_existing=consent):
                 async with self._restores(resource) as port:
                     done = await port.swap(run, databases, drop_existing=consent)

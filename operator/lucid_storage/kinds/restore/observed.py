@@ -9,6 +9,7 @@ from lucid_storage.errors import LucidError
 from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.protection import Seen
 from lucid_storage.kinds.restore.desired import RestoreDesired, again
+from lucid_storage.kinds.restore.volumes import NOTHING, Filling
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.restore import RestorePhase, RestoreStatus, Strategy
@@ -42,6 +43,8 @@ class RestoreObserved:
     """Of the run before this one."""
     unfit: LucidError | None = None
     """Why the swap cannot begin, where it has not."""
+    filling: Filling = NOTHING
+    """The volumes that the loading worker fills."""
     settled: bool = False
     """The journal of the run is gone: nothing of it is left to drop."""
 

@@ -10,10 +10,11 @@ from lucid_storage.kinds.backup.observed import POLL_SECONDS
 from lucid_storage.kinds.backup.results import parsed
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.restore.actions import StartWorker, Swap
+from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, Swap
 from lucid_storage.kinds.restore.desired import backup_name, job_name, wants_backup, worker_request
 from lucid_storage.kinds.restore.ending import failed, given_up, hindered
 from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, second, target_after
+from lucid_storage.kinds.restore.volumes import Filling, restored_volumes
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.orders import Progress, RestorePlanned, RestoreResult
@@ -41,12 +42,26 @@ def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
             error = observed.trouble or LucidError("The Restore cannot be read.")
             return hindered(resource, status, error, now)
         planning = status.phase is RestorePhase.PLANNING
+        if observed.filling.make:
+            return _claims(observed.filling, status)
         request = worker_request(
-            observed.desired, status.run or "", observed.cluster, status.server_identity, plan_only=planning
+            observed.desired,
+            status.run or "",
+            observed.cluster,
+            status.server_identity,
+            plan_only=planning,
+            filling=observed.filling,
         )
         begun = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} is being started.")
         return Step(status, begun, (StartWorker(request),), hold=True)
     return _progress(status, worker)
+
+
+def _claims(filling: Filling, status: RestoreStatus) -> Plan:
+    """Claims come first: the worker's pod mounts them."""
+    made = tuple(MakeClaim(wanted, status.backup_id or "") for wanted in filling.make)
+    said = f"The claim {filling.make[0].name} is being made for a restored volume."
+    return Step(status, Said(Standing.UNDER_WAY, Reason.RUNNING, said), made, hold=True)
 
 
 def _progress(status: RestoreStatus, worker: WorkerState) -> Plan:
@@ -139,6 +154,7 @@ def _planned(
     told = status.model_copy(
         update={
             "plan": restore_plan(result.plan),
+            "volumes": restored_volumes(result.plan.volumes),
             "timeline": result.timeline,
             "databases": list(result.databases),
             "point_in_time": f"{result.restored_to:%Y-%m-%dT%H:%M:%SZ}" if result.restored_to else None,

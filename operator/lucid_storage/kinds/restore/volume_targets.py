@@ -1,0 +1,48 @@
+"""What the cluster says of the claims that a Restore fills, and the claims that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lucid_storage.kinds.backup.volume_facts import copy_identity
+from lucid_storage.kinds.restore.volumes import (
+    NOTHING,
+    Filling,
+    TargetFacts,
+    WantedClaim,
+    claim_body,
+    filling,
+)
+from lucid_storage.kube.claims import Claims
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.restore import RestoreStatus
+
+
+class RestoreVolumes:
+    """Every call may raise KubeApiError. `find` gives a resource by its key, as far as it is known."""
+
+    def __init__(self, claims: Claims, find: Callable[[Key], Resource | None]) -> None:
+        self._claims = claims
+        self._find = find
+
+    async def filling(self, resource: Resource, status: RestoreStatus) -> Filling:
+        """What the loading worker needs now. Raises RefusedError with what to change."""
+        if not status.volumes:
+            return NOTHING
+        namespace = resource.key.namespace
+        pods = await self._claims.pods(namespace)
+        facts = [
+            TargetFacts(
+                wanted=wanted,
+                claim=await self._claims.get(namespace, wanted.target),
+                copy=copy_identity(self._find, namespace, wanted.target)
+                or copy_identity(self._find, namespace, wanted.name),
+                users=tuple(p for p in pods if wanted.target in p.claims and p.owner_uid != resource.uid),
+            )
+            for wanted in status.volumes
+        ]
+        return filling(facts, await self._claims.classes(), status.backup_id or "")
+
+    async def make(self, resource: Resource, wanted: WantedClaim, backup_id: str) -> None:
+        """Make a claim, once. Raises LucidError when it is refused."""
+        await self._claims.create(claim_body(resource.key.namespace, wanted, backup_id))
