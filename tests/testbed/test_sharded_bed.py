@@ -10,6 +10,8 @@ from testbed.process import wait_until
 from testbed.pytest_sharded import Foreign
 from testbed.stores.sharded import Sharded
 
+pytestmark = pytest.mark.mongodb
+
 Cluster = Sharded | Foreign
 Document = dict[str, Any]
 

@@ -20,6 +20,8 @@ from lucid_storage.stores.mongodb.types import CollectionOptions, IndexDefinitio
 from testbed.stores.mongodb import MongoDB
 from testbed.stores.sharded import Sharded
 
+pytestmark = pytest.mark.mongodb
+
 USER: ShardKey = (("user", "hashed"),)
 COUNTRY: ShardKey = (("country", 1),)
 COUNTRY_DAY: ShardKey = (("country", 1), ("day", 1))

@@ -3,11 +3,14 @@
 import random
 from datetime import UTC, datetime
 
+import pytest
 from bson import ObjectId
 from sharding_bed import Cluster, insert
 
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
 from lucid_storage.stores.mongodb.sharding.types import ShardKey
+
+pytestmark = pytest.mark.mongodb
 
 COUNTRY: ShardKey = (("country", 1),)
 DRAW = random.Random(5)
