@@ -40,12 +40,10 @@ async def test_a_lost_part_is_an_outage_and_what_is_asked_again_works_when_it_is
         await router.close()
 
 
-async def test_a_connection_past_the_router_is_told_to_be_none(
-    private_sharded: Callable[..., Sharded],
-) -> None:
+async def test_a_connection_past_the_router_is_told_to_be_none(sharded: Cluster) -> None:
     """A shard is a replica set to whoever connects to it: nothing may be sharded there."""
-    cluster = private_sharded(shards=1)
-    with cluster.shard_client("shard0") as client:
+    with sharded.shard_client(sharded.shard_names[0]) as client:
+        client.admin.command("ping")
         host, port = client.address or ("", 0)
     uri = f"mongodb://{host}:{port}/?directConnection=true"
     shard = MongoDeployment(uri, label="a shard", app_name="lucid-test", guard=lambda: None)
