@@ -6,7 +6,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.volume.migration import ending
 from lucid_storage.kinds.volume.migration.actions import HoldName, KeepVolume, MakeClaim
-from lucid_storage.kinds.volume.migration.journal import Journal, Stage, claim_digest, journal_of
+from lucid_storage.kinds.volume.migration.journal import Journal, Stage, claim_digest, journal_of, own_policy
 from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import (
     copy_request,
@@ -121,14 +121,15 @@ def _ready(case: Case) -> Plan:
             f" {listed(case.users)}."
         )
         return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
-    old, new = answer.old_volume, answer.new_volume
+    claim, old, new = answer.claim, answer.old_volume, answer.new_volume
+    assert claim is not None
     if old is None or new is None or answer.new_claim is None or not new.is_for(answer.new_claim):
         return ending.begin(case, Reason.VOLUME_LOST, "One of the two volumes is gone.")
     if journal.new_volume != new.name or journal.new_reclaim_policy is None:
         case = case.noting(
             new_volume=new.name,
-            new_reclaim_policy=new.policy,
-            old_reclaim_policy=journal.old_reclaim_policy or old.policy,
+            new_reclaim_policy=own_policy(new, claim.namespace, claim.name),
+            old_reclaim_policy=journal.old_reclaim_policy or own_policy(old, claim.namespace, claim.name),
         )
     return _made_safe(case, old, new)
 

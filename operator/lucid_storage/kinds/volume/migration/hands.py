@@ -93,8 +93,7 @@ class VolumeMigrations:
     ) -> bool:
         if need is not None or under_way(status):
             return True
-        asked = resource.annotations.get(RELEASE_OLD_VOLUME)
-        if asked and self._released.get(resource.key) != asked:
+        if self._asked_to_release(resource, status) is not None:
             return True
         return _forgotten(seen, status)
 
@@ -110,14 +109,17 @@ class VolumeMigrations:
         now: datetime,
     ) -> Answer:
         namespace, name = resource.key.namespace, resource.key.name
-        released = await self._to_release(resource)
         if not under_way(status):
+            released = await self._to_release(resource, status)
+            volume_name = seen.claim.volume_name if seen.claim is not None and need is not None else None
+            asked = resource.annotations.get(RELEASE_OLD_VOLUME)
             found = await self._found(namespace, name) if _forgotten(seen, status) else None
             return Answer(
                 claim=await self._volumes.claim(namespace, name),
                 found=found,
                 released=released,
-                old_volume=released,
+                nothing_to_release=released is None and asked is not None and asked == status.kept_volume,
+                old_volume=await self._volume(volume_name),
                 pods=await self._pods(namespace, name) if need is not None else (),
                 unfit=self._unfit(),
                 refusal=self._refusals.get(resource.key),
@@ -172,9 +174,16 @@ class VolumeMigrations:
         books.sort(key=lambda book: (book.stage is Stage.SWITCHING, book.stage is Stage.COMPLETED))
         return books[-1] if books else None
 
-    async def _to_release(self, resource: Resource) -> MovingVolume | None:
+    def _asked_to_release(self, resource: Resource, status: VolumeStatus) -> str | None:
+        """The annotation's value, unless it is known that there is nothing to do about it."""
         asked = resource.annotations.get(RELEASE_OLD_VOLUME)
-        if not asked or self._released.get(resource.key) == asked:
+        if not asked or (asked != status.kept_volume and self._released.get(resource.key) == asked):
+            return None
+        return asked
+
+    async def _to_release(self, resource: Resource, status: VolumeStatus) -> MovingVolume | None:
+        asked = self._asked_to_release(resource, status)
+        if asked is None:
             return None
         volume = await self._volumes.volume(asked)
         if ending.releasable(volume, resource.key.namespace, resource.key.name):

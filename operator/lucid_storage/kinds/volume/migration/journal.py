@@ -148,6 +148,14 @@ def migration_of(journal: Journal) -> Migration:
     )
 
 
+def own_policy(volume: MovingVolume, namespace: str, claim: str) -> str:
+    """The reclaim policy that a volume has when no migration keeps it."""
+    book = on_volume(volume, namespace, claim)
+    if book is None or book.stage is Stage.COMPLETED:
+        return volume.policy
+    return book.old_policy if volume.name == book.old_volume else book.new_policy
+
+
 def on_volume(volume: MovingVolume | None, namespace: str, claim: str) -> Journal | None:
     """The journal that a volume carries; None where it carries none of this claim, or one that nobody can read."""
     if volume is None or volume.journal is None:

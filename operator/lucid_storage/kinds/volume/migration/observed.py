@@ -42,6 +42,8 @@ class Answer:
     """On a volume, where status knows of no migration."""
     released: MovingVolume | None = None
     """The volume that the annotation releases."""
+    nothing_to_release: bool = False
+    """The volume that the annotation names is gone."""
     terminating: bool = False
     """The namespace is being deleted."""
     refusal: Refusal | None = None

@@ -11,7 +11,7 @@ from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.volume import trouble
 from lucid_storage.kinds.volume.migration import copying, ending, switching
-from lucid_storage.kinds.volume.migration.journal import Stage, migration_of, names, run_id
+from lucid_storage.kinds.volume.migration.journal import Stage, migration_of, names, own_policy, run_id
 from lucid_storage.kinds.volume.migration.observed import Answer, Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import wanted_size
 from lucid_storage.models.meta import RELEASE_OLD_VOLUME, RUN_AGAIN
@@ -56,20 +56,13 @@ def _idle(case: Case) -> Plan | None:
         return Case(case.resource, case.desired, case.seen, Answer(), status, case.need, case.now).step(
             notice.message, seconds=0.1, notices=(notice,)
         )
-    if case.answer.released is not None or _gone_and_released(case):
+    kept = case.status.kept_volume
+    gone = case.answer.nothing_to_release and case.resource.annotations.get(RELEASE_OLD_VOLUME) == kept
+    if case.answer.released is not None or (kept is not None and gone):
         return ending.release(case)
     if case.resource.deleted is not None or case.need is None:
         return None
     return _wanted(case)
-
-
-def _gone_and_released(case: Case) -> bool:
-    kept = case.status.kept_volume
-    return (
-        kept is not None
-        and case.resource.annotations.get(RELEASE_OLD_VOLUME) == kept
-        and case.answer.old_volume is None
-    )
 
 
 def _wanted(case: Case) -> Plan:
@@ -137,13 +130,13 @@ def _begin(case: Case) -> Plan:
     assert claim is not None
     size = wanted_size(case)
     run = run_id(claim.uid, claim.volume_name or "", need.class_name, size)
-    volume = case.seen.volume
+    volume, key = case.answer.old_volume, case.resource.key
     journal = Migration(
         run=run,
         step=MigrationStep.PREPARING,
         why=need.why,
         old_volume=claim.volume_name,
-        old_reclaim_policy=volume.reclaim_policy if volume is not None else None,
+        old_reclaim_policy=own_policy(volume, key.namespace, key.name) if volume is not None else None,
         old_claim_uid=claim.uid,
         new_claim=names(claim.name, run).new_claim,
         storage_class_name=need.class_name,
