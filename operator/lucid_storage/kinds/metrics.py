@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from lucid_storage.kinds.backup_metrics import OutcomeMetrics, ScheduleMetrics
 from lucid_storage.kinds.shardedcollection.metrics import ShardMetrics
+from lucid_storage.kinds.volume.metrics import VolumeMetrics
 
 
 class Metrics:
@@ -17,6 +18,7 @@ class Metrics:
         self.outcomes = OutcomeMetrics(self.registry)
         self.schedules = ScheduleMetrics(self.registry)
         self.shards = ShardMetrics(self.registry)
+        self.volumes = VolumeMetrics(self.registry)
         self.reconciles = Counter(
             "lucid_reconciles_total", "Looks at a resource.", ["kind", "result"], registry=self.registry
         )

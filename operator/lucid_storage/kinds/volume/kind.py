@@ -15,6 +15,7 @@ from lucid_storage.kinds.volume import growth, removal
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
+from lucid_storage.kinds.volume.metrics import VolumeFigures, VolumeMetrics
 from lucid_storage.kinds.volume.migrating import Migrations, Need
 from lucid_storage.kinds.volume.observed import KUBELET, Refusal, VolumeObserved
 from lucid_storage.kinds.volume.plan import Scope, conditions, plan
@@ -52,6 +53,7 @@ class VolumeKind:
         book: UsageBook,
         settings: Settings,
         *,
+        metrics: VolumeMetrics | None = None,
         migrations: Migrations | None = None,
         jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2),  # noqa: S311 - spreading
     ) -> None:
@@ -59,6 +61,7 @@ class VolumeKind:
         self._surroundings = surroundings
         self._book = book
         self._settings = settings
+        self._metrics = metrics
         self._migrations = migrations
         self._jitter = jitter
         self._refusals: dict[Key, Refusal] = {}
@@ -77,6 +80,7 @@ class VolumeKind:
         except LucidError as error:
             trouble = error
         seen = await self._observed(resource, status, now)
+        self._measure(resource.key, desired, seen, status)
         need = growth.migration(desired, seen) if desired is not None and desired.migrate else None
         look = Seen(seen, desired, trouble, need)
         if self._migrations is not None and self._migrations.concerns(resource, seen, status, need):
@@ -114,6 +118,21 @@ class VolumeKind:
         own = tuple(a for a in attachments if a.volume == claim.volume_name)
         self._nodes[key] = _named(seen.pods, own, seen.volume.hostnames if seen.volume else ())
         return replace(seen, nodes=nodes, attachments=own)
+
+    def _measure(
+        self, key: Key, desired: VolumeDesired | None, seen: VolumeObserved, status: VolumeStatus
+    ) -> None:
+        if self._metrics is None or desired is None:
+            return
+        claim = seen.claim
+        told = VolumeFigures(
+            bound=claim is not None and claim.bound,
+            requested=claim.requested if claim is not None else None,
+            warning_percent=desired.warning_percent,
+            critical_percent=desired.critical_percent,
+            full_at=status.full_at,
+        )
+        self._metrics.tell(key, told)
 
     def touched_by(self, nodes: frozenset[str]) -> list[Key]:
         """The Volumes that were seen on these nodes."""
@@ -201,6 +220,8 @@ class VolumeKind:
     def forget(self, key: Key) -> None:
         self._refusals.pop(key, None)
         self._nodes.pop(key, None)
+        if self._metrics is not None:
+            self._metrics.forget(key)
         self._book.forget((key.namespace, key.name))
         if self._migrations is not None:
             self._migrations.forget(key)
