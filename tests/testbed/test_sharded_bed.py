@@ -1,6 +1,5 @@
 """The sharded cluster of the test bed is one: documents go where the catalogue says, and its balancer moves chunks."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -118,17 +117,3 @@ def test_changes_of_definitions_are_seen_on_all_shards(sharded: Cluster, sharded
         event = wait_until(stream.try_next, 20, "The event of the new collection")
         assert event is not None
         assert (event["operationType"], event["ns"]["coll"]) == ("create", "seen")
-
-
-def test_the_cluster_keeps_its_data_over_a_restart(private_sharded: Callable[..., Sharded]) -> None:
-    cluster = private_sharded()
-    with cluster.client() as client:
-        client.admin.command("shardCollection", "kept.things", key={"_id": "hashed"})
-        client.kept.things.insert_many([{"_id": number} for number in range(20)])
-        identity = client.config.version.find_one()
-    cluster.kill()
-    assert not cluster.running()
-    cluster.start()
-    with cluster.client() as client:
-        assert client.kept.things.count_documents({}) == 20
-        assert client.config.version.find_one() == identity

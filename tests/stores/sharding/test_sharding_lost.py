@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from sharding_bed import Cluster
+from sharding_bed import Cluster, counted, insert
 
 from lucid_storage.errors import NotShardedError, StoreUnavailableError
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
@@ -23,12 +23,14 @@ async def test_a_lost_part_is_an_outage_and_what_is_asked_again_works_when_it_is
     sharding = router.sharding
     try:
         await sharding.shard("shop", "orders", USER, num_initial_chunks=4)
+        insert(cluster, "shop", "orders", [{"user": number} for number in range(20)])
+        before = await sharding.cluster()
         shard = cluster.servers[cluster.shard_names[0]]
         shard.kill()
         with pytest.raises(StoreUnavailableError, match="the cluster: cannot"):
             async with asyncio.timeout(30):
                 await sharding.figures("shop", "orders", 2)
-        cluster.router.kill()
+        cluster.kill()
         with pytest.raises(StoreUnavailableError, match="connection refused"):
             async with asyncio.timeout(30):
                 await sharding.sharded("shop", "orders")
@@ -36,6 +38,8 @@ async def test_a_lost_part_is_an_outage_and_what_is_asked_again_works_when_it_is
         figures = await sharding.figures("shop", "orders", 10)
         assert figures is not None
         assert [found.shard for found in figures] == cluster.shard_names
+        assert sum(counted(cluster, "shop", "orders").values()) == 20
+        assert await sharding.cluster() == before
     finally:
         await router.close()
 

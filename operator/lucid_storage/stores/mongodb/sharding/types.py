@@ -97,7 +97,10 @@ class ShardChunks:
 
 @dataclass(frozen=True, slots=True)
 class ShardFigures:
-    """Documents and bytes of one collection on one shard, from metadata, without what was moved away (orphans)."""
+    """Documents and bytes of one collection on one shard, from metadata, without what was moved away (orphans).
+
+    As exact as the server's own count, which may be off after a crash of that shard.
+    """
 
     shard: str
     documents: int
