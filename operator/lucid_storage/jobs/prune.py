@@ -31,8 +31,6 @@ from lucid_storage.models.settings import SettingsError, StoreSettings
 
 logger = logging.getLogger(__name__)
 
-ABANDONED = timedelta(days=1)
-"""An upload without a manifest is left over when nothing of it moved for so long."""
 MOST_REMOVED = 40
 """Ids that one result names: a termination message has 4,096 bytes."""
 MOST_RETAINED = 12
@@ -75,7 +73,7 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     _remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
     holds.removal_over(place.store, chain.own, order.run)
     if order.sweep:
-        _tidy(place.store, chain, now)
+        _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
     return _result(order, _read(place, folders), judged, more)
 
 
@@ -229,20 +227,20 @@ def _discard(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> None:
             _empty(store, below)
 
 
-def _tidy(store: ObjectStore, chain: _Chain, now: datetime) -> None:
-    """Data without a manifest of which nothing moved for a day, uploads that never ended, claims that ended.
+def _tidy(store: ObjectStore, chain: _Chain, now: datetime, limit: datetime) -> None:
+    """Data without a manifest of which nothing moved since `limit`, uploads that never ended, claims that ended.
 
     What a manifest names is data of a backup, whoever can read that manifest. Where one cannot be parsed, nobody knows
     what it names, and the data of slices are left alone.
     """
     named = {stored.path for record in chain.records for stored in record.manifest.objects}
     for folder in chain.folders:
-        _tidy_folder(store, folder, named if not chain.unreadable else None, now)
+        _tidy_folder(store, folder, named if not chain.unreadable else None, limit)
+        holds.forget_ended(store, folder, now)
 
 
-def _tidy_folder(store: ObjectStore, folder: ChainFolder, named: set[str] | None, now: datetime) -> None:
+def _tidy_folder(store: ObjectStore, folder: ChainFolder, named: set[str] | None, limit: datetime) -> None:
     """`named`: data that belong to something; None where that is not known."""
-    limit = now - ABANDONED
     store.delete_abandoned(folder.path, limit)
     groups: dict[str, list[Entry]] = {}
     for entry in store.list(folder.backups):
@@ -257,7 +255,6 @@ def _tidy_folder(store: ObjectStore, folder: ChainFolder, named: set[str] | None
         for path in left:
             if path not in named:
                 store.delete(path)
-    holds.forget_ended(store, folder, now)
 
 
 def run() -> int:

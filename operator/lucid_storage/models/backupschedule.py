@@ -134,7 +134,7 @@ class SlicerStatus(StatusModel):
     last_slice_at: datetime | None = None
     """When the last slice was confirmed."""
     slices: Count | None = None
-    """Slices of the current timeline."""
+    """Slices of the current timeline, when retention last looked."""
     stored_bytes: Count | None = None
     """Their bytes in the destination."""
 

@@ -213,6 +213,8 @@ class PruneOrder(Order):
     """For a sweep: the rules of each schedule that there is, as in its spec."""
     default_days: int = 30
     """For backups that do not say."""
+    abandoned_seconds: Annotated[int, Field(ge=1)] = 86_400
+    """An upload without a manifest is left over when nothing of it moved for so long: no worker lives longer."""
     time_zone: str = "Etc/UTC"
     """Of days, weeks and months."""
     known: tuple[str, ...] = ()

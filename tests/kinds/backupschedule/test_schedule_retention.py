@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from schedule_builder import at, backup, look, schedule
+from schedule_builder import SETTINGS, at, backup, look, schedule
 
 from lucid_storage.kinds.backupschedule.actions import DeleteBackup, ExplainBackup, RemovePrune, StartPrune
 from lucid_storage.kinds.backupschedule.desired import prune_run
@@ -13,10 +14,11 @@ from lucid_storage.kinds.backupschedule.retaining import Retaining
 from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.backupschedule import BackupScheduleStatus
+from lucid_storage.models.backupschedule import BackupScheduleStatus, SlicerStatus
 from lucid_storage.models.orders import ChainReport, Destination, PruneOrder, PruneResult, Retained, Span
+from lucid_storage.models.settings import Settings
 
-READY = Retaining("cluster", Place(Destination(bucket="b")), {"nightly": {"days": 3}}, 30)
+READY = Retaining("cluster", Place(Destination(bucket="b")), {"nightly": {"days": 3}}, SETTINGS)
 NOON = "2026-05-05T12:00"
 FOUR = tuple(backup(f"2026-05-0{day}T02:00") for day in (2, 3, 4, 5))
 
@@ -55,6 +57,26 @@ def test_a_worker_starts_after_each_good_backup_with_the_rules_and_the_ids_that_
     assert (order.sweep, order.rules, order.chain) == (True, {"nightly": {"days": 3}}, "nightly")
     assert set(order.known) == {f"id-{b.key.name}" for b in FOUR}
     assert order.remove == ()
+
+
+def test_an_upload_is_left_over_only_when_no_worker_can_be_at_it_any_more() -> None:
+    (order,) = started(begun())
+    assert order.abandoned_seconds == 86_400
+    patient = Settings.read({"BACKUP_DEADLINE_SECONDS": "172800"})
+    ready = replace(READY, settings=patient)
+    step = look(schedule(), NOON, *FOUR, status=known(), retaining=ready)
+    assert started(step)[0].abandoned_seconds > 172_800
+
+
+def test_the_slices_of_the_timeline_are_told() -> None:
+    chain = ChainReport(timeline="t1", slices=7, slice_bytes=4096)
+    desired = schedule(retention={"days": 3}, pointInTime={"enabled": True})
+    status = begun().status.model_copy(update={"slicer": SlicerStatus(deployment="x")})
+    text = result(chain=chain).model_dump_json(by_alias=True)
+    state = WorkerState(WorkerPhase.ENDED, result=text)
+    step = look(desired, NOON, *FOUR, status=status, retaining=READY, prune=state)
+    assert step.status.slicer is not None
+    assert (step.status.slicer.slices, step.status.slicer.stored_bytes) == (7, 4096)
 
 
 def test_it_starts_once_for_a_backup_and_once_a_day() -> None:

@@ -16,6 +16,7 @@ from lucid_storage.kinds.backup.actions import (
     StartWorker,
     StopWorker,
 )
+from lucid_storage.kinds.backup.chaining import check_destination
 from lucid_storage.kinds.backup.desired import BackupDesired, job_name, resolve
 from lucid_storage.kinds.backup.observed import WORKING, BackupObserved, Plan
 from lucid_storage.kinds.backup.plan import hindered, plan
@@ -141,6 +142,7 @@ class BackupKind:
     ) -> BackupObserved:
         """Everything that is checked before a Job is made; the deployment is claimed last."""
         namespace = resource.key.namespace
+        check_destination(desired, self._others(), self._settings)
         await self._workers.check(
             namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
         )

@@ -29,6 +29,7 @@ LASTING = frozenset(
         Reason.DATABASE_NOT_ALLOWED,
         Reason.INDEX_NOT_ALLOWED,
         Reason.KEYS_NOT_ALLOWED,
+        Reason.CHAIN_MISMATCH,
     }
 )
 """Reasons that waiting does not mend, since a Backup's spec cannot be changed."""

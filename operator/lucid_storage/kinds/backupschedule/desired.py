@@ -27,6 +27,9 @@ from lucid_storage.models.storage import Compression, CompressionAlgorithm
 FULL_EVERY = 7
 """Where the template is not full and nothing is given."""
 PRUNE_SECONDS = 3600
+ABANDONED_SECONDS = 86_400
+ABANDONED_MARGIN_SECONDS = 3600
+"""Beyond the deadline of a backup: clocks differ, and a worker takes its time to end."""
 NAME_CHARACTERS = 40
 """Of the schedule's name that a Job's name has room for."""
 _RUNS = UUID("0d9d3f6e-4b0e-4a54-9a55-0a4a3a1f4d11")
@@ -165,7 +168,7 @@ def prune_request(
     place: Place,
     rules: dict[str, dict[str, int]],
     known: tuple[str, ...],
-    default_days: int,
+    settings: Settings,
 ) -> WorkerRequest:
     """The worker that applies retention. `trigger` says what it is made for: once for each."""
     resource, key = desired.resource, desired.resource.key
@@ -187,7 +190,8 @@ def prune_request(
         deadline_seconds=PRUNE_SECONDS,
         sweep=True,
         rules=rules,
-        default_days=default_days,
+        default_days=settings.backup_retention_days,
+        abandoned_seconds=max(ABANDONED_SECONDS, settings.backup_deadline_seconds + ABANDONED_MARGIN_SECONDS),
         time_zone=desired.cron.zone_name,
         known=known,
     )

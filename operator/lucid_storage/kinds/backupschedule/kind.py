@@ -195,7 +195,7 @@ class ScheduleCycle:
             return None, error.message
         schedules = [r for r in self._known("backupschedules") if r.key.namespace == namespace]
         rules = wanted.rules_of_chain(desired.chain, schedules, self._settings)
-        return Retaining(cluster, place, rules, self._settings.backup_retention_days), ""
+        return Retaining(cluster, place, rules, self._settings), ""
 
     def _busy(self, namespace: str) -> bool:
         """Whether something reads or writes backups of this namespace: retention waits until it is done."""

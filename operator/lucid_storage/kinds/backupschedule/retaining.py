@@ -20,6 +20,7 @@ from lucid_storage.kube.client import Json
 from lucid_storage.models.backup import BackupPhase
 from lucid_storage.models.backupschedule import BackupScheduleStatus, RetentionStatus
 from lucid_storage.models.orders import ChainReport, PruneResult
+from lucid_storage.models.settings import Settings
 
 if TYPE_CHECKING:
     from lucid_storage.kinds.backupschedule.plan import ScheduleObserved
@@ -37,7 +38,7 @@ class Retaining:
     cluster: str
     place: Place
     rules: dict[str, dict[str, int]]
-    default_days: int
+    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def retain(
         place=seen.retaining.place,
         rules=seen.retaining.rules,
         known=tuple(c.status.id for c in seen.children if c.holds_data and c.ended and c.status.id),
-        default_days=seen.retaining.default_days,
+        settings=seen.retaining.settings,
     )
     state.job, state.done = request.name, attempt
     return Retained((*failures, StartPrune(request)))

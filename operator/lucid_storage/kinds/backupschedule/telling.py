@@ -67,6 +67,8 @@ def _chain(status: BackupScheduleStatus, report: ChainReport) -> None:
     ]
     status.verified_to = report.verified_to
     status.backups, status.stored_bytes = report.backups, report.stored_bytes
+    if status.slicer is not None:
+        status.slicer.slices, status.slicer.stored_bytes = report.slices, report.slice_bytes
 
 
 def _rpo(status: BackupScheduleStatus, now: datetime) -> None:
