@@ -15,12 +15,13 @@ from uuid import uuid4
 from lucid_storage.app.health import Check, HealthServer
 from lucid_storage.app.leading import Leading
 from lucid_storage.app.rest import rest_server
-from lucid_storage.errors import LeadershipLostError
+from lucid_storage.errors import LeadershipLostError, RefusedError
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kube.client import Kube, KubeApiError, load_configuration
 from lucid_storage.kube.lease import Lease
 from lucid_storage.models.settings import Settings
 from lucid_storage.restapi.server import RestServer
+from lucid_storage.stores.trust import authority, trust
 
 logger = logging.getLogger(__name__)
 
@@ -150,11 +151,20 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
 
 def run_operator(settings: Settings) -> int:
-    """Returns the process's exit status: 0 after a stop, 1 when the lease was lost (the pod is started anew)."""
+    """Returns the process's exit status: 0 after a stop, 1 when the lease was lost (the pod is started anew), 2 for a
+    setting that cannot be used.
+    """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # what the imports made stays, and need not be looked through again
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
     sys.setrecursionlimit(RECURSION_LIMIT)
+    if settings.stores_ca is not None:
+        try:
+            settings = settings.model_copy(update={"stores_ca": authority(settings.stores_ca)})
+            trust(settings.stores_ca or "")
+        except RefusedError as error:
+            logger.critical("%s", error.message)
+            return 2
     try:
         asyncio.run(Operator(settings).run())
     except* LeadershipLostError as group:

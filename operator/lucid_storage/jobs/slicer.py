@@ -34,6 +34,7 @@ from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_oplog import entry_point, recorded
 from lucid_storage.jobs.mongodb_scope import scope
 from lucid_storage.jobs.mongodb_slices import SliceThereError, SliceWriter, Written
+from lucid_storage.jobs.worker import trust_stores
 from lucid_storage.models.backup import BackupEngine, ReadPreference
 from lucid_storage.models.orders import ORDER_VARIABLE
 from lucid_storage.models.settings import SettingsError, StoreSettings
@@ -256,6 +257,7 @@ def run(environ: Mapping[str, str] | None = None) -> int:
         print(f"lucid-storage: {ORDER_VARIABLE} holds no order: {error}", file=sys.stderr)
         return 2
     try:
+        trust_stores(environ)
         slicer = Slicer(order, _configured(environ), Place.of(order, environ))
     except (LucidError, SettingsError) as error:
         print(f"lucid-storage: {error}", file=sys.stderr)

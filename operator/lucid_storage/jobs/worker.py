@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.models.orders import ORDER_VARIABLE, Message, Task
+from lucid_storage.stores.trust import STORES_CA_VARIABLE, trust
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def run_worker(
     deadline.start()
     reporter = Reporter()
     try:
+        trust_stores(environ)
         result = work(order, environ, reporter, stop)
     except LucidError as error:
         reason = stop.reason or error.reason
@@ -92,6 +94,13 @@ def run_worker(
         told = "The work was done, and what there is to say of it is too long; choose less at once."
         reporter.result(failed(order, Reason.INVALID_SPEC, told), environ)
     return 0
+
+
+def trust_stores(environ: Mapping[str, str]) -> None:
+    """The certificate authority that the operator gave to the Job. Raises RefusedError when it is none."""
+    given = environ.get(STORES_CA_VARIABLE)
+    if given:
+        trust(given)
 
 
 def _log_to_stderr() -> None:

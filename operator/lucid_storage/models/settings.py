@@ -200,6 +200,13 @@ class BackupSettings(StoreSettings):
     backup_deadline_seconds: int = Field(
         21_600, ge=60, le=2_592_000, description="How long a backup or restore may take."
     )
+    stores_ca: str | None = Field(
+        None,
+        description=(
+            "Certificate authority of the operator's own stores, as PEM text or as a path; trusted besides the system's,"
+            " and passed to the Jobs."
+        ),
+    )
     worker_image: str | None = Field(
         None, description="Image of the Jobs; the chart sets the operator's own."
     )

@@ -29,6 +29,9 @@ CA_FOLDER = "/var/run/lucid/ca"
 DESTINATION_FOLDER = "/var/lib/lucid/destination"
 VOLUMES_FOLDER = "/var/lib/lucid/volumes"
 CA_FILE = "ca.crt"
+STORES_CA_FOLDER = "/var/run/lucid/stores"
+STORES_CA = "STORES_CA"
+"""Entry of the Secret of one run, and the variable that names its file in the pod."""
 S3_CA_VARIABLE = "LUCID_S3_CA"
 USER = 65532
 GRACE_SECONDS = 30
@@ -115,6 +118,7 @@ class WorkerJob:
     key_entries: tuple[tuple[str, str], ...] = ()
     """(entry, file) of that Secret; empty takes all."""
     ca: Entry | None = None
+    stores_ca: Entry | None = None
     claim: str | None = None
     """PersistentVolumeClaim that backups are written to."""
     suspended: bool = False
@@ -261,6 +265,8 @@ def _environment(worker: WorkerJob) -> list[Json]:
         plain[VOLUMES_FOLDER_VARIABLE] = VOLUMES_FOLDER
     if worker.ca is not None:
         plain[S3_CA_VARIABLE] = f"{CA_FOLDER}/{CA_FILE}"
+    if worker.stores_ca is not None:
+        plain[STORES_CA] = f"{STORES_CA_FOLDER}/{CA_FILE}"
     taken = [
         {
             "name": variable,
@@ -280,10 +286,14 @@ def _volumes(worker: WorkerJob) -> tuple[list[Json], list[Json]]:
             secret["items"] = [{"key": entry, "path": file} for entry, file in worker.key_entries]
         mounts.append({"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True})
         volumes.append({"name": "keys", "secret": secret})
-    if worker.ca is not None:
-        items = [{"key": worker.ca.key, "path": CA_FILE}]
-        mounts.append({"name": "ca", "mountPath": CA_FOLDER, "readOnly": True})
-        volumes.append({"name": "ca", "secret": {"secretName": worker.ca.secret, "items": items}})
+    for name, entry, folder in (
+        ("ca", worker.ca, CA_FOLDER),
+        ("stores-ca", worker.stores_ca, STORES_CA_FOLDER),
+    ):
+        if entry is not None:
+            items = [{"key": entry.key, "path": CA_FILE}]
+            mounts.append({"name": name, "mountPath": folder, "readOnly": True})
+            volumes.append({"name": name, "secret": {"secretName": entry.secret, "items": items}})
     if worker.claim is not None:
         mounts.append({"name": "destination", "mountPath": DESTINATION_FOLDER})
         volumes.append({"name": "destination", "persistentVolumeClaim": {"claimName": worker.claim}})

@@ -15,6 +15,7 @@ from lucid_storage.errors import AccessDeniedError, LucidError, NotAllowedError,
 from lucid_storage.kinds.secrets import ReadSecret
 from lucid_storage.kinds.workers.job import (
     CA_FILE,
+    STORES_CA,
     WORKER,
     ClaimMount,
     Entry,
@@ -105,6 +106,12 @@ class Workers:
         Raises RefusedError and NotAllowedError for what must be changed, LucidError(KeyMissing).
         """
         await self._check_credentials(namespace, connection)
+        if connection is None and _names_a_file(self._settings.mongodb() or ""):
+            raise RefusedError(
+                "The operator's MONGODB_URI names a file of its own pod (tlsCAFile), which its Jobs do not have; take"
+                " the option out and set STORES_CA.",
+                reason=Reason.NOT_CONFIGURED,
+            )
         if not self._settings.worker_image:
             raise RefusedError(
                 "The operator does not know the image of its Jobs; set WORKER_IMAGE.",
@@ -166,7 +173,7 @@ class Workers:
         variables = {
             name: Entry(request.name, name)
             for name in data
-            if not name.startswith(KEY_PREFIX) and name != CA_FILE
+            if not name.startswith(KEY_PREFIX) and name not in (CA_FILE, STORES_CA)
         }
         worker = replace(
             worker,
@@ -174,6 +181,7 @@ class Workers:
             keys_secret=request.name if keys else None,
             key_entries=keys,
             ca=Entry(request.name, CA_FILE) if CA_FILE in data else None,
+            stores_ca=Entry(request.name, STORES_CA) if STORES_CA in data else None,
         )
         return worker, data
 
@@ -275,6 +283,7 @@ class Workers:
             "REDIS_URL": settings.redis(),
             "ELASTICSEARCH_URL": settings.elasticsearch(),
             VERIFY_VARIABLE: _revealed(settings.backup_verify_uri),
+            STORES_CA: settings.stores_ca,
         }
         if request.place.secret is None and request.place.destination.bucket is not None:
             plain |= {
@@ -315,6 +324,10 @@ class Workers:
                 reason=Reason.SECRET_NOT_ALLOWED,
             )
         return body.get("data") or {}
+
+
+def _names_a_file(uri: str) -> bool:
+    return "tlscafile=" in uri.lower()
 
 
 def _revealed(secret: object) -> str | None:
