@@ -76,6 +76,10 @@ def _catalog(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
+    if given.subject == "volume":
+        from lucid_storage.app.verify_volume import run_verify_volume
+
+        return run_verify_volume(given)
     if given.id is None:
         return _work(given)
     from lucid_storage.app.verify import run_verify
@@ -106,6 +110,7 @@ _WORKERS = {
     "prune": "remove backups that nothing needs any more",
     "slice": "write slices of the oplog until stopped",
     "volume-usage": "say how much of a claim is in use",
+    "volume-verify": "compare a claim's content with its last checksums",
     "volume-copy": "copy a claim's files to another claim and compare both",
 }
 _COMMANDS = {

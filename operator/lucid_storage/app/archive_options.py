@@ -48,6 +48,21 @@ def add_catalog_options(command: argparse.ArgumentParser) -> None:
 
 def add_verify_options(command: argparse.ArgumentParser) -> None:
     """Of `lucid-storage verify` at a prompt; a Job gives an order instead."""
+    command.add_argument(
+        "subject", nargs="?", choices=("volume",), help="volume: compare a folder with its last checksums"
+    )
+    command.add_argument("path", nargs="?", help="with volume: the folder that it is mounted at")
+    command.add_argument(
+        "--state", metavar="FILE", help="with volume: the list of checksums (default: PATH/.lucid-checksums)"
+    )
+    command.add_argument(
+        "--key", metavar="FILE", help="with volume: a key of 32 bytes that the list is sealed with"
+    )
+    command.add_argument("--accept", action="store_true", help="with volume: take everything as it is now")
+    command.add_argument(
+        "--names", action="store_true", help="with volume: name all that changed, on standard error"
+    )
+    command.add_argument("--json", action="store_true", help="with volume: print JSON for programs")
     command.add_argument("--id", help="id of the backup, as `lucid-storage catalog` lists it")
     command.add_argument(
         "--level",

@@ -55,7 +55,9 @@ class VolumeRestored:
 
 
 def blocked(run: VolumeRestoreRun) -> RefusedError | None:
-    """Why the claim cannot be restored into: something is there. Reads only."""
+    """Why the claim cannot be restored into: something is there. Reads only. Of a snapshot the claim is made full."""
+    if run.record.snapshot is not None:
+        return None
     there = next(_occupants(run), None)
     if there is None:
         return None

@@ -299,6 +299,8 @@ class RestoreOrder(Order):
     open those of all namespaces."""
     point_in_time: datetime | None = None
     plan_only: bool = False
+    sliced: tuple[str, ...] = ()
+    """Chains of this namespace and destination that a slicing worker follows the target with."""
     run_again: str = ""
     """Value of the annotation that asked for this run."""
     in_place: bool = False
@@ -450,3 +452,34 @@ class VolumeCopyResult(Message):
     """Changes with every change of the source, of attributes too."""
     digest: str | None = None
     """Of names, contents, modes and times."""
+
+
+class VolumeVerifyOrder(Task):
+    """Compare a claim's content with its last checksums. The claim is mounted writable: the list lies on it."""
+
+    folder: str
+    """Below LUCID_VOLUMES."""
+    accept: bool = False
+    """Take everything as it is now, files that rotted too."""
+
+
+class VolumeVerifyResult(Message):
+    """What a check of a claim's content found. Names of files are users' data and are not in it."""
+
+    run: str
+    ok: bool
+    """Something was found out."""
+    intact: bool = False
+    """No file changed without being written, and all can be read."""
+    reason: Reason | None = None
+    message: str = ""
+    files: int = 0
+    bytes: int = 0
+    added: int = 0
+    removed: int = 0
+    changed: int = 0
+    corrupted: int = 0
+    unreadable: int = 0
+    since: datetime | None = None
+    """Moment of the checksums that it was compared with; None for the first ones."""
+    checked_at: datetime | None = None
