@@ -16,6 +16,7 @@ from testbed.cluster.images import BUSYBOX, busybox
 from testbed.cluster.provider import OwnCluster
 from testbed.cluster.storage import CSI_DRIVER
 from testbed.cluster.storage_objects import DRIVER, StorageClasses
+from testbed.errors import TestbedError
 from testbed.process import wait_until
 from testbed.progress import Silent
 
@@ -78,7 +79,11 @@ def run(cluster: OwnCluster, name: str, *command: str) -> str:
 
 def wait_ready(cluster: OwnCluster, *names: str) -> None:
     pods = [f"pod/{name}" for name in names]
-    cluster.kubectl("wait", *pods, "--for=condition=Ready", "--timeout=90s")
+    try:
+        cluster.kubectl("wait", *pods, "--for=condition=Ready", "--timeout=60s")
+    except TestbedError as late:
+        late.add_note(cluster.kubectl("describe", *pods))
+        raise
 
 
 def volume_of(cluster: OwnCluster, name: str) -> str:

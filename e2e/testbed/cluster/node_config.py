@@ -113,8 +113,9 @@ SystemdCgroup = false
             "enforceNodeAllocatable": ["pods"],
             "readOnlyPort": 0,
             "registerNode": True,
-            "nodeStatusUpdateFrequency": "5s",
-            "syncFrequency": "10s",
+            "nodeStatusUpdateFrequency": "2s",
+            # A grown volume is looked at when its pod is; a minute is Kubernetes' own.
+            "syncFrequency": "3s",
             # How often volumes are measured; a minute is Kubernetes' own, and long for a test.
             "volumeStatsAggPeriod": "5s",
         }

@@ -132,11 +132,15 @@ class Storage:
 
 def _options(name: str) -> list[str]:
     address = f"--csi-address={_PLUGIN}"
+    retries = ["--retry-interval-start=200ms", "--retry-interval-max=5s"]
     match name:
-        case "csi-attacher" | "csi-resizer" | "csi-snapshotter":
-            return [address, "--retry-interval-start=200ms", "--retry-interval-max=5s"]
+        case "csi-resizer":
+            # Without it a watch of all pods is kept for drivers that cannot grow what is in use.
+            return [address, *retries, "--handle-volume-inuse-error=false"]
+        case "csi-attacher" | "csi-snapshotter":
+            return [address, *retries]
         case _:
-            return ["--retry-interval-start=200ms", "--retry-interval-max=5s"]
+            return retries
 
 
 def prepare(progress: Progress) -> None:
