@@ -234,6 +234,7 @@ class Leading:
             protector,
             RestoreVolumes(claims, self._cache.get),
             others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
+            schedules=lambda: self._cache.of_kind("backupschedules"),
             find_backup=self._cache.get,
             wake=lambda chosen: self.engine.touch_where(chosen),
         )

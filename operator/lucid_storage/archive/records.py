@@ -163,6 +163,17 @@ def list_slices(
     return _read_all(manifests, lambda path: _read(store, folder, path, keyring, proof_there=False))
 
 
+def newest_slice(store: ObjectStore, folder: ChainFolder, keyring: Keyring) -> Recorded | None:
+    """The slice that begins last, whatever its timeline. Only this one is read."""
+    named = ((folder.slice_of(entry.path), entry.path) for entry in store.list(folder.slices))
+    slices = [(name[1], path) for name, path in named if name is not None]
+    if not slices:
+        return None
+    _, path = max(slices, key=lambda one: one[0])
+    found = _read(store, folder, path, keyring, proof_there=False)
+    return found if isinstance(found, Recorded) else None
+
+
 def list_chain(store: ObjectStore, folders: Iterable[ChainFolder], keyring: Keyring) -> Listing:
     """Backups and slices of all folders that make one chain."""
     found = [

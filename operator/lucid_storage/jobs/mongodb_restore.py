@@ -29,6 +29,7 @@ from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
 from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
 from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
+from lucid_storage.stores.mongodb.restore.pacing import SlicePace
 from lucid_storage.stores.mongodb.restore.rewriting import Rewritten
 from lucid_storage.stores.mongodb.restore.staging import Expected, InPlace, Staging
 from lucid_storage.stores.mongodb.restore.target import Target
@@ -55,6 +56,8 @@ class MongoRestoreRun:
     """Raises when the run is to end."""
     report: Report = lambda _size, _documents: None
     phase: Callable[[str, int | None], None] = lambda _name, _total: None
+    slices_reach: Callable[[], int | None] = lambda: None
+    """The second that slices reach to, where some follow the target."""
     in_place: InPlace | None = None
     accounts: bool = False
     """Users and roles too."""
@@ -77,6 +80,7 @@ class MongoStaged:
 def stage(run: MongoRestoreRun) -> MongoStaged:
     """Everything up to the journal. Raises LucidError; the target is as it was then, or the message says otherwise."""
     with Target(run.uri, check=run.check) as target:
+        target.pace = SlicePace(target, run.slices_reach).wait
         staging = Staging(
             target,
             run.run,

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from lucid_storage.archive import holds
@@ -14,7 +14,7 @@ from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.layout import MANIFEST, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, CollectionRecord, Manifest, StoredObject
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_chain
+from lucid_storage.archive.records import list_chain, newest_slice
 from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
 from lucid_storage.errors import AccessDeniedError, DestinationError, LucidError, Reason, RefusedError
 from lucid_storage.jobs import restore_marker
@@ -137,6 +137,16 @@ class _Work:
             )
         return uri
 
+    def slices_reach(self) -> int | None:
+        """The second that the slowest slicing worker of the target has come to (rule 2.8)."""
+        place, reached = self.place, []
+        for chain in self.order.sliced:
+            with suppress(DestinationError):  # asked again soon
+                newest = newest_slice(place.store, replace(place.folder, chain=chain), place.keyring)
+                if newest is not None and newest.to is not None:
+                    reached.append(newest.to.optime.seconds)
+        return min(reached, default=None)
+
     def servers(self, reading: _Reading) -> dict[str, str]:
         """Engine and identity of what is written to."""
         known = {str(other.engine): other.server() for other in reading.others}
@@ -168,6 +178,7 @@ class _Work:
             check=self.check,
             report=self.reporter.add,
             phase=self.reporter.phase,
+            slices_reach=self.slices_reach,
             in_place=InPlace(self.order.drop_existing, plan.steady) if self.order.in_place else None,
             accounts=self.order.users_and_roles,
         )

@@ -33,6 +33,7 @@ from lucid_storage.archive.records import (
     Listing,
     list_backups,
     list_slices,
+    newest_slice,
     read_manifest,
     write_manifest,
     write_proof,
@@ -340,6 +341,14 @@ def test_many_slices_are_listed_in_order_of_time(bed: Bed) -> None:
 
     assert [found.id for found in slices.records] == [f"s{second}" for second in range(0, 500 * 30, 30)]
     assert len(list_slices(bed.store, FOLDER, bed.keyring).records) == 501
+    newest = newest_slice(bed.store, FOLDER, bed.keyring)
+    assert newest is not None
+    assert newest.id == "s14970", "the one that begins last, and not the one that is named last"
+
+
+def test_without_slices_there_is_no_newest_one(bed: Bed) -> None:
+    write_manifest(bed.store, FOLDER, manifest(), KEY)
+    assert newest_slice(bed.store, FOLDER, bed.keyring) is None
 
 
 def test_a_destination_that_is_away_is_no_empty_listing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lucid_storage.kinds.backupschedule.desired import place_of
 from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kinds.workers.job import Image, WorkerJob
 from lucid_storage.kinds.workers.standing import APPLIED, SECRET_VERSION, deployment
+from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backupschedule import BackupScheduleStatus
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.slicing import SliceOrder, SliceReport
@@ -233,3 +234,27 @@ class TestWhereTheWorkerBelongs:
         step = listened(words("2026-05-02T02:30"), "2026-05-02T02:31", slicer_namespace="system")
         assert step.status.slicer is not None
         assert step.status.slicer.namespace == "system"
+
+
+def test_a_restore_knows_whose_slices_follow_its_target_into_its_place() -> None:
+    settings = Settings.read(
+        {
+            "SERVED_NAMESPACES": json.dumps({"default": {}}),
+            "BACKUP_STORAGE_TYPE": "s3",
+            "BACKUP_S3_BUCKET": "vault",
+        }
+    )
+    sliced = schedule(**PITR).resource
+    place = place_of(schedule(**PITR), settings)
+
+    def chains(
+        *schedules: Resource, namespace: str = "default", secret: str | None = None
+    ) -> tuple[str, ...]:
+        return slicing.following(schedules, namespace, secret, place, settings)
+
+    assert chains(sliced) == ("nightly",)
+    assert chains(sliced, namespace="other") == ()
+    assert chains(sliced, secret="mine") == ()
+    assert chains(schedule().resource) == ()
+    elsewhere = {"storage": {"s3": {"bucket": "vault", "prefix": "else"}}}
+    assert chains(schedule(**PITR, template=elsewhere).resource) == ()

@@ -6,14 +6,19 @@ It goes on while the schedule is suspended, since slices are what makes the time
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.kinds.backupschedule.children import Child
-from lucid_storage.kinds.backupschedule.desired import NAME_CHARACTERS, ScheduleDesired
+from lucid_storage.kinds.backupschedule.desired import (
+    NAME_CHARACTERS,
+    ScheduleDesired,
+    place_of,
+    resolve,
+)
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, job_namespace
@@ -67,6 +72,25 @@ def home(resource: Resource, settings: Settings) -> str | None:
     if secret is None and settings.served(resource.key.namespace) is None:
         return None
     return job_namespace(settings, resource.key.namespace, secret)
+
+
+def following(
+    schedules: Iterable[Resource], namespace: str, connection: str | None, place: Place, settings: Settings
+) -> tuple[str, ...]:
+    """Chains whose slices follow the server of these credentials into this place. Pure."""
+    found = set()
+    for schedule in schedules:
+        if schedule.key.namespace != namespace or home(schedule, settings) is None:
+            continue
+        try:
+            desired = resolve(schedule, settings)
+            theirs = place_of(desired, settings)
+        except LucidError:
+            continue  # it cannot be followed, so nothing of it can be waited for
+        same_place = (theirs.destination, theirs.claim) == (place.destination, place.claim)
+        if desired.connection == connection and same_place:
+            found.add(desired.chain)
+    return tuple(sorted(found))
 
 
 def name(desired: ScheduleDesired) -> str:

@@ -46,6 +46,8 @@ class RestoreDesired:
     index_patterns: tuple[str, ...]
     key_patterns: tuple[str, ...]
     deadline_seconds: int
+    sliced: tuple[str, ...] = ()
+    """Chains whose slices follow the target into the same place."""
     like: BackupTemplate | None = None
     """Place and key of the Backup that backupBefore asks for: those of the backup that is restored."""
 
@@ -202,6 +204,7 @@ def worker_request(
         only_namespace=key.namespace if desired.place.shared else None,
         point_in_time=spec.point_in_time,
         plan_only=plan_only,
+        sliced=desired.sliced,
         run_again=again(resource),
         in_place=spec.strategy is Strategy.IN_PLACE,
         engines=desired.engines,

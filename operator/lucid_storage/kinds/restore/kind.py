@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
+from lucid_storage.kinds.backupschedule.slicing import following
 from lucid_storage.kinds.connections import Connections, label_of
 from lucid_storage.kinds.contract import Action
 from lucid_storage.kinds.identity import kept
@@ -26,7 +27,14 @@ from lucid_storage.kinds.restore.actions import (
     StopWorker,
     Swap,
 )
-from lucid_storage.kinds.restore.desired import again, job_name, resolve, run_id, spec_hash
+from lucid_storage.kinds.restore.desired import (
+    RestoreDesired,
+    again,
+    job_name,
+    resolve,
+    run_id,
+    spec_hash,
+)
 from lucid_storage.kinds.restore.ending import hindered
 from lucid_storage.kinds.restore.observed import FINISHED, WORKING, Plan, RestoreObserved, done_before
 from lucid_storage.kinds.restore.plan import plan
@@ -69,6 +77,7 @@ class RestoreKind:
         volumes: RestoreVolumes,
         *,
         others: Callable[[], Iterable[Resource]],
+        schedules: Callable[[], Iterable[Resource]],
         find_backup: Callable[[Key], Resource | None],
         wake: Callable[[Callable[[Resource], bool]], None],
     ) -> None:
@@ -80,6 +89,7 @@ class RestoreKind:
         self._protector = protector
         self._volumes = volumes
         self._others = others
+        self._schedules = schedules
         self._find_backup = find_backup
         self._wake = wake
 
@@ -113,7 +123,7 @@ class RestoreKind:
             return seen
         try:
             spec = specs.parse(RestoreSpec, resource)
-            desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
+            desired = self._desired(resource, spec)
             filling = NOTHING
             if status.phase is not RestorePhase.PLANNING:
                 filling = await self._volumes.filling(resource, status)
@@ -177,7 +187,7 @@ class RestoreKind:
     async def _checked(
         self, resource: Resource, spec: RestoreSpec, seen: RestoreObserved, now: datetime
     ) -> RestoreObserved:
-        desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
+        desired = self._desired(resource, spec)
         await self._workers.check(
             resource.key.namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
         )
@@ -203,6 +213,12 @@ class RestoreKind:
                 if state.alive:
                     return state
         return ABSENT
+
+    def _desired(self, resource: Resource, spec: RestoreSpec) -> RestoreDesired:
+        desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
+        namespace, schedules = resource.key.namespace, self._schedules()
+        followers = following(schedules, namespace, desired.connection, desired.place, self._settings)
+        return replace(desired, sliced=followers)
 
     def _behind(self, resource: Resource, deployment: str) -> str | None:
         """Who is to be waited for, in words of this namespace. No await: to ask and to claim is one step."""

@@ -48,6 +48,8 @@ class Target:
         self._lag_readable = True
         self.before_write: Callable[[], None] = lambda: None
         """Called before each write; raises when this process may not write any more."""
+        self.pace: Callable[[], None] = lambda: None
+        """Called where secondaries are waited for; blocks while somebody else is to catch up."""
         try:
             # The driver warns of options that it does not know, and quotes their values.
             with warnings.catch_warnings():
@@ -159,6 +161,7 @@ class Target:
 
     def wait_for_secondaries(self) -> None:
         """Blocks while a secondary is far behind. Looks every few seconds at most, so it may be called often."""
+        self.pace()
         while self._lag_readable and self._clock() - self._lag_looked >= _LAG_PERIOD_SECONDS:
             answer = self.command(
                 "admin", {"replSetGetStatus": 1}, "look at the secondaries", expected={13, 76, 94}
