@@ -8,6 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,7 @@ from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.kube.volumes import Volumes
 from lucid_storage.models.kinds import KINDS
-from lucid_storage.models.meta import API_VERSION
+from lucid_storage.models.meta import API_VERSION, MIGRATION_FINALIZER
 from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE, VolumeCopyOrder
 from lucid_storage.models.settings import Settings
 
@@ -464,3 +465,20 @@ async def target(there: Place) -> Path:
     volume = await there.ground.pv(claim["spec"]["volumeName"])
     assert volume is not None
     return Path(volume["spec"]["hostPath"]["path"])
+
+
+async def crawl(there: Place, holds: Callable[[], Awaitable[bool]]) -> None:
+    """Operators that die after each write, until something holds."""
+    for _ in range(500):
+        if await holds():
+            return
+        await asyncio.sleep(0.005)
+        await there.born(1)
+        with suppress(LeadershipLostError):
+            await there.look()
+    raise AssertionError("it never came to that")
+
+
+async def held(there: Place) -> bool:
+    claim = await there.claim()
+    return claim is not None and MIGRATION_FINALIZER in claim["metadata"].get("finalizers", [])

@@ -20,7 +20,7 @@ async def uninterrupted(land: Ground) -> int:
     await there.born()
     await there.settled()
     await moved(there)
-    assert there.events == ["MigrationStarted", "MigrationSwitching", "Migrated"]
+    assert there.events[:3] == ["MigrationStarted", "MigrationSwitching", "Migrated"]
     return there.mortal.done
 
 

@@ -264,13 +264,14 @@ def _completed(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
         progress="100%",
         completed_at=case.now.replace(microsecond=0),
     )
-    status = case.status.model_copy(
-        update={
-            "claim_uid": claim.uid,
-            "volume_name": new.name,
-            "kept_volume": journal.old_volume if case.answer.old_volume is not None else None,
-        }
-    )
+    update: dict[str, object] = {
+        "kept_volume": journal.old_volume if case.answer.old_volume is not None else None
+    }
+    if (
+        case.status.claim_uid == journal.old_claim_uid
+    ):  # whose origin is known; else the claim itself tells it
+        update |= {"claim_uid": claim.uid, "volume_name": new.name}
+    status = case.status.model_copy(update=update)
     done = Case(case.resource, case.desired, case.seen, case.answer, status, case.need, case.now)
     said = (
         f"The claim has the PersistentVolume {new.name} of the class {journal.storage_class_name}. The old one,"
