@@ -155,6 +155,9 @@ class Session:
         if home is None:
             return _empty(database, command)
         inner = {f"cluster{name[0].upper()}{name[1:]}": command[name], **_without(command, name)}
+        if name in WRITES:
+            # What a mongos takes by itself; a shard's inner router would not wait for the journal.
+            inner.setdefault("writeConcern", MAJORITY)
         answer = await self._cluster.ask(await self._cluster.server(home), inner, database)
         return self._cursors.noted(home, answer, "clusterGetMore")
 
