@@ -221,3 +221,21 @@ async def test_an_operator_that_is_killed_is_followed_by_one_that_finishes(
         name: ["backup"] for name in names
     }
     assert len([j for j in bed.runner.started if "-restore-" in j]) == 1
+
+
+async def test_in_place_it_comes_over_the_live_data(bed: Restores, db: Database[Any]) -> None:
+    """Rule 2.3: with consent replaced, without it only what is absent is added."""
+    db.a.insert_many([{"_id": n} for n in range(10)])
+    bed.world.start_operator()
+    await bed.back_up("full")
+    db.a.delete_many({"_id": {"$lt": 5}})
+    db.a.insert_one({"_id": "newer"})
+    await bed.restore("added", strategy="InPlace", backupBefore=False)
+    await bed.swapped_to("added")
+    assert {d["_id"] for d in db.a.find()} == {*range(10), "newer"}
+    await bed.restore("replaced", strategy="InPlace", dropExisting=True, backupBefore=False)
+    status = await bed.swapped_to("replaced")
+    assert {d["_id"] for d in db.a.find()} == set(range(10))
+    assert "leaves the target incomplete" in status["plan"]["warnings"][0]
+    assert "1 collections are in place." in status["conditions"][0]["message"]
+    assert not [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
