@@ -66,12 +66,11 @@ class FreeVolume:
 
 @dataclass(frozen=True, slots=True)
 class ReserveVolume:
-    """Have a volume wait for the claim of a name; `waiting` is that claim where it is there already."""
+    """Have a volume wait for the claim of a name."""
 
     volume: MovingVolume = field(hash=False)
     namespace: str
     claim: str
-    waiting: MovingClaim | None = field(default=None, hash=False)
 
     def describe(self) -> str:
         return f"reserve the PersistentVolume {self.volume.name} for the claim {self.claim}"
@@ -110,11 +109,11 @@ class RemoveClaim:
 
 @dataclass(frozen=True, slots=True)
 class DescribeClaim:
-    """Labels and annotations of the claim that has the new volume."""
+    """Set labels and annotations of a claim; an annotation that is None is removed."""
 
     claim: MovingClaim = field(hash=False)
     labels: Mapping[str, str] = field(hash=False)
     annotations: Mapping[str, str | None] = field(hash=False)
 
     def describe(self) -> str:
-        return f"give the claim {self.claim.name} the labels and annotations that it had"
+        return f"set labels and annotations of the claim {self.claim.name}"

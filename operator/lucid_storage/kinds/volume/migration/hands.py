@@ -37,9 +37,6 @@ from lucid_storage.models.meta import MIGRATION, RELEASE_OLD_VOLUME
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.volume import MigrationStep, VolumeStatus
 
-POKED = f"{MIGRATION}-poked"
-"""Annotation of a claim of ours: its change has the binder look at it at once, and not after its 15 s."""
-
 
 class CopyWorkers(Protocol):
     """What of kinds/workers is used. Every call may raise KubeApiError."""
@@ -238,10 +235,8 @@ class VolumeMigrations:
                 await volumes.keep(volume, journal, digest)
             case FreeVolume(volume=volume, policy=policy):
                 await volumes.free(volume, policy)
-            case ReserveVolume(volume=volume, namespace=namespace, claim=claim, waiting=waiting):
+            case ReserveVolume(volume=volume, namespace=namespace, claim=claim):
                 await volumes.reserve(volume, namespace, claim)
-                if waiting is not None and MIGRATION in waiting.annotations:
-                    await volumes.describe(waiting, {}, {POKED: volume.version})
             case HoldName(claim=held, run=run):
                 await volumes.hold(held, run)
             case FreeName(claim=held):

@@ -14,10 +14,14 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
+from lucid_storage.models.meta import MIGRATION
 from lucid_storage.models.volume import Migration, MigrationStep
 
 NAME_LIMIT = 63
 """Of a Job: its name becomes a label of its pod."""
+POKED = f"{MIGRATION}-poked"
+"""Annotation of a claim of ours: with each change the binder looks at it at once, else every 15 s
+(kube-controller-manager, --pvclaimbinder-sync-period)."""
 BINDERS = ("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/")
 """Annotations that Kubernetes writes when it binds a claim: a new claim gets its own."""
 

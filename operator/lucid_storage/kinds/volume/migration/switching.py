@@ -20,7 +20,7 @@ from lucid_storage.kinds.volume.migration.actions import (
     ReserveVolume,
 )
 from lucid_storage.kinds.volume.migration.copying import keeping
-from lucid_storage.kinds.volume.migration.journal import Journal, Stage, journal_of, on_volume
+from lucid_storage.kinds.volume.migration.journal import POKED, Journal, Stage, journal_of, on_volume
 from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import (
     final_claim,
@@ -139,10 +139,12 @@ def _bound(case: Case, volume: MovingVolume, claim: MovingClaim | None, body: Js
         )
     reserved = volume.claim is not None and volume.claim[:2] == (namespace, name)
     if not reserved or (volume.claim is not None and volume.claim[2] not in ("", claim.uid if claim else "")):
-        action = ReserveVolume(volume, namespace, name, claim)
+        action = ReserveVolume(volume, namespace, name)
         return case.step(f"Reserves the volume {volume.name}.", actions=(action,), seconds=SOON_SECONDS)
     if claim is not None:
-        return case.step(f"Waits until the claim {name} has its volume.", seconds=SOON_SECONDS)
+        poked = claim.annotations.get(POKED) == volume.version
+        poke = () if poked else (DescribeClaim(claim, {}, {POKED: volume.version}),)
+        return case.step(f"Waits until the claim {name} has its volume.", actions=poke, seconds=SOON_SECONDS)
     refused = case.refused()
     return refused or case.step(
         f"Makes the claim {name}.", actions=(MakeClaim(name, body),), seconds=SOON_SECONDS
@@ -183,7 +185,7 @@ def _rename(case: Case, book: Journal, new: MovingVolume) -> Plan:
     other = claim if old is None else None
     reserved = new.claim is not None and new.claim[:2] == (namespace, name)
     if not reserved or (new.claim is not None and new.claim[2] not in ("", other.uid if other else "")):
-        action = ReserveVolume(new, namespace, name, other)
+        action = ReserveVolume(new, namespace, name)
         return case.step("Gives the new volume the claim's name.", actions=(action,), seconds=SOON_SECONDS)
     if old is not None:
         return _let_go(case, old)
