@@ -173,7 +173,7 @@ class Claims:
             raise _refusal(error, f'The claim "{claim.name}" cannot be expanded') from None
 
     async def delete(self, claim: Claim, *, as_seen: bool = False) -> None:
-        """Delete this very claim; harmless when it is gone or another one has its name.
+        """Delete this very claim; harmless when it is gone or another one has its name. Raises as `create` does.
 
         With `as_seen` nothing happens either when it changed since it was read.
         """
@@ -185,7 +185,7 @@ class Claims:
             await self._kube.request("DELETE", claim_path(claim.namespace, claim.name), body=body)
         except KubeApiError as error:
             if error.status not in (GONE, CONFLICT):
-                raise
+                raise _refusal(error, f'The claim "{claim.name}" cannot be deleted') from None
 
     async def volume(self, name: str) -> PersistentVolume | None:
         with _reading("PersistentVolumes"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.kinds.contract import Action
+from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.volume import growth, removal
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
@@ -18,7 +18,7 @@ from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
 from lucid_storage.kinds.volume.metrics import VolumeFigures, VolumeMetrics
 from lucid_storage.kinds.volume.migrating import Migrations, Need
 from lucid_storage.kinds.volume.observed import KUBELET, Refusal, VolumeObserved
-from lucid_storage.kinds.volume.plan import Scope, conditions, plan
+from lucid_storage.kinds.volume.plan import Scope, conditions, plan, used
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kube.claims import Attachment, Claim, Claims, PodUse
 from lucid_storage.kube.resources import Key, Resource
@@ -143,18 +143,9 @@ class VolumeKind:
     def plan(
         self, resource: Resource, observed: Seen, status: VolumeStatus, now: datetime
     ) -> Step[VolumeStatus]:
-        if self._migrations is not None and observed.migration is not None:
-            step = self._migrations.plan(
-                resource,
-                observed.desired,
-                observed.volume,
-                observed.migration,
-                status,
-                observed.need,
-                now,
-            )
-            if step is not None:
-                return step
+        moved = self._moved(resource, observed, status, now)
+        if moved is not None:
+            return moved
         if resource.deleted is not None:
             forbid = self._settings.forbid_drops
             return removal.plan(resource, observed.volume, status, forbid_drops=forbid)
@@ -168,6 +159,19 @@ class VolumeKind:
             sweep_seconds=self._settings.sweep_seconds * self._jitter(),
         )
         return replace(plan(observed.desired, observed.volume, status, scope), hold=removal.wanted(resource))
+
+    def _moved(
+        self, resource: Resource, observed: Seen, status: VolumeStatus, now: datetime
+    ) -> Step[VolumeStatus] | None:
+        """A step of the migration. Use and thresholds go on meanwhile: it may wait for days until no pod is there."""
+        if self._migrations is None or observed.migration is None:
+            return None
+        desired, seen = observed.desired, observed.volume
+        told: tuple[Notice, ...] = ()
+        if desired is not None:
+            status, told = used(desired, seen, status, now)
+        step = self._migrations.plan(resource, desired, seen, observed.migration, status, observed.need, now)
+        return replace(step, notices=(*told, *step.notices)) if step is not None else None
 
     def hindered(
         self, resource: Resource, status: VolumeStatus, error: LucidError, now: datetime

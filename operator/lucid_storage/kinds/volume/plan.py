@@ -99,15 +99,22 @@ def _facts(
             "requested_bytes": claim.requested,
             "size": to_text(claim.capacity) if claim.capacity is not None else None,
             "expandable": storage_class is not None and storage_class.expandable if claim.bound else None,
-            "used_by": sorted(p.name for p in seen.users)[:NAMES] or None,
             "expanded_at": scope.now.replace(microsecond=0) if finished else status.expanded_at,
         }
     )
     notices = _adopted(claim) if adopted else ()
     if finished:
         notices = (*notices, Notice("Expanded", f"The claim has {status.size} now."))
-    status, more = usage.noted(desired, seen.figures, status, scope.now)
+    status, more = used(desired, seen, status, scope.now)
     return status, (*notices, *more)
+
+
+def used(
+    desired: VolumeDesired, seen: VolumeObserved, status: VolumeStatus, now: datetime
+) -> tuple[VolumeStatus, tuple[Notice, ...]]:
+    """The status with who uses the claim and how much of it."""
+    status = status.model_copy(update={"used_by": sorted(p.name for p in seen.users)[:NAMES] or None})
+    return usage.noted(desired, seen.figures, status, now)
 
 
 def _adopted(claim: Claim) -> tuple[Notice, ...]:
