@@ -33,7 +33,7 @@ async def test_a_lost_part_is_an_outage_and_what_is_asked_again_works_when_it_is
             with contextlib.suppress(StoreUnavailableError):
                 assert await sharding.figures("shop", "orders", 2) is None
         cluster.kill()
-        with pytest.raises(StoreUnavailableError, match=r"cannot read how shop\.orders"):
+        with pytest.raises(StoreUnavailableError, match="the cluster: cannot"):
             async with asyncio.timeout(30):
                 await sharding.sharded("shop", "orders")
         await asyncio.to_thread(cluster.start)
