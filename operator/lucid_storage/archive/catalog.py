@@ -82,7 +82,7 @@ class ListedBackup(Record):
     base: str | None
     engines: tuple[str, ...]
     outside: tuple[str, ...]
-    """Those of them whose data lie in a repository of the store's own, such as an Elasticsearch snapshot."""
+    """Those of them whose data lie elsewhere: in a repository of the store's own, or in the cluster's snapshots."""
     from_time: datetime
     to: datetime
     completed_at: datetime
@@ -219,7 +219,8 @@ def data_here(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...]]:
     outside = tuple(
         part.engine
         for part in manifest.engines
-        if part.elasticsearch is not None and part.elasticsearch.snapshot is not None
+        if (part.elasticsearch is not None and part.elasticsearch.snapshot is not None)
+        or (part.volumes and all(volume.snapshot is not None for volume in part.volumes))
     )
     return tuple(part.engine for part in manifest.engines if part.engine not in outside), outside
 

@@ -11,6 +11,7 @@ import pytest
 from volume_trees import described
 from workshop import Workshop
 
+from lucid_storage.archive.catalog import read_catalog
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.manifest import VolumeRecord
@@ -148,3 +149,25 @@ def test_gzip_and_no_encryption_are_read_by_tar_itself(
     listed = subprocess.run(["tar", "-tzf", str(archive)], capture_output=True, check=True)
     assert b"data/deep/journal\n" in listed.stdout
     assert io.BytesIO(listed.stdout).readline() == b"./\n"
+
+
+@pytest.mark.parametrize(("snapshot", "restorable"), [(None, True), (SNAPSHOT, False)])
+def test_the_catalog_lists_what_a_cold_cluster_can_have_back(
+    shop: Workshop, volume: Path, snapshot: dict[str, Any] | None, restorable: bool
+) -> None:
+    told = taken(shop, source(snapshot=snapshot))
+    assert told.ok
+    (chain,) = read_catalog(FolderStore(shop.destination), "", Keyring(shop.keys)).chains
+    (listed,) = chain.backups
+    assert (listed.engines, listed.restorable) == (("volumes",), restorable)
+
+
+def test_what_is_pruned_takes_its_archives_along(shop: Workshop, volume: Path) -> None:
+    first = taken(shop, source())
+    second = shop.back_up("w", ["volumes"], volumes=[source()])
+    order = {**shop.order("v", ["volumes"]), "remove": [first.id]}
+    process = shop.start("prune", order)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert {Path(name).parent.name for name in shop.files()} == {second.id}
+    assert len(shop.files()) == 3
