@@ -268,7 +268,7 @@ async def test_what_cannot_work_is_failed_at_once(bed: BackupBed) -> None:
     await bed.create("oplogless", type="incremental", engines=["redis"])
     await bed.create("volumes", engines=["volumes"])
     refused = {name: reason(await bed.phase(name, "Failed")) for name in ("oplogless", "volumes")}
-    assert refused == {"oplogless": "InvalidSpec", "volumes": "NotImplemented"}
+    assert refused == {"oplogless": "InvalidSpec", "volumes": "InvalidSpec"}
 
 
 async def test_an_unchanged_backup_is_not_written_again(bed: BackupBed) -> None:
