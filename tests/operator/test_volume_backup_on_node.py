@@ -90,7 +90,12 @@ def _pod(name: str, claim: str, script: str, *, last: bool) -> dict[str, Any]:
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
-            "securityContext": {**user, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {
+                **user,
+                # Else the kubelet changes the modes of what was restored.
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [
                 {
                     "name": "main",
@@ -174,7 +179,9 @@ async def test_a_volume_in_use_is_archived_beside_its_pod_and_comes_back_into_a_
     spec = {"volumes": [{"name": "data"}], "encryption": {"secretName": "keys", "keyId": "k1"}}
     await node_bed.world.create("Backup", "files", {"engines": ["volumes"], **spec})
     status = await node_bed.bed.phase("files", "Completed", "Failed", deadline=120)
-    assert (status["phase"], status.get("verified")) == ("Completed", "Checksum"), await node_bed.bed.told("files")
+    assert (status["phase"], status.get("verified")) == ("Completed", "Checksum"), await node_bed.bed.told(
+        "files"
+    )
     (engine,) = status["engines"]
     assert engine["documents"] == 3  # two names of one file are one
     assert "not the state of one moment" in engine["message"]

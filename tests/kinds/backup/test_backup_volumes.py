@@ -215,12 +215,15 @@ def test_the_job_mounts_the_claim_read_only_beside_its_pod_and_changes_no_owners
         order=request.order,
         image=Image("image:1", "IfNotPresent", (), {}),
         variables={},
+        keys_secret="keys",
         mounts=request.mounts,
         node=request.node,
         identity=request.identity,
     )
     spec = build(job)["spec"]["template"]["spec"]
     assert "fsGroup" not in spec["securityContext"]
+    keys = next(v["secret"] for v in spec["volumes"] if "secret" in v)
+    assert keys["defaultMode"] == 0o444  # nobody is in the group that could read them else
     volume = next(v for v in spec["volumes"] if "persistentVolumeClaim" in v)
     assert volume["persistentVolumeClaim"] == {"claimName": "data", "readOnly": True}
     terms = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

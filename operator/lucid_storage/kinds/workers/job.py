@@ -281,7 +281,9 @@ def _volumes(worker: WorkerJob) -> tuple[list[Json], list[Json]]:
     mounts: list[Json] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a volume of the pod's own
     volumes: list[Json] = [{"name": "tmp", "emptyDir": {"sizeLimit": TEMPORARY}}]
     if worker.keys_secret is not None:
-        secret: Json = {"secretName": worker.keys_secret, "defaultMode": 0o440}
+        # Entries belong to root and the pod's group; a pod without a group reads as one of the others.
+        mode = 0o440 if worker.identity.fs_group is not None else 0o444
+        secret: Json = {"secretName": worker.keys_secret, "defaultMode": mode}
         if worker.key_entries:
             secret["items"] = [{"key": entry, "path": file} for entry, file in worker.key_entries]
         mounts.append({"name": "keys", "mountPath": KEYS_FOLDER, "readOnly": True})
