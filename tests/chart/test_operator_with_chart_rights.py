@@ -68,12 +68,39 @@ async def test_the_operator_reconciles_deletes_and_answers_with_the_charts_right
         await until(lambda: _gone(admin, f"{collection}/dropped"), 30, "the resource to go")
         with mongodb.client() as client:
             assert client[database].list_collection_names() == ["kept"]
+        await _volume(admin)
         assert await _events(admin) != []
         assert _rest_status(operator, await _token(admin, TEAM, "default")) == 403
         assert _rest_status(operator, "no-token") == 401
     finally:
         operator.stop()
     assert "forbidden" not in operator.log.lower()
+
+
+async def _volume(admin: Kube) -> None:
+    """One that is bound, and takes its claim with it."""
+    static = {"metadata": {"name": "static"}, "provisioner": "kubernetes.io/no-provisioner"}
+    await admin.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body=static)
+    spec = {
+        "capacity": {"storage": "1Gi"},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "static",
+        "hostPath": {"path": "/nowhere"},
+    }
+    body = {"metadata": {"name": "nowhere"}, "spec": spec}
+    await admin.request("POST", "/api/v1/persistentvolumes", body=body)
+    volumes = f"/apis/{GROUP}/v1alpha1/namespaces/{TEAM}/volumes"
+    declared = {"type": "logs", "size": "1Gi", "storageClassName": "static", "deletionPolicy": "Delete"}
+    await admin.request(
+        "POST",
+        volumes,
+        body={"apiVersion": API_VERSION, "kind": "Volume", "metadata": {"name": "logs"}, "spec": declared},
+    )
+    await until(lambda: _ready(admin, f"{volumes}/logs"), 30, "the Volume to be Ready")
+    await admin.request("DELETE", f"{volumes}/logs")
+    await until(lambda: _gone(admin, f"{volumes}/logs"), 30, "the Volume to go")
+    claim = f"/api/v1/namespaces/{TEAM}/persistentvolumeclaims/logs"
+    await until(lambda: _gone(admin, claim), 30, "its claim to go")
 
 
 def _collection(name: str, **spec: str) -> Json:
