@@ -263,14 +263,19 @@ async def test_a_used_up_quota_is_one_condition_without_a_storm(world: World, st
     await world.create("Volume", "too-large", spec)
     said = await world.refused("Volume", "too-large", "QuotaExceeded")
     assert "requests.storage" in said["message"]
-    events = [e for e in await world.events("too-large") if e["reason"] == "QuotaExceeded"]
-    assert len(events) <= 1
+
+    async def told() -> bool:
+        return any(e["reason"] == "QuotaExceeded" for e in await world.events("too-large"))
+
+    await world.until(told, 10, "the event")
     assert operator.metric("lucid_status_writes_total") <= 3
 
     await world.create("Volume", "chunks", {**spec, "size": "10Gi"})
     await world.ready("Volume", "chunks")
     await world.patch("Volume", "chunks", {"spec": {"size": "12Gi"}})
     await world.refused("Volume", "chunks", "QuotaExceeded")
+    events = [e for e in await world.events("too-large") if e["reason"] == "QuotaExceeded"]
+    assert len(events) == 1
     await world.kube.patch(f"{path}/disk", {"spec": {"hard": {"requests.storage": "30Gi"}}})
 
     async def asked() -> bool:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
-from volume_builders import EXPANDABLE, LOCAL_PATH, NOW, claim, figures, persistent_volume, pod, volume
+from volume_builders import EXPANDABLE, LOCAL_PATH, NOW, claim, figures, persistent_volume, pod, told, volume
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.contract import Action
@@ -119,7 +119,7 @@ async def test_use_and_thresholds_go_on_while_a_migration_waits() -> None:
     step = await look(made, volume(), VolumeStatus())
     assert step.said is not None
     assert (step.said.message, step.status.use_percent, step.status.used_by) == ("Waits.", 96, ["writer"])
-    assert [n.reason for n in step.notices] == ["UsageCritical"]
+    assert [n.reason for n in step.notices] == ["UsageCritical", "ClaimInUse"]
 
 
 async def test_a_bad_declaration_is_told_and_keeps_the_finalizer_that_deletion_needs() -> None:
@@ -162,3 +162,24 @@ async def test_metrics_are_live_and_end_with_the_volume() -> None:
     assert registry.get_sample_value("lucid_volume_bound", labels) == 1
     made.forget(resource.key)
     assert registry.get_sample_value("lucid_volume_bound", labels) is None
+
+
+async def test_an_event_tells_when_ready_or_its_reason_changed_and_nothing_else() -> None:
+    cluster = Cluster(claim())
+    made, resource = kind(cluster), volume()
+
+    async def events(status: VolumeStatus) -> tuple[list[str], VolumeStatus]:
+        step = await look(made, resource, status)
+        assert step.said is not None
+        ready = [("Ready", step.said.standing is Standing.DONE, step.said.reason, step.said.message)]
+        rows = Step(step.status, replace(step.said, more=(*ready, *step.said.more)))
+        return [n.reason for n in step.notices], told(rows)
+
+    first, status = await events(VolumeStatus())
+    again, status = await events(status)
+    cluster.claim = None
+    lost, status = await events(status)
+    still, status = await events(status)
+    cluster.claim = claim()
+    back, status = await events(status)
+    assert (first, again, lost, still, back) == ([], [], ["ClaimLost"], [], ["Ready"])

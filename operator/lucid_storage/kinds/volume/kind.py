@@ -18,7 +18,7 @@ from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
 from lucid_storage.kinds.volume.metrics import VolumeFigures, VolumeMetrics
 from lucid_storage.kinds.volume.migrating import Migrations, Need
 from lucid_storage.kinds.volume.observed import KUBELET, Refusal, VolumeObserved
-from lucid_storage.kinds.volume.plan import Scope, conditions, plan, used
+from lucid_storage.kinds.volume.plan import Scope, announced, conditions, plan, used
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kube.claims import Attachment, Claim, Claims, PodUse
 from lucid_storage.kube.resources import Key, Resource
@@ -100,6 +100,7 @@ class VolumeKind:
             classes=await self._surroundings.classes(resource.spec.get("storageClassName")),
             pods=tuple(p for p in pods if name in p.claims),
             figures=self._book.get((namespace, name)),
+            check=self._book.check((namespace, name)),
             refusal=self._refusals.get(resource.key),
         )
         if shared_disk(seen):
@@ -143,6 +144,11 @@ class VolumeKind:
     def plan(
         self, resource: Resource, observed: Seen, status: VolumeStatus, now: datetime
     ) -> Step[VolumeStatus]:
+        return announced(status, self._step(resource, observed, status, now))
+
+    def _step(
+        self, resource: Resource, observed: Seen, status: VolumeStatus, now: datetime
+    ) -> Step[VolumeStatus]:
         moved = self._moved(resource, observed, status, now)
         if moved is not None:
             return moved
@@ -151,7 +157,7 @@ class VolumeKind:
             return removal.plan(resource, observed.volume, status, forbid_drops=forbid)
         if observed.desired is None:
             assert observed.trouble is not None
-            return self.hindered(resource, status, observed.trouble, now)
+            return self._hindered(resource, status, observed.trouble)
         scope = Scope(
             now=now,
             generation=resource.generation,
@@ -176,6 +182,9 @@ class VolumeKind:
     def hindered(
         self, resource: Resource, status: VolumeStatus, error: LucidError, now: datetime
     ) -> Step[VolumeStatus]:
+        return announced(status, self._hindered(resource, status, error))
+
+    def _hindered(self, resource: Resource, status: VolumeStatus, error: LucidError) -> Step[VolumeStatus]:
         standing = Standing.BLOCKED if error.stalled else Standing.UNDER_WAY
         more: tuple[tuple[str, bool, Reason, str], ...] = ()
         with suppress(LucidError):  # without a declaration, what needs one is left out

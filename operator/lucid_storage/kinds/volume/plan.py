@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.volume import growth, trouble, usage
+from lucid_storage.kinds.volume import checking, growth, trouble, usage
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.desired import VolumeDesired, claim_body
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
@@ -98,7 +98,7 @@ def _facts(
             "requested_size": to_text(claim.requested),
             "requested_bytes": claim.requested,
             "size": to_text(claim.capacity) if claim.capacity is not None else None,
-            "expandable": storage_class is not None and storage_class.expandable if claim.bound else None,
+            "expandable": storage_class.expandable if storage_class is not None and claim.bound else None,
             "expanded_at": scope.now.replace(microsecond=0) if finished else status.expanded_at,
         }
     )
@@ -114,7 +114,9 @@ def used(
 ) -> tuple[VolumeStatus, tuple[Notice, ...]]:
     """The status with who uses the claim and how much of it."""
     status = status.model_copy(update={"used_by": sorted(p.name for p in seen.users)[:NAMES] or None})
-    return usage.noted(desired, seen.figures, status, now)
+    status, checked = checking.noted(seen.check, status)
+    status, told = usage.noted(desired, seen.figures, status, now)
+    return status, (*checked, *told)
 
 
 def _adopted(claim: Claim) -> tuple[Notice, ...]:
@@ -202,6 +204,25 @@ def _settled(desired: VolumeDesired, seen: VolumeObserved, status: VolumeStatus,
 # Acting and speaking
 
 
+def announced(status: VolumeStatus, step: Plan) -> Plan:
+    """With an Event when Ready or its reason changed. What is Ready at once is what was asked for, and no news."""
+    said = step.said
+    if said is None or said.reason is Reason.PROGRESSING:
+        return step
+    before = next((c for c in status.conditions or () if c.type == "Ready"), None)
+    ready = said.standing is Standing.DONE
+    if before is None and ready:
+        return step
+    if before is not None and before.reason == str(said.reason):
+        return step
+    notice = (
+        Notice("Ready", "The claim is as it was declared.")
+        if ready
+        else Notice(str(said.reason), said.message, warning=said.standing is Standing.BLOCKED)
+    )
+    return replace(step, notices=(*step.notices, notice))
+
+
 def _acting(
     desired: VolumeDesired, seen: VolumeObserved, status: VolumeStatus, scope: Scope, action: Action
 ) -> Plan:
@@ -269,7 +290,12 @@ def conditions(
     desired: VolumeDesired, status: VolumeStatus, *, paused: bool
 ) -> tuple[tuple[str, bool, Reason, str], ...]:
     """The kind's own conditions, from what status shows."""
-    rows = [*_paused(status, paused=paused), *_expandable(desired, status), *usage.rows(desired, status)]
+    rows = [
+        *_paused(status, paused=paused),
+        *_expandable(desired, status),
+        *usage.rows(desired, status),
+        *checking.row(status.check),
+    ]
     journal = status.migration
     if journal is not None and journal.owners_kept is not None:
         lost = not journal.owners_kept

@@ -15,6 +15,8 @@ WORDS = 400
 PATIENCE = timedelta(seconds=20)
 """A claim that waits for shorter than this is not said to fail: provisioners stumble and try again."""
 NAMES = 5
+STATIC = "kubernetes.io/no-provisioner"
+"""Of a class whose volumes people make."""
 
 
 def lost(seen: VolumeObserved, status: VolumeStatus) -> Verdict:
@@ -90,7 +92,13 @@ def pending(seen: VolumeObserved, claim: Claim, now: datetime) -> Verdict:
             f"The class {storage_class.name} makes the volume when a first pod mounts the claim. Start the pod that"
             " uses it.",
         )
-    return Verdict(Reason.PROVISIONING, f"The class {claim.class_name or 'none'} is making the volume.")
+    if storage_class is None or storage_class.provisioner == STATIC:
+        free = f"of the class {claim.class_name}" if claim.class_name else "without a class"
+        return Verdict(
+            Reason.PROVISIONING,
+            f"The claim waits for a free PersistentVolume {free} that is large enough; make one.",
+        )
+    return Verdict(Reason.PROVISIONING, f"The class {claim.class_name} is making the volume.")
 
 
 def class_missing(seen: VolumeObserved, name: str | None) -> Verdict:
