@@ -8,12 +8,13 @@ import pytest
 from deployment import Client, Snapshot, content, take
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.stores.mongodb.restore.adapter import MongoRestores, direct_uri
+from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.catalog import View
 from lucid_storage.stores.mongodb.restore.finishing import Expiry
 from lucid_storage.stores.mongodb.restore.journal import Direct, Journal, Pair, SwapState, parsed
 from lucid_storage.stores.mongodb.restore.lineage import everything
 from lucid_storage.stores.mongodb.restore.port import Marker
+from lucid_storage.stores.mongodb.restore.space import direct_uri
 from lucid_storage.stores.mongodb.restore.staging import Staging
 from lucid_storage.stores.mongodb.restore.swapping import Lost, Rename, next_step
 from lucid_storage.stores.mongodb.restore.target import Target
