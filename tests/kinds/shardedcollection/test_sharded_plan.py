@@ -15,8 +15,10 @@ from sharded_builder import (
     cluster,
     collection,
     desired,
+    gaps,
     index,
     planned,
+    sample,
     server,
     settled,
     sharded,
@@ -32,6 +34,7 @@ from lucid_storage.kinds.shardedcollection.actions import (
     AssignRange,
     ClearRange,
     EnableSharding,
+    KeyFindings,
     RefineKey,
     RemoveShardFromZone,
     Reshard,
@@ -229,6 +232,18 @@ def test_fields_are_added_at_the_end_of_the_key_when_that_is_allowed() -> None:
     assert made.actions == (RefineKey("shop.orders", REFINED),)
     assert made.journal
     assert made.status.operation == "Refining"
+
+
+def test_a_refined_key_needs_no_consent_since_it_is_never_poorer_than_the_former_one() -> None:
+    poor = KeyFindings(gaps(), sample(correlation=1.0))
+    carried = sharded(indexes=(index(*REFINED),))
+    made = planned(desired(REFINED, changePolicy="Refine"), carried, settled(), found=poor)
+    assert made.actions == (RefineKey("shop.orders", REFINED),)
+    refused = KeyFindings(gaps(arrays=1), sample())
+    made = planned(desired(REFINED, changePolicy="Refine"), carried, settled(), found=refused)
+    assert not made.actions
+    resharded = planned(desired(REFINED, **ALLOWED), carried, settled(), found=poor)
+    assert not resharded.actions
 
 
 def test_a_key_that_is_no_extension_is_not_refined() -> None:

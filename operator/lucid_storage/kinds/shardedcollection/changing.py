@@ -75,7 +75,8 @@ def change_key(
     refusal = _refusal(desired, observed, state, status)
     if refusal is not None:
         return Plan(status, verdict=refusal)
-    examined = examine(desired, observed, status, scope, changing=True)
+    refining = desired.change_policy is ChangePolicy.REFINE
+    examined = examine(desired, observed, status, scope, changing=True, refining=refining)
     if examined.questions or examined.verdict is not None:
         return Plan(
             examined.status,
@@ -84,7 +85,7 @@ def change_key(
             recheck_seconds=examined.recheck_seconds,
         )
     action: Action
-    if desired.change_policy is ChangePolicy.REFINE:
+    if refining:
         action, operation = RefineKey(desired.target, desired.key), REFINING
     else:
         action = Reshard(

@@ -46,14 +46,16 @@ def worst(checks: Sequence[PreflightCheck]) -> KeyVerdict:
     return max((check.verdict for check in checks), key=ORDER.index, default=KeyVerdict.GOOD)
 
 
-def hindrance(desired: ShardedDesired, checks: Sequence[PreflightCheck]) -> Verdict | None:
-    """Why it may not be done, or None."""
+def hindrance(
+    desired: ShardedDesired, checks: Sequence[PreflightCheck], *, refining: bool = False
+) -> Verdict | None:
+    """Why it may not be done, or None. A refined key is never poorer than the one it extends."""
     for check in checks:
         if check.verdict is KeyVerdict.REFUSED:
             reason = _REASONS.get(check.check, Reason.SERVER_REFUSED)
             return Verdict(reason, check.message, stalled=True)
     poor = next((check for check in checks if check.verdict is KeyVerdict.POOR), None)
-    if poor is None or desired.accepted_key == shown_key(desired.key):
+    if poor is None or refining or desired.accepted_key == shown_key(desired.key):
         return None
     said = (
         f"{poor.message} A shard key is hard to change: choose a better one, or accept this one by the annotation"

@@ -74,7 +74,7 @@ class ShardMetrics(Collector):
             (
                 "documents",
                 "Documents on a shard, as last asked for.",
-                lambda s: [(f.shard, f.documents) for f in s.figures or ()],
+                lambda s: [(f.shard, f.documents) for f in s.figures or () if f.documents is not None],
             ),
             (
                 "size_bytes",

@@ -40,8 +40,9 @@ def examine(
     scope: Scope,
     *,
     changing: bool = False,
+    refining: bool = False,
 ) -> Examined:
-    """Judge the key. `changing`: the collection is sharded already, by another key."""
+    """Judge the key. `changing`: the collection is sharded already, by another key, which `refining` extends."""
     assert observed.cluster is not None
     support = supporting_indexes(desired.key, observed.indexes or ())
     question = ExamineKey(desired.key, duplicates=bool(desired.unique) and not support.unique_names)
@@ -60,7 +61,7 @@ def examine(
     checks = [*judgement.of_indexes(desired, support, empty=empty, changing=changing), *about]
     made = made.model_copy(update={"checks": checks, "verdict": judgement.worst(checks)})
     status = status.model_copy(update={"preflight": made})
-    verdict = judgement.hindrance(desired, checks)
+    verdict = judgement.hindrance(desired, checks, refining=refining)
     if verdict is not None and verdict.reason is Reason.SUPPORTING_INDEX_MISSING:
         return _waiting(status, verdict, observed, building=_building(support.unfit))
     return Examined(status, verdict=verdict)

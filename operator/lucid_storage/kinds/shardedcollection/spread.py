@@ -107,7 +107,9 @@ def _due(status: ShardedCollectionStatus, spread: Spread, now: datetime) -> bool
             return True
     for figure in spread.figures or ():
         before = known.get(figure.shard)
-        if before is None or figures.moved(before.documents, figure.documents):
+        if before is None:
+            return True
+        if figure.documents is not None and figures.moved(before.documents, figure.documents):
             return True
         if figures.moved(before.size_bytes, figure.size_bytes):
             return True
@@ -120,7 +122,7 @@ def _shards(spread: Spread, before: Sequence[ShardStatus]) -> list[ShardStatus]:
         known = {one.name: (one.documents, one.size_bytes) for one in before}
     else:
         known = {one.shard: (one.documents, one.size_bytes) for one in spread.figures}
-    names = sorted(set(chunks) | {name for name, (documents, _) in known.items() if documents})
+    names = sorted(set(chunks) | {name for name, (_, size) in known.items() if size})
     return [
         ShardStatus(
             name=name,
