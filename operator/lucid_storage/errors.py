@@ -155,6 +155,8 @@ class Reason(StrEnum):
     CLAIM_IN_USE = "ClaimInUse", "A pod uses the claim; the message names it."
     VOLUME_LOST = "VolumeLost", "The PersistentVolume behind the claim is gone."
     NODE_AWAY = "NodeAway", "The node that the volume lies on or is attached to does not answer."
+    INTACT = "Intact", "All changes of the content since the last check were written by somebody."
+    CONTENT_DAMAGED = "ContentDamaged", "Files changed without being written, or cannot be read."
     USAGE_NORMAL = "UsageNormal", "The use of the volume is below the threshold."
     USAGE_HIGH = "UsageHigh", "The use of the volume is at or above the threshold."
     MAX_SIZE_REACHED = "MaxSizeReached", "autoExpand stopped, since its largest size is reached."

@@ -93,7 +93,8 @@ def verify_volume(
         writer = ListWriter(listed, begun, key)
     except OSError as error:
         raise LucidError(
-            f"The list of checksums cannot be written ({error.strerror}); name a file that can be, with --state.",
+            f"The list of checksums cannot be written ({error.strerror}); name a file that can be, with"
+            " --state, or set spec.copy.runAsUser of the Volume to whom its top folder belongs.",
             reason=Reason.ACCESS_DENIED,
         ) from error
     try:

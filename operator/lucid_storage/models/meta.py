@@ -51,6 +51,9 @@ CREATED_FOR = f"{GROUP}/created-for"
 GROWN_TO = f"{GROUP}/grown-to"
 """Annotation of a claim: the last size that the operator asked for, so that a smaller spec.size is no shrinking."""
 
+VERIFY = f"{GROUP}/verify"
+"""Annotation of a Volume: a new value asks for a check of its content."""
+
 RESTORED_FROM = f"{GROUP}/restored-from"
 """Annotation of a claim that a Restore made: id of the backup."""
 

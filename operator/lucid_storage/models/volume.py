@@ -234,6 +234,33 @@ class UsageSample(StatusModel):
     """Bytes in use."""
 
 
+class ContentCheck(StatusModel):
+    """The last check of the content against the checksums of the one before."""
+
+    asked: ShortText
+    """Value of the annotation that asked for it."""
+    at: datetime
+    """When it ended."""
+    since: datetime | None = None
+    """When the checksums were made that it compared with; absent for the first check."""
+    intact: bool
+    """No file changed without being written, and all can be read."""
+    files: Count
+    """Files of the volume."""
+    added: Count
+    """Files and folders that were not there before."""
+    removed: Count
+    """Files and folders that are gone."""
+    changed: Count
+    """Files and folders that somebody changed."""
+    corrupted: Count
+    """Files that changed although nobody wrote them."""
+    unreadable: Count
+    """Files that the disk does not give."""
+    message: Annotated[str, StringConstraints(max_length=1024)]
+    """The same in a sentence."""
+
+
 class VolumeStatus(KindStatus):
     """What is known of the volume."""
 
@@ -287,6 +314,8 @@ class VolumeStatus(KindStatus):
     """The last migration."""
     kept_volume: ShortText | None = None
     """The old PersistentVolume, kept until it is released by annotation."""
+    check: ContentCheck | None = None
+    """The last check of the content."""
     checksums_at: datetime | None = None
     """When the content was last checked."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lucid_storage.kinds.volume.observed import KUBELET, Figures
+from lucid_storage.models.volume import ContentCheck
 
 ClaimName = tuple[str, str]
 """Namespace and name."""
@@ -16,6 +17,15 @@ class UsageBook:
     def __init__(self) -> None:
         self._figures: dict[ClaimName, Figures] = {}
         self._foreign: set[ClaimName] = set()
+        self._checks: dict[ClaimName, ContentCheck] = {}
+
+    def put_check(self, claim: ClaimName, check: ContentCheck) -> None:
+        """A check of the content ended."""
+        self._checks[claim] = check
+
+    def check(self, claim: ClaimName) -> ContentCheck | None:
+        """The last one of this process."""
+        return self._checks.get(claim)
 
     def put(self, claim: ClaimName, figures: Figures) -> bool:
         """Whether they count: newer ones, and of the volume itself."""
@@ -39,10 +49,11 @@ class UsageBook:
 
     def forget(self, claim: ClaimName) -> None:
         self._figures.pop(claim, None)
+        self._checks.pop(claim, None)
         self._foreign.discard(claim)
 
     def keep_only(self, claims: Iterable[ClaimName]) -> None:
         """Forget the claims that no Volume declares any more."""
         wanted = set(claims)
-        for claim in [c for c in (*self._figures, *self._foreign) if c not in wanted]:
+        for claim in [c for c in (*self._figures, *self._foreign, *self._checks) if c not in wanted]:
             self.forget(claim)

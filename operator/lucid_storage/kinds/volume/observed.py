@@ -8,6 +8,7 @@ from datetime import datetime
 
 from lucid_storage.errors import Reason
 from lucid_storage.kube.claims import Attachment, Claim, Class, Node, PersistentVolume, PodUse
+from lucid_storage.models.volume import ContentCheck
 
 KUBELET = "kubelet"
 
@@ -69,6 +70,8 @@ class VolumeObserved:
     """The last Warning about a claim that waits."""
     figures: Figures | None = None
     """The newest, where they are newer than those in status."""
+    check: ContentCheck | None = None
+    """The newest check of the content."""
     refusal: Refusal | None = None
 
     @property

@@ -1,0 +1,212 @@
+"""Checks of a volume's content that an annotation asks for: a Job beside the claim, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+from pydantic import ValidationError
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.contract import Notice
+from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.reading import where
+from lucid_storage.kinds.workers.job import USER, ClaimMount, OwnerRef, PodIdentity
+from lucid_storage.kinds.workers.launch import NOWHERE, WorkerRequest, Workers
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
+from lucid_storage.kube.claims import Claims
+from lucid_storage.kube.client import KubeApiError
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.meta import API_VERSION, VERIFY
+from lucid_storage.models.orders import Owner, VolumeVerifyOrder, VolumeVerifyResult
+from lucid_storage.models.settings import Settings
+from lucid_storage.models.volume import ContentCheck, VolumeStatus
+
+logger = logging.getLogger(__name__)
+
+COMMAND = "volume-verify"
+FOLDER = "data"
+PAUSE_SECONDS = 5.0
+"""Between two looks for a volume that is to be checked."""
+POLL_SECONDS = 2.0
+AGAIN = timedelta(minutes=5)
+"""After a check that came to nothing."""
+ASKED_CHARACTERS = 253
+
+
+class ContentChecks:
+    """`volumes` are the Volumes that are known, `touch` has one looked at, `tell` emits an Event about one."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        workers: Workers,
+        book: UsageBook,
+        settings: Settings,
+        *,
+        volumes: Callable[[], Iterable[Resource]],
+        touch: Callable[[Key], None],
+        tell: Callable[[Resource, Notice], None],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pause: float = PAUSE_SECONDS,
+    ) -> None:
+        self._claims = claims
+        self._workers = workers
+        self._book = book
+        self._settings = settings
+        self._volumes = volumes
+        self._touch = touch
+        self._tell = tell
+        self._now = now
+        self._pause = pause
+        self._tried: dict[str, datetime] = {}
+
+    async def run(self) -> None:
+        """One volume after the other until cancelled."""
+        while True:
+            for resource in self._due():
+                await self._guarded(resource)
+            await asyncio.sleep(self._pause)
+
+    def _due(self) -> list[Resource]:
+        known = list(self._volumes())
+        for gone in self._tried.keys() - {r.uid for r in known}:
+            del self._tried[gone]
+        return [r for r in known if due(r, self._known(r), self._tried.get(r.uid), self._now())]
+
+    def _known(self, resource: Resource) -> ContentCheck | None:
+        return self._book.check((resource.key.namespace, resource.key.name))
+
+    async def _guarded(self, resource: Resource) -> None:
+        self._tried[resource.uid] = self._now()
+        try:
+            found = await self.check(resource)
+        except (LucidError, KubeApiError) as error:
+            logger.warning("the content of %s could not be checked: %s", resource.key, error.message)
+            said = f"The content cannot be checked: {error.message}"
+            self._tell(resource, Notice("CheckFailed", said, warning=True))
+            return
+        self._book.put_check((resource.key.namespace, resource.key.name), found)
+        self._touch(resource.key)
+
+    async def check(self, resource: Resource) -> ContentCheck:
+        """One check. Raises LucidError where it came to nothing, and KubeApiError."""
+        namespace, name = resource.key.namespace, resource.key.name
+        claim = await self._claims.get(namespace, name)
+        if claim is None or not claim.bound or claim.deleting:
+            raise LucidError("The claim has no volume now.", reason=Reason.CLAIM_NOT_BOUND)
+        node = where(claim, [p for p in await self._claims.pods(namespace) if name in p.claims])
+        if node is None:
+            raise LucidError(
+                "No other pod can mount the claim while its pods run.", reason=Reason.CLAIM_IN_USE
+            )
+        request = request_of(
+            resource, node, await self._workers.cluster(), self._settings.backup_deadline_seconds
+        )
+        await self._workers.start(request)
+        # A check may take hours: when this process ends, the next one finds the Job by its name and waits for it.
+        state = await self._ended(resource, request.name)
+        await self._workers.stop(namespace, None, request.name, beside=True)
+        return check_of(state, asked(resource))
+
+    async def _ended(self, resource: Resource, job: str) -> WorkerState:
+        while True:
+            state = await self._workers.state(
+                resource.key.namespace, None, job, self._now(), owner_uid=resource.uid, beside=True
+            )
+            if not state.alive:
+                return state
+            await asyncio.sleep(POLL_SECONDS)
+
+
+def asked(resource: Resource) -> str:
+    """The value of the annotation; empty where nobody asks."""
+    return resource.annotations.get(VERIFY, "")[:ASKED_CHARACTERS]
+
+
+def due(resource: Resource, known: ContentCheck | None, tried: datetime | None, now: datetime) -> bool:
+    """Whether the annotation has a value that no check was made for. Pure."""
+    wanted = asked(resource)
+    if not wanted or resource.deleted is not None or resource.paused:
+        return False
+    status = VolumeStatus.model_validate(resource.status)
+    done = {check.asked for check in (known, status.check) if check is not None}
+    return wanted not in done and (tried is None or now - tried >= AGAIN)
+
+
+def check_of(state: WorkerState, value: str) -> ContentCheck:
+    """What the worker's last words mean. Raises LucidError where it has none. Pure."""
+    if state.phase is not WorkerPhase.ENDED or state.result is None:
+        raise LucidError(f"The worker gave no result: {state.message or 'its Job is gone'}.")
+    try:
+        result = VolumeVerifyResult.model_validate_json(state.result)
+    except ValidationError:
+        raise LucidError("The worker's answer cannot be understood.") from None
+    if not result.ok or result.checked_at is None:
+        raise LucidError(result.message or "The worker found nothing out.")
+    return ContentCheck(
+        asked=value,
+        at=result.checked_at.replace(microsecond=0),
+        since=result.since.replace(microsecond=0) if result.since is not None else None,
+        intact=result.intact,
+        files=result.files,
+        added=result.added,
+        removed=result.removed,
+        changed=result.changed,
+        corrupted=result.corrupted,
+        unreadable=result.unreadable,
+        message=result.message[:1024],
+    )
+
+
+def row(check: ContentCheck | None) -> list[tuple[str, bool, Reason, str]]:
+    """The condition, from what status shows; none before a check."""
+    if check is None:
+        return []
+    return [
+        ("Intact", check.intact, Reason.INTACT if check.intact else Reason.CONTENT_DAMAGED, check.message)
+    ]
+
+
+def noted(check: ContentCheck | None, status: VolumeStatus) -> tuple[VolumeStatus, tuple[Notice, ...]]:
+    """The status with a newer check, and what is worth an Event. Pure."""
+    if check is None or (status.check is not None and check.at <= status.check.at):
+        return status, ()
+    told = Notice("Intact" if check.intact else "ContentDamaged", check.message, warning=not check.intact)
+    return status.model_copy(update={"check": check, "checksums_at": check.at}), (told,)
+
+
+def job_name(resource: Resource) -> str:
+    """Computed from the Volume and what was asked, so that whoever leads next waits for the same Job."""
+    digest = hashlib.sha256(f"{resource.uid}/{asked(resource)}".encode()).hexdigest()[:16]
+    return f"lucid-verify-{digest}"
+
+
+def request_of(resource: Resource, node: str, cluster: str, deadline_seconds: int) -> WorkerRequest:
+    """The worker of one check. It writes its list beside the files, so the mount is not read-only."""
+    key, name = resource.key, job_name(resource)
+    copy = resource.spec.get("copy") or {}
+    user = int(copy.get("runAsUser", USER))
+    return WorkerRequest(
+        command=COMMAND,
+        name=name,
+        owner=OwnerRef("Volume", API_VERSION, key.namespace, key.name, resource.uid),
+        order=VolumeVerifyOrder(
+            run=name,
+            owner=Owner(
+                cluster=cluster, namespace=key.namespace, name=key.name, uid=resource.uid, spec_hash=""
+            ),
+            deadline_seconds=deadline_seconds,
+            folder=FOLDER,
+        ),
+        connection=None,
+        place=NOWHERE,
+        mounts=(ClaimMount(key.name, FOLDER, read_only=False),),
+        node=node or None,
+        # Without an fsGroup: the kubelet would give the files of a running store to it.
+        identity=PodIdentity(user, int(copy.get("runAsGroup", user)), None),
+        beside=True,
+    )
