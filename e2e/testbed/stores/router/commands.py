@@ -13,6 +13,7 @@ from testbed.stores.router.wire import LARGEST_MESSAGE, Document
 LABEL = "stand-in of a test bed for mongos, not a mongos"
 WIRE_VERSION = 17  # of MongoDB 6.0
 
+BUCKETS = "system.buckets."
 WRITES = frozenset({"insert", "update", "delete"})
 STALE = 13388
 NAMESPACE_NOT_FOUND = 26
@@ -154,12 +155,21 @@ class Session:
             home = str((await self._cluster.created_database(database))["primary"])
         if home is None:
             return _empty(database, command)
-        inner = {f"cluster{name[0].upper()}{name[1:]}": command[name], **_without(command, name)}
+        target = command[name]
+        if stage == "$collStats":
+            target = await self._statistics_target(database, str(target))
+        inner = {f"cluster{name[0].upper()}{name[1:]}": target, **_without(command, name)}
         if name in WRITES:
             # What a mongos takes by itself; a shard's inner router would not wait for the journal.
             inner.setdefault("writeConcern", MAJORITY)
         answer = await self._cluster.ask(await self._cluster.server(home), inner, database)
         return self._cursors.noted(home, answer, "clusterGetMore")
+
+    async def _statistics_target(self, database: str, name: str) -> str:
+        """Statistics of a sharded time series are those of its buckets; a mongos looks there by itself."""
+        buckets = f"{BUCKETS}{name}"
+        is_series = await self._cluster.collection(f"{database}.{buckets}") is not None
+        return buckets if is_series else name
 
     async def _count(self, database: str, command: Document) -> Document:
         stages: list[Document] = [{"$match": command.get("query") or {}}]
@@ -254,8 +264,13 @@ class Session:
 
     async def _create_indexes(self, database: str, command: Document) -> Document:
         entry = await self._cluster.created_database(database)
-        namespace = f"{database}.{command['createIndexes']}"
-        collection = await self._cluster.collection(namespace)
+        name = str(command["createIndexes"])
+        collection = await self._cluster.collection(f"{database}.{name}")
+        if collection is None:
+            buckets = f"{BUCKETS}{name}"
+            collection = await self._cluster.collection(f"{database}.{buckets}")
+            if collection is not None:
+                command = {**command, "createIndexes": buckets, "isTimeseriesNamespace": True}
         if collection is None:
             return await self._versioned(str(entry["primary"]), command, database, entry)
         answer: Document = {}

@@ -183,12 +183,13 @@ class Connection:
         attempt: Attempt,
         *,
         collation: Mapping[str, object] | None = None,
+        expected: Collection[int] = (),
     ) -> list[Document] | None:
         """An aggregation of `seconds` at most, from a secondary if there is one; None when it was cut off."""
         if seconds < SHORTEST_BUDGET_SECONDS:
             return None
         scope = self.client.get_database(database, read_preference=ReadPreference.SECONDARY_PREFERRED)
-        async with self.bounded(attempt, seconds + SELECTION_MS / 1000 + 5):
+        async with self.bounded(attempt, seconds + SELECTION_MS / 1000 + 5, expected):
             try:
                 cursor = await scope[collection].aggregate(
                     list(pipeline),

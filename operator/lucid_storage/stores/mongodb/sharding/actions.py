@@ -12,7 +12,7 @@ from lucid_storage.stores.mongodb.connection import Connection, Document, Expect
 from lucid_storage.stores.mongodb.errors import not_ready
 from lucid_storage.stores.mongodb.sharding.bounds import full_range
 from lucid_storage.stores.mongodb.sharding.catalogue import CONFIG, Catalogue, whole
-from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardKey
+from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardedState, ShardKey
 from lucid_storage.stores.mongodb.types import ServerInfo
 
 LONG_SECONDS = 600.0
@@ -48,6 +48,7 @@ class Actions:
         await self._run(command, f"shard {database}.{name}", seconds=LONG_SECONDS)
 
     async def refine(self, database: str, name: str, key: ShardKey) -> None:
+        await self._no_time_series(database, name)
         command = key_command("refineCollectionShardKey", database, name, key)
         await self._run(command, f"refine the shard key of {database}.{name}", seconds=LONG_SECONDS)
 
@@ -62,6 +63,7 @@ class Actions:
     ) -> None:
         await self._catalogue.require()
         require_resharding(await self._connection.info(), f"{self._connection.label}: {database}.{name}")
+        await self._no_time_series(database, name)
         command = key_command("reshardCollection", database, name, key)
         command.update(_options(num_initial_chunks, simple_collation=simple_collation))
         await self._run(command, f"reshard {database}.{name}", seconds=None)
@@ -107,7 +109,7 @@ class Actions:
         await self._update("settings", {"_id": "balancer"}, change, "set the balancer's window", upsert=True)
 
     async def _range(self, database: str, name: str, bounds: KeyRange, zone: str | None) -> Document:
-        state = await self._catalogue.sharded(database, name)
+        state = await self._no_time_series(database, name)
         full = bounds if state is None else full_range(bounds, state.key)
         return {
             "updateZoneKeyRange": f"{database}.{name}",
@@ -115,6 +117,16 @@ class Actions:
             "max": to_bson(full.maximum),
             "zone": zone,
         }
+
+    async def _no_time_series(self, database: str, name: str) -> ShardedState | None:
+        """The collection in the catalogue. Of a time series, servers differ in what they change, and in how."""
+        state = await self._catalogue.sharded(database, name)
+        if state is not None and state.time_series:
+            raise NotSupportedError(
+                f"{self._connection.label}: {database}.{name} is a time series: it can be sharded, but its key and its"
+                " zones are not changed; declare the key that it has, and no zones."
+            )
+        return state
 
     async def _update(
         self, collection: str, match: Document, change: Document, task: str, *, upsert: bool = False

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lucid_storage.stores.mongodb.connection import Connection, Document
+from lucid_storage.stores.mongodb.connection import Connection, Document, ExpectedAnswerError
+from lucid_storage.stores.mongodb.errors import NOT_SUPPORTED_ON_VIEW
 from lucid_storage.stores.mongodb.sharding.catalogue import whole
 from lucid_storage.stores.mongodb.sharding.types import KeyGaps, KeySample, ShardKey
 
@@ -64,10 +65,15 @@ async def key_sample(
     clock = asyncio.get_running_loop().time
     end = clock() + budget_seconds
 
-    async def read(pipeline: list[Document]) -> list[Document] | None:
-        return await connection.aggregate_within(end - clock(), database, name, pipeline, attempt)
+    async def read(pipeline: list[Document], *expected: int) -> list[Document] | None:
+        return await connection.aggregate_within(
+            end - clock(), database, name, pipeline, attempt, expected=expected
+        )
 
-    counted = await read([{"$collStats": {"count": {}}}])
+    try:
+        counted = await read([{"$collStats": {"count": {}}}], NOT_SUPPORTED_ON_VIEW)
+    except ExpectedAnswerError:
+        counted = []  # a time series, whose documents the server does not count
     if counted is None:
         return None
     random = await read(sample_pipeline(key, [{"$sample": {"size": size}}, *BY_ID]))
@@ -78,8 +84,9 @@ async def key_sample(
     if not all(group.get("object_ids") for group in random):
         first = await read(sample_pipeline(key, [{"$limit": size}])) if in_one_place else []
         ordered = sampled_keys(first or [])
+    sample = judged(keys, ordered, key)
     documents = sum(whole(entry.get("count")) for entry in counted)
-    return judged(documents, keys, ordered, key)
+    return replace(sample, documents=max(documents, sample.sampled))
 
 
 def gaps_pipeline(key: ShardKey, limit: int | None) -> list[Document]:
@@ -146,14 +153,13 @@ def sampled_keys(groups: Iterable[Mapping[str, object]]) -> list[list[SampledKey
     return [[_key(found) for found in _list(group["keys"])] for group in groups]
 
 
-def judged(
-    documents: int, keys: list[list[SampledKey]], ordered: list[list[SampledKey]], key: ShardKey
-) -> KeySample:
+def judged(keys: list[list[SampledKey]], ordered: list[list[SampledKey]], key: ShardKey) -> KeySample:
     """Figures of the random sample `keys`; the correlation is that of `ordered`."""
     flat = [one for group in keys for one in group]
+    sampled = sum(len(one.places) for one in flat)
     return KeySample(
-        documents=documents,
-        sampled=sum(len(one.places) for one in flat),
+        documents=sampled,
+        sampled=sampled,
         distinct=len(flat),
         most_frequent=max((len(one.places) for one in flat), default=0),
         missing=sum(len(one.places) for one in flat if one.missing),

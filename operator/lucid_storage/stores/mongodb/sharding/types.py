@@ -103,7 +103,8 @@ class ShardFigures:
     """
 
     shard: str
-    documents: int
+    documents: int | None
+    """None for a time series, of which the server counts its buckets alone."""
     size_bytes: int
     storage_bytes: int = 0
     orphans: int = 0
@@ -190,7 +191,7 @@ class KeySample:
     """Figures of a random sample of the key. No value of any document."""
 
     documents: int
-    """Of the whole collection, from metadata."""
+    """Of the whole collection, from metadata; of a time series, those of the sample."""
     sampled: int
     distinct: int
     """Distinct keys in the sample."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lucid_storage.errors import AccessDeniedError, Reason, ServerRefusedError
 from lucid_storage.stores.mongodb.connection import Connection, Document
+from lucid_storage.stores.mongodb.errors import not_ready
 from lucid_storage.stores.mongodb.sharding.catalogue import Catalogue, shard_key, whole
 from lucid_storage.stores.mongodb.sharding.types import (
     Balance,
@@ -57,11 +58,13 @@ class Watching:
         return tuple(sorted(map(shard_figures, entries), key=lambda figures: figures.shard))
 
     async def balance(self, database: str, name: str) -> Balance:
-        await self._catalogue.require()
         attempt = self._connection.attempt(
             f"ask whether {database}.{name} is balanced", action="enableSharding"
         )
-        command = {"balancerCollectionStatus": f"{database}.{name}"}
+        entry = await self._catalogue.entry(database, name)
+        if entry is None:
+            raise not_ready(attempt)
+        command = {"balancerCollectionStatus": entry["_id"]}
         answer = await self._connection.read("admin", command, attempt)
         violation = answer.get("firstComplianceViolation")
         return Balance(
@@ -131,10 +134,11 @@ def shard_figures(entry: Mapping[str, object]) -> ShardFigures:
     """One shard's answer to $collStats, without what lies there and belongs elsewhere."""
     stats = entry.get("storageStats")
     assert isinstance(stats, Mapping)
+    counted = "count" in stats
     orphans = min(whole(stats.get("numOrphanDocs")), whole(stats.get("count")))
     return ShardFigures(
         shard=str(entry.get("shard", "")),
-        documents=whole(stats.get("count")) - orphans,
+        documents=whole(stats.get("count")) - orphans if counted else None,
         size_bytes=max(0, whole(stats.get("size")) - orphans * whole(stats.get("avgObjSize"))),
         storage_bytes=whole(stats.get("storageSize")),
         orphans=orphans,
