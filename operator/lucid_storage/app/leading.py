@@ -38,6 +38,7 @@ from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.unserved import tell_unserved
 from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.checking import ContentChecks
 from lucid_storage.kinds.volume.kind import VolumeKind
 from lucid_storage.kinds.volume.migration.hands import VolumeMigrations
 from lucid_storage.kinds.volume.reading import UsageReading
@@ -145,6 +146,7 @@ class Leading:
             self._snapshot_sweep.run(),
             self._rounds.run(),
             self._reading.run(),
+            self._checks.run(),
         ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
@@ -254,6 +256,15 @@ class Leading:
             self._settings,
             metrics=self._metrics.volumes,
             migrations=migrations,
+        )
+        self._checks = ContentChecks(
+            claims,
+            self._workers,
+            self._usage,
+            self._settings,
+            volumes=lambda: self._cache.of_kind("volumes"),
+            touch=lambda key: self.engine.touch(key),
+            tell=self._tell_volume,
         )
         self._reading = UsageReading(
             claims,
