@@ -16,7 +16,10 @@ async def test_a_backup_runs_in_one_job_and_tells_its_progress_and_its_end(bed: 
     async def told() -> bool:
         return "%" in (await bed.status("first")).get("progress", "")
 
-    await bed.world.until(told, 20, "progress")
+    try:
+        await bed.world.until(told, 20, "progress")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {await bed.told('first')}") from None
     bed.mark("verify-first")
     await bed.phase("first", "Verifying")
     bed.release("first")
