@@ -88,6 +88,37 @@ def _loop_class(name: str) -> Json:
     }
 
 
+def kubelet() -> list[Json]:
+    """The kubelet may read every claim, not only those of its pods.
+
+    On a busy machine the authorizer learns of a pod after the kubelet does, which then waits ten seconds or more.
+    """
+    name = "lucid-testbed:kubelet-reads-volumes"
+    group = "rbac.authorization.k8s.io"
+    return [
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "resources": ["persistentvolumeclaims", "persistentvolumes"],
+                    "verbs": ["get"],
+                },
+                {"apiGroups": ["storage.k8s.io"], "resources": ["volumeattachments"], "verbs": ["get"]},
+            ],
+        },
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:nodes"}],
+        },
+    ]
+
+
 def snapshots() -> list[Json]:
     return [
         {
