@@ -24,6 +24,9 @@ NAMES = 20
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=10)
 """Between two attempts at what the API server refused."""
 
+QUIET = frozenset({Reason.PROGRESSING, Reason.MIGRATING})
+"""No Event for these: the steps of a migration have Events of their own."""
+
 Plan = Step[VolumeStatus]
 
 
@@ -207,13 +210,13 @@ def _settled(desired: VolumeDesired, seen: VolumeObserved, status: VolumeStatus,
 def announced(status: VolumeStatus, step: Plan) -> Plan:
     """With an Event when Ready or its reason changed. What is Ready at once is what was asked for, and no news."""
     said = step.said
-    if said is None or said.reason is Reason.PROGRESSING:
+    if said is None or said.reason in QUIET:
         return step
     before = next((c for c in status.conditions or () if c.type == "Ready"), None)
     ready = said.standing is Standing.DONE
     if before is None and ready:
         return step
-    if before is not None and before.reason == str(said.reason):
+    if before is not None and before.reason in (str(said.reason), str(Reason.MIGRATING)):
         return step
     notice = (
         Notice("Ready", "The claim is as it was declared.")
