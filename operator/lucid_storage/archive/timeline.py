@@ -8,100 +8,20 @@ slicer may have begun a new timeline meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from lucid_storage.archive.continuity import Run, begin, continues, end, reach, runs, sound, spans
-from lucid_storage.archive.layout import SliceName
-from lucid_storage.archive.manifest import BackupKind, OplogPoint, Selection
-from lucid_storage.archive.recorded import Recorded, Trust, good_fulls, of_kind
+from lucid_storage.archive.continuity import end, reach, spans
+from lucid_storage.archive.decision import MONGODB, Decision, OplogView, Refusal, Request
+from lucid_storage.archive.manifest import BackupKind, OplogPoint
+from lucid_storage.archive.recorded import Recorded, Trust, good_fulls
+from lucid_storage.archive.timeline_state import TimelineState, current, parent_of, slices_from
 from lucid_storage.errors import Reason
-
-MONGODB = "mongodb"
-
-
-@dataclass(frozen=True, slots=True)
-class OplogView:
-    """What is known of a deployment's oplog at one moment."""
-
-    last: OplogPoint
-    """The newest majority-committed entry."""
-    held: frozenset[OplogPoint] = frozenset()
-    """Of the points that `anchors` names, those whose entry is still there with the same hash."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be made. `new_timeline` is the id for a timeline that may have to begin."""
-
-    kind: BackupKind
-    cluster: str
-    namespace: str
-    chain: str
-    selection: Selection
-    new_timeline: str
-    identity: str | None = None
-    """Of the MongoDB deployment; None where MongoDB is no part of it."""
-    scheduled: bool = False
-    key_id: str | None = None
-    """The key that it will be written with."""
-    fingerprints: Mapping[str, str] = field(default_factory=dict)
-    """Of the keys in the Secret, by id."""
-    taken: frozenset[SliceName] = frozenset()
-    """Names under which a slice lies that cannot be believed: no slice can begin there any more (rule 1.8)."""
-
-    @property
-    def of_mongodb(self) -> bool:
-        return MONGODB in self.selection.engines
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What is made, and what it follows."""
-
-    kind: BackupKind
-    timeline: str
-    begins: bool
-    """The timeline begins with it."""
-    base: str | None = None
-    parent: str | None = None
-    prev: OplogPoint | None = None
-    """Of incrementals (for the slice that they write), differentials and slices: the entry that they begin behind."""
-    copied: tuple[str, ...] = ()
-    """Of a differential: ids of the slices that it takes its first part from, in order."""
-    tail: OplogPoint | None = None
-    """Of a differential: where it goes on in the oplog."""
-    because: Reason | None = None
-    """Why something else is made than was asked for, or why the timeline is new."""
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Nothing is made."""
-
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """The current timeline of a chain."""
-
-    timeline: str
-    first: Recorded
-    records: tuple[Recorded, ...]
-    run: Run | None
-    """The newest one."""
-
-    @property
-    def closed(self) -> bool:
-        return self.run is not None and self.run.closing is not None
 
 
 def anchors(records: Iterable[Recorded]) -> tuple[OplogPoint, ...]:
     """The entries that a decision may have to find in the oplog: ask for these before `decide`."""
-    state = _current(list(records))
+    state = current(list(records))
     if state is None:
         return ()
     points = [state.run.end] if state.run is not None else []
@@ -123,7 +43,7 @@ def decide(request: Request, records: Sequence[Recorded], oplog: OplogView | Non
             "MongoDB runs as a standalone server, which has no oplog. Start it as a replica set, of one member if need"
             " be, or make full backups.",
         )
-    state = _current(records)
+    state = current(records)
     locked = _locked(request, records, state)
     if locked is not None:
         return _instead(request, locked, oplog)
@@ -138,19 +58,7 @@ def decide(request: Request, records: Sequence[Recorded], oplog: OplogView | Non
     return _going_on(request, state, oplog)
 
 
-# The current timeline
-
-
-def _current(records: Sequence[Recorded]) -> _State | None:
-    """The timeline that reaches furthest. Slices of a timeline may come before its first full."""
-    readable = [r for r in records if r.readable]
-    newest = max(readable, key=lambda r: (r.moment, r.kind is BackupKind.SLICE), default=None)
-    if newest is None:
-        return None
-    timeline = newest.manifest.timeline
-    members = sorted((r for r in readable if r.manifest.timeline == timeline), key=lambda r: r.moment)
-    found = runs(members)
-    return _State(timeline, members[0], tuple(members), found[-1] if found else None)
+# What stands in the way
 
 
 def _differs(request: Request, first: Recorded) -> Refusal | None:
@@ -196,7 +104,7 @@ def _changed_key(request: Request, records: Sequence[Recorded]) -> Refusal | Non
     return None
 
 
-def _locked(request: Request, records: Sequence[Recorded], state: _State | None) -> Refusal | None:
+def _locked(request: Request, records: Sequence[Recorded], state: TimelineState | None) -> Refusal | None:
     """A part of the chain that cannot be opened may be what the new one would have to go on from."""
     if request.kind is BackupKind.FULL:
         return None
@@ -225,7 +133,7 @@ def _instead(request: Request, refusal: Refusal, oplog: OplogView | None) -> Dec
 # The kinds
 
 
-def _full(request: Request, state: _State | None, oplog: OplogView | None) -> Decision:
+def _full(request: Request, state: TimelineState | None, oplog: OplogView | None) -> Decision:
     if state is None:
         return Decision(BackupKind.FULL, request.new_timeline, True)
     if state.closed:
@@ -243,10 +151,10 @@ def _full(request: Request, state: _State | None, oplog: OplogView | None) -> De
     ):
         note = _gap(request, state)
         return Decision(BackupKind.FULL, request.new_timeline, True, because=Reason.OPLOG_GAP, note=note)
-    return Decision(BackupKind.FULL, state.timeline, False, parent=_parent(state))
+    return Decision(BackupKind.FULL, state.timeline, False, parent=parent_of(state))
 
 
-def _slice(request: Request, state: _State | None, oplog: OplogView) -> Decision | Refusal:
+def _slice(request: Request, state: TimelineState | None, oplog: OplogView) -> Decision | Refusal:
     """A slicer (`scheduled`) that cannot go on begins a new timeline at once, so that it is there for the next full."""
     anew = Decision(BackupKind.SLICE, request.new_timeline, True, prev=oplog.last)
     if state is None:
@@ -255,7 +163,7 @@ def _slice(request: Request, state: _State | None, oplog: OplogView) -> Decision
         return anew
     prev = _next(request, state, oplog)
     if prev is not None:
-        return Decision(BackupKind.SLICE, state.timeline, False, parent=_parent(state), prev=prev)
+        return Decision(BackupKind.SLICE, state.timeline, False, parent=parent_of(state), prev=prev)
     if state.run is None and not good_fulls(state.records):
         return anew
     note = _gap(request, state)
@@ -266,7 +174,7 @@ def _slice(request: Request, state: _State | None, oplog: OplogView) -> Decision
     )
 
 
-def _going_on(request: Request, state: _State | None, oplog: OplogView) -> Decision | Refusal:
+def _going_on(request: Request, state: TimelineState | None, oplog: OplogView) -> Decision | Refusal:
     if state is None:
         return _instead(request, _no_base(request, "the chain has no backup yet"), oplog)
     if state.closed:
@@ -285,7 +193,7 @@ def _going_on(request: Request, state: _State | None, oplog: OplogView) -> Decis
     return _incremental(request, state, oplog)
 
 
-def _incremental(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
+def _incremental(request: Request, state: TimelineState, oplog: OplogView) -> Decision | Refusal:
     prev = _next(request, state, oplog)
     if prev is None:
         return _instead(request, Refusal(Reason.OPLOG_GAP, _gap(request, state)), oplog)
@@ -299,17 +207,17 @@ def _incremental(request: Request, state: _State, oplog: OplogView) -> Decision 
                 state.timeline,
                 False,
                 base=full.id,
-                parent=_parent(state),
+                parent=parent_of(state),
                 prev=prev,
             )
     return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP), oplog)
 
 
-def _differential(request: Request, state: _State, oplog: OplogView) -> Decision | Refusal:
+def _differential(request: Request, state: TimelineState, oplog: OplogView) -> Decision | Refusal:
     """The slices since the newest full as far as they go, then the oplog; or the oplog alone (rule 1.6)."""
     full = good_fulls(state.records)[-1]
     start = end(full.manifest)
-    line = _slices_from(state, start)
+    line = slices_from(state, start)
     tail = end(line[-1].manifest) if line else start
     if tail not in oplog.held:
         if start not in oplog.held:
@@ -320,25 +228,14 @@ def _differential(request: Request, state: _State, oplog: OplogView) -> Decision
         state.timeline,
         False,
         base=full.id,
-        parent=_parent(state),
+        parent=parent_of(state),
         prev=start,
         copied=tuple(r.id for r in line),
         tail=tail,
     )
 
 
-def _slices_from(state: _State, start: OplogPoint) -> tuple[Recorded, ...]:
-    """The slices of the newest run from the one that holds `start`; none when it does not hold it."""
-    pieces = state.run.slices if state.run is not None else ()
-    for n, piece in enumerate(pieces):
-        if continues(piece, start):
-            return pieces[n:]
-        if begin(piece.manifest).optime > start.optime:
-            break
-    return ()
-
-
-def _next(request: Request, state: _State, oplog: OplogView) -> OplogPoint | None:
+def _next(request: Request, state: TimelineState, oplog: OplogView) -> OplogPoint | None:
     """Where the next slice begins: behind the last one, else behind the newest full that the oplog still reaches.
 
     None is a hole.
@@ -352,26 +249,13 @@ def _next(request: Request, state: _State, oplog: OplogView) -> OplogPoint | Non
     return next((p for p in free if p in oplog.held), None)
 
 
-def _taken(request: Request, state: _State, point: OplogPoint) -> bool:
+def _taken(request: Request, state: TimelineState, point: OplogPoint) -> bool:
     return (state.timeline, point.optime) in request.taken
 
 
-def _gap(request: Request, state: _State) -> str:
+def _gap(request: Request, state: TimelineState) -> str:
     """Why there is a hole."""
     return _DAMAGED if any(timeline == state.timeline for timeline, _ in request.taken) else _GAP
-
-
-def _parent(state: _State) -> str | None:
-    """The newest good backup of the timeline; slices are nobody's parent."""
-    kinds = (BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
-    backups = [
-        r for r in of_kind(state.records, *kinds) if r.good and (r.kind is BackupKind.FULL or _ends(r))
-    ]
-    return backups[-1].id if backups else None
-
-
-def _ends(record: Recorded) -> bool:
-    return record.to is not None and (record.kind is not BackupKind.DIFFERENTIAL or sound(record))
 
 
 _GAP = (

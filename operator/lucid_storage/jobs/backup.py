@@ -16,11 +16,11 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
 from lucid_storage.archive import holds
+from lucid_storage.archive.decision import Decision
 from lucid_storage.archive.layout import MARK
 from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
-from lucid_storage.archive.timeline import Decision
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place, Uploads

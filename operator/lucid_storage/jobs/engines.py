@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from lucid_storage.archive.decision import Decision, OplogView, Refusal, Request
 from lucid_storage.archive.manifest import BackupKind, ObjectKind
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import Listing
-from lucid_storage.archive.timeline import Decision, OplogView, Refusal, Request, anchors, decide
+from lucid_storage.archive.timeline import anchors, decide
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from lucid_storage.archive.content import streamed
+from lucid_storage.archive.decision import Decision, OplogView
 from lucid_storage.archive.manifest import (
     BackupKind,
     Closing,
@@ -25,7 +26,6 @@ from lucid_storage.archive.manifest import (
     Optime,
 )
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.timeline import Decision, OplogView
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from lucid_storage.archive.decision import Decision
 from lucid_storage.archive.manifest import (
     ElasticRecord,
     EngineRecord,
@@ -15,7 +16,6 @@ from lucid_storage.archive.manifest import (
 )
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import manifest_digest
-from lucid_storage.archive.timeline import Decision
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.volume_told import sentence as volumes_sentence

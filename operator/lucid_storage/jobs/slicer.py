@@ -24,10 +24,11 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from lucid_storage.archive.continuity import begin
+from lucid_storage.archive.decision import Decision, OplogView, Refusal, Request
 from lucid_storage.archive.layout import SliceName
 from lucid_storage.archive.manifest import BackupKind, Manifest
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.timeline import Decision, OplogView, Refusal, Request, anchors, decide
+from lucid_storage.archive.timeline import anchors, decide
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.destination import Place

@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 from chain_builder import differential, full, incremental, piece, point
 
+from lucid_storage.archive.decision import Decision, OplogView, Refusal, Request
 from lucid_storage.archive.manifest import BackupKind, Closing, OplogPoint, Selection
 from lucid_storage.archive.recorded import Recorded, Trust
-from lucid_storage.archive.timeline import Decision, OplogView, Refusal, Request, anchors, decide
+from lucid_storage.archive.timeline import anchors, decide
 from lucid_storage.errors import Reason
 
 MONGODB = Selection(engines=("mongodb",))

@@ -14,6 +14,7 @@ from typing import Any
 import bson
 
 from lucid_storage.archive.content import streamed
+from lucid_storage.archive.decision import Decision, Refusal, Request
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.layout import ChainFolder
@@ -21,7 +22,7 @@ from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, Proof, 
 from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, Chunk
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest, write_proof
-from lucid_storage.archive.timeline import Decision, Refusal, Request, anchors, decide
+from lucid_storage.archive.timeline import anchors, decide
 from lucid_storage.errors import LucidError
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place, Uploads

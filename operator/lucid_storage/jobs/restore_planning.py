@@ -1,0 +1,150 @@
+"""What a restore will do and what blocks it, short enough for a termination message. Nothing is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from lucid_storage.archive.manifest import CollectionRecord
+from lucid_storage.errors import AccessDeniedError, Reason
+from lucid_storage.jobs.mongodb_restore_plan import MongoPlan
+from lucid_storage.jobs.restore_engines import OtherEngine
+from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned
+from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
+from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
+
+TOLD_TARGETS = 12
+"""Targets that fit a termination message beside the rest."""
+TOLD_PIECES = 12
+
+
+def whole_plan(
+    order: RestoreOrder, uri: Callable[[], str], plan: MongoPlan | None, others: Sequence[OtherEngine]
+) -> RestorePlanned:
+    """What all engines will do; the first thing that blocks one of them blocks all."""
+    planned = RestorePlanned()
+    if plan is not None:
+        planned = asyncio.run(_told(order, uri(), plan))
+    for other in others:
+        items, blocked = other.plan()
+        update: dict[str, object] = {
+            "targets": (*planned.targets, *items)[:TOLD_TARGETS],
+            "target_count": planned.target_count + len(items),
+            "read_bytes": planned.read_bytes + sum(o.stored_bytes for o in other.manifest.objects),
+            "volumes": (*planned.volumes, *other.volumes()),
+        }
+        if blocked is not None and planned.blocked_by is None:
+            update |= {"blocked_by": blocked.message, "blocked_reason": blocked.reason}
+        planned = planned.model_copy(update=update)
+    return planned
+
+
+async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanned:
+    """The plan with what the server says: what is overwritten, and the room that there is."""
+    port = MongoRestores(uri, label="MongoDB", app_name="lucid-storage-restore", guard=lambda: None)
+    try:
+        lacking = await port.missing_rights(plan.databases, users=order.users_and_roles)
+        if lacking:
+            raise AccessDeniedError(
+                f"The login lacks the right to {', '.join(lacking[:5])}; grant it (readWrite and dbAdmin on the"
+                " database, and applyOps by a role on the cluster; for usersAndRoles the role restore)."
+            )
+        occupants = await port.occupants(plan.databases, sizes=order.in_place)
+        members = await port.space(plan.databases)
+    finally:
+        await port.close()
+    return told(order, plan, occupants, members)
+
+
+def told(
+    order: RestoreOrder, plan: MongoPlan, occupants: tuple[Occupant, ...], members: tuple[MemberSpace, ...]
+) -> RestorePlanned:
+    """Pure: what the plan says, and what blocks it."""
+    there = {(occupant.database, occupant.name): occupant for occupant in occupants}
+    items = []
+    for record in plan.records:
+        occupant = there.get(plan.target_of(record))
+        items.append(
+            PlannedItem(
+                target=".".join(plan.target_of(record)),
+                documents=record.documents,
+                overwrites=occupant.documents if occupant is not None and occupant.documents else None,
+                note=record.type if record.type != "collection" else None,
+            )
+        )
+    sizes = [member.free_bytes for member in members]
+    known = [size for size in sizes if size is not None]
+    pieces = (plan.path.full, *plan.path.then)
+    blocked = _blocked(order, plan, there, sizes)
+    return RestorePlanned(
+        chain=tuple(piece.id for piece in pieces)[:TOLD_PIECES],
+        slices=len(plan.path.then),
+        read_bytes=plan.read_bytes,
+        needed_bytes=plan.needed_bytes,
+        free_bytes=min(known) if known and len(known) == len(sizes) else None,
+        targets=tuple(items[:TOLD_TARGETS]),
+        target_count=len(items),
+        cut_transactions=plan.cut_transactions,
+        warnings=plan.warnings[:6],
+        blocked_by=blocked[1] if blocked else None,
+        blocked_reason=blocked[0] if blocked else None,
+    )
+
+
+def _blocked(
+    order: RestoreOrder,
+    plan: MongoPlan,
+    there: Mapping[tuple[str, str], Occupant],
+    sizes: list[int | None],
+) -> tuple[Reason, str] | None:
+    """Consent, types and space (rule 2.1, 2.6, 2.8). The first thing that must change."""
+    for record in plan.records:
+        target, occupant = ".".join(plan.target_of(record)), there.get(plan.target_of(record))
+        if occupant is None:
+            continue
+        if occupant.type != record.type:
+            return (
+                Reason.RESTORE_BLOCKED,
+                f"{target} is a {occupant.type} now and a {record.type} in the backup; drop or rename it, or restore"
+                " into another database with targetDatabase.",
+            )
+        if occupant.documents and not _may_stay(order, record):
+            how = (
+                "a time series cannot be replaced by rename: move its documents away"
+                if record.type == "timeseries"
+                else "set dropExisting to true to replace what is there"
+            )
+            return (
+                Reason.TARGET_NOT_EMPTY,
+                f"{target} holds {occupant.documents} documents; {how}, or restore into another database with"
+                " targetDatabase.",
+            )
+    if None in sizes and not order.allow_unknown_space:
+        return (
+            Reason.SPACE_UNKNOWN,
+            "The free space of a member cannot be read (the login needs the action dbStats); set allowUnknownSpace to"
+            " true to restore all the same.",
+        )
+    least = min((size for size in sizes if size is not None), default=None)
+    if least is not None and least + _freed(order, plan, there) < plan.needed_bytes:
+        return (
+            Reason.NOT_ENOUGH_SPACE,
+            f"The restore needs {plan.needed_bytes} bytes free on each member, and one has {least}; enlarge its volume"
+            " or choose collections.",
+        )
+    return None
+
+
+def _may_stay(order: RestoreOrder, record: CollectionRecord) -> bool:
+    """Whether documents that are there stand in nobody's way: they are replaced, or others are added to them."""
+    if order.in_place:
+        return order.drop_existing or record.type != "timeseries"
+    return order.drop_existing and record.type != "timeseries"
+
+
+def _freed(order: RestoreOrder, plan: MongoPlan, there: Mapping[tuple[str, str], Occupant]) -> int:
+    """Bytes that a restore in place gives back before it takes others: of collections that keep their name."""
+    if not (order.in_place and order.drop_existing):
+        return 0
+    names = (plan.target_of(r) for r in plan.records if plan.steady((r.database, r.name)))
+    return sum(there[name].stored_bytes for name in names if name in there)
