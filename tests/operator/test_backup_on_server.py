@@ -284,3 +284,33 @@ async def test_an_unchanged_backup_is_not_written_again(bed: BackupBed) -> None:
     operator.stop()
     bed.world.start_operator()
     assert (await bed.world.get("Backup", "calm"))["metadata"]["resourceVersion"] == before
+
+
+async def test_a_job_that_cannot_be_made_keeps_nobody_waiting_and_is_made_when_it_can(bed: BackupBed) -> None:
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}}
+    path = f"/api/v1/namespaces/{bed.world.namespace}/resourcequotas"
+    await bed.world.kube.request("POST", path, body=quota)
+
+    async def counted() -> bool:
+        found = await bed.world.kube.get(f"{path}/none")
+        return found is not None and "hard" in found.get("status", {})
+
+    await bed.world.until(counted, 30, "the quota to be counted")
+    bed.world.start_operator()
+    await bed.create("first")
+
+    async def refused() -> bool:
+        status = await bed.status("first")
+        return status.get("phase") == "Pending" and "quota" in str(status["conditions"])
+
+    await bed.world.until(refused, 20, "the refusal")
+    status = await bed.status("first")
+    assert (reason(status), "troubleSince" in status) == ("AccessDenied", True)
+    await bed.world.kube.request("DELETE", f"{path}/none")
+    await bed.at_work("first")
+    assert "troubleSince" not in await bed.status("first")
+    bed.release("first")
+    await bed.phase("first", "Completed")
+    assert bed.ran("first") == 1
+    events = [e for e in await bed.world.events("first") if e["reason"] == "Started"]
+    assert len(events) == 1
