@@ -65,5 +65,5 @@
 # Backups of volumes by the storage's own snapshots.
 - apiGroups: [snapshot.storage.k8s.io]
   resources: [volumesnapshots]
-  verbs: [get, list, create, delete]
+  verbs: [get, list, create, patch, delete]
 {{- end -}}

@@ -20,7 +20,7 @@ from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
-from lucid_storage.jobs.volume_tree import Tree, digest_of
+from lucid_storage.jobs.volume_tree import OURS, Tree, digest_of
 from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
 
 STAGED: Final = ".lucid-restore-"
@@ -87,14 +87,14 @@ def restore(run: VolumeRestoreRun) -> VolumeRestored:
 
 def _occupants(run: VolumeRestoreRun) -> Iterator[str]:
     """What is at the top of the volume, without what we left there."""
-    own = {OWN_OF_EXT4.decode(), _ready(run).name}
     try:
         names = sorted(path.name for path in run.root.iterdir())
     except OSError as error:
         raise disk_refusal(error) from error
     if _ready(run).name in names:
         return  # a worker before this one was moving entries up: what is there is what was restored
-    yield from (name for name in names if name not in own and not name.startswith(STAGED))
+    ours = os.fsdecode(OURS)
+    yield from (name for name in names if name != os.fsdecode(OWN_OF_EXT4) and not name.startswith(ours))
 
 
 def _ready(run: VolumeRestoreRun) -> Path:

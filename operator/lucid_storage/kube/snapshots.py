@@ -41,6 +41,8 @@ class Snapshot:
     """Of a claim made from it, at least."""
     error: str
     labels: Mapping[str, str]
+    owned: bool = False
+    """It goes with another object."""
     deleting: bool = False
 
 
@@ -79,6 +81,15 @@ class Snapshots:
             if error.status == FORBIDDEN:
                 raise AccessDeniedError(f"The snapshot cannot be made: {error.message}") from None
             if error.status != CONFLICT:
+                raise
+
+    async def disown(self, namespace: str, name: str, uid: str) -> None:
+        """Have this very snapshot outlive its owner; harmless when it is gone or another one has its name."""
+        patch = {"metadata": {"uid": uid, "ownerReferences": None}}
+        try:
+            await self._kube.patch(snapshot_path(namespace, name), patch)
+        except KubeApiError as error:
+            if error.status not in (GONE, CONFLICT):
                 raise
 
     async def delete(self, namespace: str, name: str, uid: str) -> None:
@@ -123,5 +134,6 @@ def snapshot_of(body: Json) -> Snapshot:
         restore_bytes=to_bytes(status["restoreSize"]) if status.get("restoreSize") else 0,
         error=str((status.get("error") or {}).get("message") or ""),
         labels=meta.get("labels") or {},
+        owned=bool(meta.get("ownerReferences")),
         deleting=meta.get("deletionTimestamp") is not None,
     )

@@ -11,7 +11,7 @@ from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedErr
 from lucid_storage.kinds.backup.actions import DropSnapshots, MakeSnapshot, StartWorker
 from lucid_storage.kinds.backup.desired import BackupDesired, resolve
 from lucid_storage.kinds.backup.plan import plan
-from lucid_storage.kinds.backup.volume_facts import needless
+from lucid_storage.kinds.backup.volume_facts import needless, outlives
 from lucid_storage.kinds.backup.volumes import (
     VolumeFacts,
     VolumesReading,
@@ -31,7 +31,7 @@ from lucid_storage.models.backup import (
     EngineResult,
     VolumeMethod,
 )
-from lucid_storage.models.meta import OWNER_UID_LABEL
+from lucid_storage.models.meta import OWNER_UID_LABEL, SCHEDULE
 from lucid_storage.models.orders import BackupOrder
 from lucid_storage.models.volume import CopyIdentity
 
@@ -257,7 +257,7 @@ def test_the_snapshots_go_with_the_data_of_a_deleted_backup(in_cluster: bool | N
 
 def test_a_snapshot_of_a_backup_that_came_to_nothing_is_swept_and_no_other() -> None:
     def of(**status: Any) -> bool:
-        return needless(snapshot(), replace(resource(), status=status))
+        return needless(replace(resource(), status=status))
 
     assert of(phase="Failed")
     assert of(phase="Cancelled")
@@ -265,14 +265,19 @@ def test_a_snapshot_of_a_backup_that_came_to_nothing_is_swept_and_no_other() -> 
     assert not of(phase="Failed", manifestSha256="ab")
     assert not of(phase="Completed", manifestSha256="ab")
     assert not of(phase="Running")
-    assert not needless(snapshot(), None)  # its data outlive a Backup that is gone
+    assert not needless(None)  # its data outlive a Backup that is gone
 
 
-def test_a_schedules_snapshot_goes_with_its_backup() -> None:
+def test_a_snapshot_goes_with_its_backup_until_it_holds_its_data() -> None:
     (wanted,) = read(facts(method=VolumeMethod.SNAPSHOT)).waiting
     owner = {"kind": "Backup"}
     assert snapshot_body("app", UID, wanted, owner)["metadata"]["ownerReferences"] == [owner]
-    assert "ownerReferences" not in snapshot_body("app", UID, wanted, None)["metadata"]
+    done = replace(resource(), status={"phase": "Completed", "manifestSha256": "ab"})
+    assert outlives(snapshot(owned=True), done)
+    assert not outlives(snapshot(owned=True), replace(resource(), status={"phase": "Running"}))
+    assert not outlives(snapshot(owned=False), done)
+    assert not outlives(snapshot(owned=True), replace(done, annotations={SCHEDULE: "nightly"}))
+    assert not outlives(snapshot(owned=True), None)
 
 
 # What is refused

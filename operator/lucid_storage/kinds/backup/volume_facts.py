@@ -71,9 +71,8 @@ class BackupVolumes:
 
     async def make(self, resource: Resource, wanted: WantedSnapshot) -> None:
         """Ask for a snapshot, once. Raises AccessDeniedError."""
-        key, owner = resource.key, None
-        if SCHEDULE in resource.annotations:
-            owner = {"apiVersion": API_VERSION, "kind": "Backup", "name": key.name, "uid": resource.uid}
+        key = resource.key
+        owner = {"apiVersion": API_VERSION, "kind": "Backup", "name": key.name, "uid": resource.uid}
         await self._snapshots.create(snapshot_body(key.namespace, resource.uid, wanted, owner))
 
     async def drop(self, namespace: str, uid: str) -> None:
@@ -94,7 +93,10 @@ def copy_identity(find: Callable[[Key], Resource | None], namespace: str, name: 
 
 
 class SnapshotSweep:
-    """Removes snapshots of Backups that came to nothing. `find` gives the resource with a UID, as far as known."""
+    """Removes snapshots of Backups that came to nothing, and lets those of others outlive them.
+
+    `find` gives the resource with a UID, as far as it is known.
+    """
 
     def __init__(
         self,
@@ -123,17 +125,27 @@ class SnapshotSweep:
         for namespace in self._namespaces:
             for snapshot in await self._snapshots.labelled(OWNER_UID_LABEL, namespace):
                 owner = self._find(snapshot.labels[OWNER_UID_LABEL])
-                if not snapshot.deleting and needless(snapshot, owner):
+                if snapshot.deleting:
+                    continue
+                if outlives(snapshot, owner):
+                    await self._snapshots.disown(snapshot.namespace, snapshot.name, snapshot.uid)
+                elif needless(owner):
                     logger.info("removing the snapshot %s/%s", snapshot.namespace, snapshot.name)
                     await self._snapshots.delete(snapshot.namespace, snapshot.name, snapshot.uid)
 
 
-def needless(snapshot: Snapshot, owner: Resource | None) -> bool:
-    """Whether a snapshot is of no backup. Pure.
+def outlives(snapshot: Snapshot, owner: Resource | None) -> bool:
+    """Whether a snapshot is to stay when its Backup is deleted: under Retain data outlive their resource. Pure.
 
-    One whose Backup is gone stays: under Retain data outlive their resource. A schedule's goes with its Backup by an
-    owner reference.
+    That of a schedule's Backup goes with it, since retention deletes the object after the data.
     """
+    if owner is None or owner.key.plural != "backups" or SCHEDULE in owner.annotations:
+        return False
+    return snapshot.owned and owner.deleted is None and owner.status.get("manifestSha256") is not None
+
+
+def needless(owner: Resource | None) -> bool:
+    """Whether a snapshot is of no backup. Pure. One whose Backup is gone is not ours to judge."""
     if owner is None or owner.key.plural != "backups":
         return False
     phase = owner.status.get("phase")

@@ -112,12 +112,8 @@ def reading(
     )
 
 
-def snapshot_body(namespace: str, uid: str, wanted: WantedSnapshot, owner: Json | None) -> Json:
-    """A VolumeSnapshot as it is sent to the API server.
-
-    `owner` is the reference to a Backup that a schedule made: its object goes when retention removed its data. One made
-    by hand is referred to by a label only, since data outlive it under Retain.
-    """
+def snapshot_body(namespace: str, uid: str, wanted: WantedSnapshot, owner: Json) -> Json:
+    """A VolumeSnapshot as it is sent to the API server. It goes with `owner`, the Backup, until it is one's data."""
     return {
         "apiVersion": "snapshot.storage.k8s.io/v1",
         "kind": "VolumeSnapshot",
@@ -125,7 +121,7 @@ def snapshot_body(namespace: str, uid: str, wanted: WantedSnapshot, owner: Json 
             "name": wanted.name,
             "namespace": namespace,
             "labels": {"app.kubernetes.io/name": "lucid-storage", OWNER_UID_LABEL: uid},
-            **({"ownerReferences": [owner]} if owner is not None else {}),
+            "ownerReferences": [owner],
         },
         "spec": {
             "volumeSnapshotClassName": wanted.class_name,
