@@ -1,5 +1,6 @@
 """The sharded cluster of the test bed is one: documents go where the catalogue says, and its balancer moves chunks."""
 
+import uuid
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from pymongo.errors import OperationFailure
 from testbed.process import wait_until
 from testbed.pytest_sharded import Foreign
 from testbed.stores.sharded import Sharded
+from testbed.testrun import TestRun
 
 pytestmark = pytest.mark.mongodb
 
@@ -117,3 +119,20 @@ def test_changes_of_definitions_are_seen_on_all_shards(sharded: Cluster, sharded
         event = wait_until(stream.try_next, 20, "The event of the new collection")
         assert event is not None
         assert (event["operationType"], event["ns"]["coll"]) == ("create", "seen")
+
+
+def test_with_another_address_the_cluster_begins_empty(testbed_run: TestRun) -> None:
+    """As when the machine got another one since the last start."""
+    name = f"sharded-{uuid.uuid4().hex[:8]}"
+    first = Sharded(testbed_run.instance, name, shards=1)
+    first.start()
+    with first.client() as client:
+        client.old.things.insert_one({})
+    first.stop()
+    moved = Sharded(testbed_run.instance, name, shards=1, host="127.0.0.2")
+    moved.start()
+    with moved.client() as client:
+        assert client.list_database_names() == ["admin", "config"]
+        client.new.things.insert_one({})
+        assert client.new.things.count_documents({}) == 1
+    moved.kill()

@@ -34,8 +34,10 @@ MAJORITY = {"w": "majority", "wtimeout": 60_000}
 class Sharded:
     """A config server and shards `shard0`, `shard1`, ..., each a replica set of one member.
 
-    Their data stay in the instance over stop and start. Without a login: the stand-in has none. The servers accept
-    test commands, by which the balancer takes a round every 0.2 s and a test may hold a resharding where it wants.
+    Their data stay in the instance over stop and start, as long as the address stays: the servers keep each other's
+    addresses in many places, so with another one the cluster begins empty. There is no login, since the stand-in has
+    none. The servers accept test commands, by which the balancer takes a round every 0.2 s and a test may hold a
+    resharding where it wants.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Sharded:
 
     def start(self) -> None:
         """Returns when the router serves a cluster with all its shards; harmless when it runs already."""
+        self._forget_other_address()
         with ThreadPoolExecutor(len(self.servers)) as pool:
             list(pool.map(self._start_server, self.servers))
         with self._direct("config") as config:
@@ -129,6 +132,15 @@ class Sharded:
         with self._direct(part) as client:
             mode = "alwaysOn" if on else "off"
             client.admin.command({"configureFailPoint": name, "mode": mode, "data": data or {}})
+
+    def _forget_other_address(self) -> None:
+        known = self.folder / "address"
+        if known.exists() and known.read_text() != self.host:
+            self.stop()
+            shutil.rmtree(self.folder)
+            self._servers.clear()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        known.write_text(self.host)
 
     def _start_server(self, part: str) -> None:
         daemon = self.servers[part]
