@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import archive, backup, drift, memory, redis_backup, restart, restore, steady, storm
+from bench import archive, backup, drift, memory, migration, redis_backup, restart, restore, steady, storm
 from bench.bed import Bed, BenchError, bed
 from bench.figures import Figure, document, machine, table
 from testbed.errors import TestbedError
@@ -19,6 +19,7 @@ WORKERS: dict[str, Callable[[], list[Figure]]] = {
     "backup": backup.rows,
     "redis": redis_backup.rows,
     "restore": restore.rows,
+    "migration": migration.rows,
 }
 """Rows of the workers, each with servers of its own."""
 ROWS = (*OPERATOR, *WORKERS)

@@ -120,7 +120,7 @@ class _Work:
     def _copy(self, survey: Survey, again: frozenset[bytes]) -> Copied:
         self._reporter.phase("Copying", survey.bytes)
         copied = Mirror(self._source, self._target, self._told, again).run()
-        _write_out(self._target)
+        write_out(self._target)
         return copied
 
     def _compare(self, survey: Survey) -> Compared:
@@ -158,7 +158,7 @@ def _not_the_same(compared: Compared, *, changed: bool) -> LucidError:
     )
 
 
-def _write_out(path: bytes) -> None:
+def write_out(path: bytes) -> None:
     """Have the kernel write this file system to its disk, as syncfs(2): the os module has no such call."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
