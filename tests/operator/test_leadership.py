@@ -77,7 +77,9 @@ async def test_a_killed_leader_is_replaced_within_the_lease_time(
 
 async def test_a_stopped_leader_hands_over_at_once(mongo_world: World, db: Database[Any]) -> None:
     first, second = await pair(mongo_world)
+    asked = monotonic()
     first.stop()
+    assert monotonic() - asked < 4, "the stop waited for something"
     # The follower asks every LEASE_SECONDS / 7.5, and waits out the second that a given-up lease still has.
     assert await taken_over(mongo_world, second, LEASE_SECONDS) < LEASE_SECONDS * 2 / 3
 

@@ -48,22 +48,38 @@ class Watch:
                 _claim_handler(on_claim)
             )
         kopf.on.login(registry=self._registry)(_login)
+        kopf.on.cleanup(registry=self._registry)(self._end)
+        self._running: asyncio.Task[None] | None = None
+        self._ending = False
 
     async def run(self) -> None:
-        """Watch until `stop` is called or the task is cancelled."""
-        await kopf.operator(
-            registry=self._registry,
-            settings=_settings(),
-            standalone=True,
-            # kopf would look up the user's name, which a pod's numeric user does not have.
-            identity=cast("Any", "lucid-storage"),
-            namespaces=self._namespaces,
-            clusterwide=not self._namespaces,
-            stop_flag=self._stop,
-        )
+        """Watch until `stop` is called, the process gets a signal to end, or the task is cancelled."""
+        self._running = asyncio.current_task()
+        try:
+            await kopf.operator(
+                registry=self._registry,
+                settings=_settings(),
+                standalone=True,
+                # kopf would look up the user's name, which a pod's numeric user does not have.
+                identity=cast("Any", "lucid-storage"),
+                namespaces=self._namespaces,
+                clusterwide=not self._namespaces,
+                stop_flag=self._stop,
+            )
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
 
     def stop(self) -> None:
         self._stop.set()
+
+    async def _end(self, **_: Any) -> None:
+        """Kopf takes the process's signals, and having stopped waits 5 s for every task of the loop, which here are the
+        operator's own and do not end by themselves. Being cancelled it goes at once.
+        """
+        self._ending = True
+        if self._running is not None:
+            self._running.cancel()
 
     def _handler(self, plural: str) -> Callable[..., Awaitable[None]]:
         async def on_event(event: Any, **_: Any) -> None:
