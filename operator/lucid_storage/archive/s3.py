@@ -22,7 +22,8 @@ from obstore.store import S3Store as Reader
 from lucid_storage.archive.destination import SMALL_BYTES, Entry
 from lucid_storage.archive.s3_client import CONNECT_SECONDS, Bucket, Connection
 from lucid_storage.archive.s3_errors import code_in, refusal
-from lucid_storage.archive.s3_upload import S3Writer, abort_upload, delete_object, put_object
+from lucid_storage.archive.s3_objects import abort_upload, delete_object, put_object
+from lucid_storage.archive.s3_upload import S3Writer
 from lucid_storage.archive.signing import Credentials
 from lucid_storage.errors import ArchiveDamagedError, DestinationError, DestinationUnavailableError
 from lucid_storage.models.orders import Destination
