@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -150,6 +151,20 @@ async def test_a_volume_is_made_bound_expanded_paused_and_kept(world: World, sto
 
     await world.delete("Volume", "chunks", wait=5)
     assert await storage.claim("chunks") is not None
+
+
+async def test_status_moves_within_a_second_of_a_change(world: World, storage: Storage) -> None:
+    world.start_operator()
+    await bound(world, storage)
+    took: list[float] = []
+    for size in ("12Gi", "14Gi", "16Gi"):
+        began = monotonic()
+        await world.patch("Volume", "chunks", {"spec": {"size": size}})
+        await world.refused("Volume", "chunks", "Expanding", deadline=5)
+        await storage.driver_says("chunks", size)
+        await world.ready("Volume", "chunks", deadline=5)
+        took.append(monotonic() - began)
+    assert min(took) < 1
 
 
 async def test_an_adopted_claim_stays_until_its_deletion_is_confirmed_and_no_pod_uses_it(

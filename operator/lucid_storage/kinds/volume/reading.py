@@ -76,7 +76,7 @@ class UsageReading:
         while True:
             for resource in self._due():
                 await self._guarded(resource)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(min(PAUSE_SECONDS, self._settings.volume_reader_seconds))
 
     def _due(self) -> list[Resource]:
         every = timedelta(seconds=self._settings.volume_reader_seconds)
