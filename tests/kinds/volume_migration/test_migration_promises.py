@@ -57,6 +57,7 @@ async def test_nothing_begins_while_a_pod_uses_the_claim_and_the_pod_is_named(la
     condition = ready(await there.status())
     assert condition["reason"] == Reason.CLAIM_IN_USE
     assert "these do: writer." in condition["message"]
+    assert (await there.status())["usedBy"] == ["writer"]
     assert await there.claims() == ["data"]
     await there.end_pod("writer")
     await there.settled()
@@ -119,7 +120,7 @@ async def test_a_declaration_that_is_taken_back_leaves_the_claim_as_it_was(land:
 
     await there.until(bound, "the Volume to be as it was")
     await untouched(there)
-    assert there.events[:2] == ["MigrationStarted", "MigrationStopped"]
+    assert [e for e in there.events if e.startswith("Migrat")] == ["MigrationStarted", "MigrationStopped"]
 
 
 async def test_a_volume_that_is_deleted_before_the_switch_takes_everything_back(land: Ground) -> None:

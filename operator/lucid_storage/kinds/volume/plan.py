@@ -48,7 +48,7 @@ def plan(desired: VolumeDesired, seen: VolumeObserved, status: VolumeStatus, sco
     if _another(claim, status):
         # What is known of the former claim stays: it is what a person needs now.
         return _stalled(status, trouble.replaced(seen, status), desired, scope, VolumePhase.LOST)
-    status, notices = _facts(desired, seen, claim, status, scope)
+    status, notices = facts(desired, seen, claim, status, scope)
     if claim.deleting:
         return _stalled(status, trouble.terminating(seen), desired, scope, VolumePhase.FAILED)
     if claim.phase == "Lost":
@@ -82,7 +82,7 @@ def _another(claim: Claim, status: VolumeStatus) -> bool:
     return claim.volume_name != status.volume_name
 
 
-def _facts(
+def facts(
     desired: VolumeDesired, seen: VolumeObserved, claim: Claim, status: VolumeStatus, scope: Scope
 ) -> tuple[VolumeStatus, tuple[Notice, ...]]:
     """The status with everything that is known of the claim and its use."""

@@ -6,6 +6,8 @@ is taken back leaves the claim as it was (`ending`); from there it only goes for
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Step
@@ -14,6 +16,7 @@ from lucid_storage.kinds.volume.migration import copying, ending, switching
 from lucid_storage.kinds.volume.migration.journal import Stage, migration_of, names, own_policy, run_id
 from lucid_storage.kinds.volume.migration.observed import Answer, Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import wanted_size
+from lucid_storage.kinds.volume.plan import Scope, facts
 from lucid_storage.models.meta import RELEASE_OLD_VOLUME, RUN_AGAIN
 from lucid_storage.models.volume import Migration, MigrationStep, VolumePhase, VolumeStatus
 
@@ -31,6 +34,23 @@ def under_way(status: VolumeStatus) -> bool:
 
 def plan(case: Case) -> Plan | None:
     """One step; None when there is nothing to migrate."""
+    noted, notices = _noted(case)
+    step = _step(noted)
+    return replace(step, notices=(*notices, *step.notices)) if step is not None else None
+
+
+def _noted(case: Case) -> tuple[Case, tuple[Notice, ...]]:
+    """With what is known of the claim and its use, as long as it is the claim that is declared."""
+    claim, journal = case.seen.claim, case.status.migration
+    switching = journal is not None and journal.step is MigrationStep.SWITCHING
+    if case.desired is None or claim is None or claim.deleting or switching or case.resource.deleted:
+        return case, ()
+    scope = Scope(case.now, case.resource.generation, case.resource.paused, WAITING_SECONDS)
+    status, notices = facts(case.desired, case.seen, claim, case.status, scope)
+    return replace(case, status=status), notices
+
+
+def _step(case: Case) -> Plan | None:
     if not under_way(case.status):
         return _idle(case)
     match case.migration.step:
@@ -53,9 +73,8 @@ def _idle(case: Case) -> Plan | None:
         notice = Notice(
             "MigrationFound", "A migration that was begun before goes on; its volumes tell how far it is."
         )
-        return Case(case.resource, case.desired, case.seen, Answer(), status, case.need, case.now).step(
-            notice.message, seconds=0.1, notices=(notice,)
-        )
+        going = replace(case, answer=Answer(), status=status)
+        return going.step(notice.message, seconds=0.1, notices=(notice,))
     kept = case.status.kept_volume
     gone = case.answer.nothing_to_release and case.resource.annotations.get(RELEASE_OLD_VOLUME) == kept
     if case.answer.released is not None or (kept is not None and gone):
@@ -143,14 +162,6 @@ def _begin(case: Case) -> Plan:
         size=size,
         started_at=case.now.replace(microsecond=0),
     )
-    begun = Case(
-        case.resource,
-        case.desired,
-        case.seen,
-        case.answer,
-        case.status.model_copy(update={"migration": journal}),
-        need,
-        case.now,
-    )
+    begun = replace(case, status=case.status.model_copy(update={"migration": journal}))
     notice = Notice("MigrationStarted", f"The data are moved to a new volume, since {need.why}.")
     return copying.prepare(begun, notices=(notice,))

@@ -7,6 +7,8 @@ anything changed since the copy, and copies that. Only then the new volume gets 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.volume.migration import ending
@@ -274,7 +276,7 @@ def _completed(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
     ):  # whose origin is known; else the claim itself tells it
         update |= {"claim_uid": claim.uid, "volume_name": new.name}
     status = case.status.model_copy(update=update)
-    done = Case(case.resource, case.desired, case.seen, case.answer, status, case.need, case.now)
+    done = replace(case, status=status)
     said = (
         f"The claim has the PersistentVolume {new.name} of the class {journal.storage_class_name}. The old one,"
         f" {journal.old_volume}, is kept; release it with the annotation {RELEASE_OLD_VOLUME}: {journal.old_volume}"
