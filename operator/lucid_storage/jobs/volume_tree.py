@@ -11,7 +11,15 @@ from typing import Final
 from lucid_storage.archive.volume_digest import ContentHash, TreeDigest
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
 from lucid_storage.stores.filesystem.attributes import extended
-from lucid_storage.stores.filesystem.tree import EntryKind, Node, data_ranges, disk_error, walk
+from lucid_storage.stores.filesystem.tree import (
+    EntryKind,
+    Node,
+    UnreadableError,
+    data_ranges,
+    disk_error,
+    unreadable,
+    walk,
+)
 
 READ_BYTES: Final = 1024 * 1024
 OURS: Final = b".lucid-"
@@ -67,6 +75,8 @@ class Tree:
                 # Another name of it must not point here.
                 self._names = {k: first for k, first in self._names.items() if first != node.path}
                 continue
+            except OSError as error:
+                raise disk_error(error) from error
             try:
                 yield opened
                 if opened.descriptor is not None:
@@ -77,7 +87,12 @@ class Tree:
 
     def _skipped(self) -> frozenset[bytes]:
         """What a restore that was broken off left at the top is not the volume's."""
-        names = (os.fsencode(path.name) for path in self.root.iterdir())
+        try:
+            names = [os.fsencode(path.name) for path in self.root.iterdir()]
+        except PermissionError as error:
+            raise UnreadableError(unreadable(1)) from error
+        except OSError as error:
+            raise disk_error(error) from error
         return self.skip | {name for name in names if name.startswith(OURS)}
 
     def _opened(self, node: Node) -> Opened:

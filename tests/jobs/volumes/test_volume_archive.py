@@ -181,9 +181,10 @@ def test_ext4s_own_folder_is_left_out(volume: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
-def test_a_folder_that_may_not_be_read_is_an_error_and_not_left_out() -> None:
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_a_folder_that_may_not_be_read_is_an_error_and_not_left_out(mode: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
+        Path(folder).chmod(mode)
         Path(folder, "closed").mkdir(mode=0o700)
         child = os.fork()
         if child == 0:
