@@ -44,7 +44,13 @@ from lucid_storage.models.orders import (
     RestorePlanned,
     RestoreResult,
 )
-from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
+from lucid_storage.models.restore import (
+    PlannedTarget,
+    RestorePhase,
+    RestorePlan,
+    RestoreSpec,
+    RestoreStatus,
+)
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.restore.port import Marker
 from lucid_storage.stores.mongodb.types import Topology
@@ -294,10 +300,12 @@ class TestBackupBefore:
 
     def test_verified_it_loads_without_planning_again(self) -> None:
         step = self.look(Seen(Protected.DONE))
-        (start,) = step.actions
+        assert (step.status.phase, step.hold) == (RestorePhase.LOADING, True)
+        mine = resource(backupBefore=True, dropExisting=True)
+        (start,) = plan(mine, fit(mine), step.status, NOW).actions
         assert isinstance(start, StartWorker)
         assert isinstance(start.request.order, RestoreOrder)
-        assert (step.status.phase, start.request.order.plan_only) == (RestorePhase.LOADING, False)
+        assert (start.request.name, start.request.order.plan_only) == (step.status.job_name, False)
         behind = self.look(Seen(Protected.DONE), behind="backup nightly")
         assert behind.status.phase is RestorePhase.QUEUED
 
@@ -333,6 +341,39 @@ class TestBackupBefore:
         """Rule 2.3."""
         assert wants_backup(spec) is wanted
 
+    @pytest.mark.parametrize(
+        ("indices", "overwrites", "wanted"),
+        [
+            (["a", "b"], (3, 0), [Need(BackupEngine.ELASTICSEARCH, indices=("a",))]),
+            (["a", "b"], (0, 0), []),
+            (["a*"], (3, 0), [Need(BackupEngine.ELASTICSEARCH)]),
+            (None, (0, 0), [Need(BackupEngine.ELASTICSEARCH)]),
+        ],
+    )
+    def test_of_indices_by_name_only_those_that_hold_something(
+        self, indices: list[str] | None, overwrites: tuple[int, int], wanted: list[Need]
+    ) -> None:
+        """A Backup that names an index which is not there fails."""
+        mine = resource(engines=["elasticsearch"], elasticsearch={"indices": indices} if indices else {})
+        targets = [
+            PlannedTarget(target=n, overwrites=o or None) for n, o in zip("ab", overwrites, strict=True)
+        ]
+        planned = RestorePlan(targets=targets, target_count=2)
+        made = replace(desired(mine), engines=(BackupEngine.ELASTICSEARCH,))
+        assert list(backup_needs(made, (), planned)) == wanted
+
+    def test_where_nothing_is_overwritten_no_backup_is_made(self) -> None:
+        mine = resource(engines=["elasticsearch"], elasticsearch={"indices": ["a"]}, backupBefore=True)
+        seen = fit(mine, protection=Seen(Protected.ABSENT))
+        assert seen.desired is not None
+        seen = replace(seen, desired=replace(seen.desired, engines=(BackupEngine.ELASTICSEARCH,)))
+        planned = RestorePlan(targets=[PlannedTarget(target="a")], target_count=1)
+        waits = status(RestorePhase.PENDING, databases=None, backup_before="x", plan=planned)
+        step = plan(mine, seen, waits, NOW)
+        assert (step.actions, step.status.backup_before) == ((), None)
+        then = plan(mine, replace(seen, protection=None, identity="rs"), step.status, NOW)
+        assert then.status.phase is RestorePhase.LOADING
+
     def test_it_lies_where_the_restored_backup_lies_and_under_its_key(self) -> None:
         storage = {"s3": {"bucket": "vault", "secretName": "keys"}}
         encryption = {"secretName": "keys", "keyId": "k1"}
@@ -351,7 +392,7 @@ class TestBackupBefore:
             Settings.read({"SERVED_NAMESPACES": '{"n": {}}'}),
             (found, backup),
         )
-        body = backup_body(of, "x", backup_needs(made, ("shop",)), made.like)
+        body = backup_body(of, "x", backup_needs(made, ("shop",), None), made.like)
         assert body["spec"]["storage"]["s3"]["bucket"] == "vault"
         assert body["spec"]["encryption"] == encryption
         assert body["spec"]["mongodb"] == {"databases": ["shop"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
@@ -19,7 +19,7 @@ from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupTemplate
 from lucid_storage.models.meta import API_VERSION, RUN_AGAIN, SCHEDULE
 from lucid_storage.models.orders import Owner, RestoreOrder
-from lucid_storage.models.restore import RestoreSpec, Strategy
+from lucid_storage.models.restore import RestorePlan, RestoreSpec, Strategy
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.storage import Encryption, Storage
 
@@ -150,19 +150,34 @@ def _like(storage: Storage | None, encryption: Encryption | None) -> BackupTempl
     )
 
 
-def backup_needs(desired: RestoreDesired, databases: tuple[str, ...]) -> tuple[Need, ...]:
-    """What the restore could overwrite. `databases` are those of its plan."""
-    spec, needs = desired.spec, []
+def backup_needs(
+    desired: RestoreDesired, databases: Sequence[str], planned: RestorePlan | None
+) -> tuple[Need, ...]:
+    """What the restore could overwrite, as its plan says; nothing of a store where it overwrites nothing."""
+    needs = []
     for engine in desired.engines:
         if engine is BackupEngine.MONGODB and databases:
-            needs.append(Need(engine, databases=databases))
+            needs.append(Need(engine, databases=tuple(databases)))
         elif engine is BackupEngine.REDIS:
             needs.append(Need(engine))
         elif engine is BackupEngine.ELASTICSEARCH:
-            chosen = spec.elasticsearch
-            same = chosen is not None and chosen.rename_to is None
-            needs.append(Need(engine, indices=tuple(chosen.indices or ()) if chosen and same else ()))
+            indices = _overwritten(desired.spec, planned)
+            needs += [Need(engine, indices=indices)] if indices is not None else []
     return tuple(needs)
+
+
+def _overwritten(spec: RestoreSpec, planned: RestorePlan | None) -> tuple[str, ...] | None:
+    """Indices; an empty tuple means all, None means none. A backup refuses names of indices that are not there."""
+    chosen = spec.elasticsearch
+    if chosen is None or chosen.indices is None or chosen.rename_to is not None:
+        return ()
+    if any("*" in name for name in chosen.indices) or planned is None:
+        return ()
+    targets = planned.targets or []
+    if len(targets) < (planned.target_count or 0):
+        return ()  # not all of them are told
+    there = {target.target for target in targets if target.overwrites}
+    return tuple(name for name in chosen.indices if name in there) or None
 
 
 def wants_backup(spec: Mapping[str, object]) -> bool:

@@ -12,13 +12,14 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.backup.observed import QUEUE_SECONDS
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.protection import WATCH_SECONDS, Seen
+from lucid_storage.kinds.protection import WATCH_SECONDS, Need, Seen
 from lucid_storage.kinds.protection import Standing as Protected
 from lucid_storage.kinds.restore.actions import MakeBackup, Mark, StartWorker, Swap
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
     again,
     backup_needs,
+    job_name,
     restore_id,
     run_id,
     worker_request,
@@ -96,7 +97,8 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         )
         return failed(status, Reason.SHARDED_UNSUPPORTED, said, now)
     if status.backup_before is not None:
-        unprotected = _unprotected(desired, observed, status, now)
+        needs = backup_needs(desired, status.databases or (), status.plan)
+        unprotected = _unprotected(desired, needs, observed, status, now)
         if unprotected is not None:
             return unprotected
     if observed.earlier.alive:
@@ -108,7 +110,11 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
 
 
 def _unprotected(
-    desired: RestoreDesired, observed: RestoreObserved, status: RestoreStatus, now: datetime
+    desired: RestoreDesired,
+    needs: tuple[Need, ...],
+    observed: RestoreObserved,
+    status: RestoreStatus,
+    now: datetime,
 ) -> Plan | None:
     """As long as the Backup that backupBefore asks for is not verified; None when it is."""
     seen, name = observed.protection or Seen(Protected.ABSENT), status.backup_before or ""
@@ -123,9 +129,15 @@ def _unprotected(
         step = failed(status, Reason.BACKUP_UNAVAILABLE, said, now)
         return Step(step.status, step.said, left_behind(status), hold=True, notices=step.notices)
     waits = status.model_copy(update={"phase": RestorePhase.PENDING, "queued_behind": None})
+    if not needs:
+        nothing = Said(
+            Standing.UNDER_WAY, Reason.QUEUED, "It overwrites nothing that a Backup would have to hold."
+        )
+        unneeded = waits.model_copy(update={"backup_before": None})
+        return Step(unneeded, nothing, hold=True, idle=True, recheck_seconds=0.1)
     text = seen.message or f"Waits for the Backup {name}, which backupBefore asks for."
     said_of = Said(Standing.UNDER_WAY, Reason.QUEUED, text)
-    make = MakeBackup(name, backup_needs(desired, tuple(status.databases or ())), desired.like)
+    make = MakeBackup(name, needs, desired.like)
     actions = (make,) if seen.standing is Protected.ABSENT else ()
     return Step(waits, said_of, actions, hold=True, idle=True, recheck_seconds=WATCH_SECONDS)
 
@@ -171,12 +183,13 @@ def _begin(
     resource: Resource, desired: RestoreDesired, observed: RestoreObserved, status: RestoreStatus
 ) -> Plan:
     run = run_id(resource.uid, again(resource))
-    planned = status.backup_before is not None  # and protected: that is what it waited for
-    request = worker_request(desired, run, observed.cluster, observed.identity, plan_only=not planned)
+    if status.plan is not None and (status.run, status.server_identity) == (run, observed.identity):
+        return _load(resource, status)
+    request = worker_request(desired, run, observed.cluster, observed.identity, plan_only=True)
     moment = desired.spec.point_in_time
     begun = status.model_copy(
         update={
-            "phase": RestorePhase.LOADING if planned else RestorePhase.PLANNING,
+            "phase": RestorePhase.PLANNING,
             "backup": desired.shown,
             "point_in_time": f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment is not None else None,
             "id": restore_id(resource.uid),
@@ -188,10 +201,19 @@ def _begin(
             "queued_behind": None,
         }
     )
-    does = "loads the data" if planned else "plans the restore"
-    said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} {does}.")
+    said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} plans the restore.")
     notices = (Notice("Started", said.message),) if status.run is None else ()
     return Step(begun, said, (StartWorker(request),), hold=True, notices=notices)
+
+
+def _load(resource: Resource, status: RestoreStatus) -> Plan:
+    """It was planned before it had to wait. The loading worker is started by the next look, and plans again itself."""
+    job = job_name(resource, "restore", status.run or "")
+    begun = status.model_copy(
+        update={"phase": RestorePhase.LOADING, "job_name": job, "queued_behind": None, "progress": None}
+    )
+    said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {job} is being started.")
+    return Step(begun, said, hold=True, recheck_seconds=0.1)
 
 
 # The swap
