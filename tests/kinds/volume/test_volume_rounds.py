@@ -3,18 +3,22 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from volume_builders import LATER, NOW, claim, figures, node, persistent_volume, pod, seen, settled, volume
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import AccessDeniedError, LucidError
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.kind import shared_disk
-from lucid_storage.kinds.volume.reading import SOURCE, due, figures_of, where
+from lucid_storage.kinds.volume.reading import SOURCE, UsageReading, due, figures_of, where
 from lucid_storage.kinds.volume.rounds import UsageRounds, news
+from lucid_storage.kinds.volume.surroundings import Surroundings
+from lucid_storage.kinds.workers.launch import WorkerRequest
+from lucid_storage.kinds.workers.launch import Workers as WorkersPort
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
-from lucid_storage.kube.claims import Claims, Node
+from lucid_storage.kube.claims import Claim, Claims, Node, PersistentVolume, PodUse
+from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.kubelet import ClaimFigures, KubeletError, Kubelets
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.quantity import to_bytes
@@ -33,12 +37,14 @@ class Cluster:
         self.at_once = 0
         self.most = 0
         self.away: set[str] = set()
+        self.was_asked = asyncio.Event()
 
     async def nodes(self) -> list[Node]:
         return [node(name, ready=name not in self.away) for name in self.told]
 
     async def figures(self, one: Node) -> list[ClaimFigures]:
         self.asked.append(one.name)
+        self.was_asked.set()
         self.at_once += 1
         self.most = max(self.most, self.at_once)
         await asyncio.sleep(0)
@@ -213,3 +219,95 @@ def test_a_folder_on_the_nodes_disk_is_measured_against_what_was_asked_for() -> 
 def test_a_reader_without_figures_is_a_sentence(state: WorkerState) -> None:
     with pytest.raises(LucidError, match=r"[A-Z].*\.$"):
         figures_of(state, claim())
+
+
+async def test_trouble_in_a_round_ends_neither_the_rounds_nor_the_operator() -> None:
+    class Troubled(Cluster):
+        errors: ClassVar[list[Exception]] = [
+            AccessDeniedError("no right"),
+            KubeApiError(500, "Error", "away"),
+            ValueError("a defect"),
+        ]
+
+        async def nodes(self) -> list[Node]:
+            if self.errors:
+                raise self.errors.pop()
+            return await super().nodes()
+
+    cluster = Troubled(a=[])
+    book = UsageBook()
+    made = UsageRounds(
+        cast("Claims", cluster),
+        cast("Kubelets", cluster),
+        book,
+        Settings(volume_stats_seconds=1).model_copy(update={"volume_stats_seconds": 0}),
+        volumes=lambda: [volume()],
+        touch=lambda key: None,
+        nodes_changed=lambda names: None,
+    )
+    task = asyncio.ensure_future(made.run())
+    async with asyncio.timeout(5):
+        await cluster.was_asked.wait()
+    task.cancel()
+
+
+class Workers:
+    """Makes no Job; says what one would have said."""
+
+    def __init__(self, state: WorkerState | Exception) -> None:
+        self._state = state
+        self._stopped = 0
+        self.stopped_often = asyncio.Event()
+
+    async def cluster(self) -> str:
+        return "cluster"
+
+    async def start(self, request: WorkerRequest) -> None:
+        assert request.beside
+
+    async def state(self, *_: object, **__: object) -> WorkerState:
+        if isinstance(self._state, Exception):
+            raise self._state
+        return self._state
+
+    async def stop(self, *_: object, **__: object) -> None:
+        self._stopped += 1
+        if self._stopped == 3:
+            self.stopped_often.set()
+
+
+class OneClaim:
+    """A claim that nobody uses."""
+
+    async def get(self, namespace: str, name: str) -> Claim:
+        return claim()
+
+    async def volume(self, name: str) -> PersistentVolume:
+        return persistent_volume(source="local")
+
+    async def pods(self, namespace: str, *, fresh: bool) -> list[PodUse]:
+        return []
+
+
+@pytest.mark.parametrize("trouble", [ABSENT, TimeoutError(), ValueError("a defect")])
+async def test_a_reader_that_fails_is_removed_and_told_once(trouble: WorkerState | Exception) -> None:
+    workers, notices = Workers(trouble), list[str]()
+    claims = cast("Claims", OneClaim())
+    reading = UsageReading(
+        claims,
+        cast("Surroundings", claims),
+        cast("WorkersPort", workers),
+        UsageBook(),
+        Settings(volume_reader_seconds=1, worker_image="image").model_copy(
+            update={"volume_reader_seconds": 0.001}
+        ),
+        volumes=lambda: [bound()],
+        touch=lambda key: None,
+        tell=lambda resource, notice: notices.append(notice.reason),
+    )
+    task = asyncio.ensure_future(reading.run())
+    async with asyncio.timeout(5):
+        await workers.stopped_often.wait()
+    assert not task.done()
+    task.cancel()
+    assert notices == ([] if isinstance(trouble, ValueError) else ["UsageUnknown"])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import LeadershipLostError, LucidError
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.observed import Figures
@@ -70,7 +70,7 @@ class UsageReading:
         self._said: dict[str, str] = {}
 
     async def run(self) -> None:
-        """One volume after the other until cancelled; at once over where nobody asked for it."""
+        """One volume after the other until cancelled; none where nobody asked for it."""
         if not self._settings.volume_reader_seconds or not self._settings.worker_image:
             await asyncio.Event().wait()
         while True:
@@ -94,12 +94,23 @@ class UsageReading:
         self._tried[resource.uid] = self._now()
         try:
             await self.read(resource)
-        except (LucidError, KubeApiError) as error:
-            why = error.message
-            logger.warning("the use of %s could not be read: %s", resource.key, why)
-            if self._said.get(resource.uid) != why and isinstance(error, LucidError):
-                self._said[resource.uid] = why
-                self._tell(resource, Notice("UsageUnknown", f"The use cannot be read: {why}", warning=True))
+        except KubeApiError as error:
+            logger.warning("the use of %s could not be read: %s", resource.key, error)
+        except LucidError as error:
+            self._unknown(resource, error.message)
+        except TimeoutError:
+            self._unknown(resource, "The reader did not end in time.")
+        except LeadershipLostError:
+            raise
+        except Exception:
+            logger.exception("a defect while reading the use of %s; it is tried again later", resource.key)
+
+    def _unknown(self, resource: Resource, why: str) -> None:
+        """Said once for each reason, not with every attempt."""
+        logger.warning("the use of %s could not be read: %s", resource.key, why)
+        if self._said.get(resource.uid) != why:
+            self._said[resource.uid] = why
+            self._tell(resource, Notice("UsageUnknown", f"The use cannot be read: {why}", warning=True))
 
     async def read(self, resource: Resource) -> Figures | None:
         """One reading; None where no pod can mount the claim now. Raises LucidError and KubeApiError."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import LeadershipLostError, LucidError
 from lucid_storage.kinds.volume import usage
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.desired import resolve
@@ -64,12 +64,16 @@ class UsageRounds:
         while True:
             try:
                 await self.round()
-            except KubeApiError as error:
-                logger.warning("the use of volumes cannot be asked for now: %s", error)
+            except (KubeApiError, LucidError) as error:
+                logger.warning("the use of volumes cannot be asked for now: %s", error.message)
+            except LeadershipLostError:
+                raise
+            except Exception:
+                logger.exception("a defect while asking for the use of volumes; it is tried again")
             await asyncio.sleep(self._settings.volume_stats_seconds)
 
     async def round(self) -> None:
-        """One round. Raises KubeApiError."""
+        """One round. Raises KubeApiError and LucidError."""
         volumes = {(r.key.namespace, r.key.name): r for r in self._volumes()}
         self._book.keep_only(volumes)
         if not volumes:
