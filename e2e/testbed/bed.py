@@ -209,7 +209,7 @@ class Bed:
             cluster = self._cluster(state)
             cluster.tool("kubectl")
             folders.insert(0, str(cluster.bin))
-            variables["KUBECONFIG"] = str(cluster.kubeconfig)
+            variables |= cluster.environment()
         if state.stores:
             variables |= Stores.of(self.instance, state.host, self._progress).environment()
             variables["MONGODB_ROUTER_URI"] = self._sharded(state).uri if state.sharded else ""

@@ -15,7 +15,7 @@ from testbed import cluster_remains
 from testbed.cluster.images import BUSYBOX, busybox
 from testbed.cluster.provider import OwnCluster
 from testbed.cluster.storage import CSI_DRIVER
-from testbed.cluster.storage_objects import DRIVER, StorageClasses
+from testbed.cluster.storage_objects import DRIVER, FIGURES_ACCOUNT, StorageClasses
 from testbed.errors import TestbedError
 from testbed.process import wait_until
 from testbed.progress import Silent
@@ -240,17 +240,7 @@ def may_grow_mounted_ext4() -> bool:
 
 def statistics(cluster: OwnCluster) -> Callable[[str], dict[str, int]]:
     """Asks the kubelet as an account that may do nothing else, and checks the kubelet's certificate."""
-    account = f"figures-{uuid.uuid4().hex[:6]}"
-    cluster.kubectl("create", "serviceaccount", account)
-    cluster.kubectl("create", "clusterrole", account, "--verb=get", "--resource=nodes/stats")
-    cluster.kubectl(
-        "create",
-        "clusterrolebinding",
-        account,
-        f"--clusterrole={account}",
-        f"--serviceaccount=default:{account}",
-    )
-    token = cluster.kubectl("create", "token", account).strip()
+    token = cluster.kubectl("create", "token", FIGURES_ACCOUNT).strip()
     trust = ssl.create_default_context(cafile=str(cluster.kubelet_authority))
     address = f"https://{cluster.node().network.node_address}:10250/stats/summary"
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})

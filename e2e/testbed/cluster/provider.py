@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from testbed.cluster import binaries, images, storage
+from testbed.cluster import binaries, images, storage, storage_objects
 from testbed.cluster.controlplane import LOOPBACK, ControlPlane
 from testbed.cluster.network import Network
 from testbed.cluster.node import Node, node_name
@@ -79,6 +79,10 @@ class Cluster(ABC):
         """Whether what provide_storage() started still runs."""
         return True
 
+    def environment(self) -> dict[str, str]:
+        """Variables for a shell that works with the cluster."""
+        return {"KUBECONFIG": str(self.kubeconfig)}
+
 
 class OwnCluster(Cluster):
     """Kubernetes from Go's module proxy, a node from Debian's containerd. A node needs root."""
@@ -135,6 +139,13 @@ class OwnCluster(Cluster):
     def storage(self) -> Storage:
         """Its programs can be killed by tests, and its driver told to fail."""
         return Storage(self.node(), self.kubectl, self.progress)
+
+    def environment(self) -> dict[str, str]:
+        kubelet = {
+            "KUBELET_CA": str(self.kubelet_authority),
+            "KUBELET_SERVICE_ACCOUNT": storage_objects.FIGURES_ACCOUNT,
+        }
+        return super().environment() | (kubelet if self._mode() == "node" else {})
 
     @property
     def kubelet_authority(self) -> Path:

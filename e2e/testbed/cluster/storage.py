@@ -120,8 +120,8 @@ class Storage:
             for path in sorted(binaries.snapshot_definitions(self._progress).glob("*snapshot.storage*.yaml"))
         ]
         self._kubectl("apply", "--server-side", "--filename=-", document="\n---\n".join(definitions))
-        own = [*storage_objects.local_path(), *storage_objects.loop(), *storage_objects.kubelet()]
-        self._apply_objects(own)
+        rights = [*storage_objects.kubelet_reads(), *storage_objects.figures()]
+        self._apply_objects([*storage_objects.local_path(), *storage_objects.loop(), *rights])
         kinds = ("volumesnapshotclasses", "volumesnapshotcontents", "volumesnapshots")
         names = [f"crd/{kind}.snapshot.storage.k8s.io" for kind in kinds]
         self._kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)

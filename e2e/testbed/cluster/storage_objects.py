@@ -1,6 +1,7 @@
 """What the API must hold for the node's storage: classes, the driver, and settings of the provisioner."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed.cluster.images import BUSYBOX
@@ -10,6 +11,9 @@ NAMESPACE = "kube-system"
 # Where k3s keeps such volumes.
 LOCAL_PATH_FOLDER = "/var/lib/rancher/k3s/storage"
 
+FIGURES_ACCOUNT = "kubelet-figures"
+
+_RBAC = "rbac.authorization.k8s.io"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _ACCOUNT = "local-path-provisioner-service-account"
 _CONFIG_MAP = "local-path-config"
@@ -21,13 +25,16 @@ Json = dict[str, object]
 class StorageClasses:
     """Names of what a cluster has; empty where it has none."""
 
-    local_path: str = "local-path"  # the default class: no expansion, bound when a pod comes
-    loop: str = "lucid-loop"  # expansion, snapshots, true figures; bound at once
-    ext4: str = (
-        "lucid-loop-ext4"  # the same with ext4, which grows at the next mount where root is restricted
-    )
-    snapshot: str = "lucid-loop"  # the VolumeSnapshotClass
-    missing: str = "no-such-class"  # does not exist
+    # The default class: no expansion, bound when a pod comes.
+    local_path: str = "local-path"
+    # Expansion, snapshots, true figures; bound at once.
+    loop: str = "lucid-loop"
+    # The same with ext4, which grows at the next mount where root is restricted.
+    ext4: str = "lucid-loop-ext4"
+    # The VolumeSnapshotClass of both.
+    snapshot: str = "lucid-loop"
+    # Does not exist.
+    missing: str = "no-such-class"
 
 
 def local_path() -> list[Json]:
@@ -88,33 +95,40 @@ def _loop_class(name: str) -> Json:
     }
 
 
-def kubelet() -> list[Json]:
+def kubelet_reads() -> list[Json]:
     """The kubelet may read every claim, not only those of its pods.
 
     On a busy machine the authorizer learns of a pod after the kubelet does, which then waits ten seconds or more.
     """
-    name = "lucid-testbed:kubelet-reads-volumes"
-    group = "rbac.authorization.k8s.io"
+    rules = [
+        {"apiGroups": [""], "resources": ["persistentvolumeclaims", "persistentvolumes"], "verbs": ["get"]},
+        {"apiGroups": ["storage.k8s.io"], "resources": ["volumeattachments"], "verbs": ["get"]},
+    ]
+    kubelets = {"apiGroup": _RBAC, "kind": "Group", "name": "system:nodes"}
+    return _allowed("lucid-testbed:kubelet-reads-volumes", rules, kubelets)
+
+
+def figures() -> list[Json]:
+    """An account in the namespace `default` that may ask the kubelet for statistics and nothing else."""
+    rules = [{"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}]
+    account = {"name": FIGURES_ACCOUNT, "namespace": "default"}
     return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
+        *_allowed("lucid-testbed:figures", rules, {"kind": "ServiceAccount", **account}),
+    ]
+
+
+def _allowed(name: str, rules: Sequence[Json], subject: Json) -> list[Json]:
+    version, metadata = f"{_RBAC}/v1", {"name": name}
+    role = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name}
+    return [
+        {"apiVersion": version, "kind": "ClusterRole", "metadata": metadata, "rules": list(rules)},
         {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": name},
-            "rules": [
-                {
-                    "apiGroups": [""],
-                    "resources": ["persistentvolumeclaims", "persistentvolumes"],
-                    "verbs": ["get"],
-                },
-                {"apiGroups": ["storage.k8s.io"], "resources": ["volumeattachments"], "verbs": ["get"]},
-            ],
-        },
-        {
-            "apiVersion": f"{group}/v1",
+            "apiVersion": version,
             "kind": "ClusterRoleBinding",
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:nodes"}],
+            "metadata": metadata,
+            "roleRef": role,
+            "subjects": [subject],
         },
     ]
 
