@@ -6,13 +6,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from volume_builders import claim, look, seen, settled
+from volume_builders import volume as declared
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.volume.checking import check_of, due, job_name, noted, request_of, row
 from lucid_storage.kinds.workers.job import PodIdentity
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.meta import PAUSED, VERIFY
+from lucid_storage.models.base import Origin
+from lucid_storage.models.meta import PAUSED, RESTORED_FROM, VERIFY
 from lucid_storage.models.volume import ContentCheck, VolumeStatus
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -110,3 +114,15 @@ def test_an_intact_volume_says_so_and_an_unchecked_one_nothing() -> None:
 def test_a_worker_that_found_nothing_out_is_no_check(state: WorkerState) -> None:
     with pytest.raises(LucidError):
         check_of(state, "1")
+
+
+def test_a_claim_that_a_restore_made_takes_the_place_of_the_lost_one() -> None:
+    status = settled(declared(), seen(claim()))
+    restored = claim(uid="other", volume_name="pv-2", annotations={RESTORED_FROM: "backup-1"})
+    step = look(declared(), seen(restored), status)
+    assert step.said is not None
+    assert (step.said.standing, step.status.claim_uid, step.status.origin) == (
+        Standing.DONE,
+        "other",
+        Origin.ADOPTED,
+    )

@@ -14,7 +14,7 @@ from lucid_storage.kinds.volume.desired import VolumeDesired, claim_body
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
 from lucid_storage.kube.claims import Claim
 from lucid_storage.models.base import Origin
-from lucid_storage.models.meta import CREATED_FOR
+from lucid_storage.models.meta import CREATED_FOR, RESTORED_FROM
 from lucid_storage.models.quantity import to_text
 from lucid_storage.models.volume import VolumePhase, VolumeStatus
 
@@ -79,6 +79,8 @@ def _another(claim: Claim, status: VolumeStatus) -> bool:
     """Whether the claim took the place of the one that was declared, with other data."""
     if status.claim_uid in (None, claim.uid) or status.volume_name is None:
         return False
+    if RESTORED_FROM in claim.annotations:
+        return False  # a Restore made it: that is what somebody wants in the place of the lost one
     return claim.volume_name != status.volume_name
 
 
