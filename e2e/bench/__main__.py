@@ -6,7 +6,19 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import archive, backup, drift, memory, migration, redis_backup, restart, restore, steady, storm
+from bench import (
+    archive,
+    backup,
+    drift,
+    elastic_backup,
+    memory,
+    migration,
+    redis_backup,
+    restart,
+    restore,
+    steady,
+    storm,
+)
 from bench.bed import Bed, BenchError, bed
 from bench.figures import Figure, document, machine, table
 from testbed.errors import TestbedError
@@ -18,6 +30,7 @@ WORKERS: dict[str, Callable[[], list[Figure]]] = {
     "archive": archive.rows,
     "backup": backup.rows,
     "redis": redis_backup.rows,
+    "elasticsearch": elastic_backup.rows,
     "restore": restore.rows,
     "migration": migration.rows,
 }

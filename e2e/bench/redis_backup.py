@@ -44,7 +44,7 @@ def rows(mib: int = SIZE_MIB) -> list[Figure]:
         server.start()
         try:
             keys = _fill(server, mib)
-            times = _turns(
+            times = turns(
                 {
                     "peer": lambda: _redis_cli(server, root / "cli.rdb"),
                     "dump": lambda: _dump(server, root / "ours.rdb", keys),
@@ -61,7 +61,7 @@ def rows(mib: int = SIZE_MIB) -> list[Figure]:
     ]
 
 
-def _turns(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
+def turns(runs: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Seconds, the median of each; one after the other, so that a busy moment meets all."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(TURNS + 1):
