@@ -28,6 +28,7 @@ from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim
 from lucid_storage.kinds.volume.desired import resolve
 from lucid_storage.kinds.volume.observed import Refusal
+from lucid_storage.kinds.volume.plan import announced
 from lucid_storage.kube.claims import Attachment
 from lucid_storage.models.base import Origin
 from lucid_storage.models.settings import Settings
@@ -293,3 +294,10 @@ def test_a_refusal_stands_as_one_sentence_and_is_tried_again_ever_more_rarely() 
 
 def test_status_survives_a_claim_of_an_older_operator() -> None:
     assert VolumeStatus.model_validate({"phase": "Bound", "unknown": 1}).phase is VolumePhase.BOUND
+
+
+def test_words_of_other_programs_are_cut_to_what_status_has_room_for() -> None:
+    refusal = Refusal(Reason.QUOTA_EXCEEDED, "x" * 5000, True, 1, NOW, 1)
+    step = announced(VolumeStatus(), look(volume(), seen(refusal=refusal)))
+    assert len(step.status.message or "") == 1024
+    VolumeStatus.model_validate(step.status.to_dict())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from lucid_storage.errors import Reason
+from lucid_storage.kinds.conditions import bounded
 from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.volume import checking, growth, trouble, usage
@@ -20,6 +21,8 @@ from lucid_storage.models.volume import VolumePhase, VolumeStatus
 
 PENDING_SECONDS, EXPANDING_SECONDS, STALLED_SECONDS = 10.0, 5.0, 60.0
 """How often to look although nothing was told: events of drivers are not watched."""
+HASTE = timedelta(minutes=2)
+"""How long a new claim is looked at often; that it was bound is told by the watch."""
 NAMES = 20
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=10)
 """Between two attempts at what the API server refused."""
@@ -150,7 +153,8 @@ def _waiting(
     if verdict.stalled:
         return _stalled(status, verdict, desired, scope, VolumePhase.PENDING)
     said = _said(Standing.UNDER_WAY, verdict.reason, verdict.message, desired, status, scope)
-    return Step(status, said, recheck_seconds=PENDING_SECONDS)
+    patient = verdict.reason is Reason.WAITING_FOR_POD or scope.now - claim.created > HASTE
+    return Step(status, said, recheck_seconds=STALLED_SECONDS if patient else PENDING_SECONDS)
 
 
 def _sized(
@@ -210,7 +214,13 @@ def _settled(desired: VolumeDesired, seen: VolumeObserved, status: VolumeStatus,
 
 
 def announced(status: VolumeStatus, step: Plan) -> Plan:
-    """With an Event when Ready or its reason changed. What is Ready at once is what was asked for, and no news."""
+    """With an Event when Ready or its reason changed. What is Ready at once is what was asked for, and no news.
+
+    The message is cut to what status has room for: other programs' words are in it.
+    """
+    if step.status.message is not None:
+        message = bounded(step.status.message)
+        step = replace(step, status=step.status.model_copy(update={"message": message}))
     said = step.said
     if said is None or said.reason in QUIET:
         return step

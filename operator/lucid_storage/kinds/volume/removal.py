@@ -15,7 +15,8 @@ from lucid_storage.models.meta import CONFIRM_DELETE, CREATED_FOR
 from lucid_storage.models.volume import VolumeStatus
 
 NAMES = 5
-GOING_SECONDS = 1.0
+GOING_SECONDS, USED_SECONDS = 1.0, 5.0
+"""How often to look again: pods are not watched."""
 
 Plan = Step[VolumeStatus]
 
@@ -49,7 +50,8 @@ def plan(resource: Resource, seen: VolumeObserved, status: VolumeStatus, *, forb
         return _held(status, Reason.PAUSED, "the Volume is paused; remove the annotation to go on.")
     if seen.pods:
         users = ", ".join(p.name for p in seen.pods[:NAMES])
-        return _held(status, Reason.CLAIM_IN_USE, f"these pods use it: {users}. End them first.")
+        held = _held(status, Reason.CLAIM_IN_USE, f"these pods use it: {users}. End them first.")
+        return replace(held, retry=False, recheck_seconds=USED_SECONDS)
     if claim.deleting:
         said = Said(Standing.UNDER_WAY, Reason.DELETING, f"The claim {name} is being deleted.")
         return Step(status, said, hold=True, recheck_seconds=GOING_SECONDS)
