@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 
+from lucid_storage import __version__
 from lucid_storage.archive import holds
 from lucid_storage.archive.decision import Decision
 from lucid_storage.archive.layout import MARK
@@ -202,7 +202,7 @@ def _manifest(
         retention_days=order.retention_days,
         started_at=started,
         completed_at=datetime.now(UTC),
-        operator_version=version("lucid-storage"),
+        operator_version=__version__,
     )
 
 

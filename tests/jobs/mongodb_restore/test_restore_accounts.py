@@ -118,6 +118,13 @@ async def test_users_and_roles_come_back_after_the_swap_and_nobody_changes(
         assert login(server, "carol", "newer")
         assert not [n for n in client.admin.list_collection_names() if n.startswith("lucid_")]
 
+        # An operator that died right before it closed the journal does the last step again.
+        journals = client.shop["lucid_stg_journal"]
+        journals.update_one({"_id": told.run}, {"$set": {"state": "swapping"}})
+        await swap(server.uri, told)
+        assert login(server, "alice", "of the backup")
+        assert login(server, "bob", "newer")
+
         given_up = restore(shop, full.id, dropExisting=True, usersAndRoles=True)
         assert given_up.ok
         port = MongoRestores(server.uri, label="MongoDB", app_name="lucid-test", guard=lambda: None)
