@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from generate.tables import table, with_region
 from lucid_storage.models.kinds import KINDS
 
-RECONCILED = frozenset(KINDS)
-"""Kinds that this version of the operator acts on."""
 LONGEST = 8
 KEPT = 5
 
@@ -46,8 +44,7 @@ def _kinds() -> str:
             f"[{info.kind}](docs/kinds/{info.singular}.md)",
             f"`{info.short}`",
             info.summary,
-            "yes" if info.kind in RECONCILED else "not yet",
         )
         for info in KINDS.values()
     ]
-    return table(("kind", "short", "what it declares", "reconciled"), rows)
+    return table(("kind", "short", "what it declares"), rows)

@@ -11,7 +11,7 @@ import pytest
 from docs_pages import ROOT, blocks, name, pages, rows, tracked
 from kubernetes.aio import client
 
-from generate import parts, readme
+from generate import parts
 from generate.__main__ import main
 from generate.tables import with_region
 from lucid_storage.app.leading import Leading
@@ -121,11 +121,10 @@ def test_every_reason_and_every_setting_has_its_row() -> None:
     assert named == [f"`{field.alias or key.upper()}`" for key, field in fields]
 
 
-async def test_kinds_that_are_called_reconciled_are_those_of_the_engine() -> None:
+async def test_every_kind_is_reconciled() -> None:
     kube = Kube(client.Configuration())
     leading = Leading(Settings.read({}), kube, lambda: None, Metrics())
-    plurals = {KINDS[kind].plural for kind in readme.RECONCILED}
-    assert plurals == set(leading.engine.plurals)
+    assert {info.plural for info in KINDS.values()} == set(leading.engine.plurals)
     await leading.close()
     await kube.close()
 

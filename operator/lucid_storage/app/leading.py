@@ -36,7 +36,6 @@ from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
-from lucid_storage.kinds.unserved import tell_unserved
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.checking import ContentChecks
 from lucid_storage.kinds.volume.kind import VolumeKind
@@ -126,8 +125,6 @@ class Leading:
             self.engine.plurals,
             seen=self.engine.seen,
             gone=self.engine.gone,
-            unserved=[k.plural for k in KINDS.values() if k.plural not in self.engine.plurals],
-            on_unserved=self._unserved,
             on_claim=lambda namespace, name: self.engine.touch(Key("volumes", namespace, name)),
             namespaces=self._namespaces,
         )
@@ -375,10 +372,6 @@ class Leading:
         await self._shard_changes.forget(key)
         secrets = {r.secret for r in self._cache.in_namespace(key.namespace) if r.secret is not None}
         await self._connections.keep_only(key.namespace, secrets)
-
-    async def _unserved(self, resource: Resource) -> None:
-        kind = next(k.kind for k in KINDS.values() if k.plural == resource.key.plural)
-        await tell_unserved(self._writer, resource, kind)
 
     async def _gauges(self) -> None:
         """Counts of resources by state, refreshed now and then."""

@@ -28,21 +28,16 @@ class Watch:
         *,
         seen: Callable[[Resource], None],
         gone: Callable[[Key], None],
-        unserved: Sequence[str] = (),
-        on_unserved: Callable[[Resource], Awaitable[None]] | None = None,
         on_claim: Callable[[str, str], None] | None = None,
         namespaces: Sequence[str] = (),
     ) -> None:
         self._seen = seen
         self._gone = gone
-        self._on_unserved = on_unserved
         self._namespaces = list(namespaces)
         self._stop = asyncio.Event()
         self._registry = kopf.OperatorRegistry()
         for plural in plurals:
             kopf.on.event(GROUP, VERSION, plural, registry=self._registry)(self._handler(plural))
-        for plural in unserved:
-            kopf.on.event(GROUP, VERSION, plural, registry=self._registry)(self._unserved_handler(plural))
         if on_claim is not None:
             kopf.on.event("", "v1", "persistentvolumeclaims", registry=self._registry)(
                 _claim_handler(on_claim)
@@ -88,13 +83,6 @@ class Watch:
                 self._gone(resource.key)
             else:
                 self._seen(resource)
-
-        return on_event
-
-    def _unserved_handler(self, plural: str) -> Callable[..., Awaitable[None]]:
-        async def on_event(event: Any, **_: Any) -> None:
-            if event["type"] != "DELETED" and self._on_unserved is not None:
-                await self._on_unserved(Resource.from_body(plural, event["object"]))
 
         return on_event
 
