@@ -158,6 +158,8 @@ class RestoreKind:
         spec = specs.parse(RestoreSpec, resource)
         secret = spec.connection.secret_name if spec.connection else None
         cluster = await self._workers.cluster()
+        # Planned before, and a claim could not be filled: it waits here until that is over, and is not planned anew.
+        await self._volumes.filling(resource, status)
         protection = None
         if status.backup_before is not None:
             protection = await self._protector.seen(resource, status.backup_before, now)
