@@ -47,7 +47,7 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanne
         if lacking:
             raise AccessDeniedError(
                 f"The login lacks the right to {', '.join(lacking[:5])}; grant it (readWrite and dbAdmin on the"
-                " database, and applyOps by a role on the cluster; for usersAndRoles the role restore)."
+                " database, and applyOps by a role on the cluster; for usersAndRoles restore and readWrite on admin)."
             )
         occupants = await port.occupants(plan.databases, sizes=order.in_place)
         members = await port.space(plan.databases)

@@ -125,7 +125,23 @@ async def test_users_and_roles_come_back_after_the_swap_and_nobody_changes(
         assert login(server, "alice", "of the backup")
         assert login(server, "bob", "newer")
 
-        given_up = restore(shop, full.id, dropExisting=True, usersAndRoles=True)
+        # The rights that docs/privileges.md names are enough.
+        replaying = {"resource": {"cluster": True}, "actions": ["applyOps"]}
+        client.admin.command({"createRole": "lucidRestore", "privileges": [replaying], "roles": []})
+        own = [("readWrite", "shop"), ("dbAdmin", "shop"), ("lucidRestore", "admin")]
+        server.create_user("mover", "m", own)
+        shop.environ["MONGODB_URI"] = server.uri_for("mover", "m")
+        lacking = restore(shop, full.id, dropExisting=True, usersAndRoles=True, allowUnknownSpace=True)
+        assert (lacking.ok, lacking.reason) == (False, Reason.ACCESS_DENIED)
+        granted_too = [{"role": role, "db": "admin"} for role in ("restore", "readWrite")]
+        client.admin.command({"grantRolesToUser": "mover", "roles": granted_too})
+        client.admin.command({"dropUser": "alice"})
+        told = restore(shop, full.id, dropExisting=True, usersAndRoles=True, allowUnknownSpace=True)
+        assert told.ok, told.message
+        await swap(shop.environ["MONGODB_URI"], told)
+        assert login(server, "alice", "of the backup")
+
+        given_up = restore(shop, full.id, dropExisting=True, usersAndRoles=True, allowUnknownSpace=True)
         assert given_up.ok
         port = MongoRestores(server.uri, label="MongoDB", app_name="lucid-test", guard=lambda: None)
         assert await port.discard(given_up.run, given_up.databases)

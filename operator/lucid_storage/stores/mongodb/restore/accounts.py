@@ -24,8 +24,20 @@ SCHEMA = 5
 """Of users and roles since MongoDB 3.0 (SCRAM)."""
 MOST_BYTES = 32 * 1024 * 1024
 """They are held in memory."""
-RIGHTS = ("createUser", "createRole", "grantRole", "revokeRole", "createCollection", "insert", "remove")
-"""In the database admin; the role restore has them all."""
+RIGHTS = (
+    "createUser",
+    "createRole",
+    "grantRole",
+    "revokeRole",
+    "viewUser",
+    "viewRole",
+    "createCollection",
+    "dropCollection",
+    "find",
+    "insert",
+    "remove",
+)
+"""In the database admin; the roles restore and readWrite there have them all."""
 _ROOTS = frozenset({"root", "__system"})
 _AT_ONCE = 200
 
@@ -161,7 +173,7 @@ def merge_command(run: str) -> dict[str, object]:
 def present(
     status: Mapping[str, object], users: Mapping[str, object], roles: Mapping[str, object]
 ) -> Present:
-    """From connectionStatus, usersInfo of all databases, and rolesInfo of the own login's database."""
+    """From connectionStatus, usersInfo and rolesInfo."""
     info = status.get("authInfo")
     about = info if isinstance(info, Mapping) else {}
     return Present(
@@ -181,11 +193,15 @@ def _list(value: object) -> list[Mapping[str, object]]:
 def look(target: Target, wanted: Accounts) -> Present:
     """What the target has of that. Raises LucidError."""
     status = target.command(ADMIN, {"connectionStatus": 1}, "ask who the login is")
-    users = target.command(ADMIN, {"usersInfo": {"forAllDBs": True}}, "list the users")
-    asked = [{"role": r["role"], "db": r["db"]} for r in wanted.roles]
-    roles: dict[str, object] = {"roles": []}
-    if asked:
-        roles = target.command(ADMIN, {"rolesInfo": asked}, "list the roles")
+    users: dict[str, object] = {}
+    roles: dict[str, object] = {}
+    # Asked for by name: to list those of all databases needs more rights.
+    if wanted.users:
+        asked = [{"user": user["user"], "db": user["db"]} for user in wanted.users]
+        users = target.command(ADMIN, {"usersInfo": asked}, "look for the users")
+    if wanted.roles:
+        asked = [{"role": role["role"], "db": role["db"]} for role in wanted.roles]
+        roles = target.command(ADMIN, {"rolesInfo": asked}, "look for the roles")
     return present(status, users, roles)
 
 

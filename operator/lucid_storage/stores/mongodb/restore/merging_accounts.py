@@ -17,8 +17,8 @@ class AccountMerge:
         users, roles = accounts.names(run)
         there = await self._commands.uuids(accounts.ADMIN)
         if users in there and roles in there:
-            for waiting, live in ((users, accounts.USERS[1]), (roles, accounts.ROLES[1])):
-                await self._spare(waiting, live)
+            await self._spare(users, "user", "usersInfo")
+            await self._spare(roles, "role", "rolesInfo")
             attempt = self._commands.connection.attempt(
                 "merge the users and roles of the backup", action="createUser"
             )
@@ -32,16 +32,17 @@ class AccountMerge:
             if there.get(name):
                 await self._commands.drop(accounts.ADMIN, name, there[name])
 
-    async def _spare(self, waiting: str, live: str) -> None:
-        attempt = self._commands.connection.attempt(
-            f"compare users and roles with admin.{live}", action="find"
-        )
-        scope = self._commands.connection.database(accounts.ADMIN)
-        async with self._commands.connection.bounded(attempt):
-            keys = [one["_id"] async for one in scope[waiting].find({}, {"_id": 1})]
-            found = [one["_id"] async for one in scope[live].find({"_id": {"$in": keys}}, {"_id": 1})]
-        if found:
-            change = {"q": {"_id": {"$in": found}}, "limit": 0}
-            await self._commands.connection.write(
-                accounts.ADMIN, {"delete": waiting, "deletes": [change]}, attempt
-            )
+    async def _spare(self, waiting: str, kind: str, question: str) -> None:
+        connection = self._commands.connection
+        attempt = connection.attempt(f"look for the {kind}s of the backup", action=question)
+        async with connection.bounded(attempt):
+            found = connection.database(accounts.ADMIN)[waiting].find({}, {kind: 1, "db": 1})
+            asked = [{kind: one[kind], "db": one["db"]} async for one in found]
+        if not asked:
+            return
+        answer = await connection.read(accounts.ADMIN, {question: asked}, attempt)
+        listed = answer.get(f"{kind}s")
+        there = [f"{one['db']}.{one[kind]}" for one in (listed if isinstance(listed, list) else ())]
+        if there:
+            change = {"q": {"_id": {"$in": there}}, "limit": 0}
+            await connection.write(accounts.ADMIN, {"delete": waiting, "deletes": [change]}, attempt)
