@@ -107,6 +107,8 @@ WATCHED = [
     ("", "secrets", "get"),
     ("", "namespaces", "get"),
     ("events.k8s.io", "events", "create"),
+    ("", "events", "list"),
+    *[("", "persistentvolumeclaims", verb) for verb in ("get", "list", "watch", "create", "patch", "delete")],
 ]
 WORKERS = [
     *[("batch", "jobs", verb) for verb in ("get", "list", "create", "patch", "delete")],
@@ -126,12 +128,22 @@ NEVER = [
     *[("", "pods", verb) for verb in ("create", "patch", "delete")],
     *[(resource[0], resource[1], "create") for resource in (("", "pods/exec"), ("", "events"))],
     ("", "configmaps", "get"),
-    *[("", "persistentvolumeclaims", verb) for verb in ("list", "create", "patch", "delete")],
+    *[("", "persistentvolumeclaims", verb) for verb in ("update", "deletecollection")],
     ("", "serviceaccounts/token", "create"),
     ("coordination.k8s.io", "leases", "list"),
     ("coordination.k8s.io", "leases", "delete"),
 ]
+STORAGE = [
+    *[("", "persistentvolumes", verb) for verb in ("get", "list", "patch")],
+    ("", "nodes", "list"),
+    ("storage.k8s.io", "storageclasses", "list"),
+    ("storage.k8s.io", "volumeattachments", "list"),
+    ("snapshot.storage.k8s.io", "volumesnapshotclasses", "list"),
+]
+"""Of the cluster: what Volumes stand on."""
 NEVER_ON_CLUSTER = [
+    *[("", "persistentvolumes", verb) for verb in ("create", "update", "delete")],
+    ("", "nodes/stats", "get"),
     ("apiextensions.k8s.io", "customresourcedefinitions", "get"),
     ("apiextensions.k8s.io", "customresourcedefinitions", "patch"),
     ("rbac.authorization.k8s.io", "clusterroles", "escalate"),
@@ -204,6 +216,7 @@ async def test_in_namespaced_mode_rights_end_at_the_watched_namespaces(
     own_rights = [*WORKERS, ("", "secrets", "get"), *RUN_SECRETS]
     assert await _allowed(kube, account, [*own_rights, (GROUP, "collections", "get")], own) == own_rights
     assert await _allowed(kube, account, [*WATCHED, *WORKERS, *NEVER_ON_CLUSTER, *REVIEWS], "") == []
+    assert await _allowed(kube, account, STORAGE, "") == STORAGE
     assert await may(kube, account, "get", "namespaces", namespace="kube-system", name="kube-system")
 
 
