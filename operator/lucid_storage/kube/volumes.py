@@ -5,16 +5,18 @@ Each change names the UID of its object, so that it never hits another one of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
+from lucid_storage.errors import AccessDeniedError
 from lucid_storage.kube.claims import claim_path
 from lucid_storage.kube.client import Json, Kube, KubeApiError
 from lucid_storage.models.meta import MIGRATION, MIGRATION_CLAIM_LABEL, MIGRATION_FINALIZER
 from lucid_storage.models.quantity import to_bytes
 
-CONFLICT, GONE = 409, 404
+CONFLICT, FORBIDDEN, GONE = 409, 403, 404
 RETAIN = "Retain"
 IN_USE = "kubernetes.io/pvc-protection"
 """Finalizer of a claim that Kubernetes takes off when no pod that was scheduled uses it
@@ -84,8 +86,23 @@ class MovingVolume:
         )
 
 
+@contextmanager
+def _changing(what: str) -> Iterator[None]:
+    """A conflict changes nothing: the next look decides anew. Raises AccessDeniedError for a right that is missing."""
+    try:
+        yield
+    except KubeApiError as error:
+        if error.status == FORBIDDEN:
+            raise AccessDeniedError(
+                f"The operator may not change {what}, which a migration must; grant it that right"
+                f" (docs/privileges.md): {error.message}"
+            ) from None
+        if error.status != CONFLICT:
+            raise
+
+
 class Volumes:
-    """Every call raises KubeApiError when the API server refuses or cannot be reached."""
+    """Every call may raise KubeApiError; a change raises AccessDeniedError when a right is missing."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -155,34 +172,26 @@ class Volumes:
 
     async def delete(self, claim: MovingClaim) -> None:
         """Delete this very claim; harmless when it is gone."""
+        body = {"preconditions": {"uid": claim.uid}}
         try:
-            await self._kube.request(
-                "DELETE",
-                claim_path(claim.namespace, claim.name),
-                body={"preconditions": {"uid": claim.uid}},
-            )
+            with _changing("PersistentVolumeClaims"):
+                await self._kube.request("DELETE", claim_path(claim.namespace, claim.name), body=body)
         except KubeApiError as error:
-            if error.status not in (GONE, CONFLICT):
+            if error.status != GONE:
                 raise
 
     async def _set(self, claim: MovingClaim, metadata: Json) -> None:
         """Nothing happens where the claim changed meanwhile: the next look decides anew."""
         seen = {"uid": claim.uid, "resourceVersion": claim.version}
-        try:
+        with _changing("PersistentVolumeClaims"):
             await self._kube.patch(claim_path(claim.namespace, claim.name), {"metadata": seen | metadata})
-        except KubeApiError as error:
-            if error.status != CONFLICT:
-                raise
 
     async def _change(self, volume: MovingVolume, patch: Json, *, as_seen: bool = False) -> None:
         patch["metadata"]["uid"] = volume.uid
         if as_seen:
             patch["metadata"]["resourceVersion"] = volume.version
-        try:
+        with _changing("PersistentVolumes"):
             await self._kube.patch(_path(volume.name), patch)
-        except KubeApiError as error:
-            if error.status != CONFLICT:
-                raise
 
 
 def moving_claim(body: Json) -> MovingClaim:

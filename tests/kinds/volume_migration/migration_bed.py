@@ -65,6 +65,7 @@ class Copies:
     kube: Kube
     results: dict[str, WorkerState] = field(default_factory=dict)
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    stops: dict[str, Stop] = field(default_factory=dict)
     refuse: Callable[[WorkerRequest], WorkerState | None] = lambda request: None
     """What becomes of a worker instead of a copy."""
     before: Callable[[WorkerRequest], Awaitable[None]] | None = None
@@ -79,6 +80,7 @@ class Copies:
             return
         self.started.append(request.name)
         self.results[key] = WorkerState(WorkerPhase.WAITING, "its pod is starting")
+        self.stops[key] = Stop()
         self.tasks[key] = asyncio.create_task(self._run(key, request))
 
     async def stop(
@@ -86,10 +88,12 @@ class Copies:
     ) -> None:
         assert beside
         key = f"{owner_namespace}/{name}"
-        self.results.pop(key, None)
-        task = self.tasks.pop(key, None)
-        if task is not None:
-            task.cancel()
+        task = self.tasks.get(key)
+        if task is None or task.done():
+            self.results.pop(key, None)
+        else:
+            self.results[key] = WorkerState(WorkerPhase.STOPPING, "it is being ended")
+            self.stops[key].event.set()
 
     async def state(
         self,
@@ -108,30 +112,36 @@ class Copies:
         if instead is not None:
             self.results[key] = instead
             return
-        folders = {m.folder: await self._folder(request.owner.namespace, m.claim) for m in request.mounts}
+        stop = self.stops[key]
+        folders = {
+            m.folder: await self._folder(request.owner.namespace, m.claim, stop) for m in request.mounts
+        }
         if self.before is not None:
             await self.before(request)
         assert isinstance(request.order, VolumeCopyOrder)
-        result = await asyncio.to_thread(self._copied, request.order, folders)
-        self.results[key] = WorkerState(WorkerPhase.ENDED, result=result)
+        result = await asyncio.to_thread(self._copied, request.order, folders, stop)
+        if stop.event.is_set():
+            self.results.pop(key, None)
+        else:
+            self.results[key] = WorkerState(WorkerPhase.ENDED, result=result)
 
-    def _copied(self, order: VolumeCopyOrder, folders: dict[str, Path]) -> str:
+    def _copied(self, order: VolumeCopyOrder, folders: dict[str, Path], stop: Stop) -> str:
         root = Path("/tmp") / f"lucid-mounts-{uuid.uuid4().hex}"
         root.mkdir()
         try:
             for name, folder in folders.items():
                 (root / name).symlink_to(folder)
             with Path(os.devnull).open("w") as out:
-                result = copy_volume(order, {VOLUMES_FOLDER_VARIABLE: str(root)}, Reporter(out=out), Stop())
+                result = copy_volume(order, {VOLUMES_FOLDER_VARIABLE: str(root)}, Reporter(out=out), stop)
         except LucidError as error:
             result = failed(order, error.reason, error.message)
         finally:
             shutil.rmtree(root)
         return result.model_dump_json(by_alias=True)
 
-    async def _folder(self, namespace: str, claim: str) -> Path:
+    async def _folder(self, namespace: str, claim: str, stop: Stop) -> Path:
         """Where a claim is mounted from. As the kubelet, it waits for a bound claim that nobody deletes."""
-        while True:
+        while not stop.event.is_set():
             body = await self.kube.get(claim_path(namespace, claim))
             bound = body is not None and body.get("status", {}).get("phase") == "Bound"
             if body is not None and bound and "deletionTimestamp" not in body["metadata"]:
@@ -139,6 +149,7 @@ class Copies:
                 assert volume is not None
                 return Path(volume["spec"]["hostPath"]["path"])
             await asyncio.sleep(LONGEST_WAIT)
+        return Path("/nowhere")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from migration_bed import Ground, Place, crawl, held, moved, place, played_ground, says, target
@@ -282,6 +283,30 @@ async def test_a_paused_volume_does_not_begin(land: Ground) -> None:
     await there.look()
     assert ready(await there.status())["reason"] == Reason.PAUSED
     assert await there.claims() == ["data"]
+
+
+async def test_a_right_that_is_missing_is_said_and_the_migration_is_held(land: Ground) -> None:
+    """In the switch too: the Volume may not go while its claim is away."""
+    there = await place(land)
+    await crawl(there, lambda: deleting(there))
+    await there.born()
+    assert there.kube is not None
+    send = there.kube.patch
+    denied = [True]
+
+    async def refusing(path: str, patch: Any, content_type: str = "") -> Json | None:
+        if denied and "persistentvolumes" in path:
+            raise KubeApiError(403, "Forbidden", 'User "operator" cannot patch resource "persistentvolumes"')
+        return await send(path, patch)
+
+    there.kube.patch = refusing  # type: ignore[method-assign]
+    await there.until(lambda: says(there, "may not change PersistentVolumes"), "it to be said", 5)
+    body = await there.body()
+    assert body is not None
+    assert body["metadata"]["finalizers"]
+    denied.clear()
+    await there.settled()
+    await moved(there)
 
 
 # Others who act at the same time

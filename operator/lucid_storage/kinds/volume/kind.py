@@ -16,7 +16,7 @@ from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandC
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
 from lucid_storage.kinds.volume.metrics import VolumeFigures, VolumeMetrics
-from lucid_storage.kinds.volume.migrating import Migrations, Need
+from lucid_storage.kinds.volume.migrating import Migrations, Need, migration_under_way
 from lucid_storage.kinds.volume.observed import KUBELET, Refusal, VolumeObserved
 from lucid_storage.kinds.volume.plan import Scope, announced, conditions, plan, used
 from lucid_storage.kinds.volume.surroundings import Surroundings
@@ -191,11 +191,17 @@ class VolumeKind:
             more = conditions(resolve(resource, self._settings), status, paused=resource.paused)
         said = Said(standing, error.reason, error.message, more=more)
         status = status.model_copy(update={"message": error.message})
-        return Step(status, said, hold=removal.wanted(resource), retry=True)
+        hold = removal.wanted(resource) or migration_under_way(status)
+        return Step(status, said, hold=hold, retry=True)
 
     # Doing
 
     async def apply(self, resource: Resource, status: VolumeStatus, action: Action) -> None:
+        if not isinstance(action, CreateClaim | ExpandClaim | DeleteClaim):
+            if self._migrations is None:
+                raise TypeError(f"Volume cannot do {type(action).__name__}")
+            await self._migrations.apply(resource, status, action)
+            return
         try:
             match action:
                 case CreateClaim(body=body):
@@ -204,11 +210,6 @@ class VolumeKind:
                     await self._claims.expand(claim, size)
                 case DeleteClaim(claim=claim, unbound=unbound):
                     await self._claims.delete(claim, as_seen=unbound)
-                case _ if self._migrations is not None:
-                    await self._migrations.apply(resource, status, action)
-                    return
-                case _:
-                    raise TypeError(f"Volume cannot do {type(action).__name__}")
         except LucidError as error:
             self._refused(resource, error)
             return

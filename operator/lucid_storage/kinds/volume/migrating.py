@@ -11,7 +11,7 @@ from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.volume.desired import VolumeDesired
 from lucid_storage.kinds.volume.observed import VolumeObserved
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume import MigrationStep, VolumeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,14 @@ class Need:
     size: int
     """Of the new claim, in bytes."""
     access_modes: tuple[str, ...]
+
+
+def migration_under_way(status: VolumeStatus) -> bool:
+    """Whether a migration was begun and has something left to do."""
+    journal = status.migration
+    if journal is None or journal.step is MigrationStep.COMPLETED:
+        return False
+    return journal.step is not MigrationStep.FAILED or not journal.cleaned
 
 
 class Migrations(Protocol):

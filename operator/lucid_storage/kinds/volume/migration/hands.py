@@ -10,7 +10,7 @@ from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.kinds.contract import Action
 from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.volume.desired import VolumeDesired
-from lucid_storage.kinds.volume.migrating import Need
+from lucid_storage.kinds.volume.migrating import Need, migration_under_way
 from lucid_storage.kinds.volume.migration import ending
 from lucid_storage.kinds.volume.migration.actions import (
     DescribeClaim,
@@ -26,7 +26,7 @@ from lucid_storage.kinds.volume.migration.actions import (
 )
 from lucid_storage.kinds.volume.migration.journal import Journal, Stage, claim_digest, names, on_volume
 from lucid_storage.kinds.volume.migration.observed import Answer, Case
-from lucid_storage.kinds.volume.migration.plan import plan, under_way
+from lucid_storage.kinds.volume.migration.plan import plan
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerState
@@ -88,7 +88,7 @@ class VolumeMigrations:
     def concerns(
         self, resource: Resource, seen: VolumeObserved, status: VolumeStatus, need: Need | None
     ) -> bool:
-        if need is not None or under_way(status):
+        if need is not None or migration_under_way(status):
             return True
         if self._asked_to_release(resource, status) is not None:
             return True
@@ -106,7 +106,7 @@ class VolumeMigrations:
         now: datetime,
     ) -> Answer:
         namespace, name = resource.key.namespace, resource.key.name
-        if not under_way(status):
+        if not migration_under_way(status):
             released = await self._to_release(resource, status)
             volume_name = seen.claim.volume_name if seen.claim is not None and need is not None else None
             asked = resource.annotations.get(RELEASE_OLD_VOLUME)
@@ -214,10 +214,12 @@ class VolumeMigrations:
     # Doing
 
     async def apply(self, resource: Resource, status: VolumeStatus, action: Action) -> None:
-        """What the API server refuses to make is remembered, said, and tried again more and more rarely."""
+        """What cannot be made is remembered, said, and tried again more and more rarely."""
         try:
             await self._do(resource, action)
         except LucidError as error:
+            if not isinstance(action, MakeClaim | StartCopy):
+                raise
             self._remember(resource, error)
         else:
             self._refusals.pop(resource.key, None)

@@ -12,24 +12,17 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.volume import trouble
+from lucid_storage.kinds.volume.migrating import migration_under_way
 from lucid_storage.kinds.volume.migration import copying, ending, switching
 from lucid_storage.kinds.volume.migration.journal import Stage, migration_of, names, own_policy, run_id
 from lucid_storage.kinds.volume.migration.observed import Answer, Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import wanted_size
 from lucid_storage.kinds.volume.plan import Scope, facts
 from lucid_storage.models.meta import RELEASE_OLD_VOLUME, RUN_AGAIN
-from lucid_storage.models.volume import Migration, MigrationStep, VolumePhase, VolumeStatus
+from lucid_storage.models.volume import Migration, MigrationStep, VolumePhase
 
 WAITING_SECONDS = 5.0
 _REASONS = {str(reason): reason for reason in Reason}
-
-
-def under_way(status: VolumeStatus) -> bool:
-    """Whether a migration was begun and has something left to do."""
-    journal = status.migration
-    if journal is None or journal.step is MigrationStep.COMPLETED:
-        return False
-    return journal.step is not MigrationStep.FAILED or not journal.cleaned
 
 
 def plan(case: Case) -> Plan | None:
@@ -51,7 +44,7 @@ def _noted(case: Case) -> tuple[Case, tuple[Notice, ...]]:
 
 
 def _step(case: Case) -> Plan | None:
-    if not under_way(case.status):
+    if not migration_under_way(case.status):
         return _idle(case)
     match case.migration.step:
         case MigrationStep.FAILED:
