@@ -86,6 +86,7 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(helm: Helm) -> No
         "servedNamespaces": {"lucid": {"databases": ["lucid_*"], "bucketPrefix": "lucid"}, "*": {}},
         "watchNamespaces": ["lucid", "other"],
         "settings.sweepSeconds": 86400,
+        "settings.balancerWindow": "22:00-06:00",
     }
     told = environment(helm.objects(values))
     assert told.keys() <= names_of_settings()
@@ -95,6 +96,7 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(helm: Helm) -> No
     assert (settings.mongodb_database, settings.elasticsearch_index_prefix) == ("lucid", "acme")
     assert settings.watch_namespaces == "lucid,other"
     assert settings.sweep_seconds == 86400
+    assert settings.balancer_window == "22:00-06:00"
     served = settings.served("lucid")
     assert served is not None
     assert (served.databases, served.bucket_prefix) == (("lucid_*",), "lucid")
@@ -141,6 +143,7 @@ def test_every_value_has_its_place_in_the_schema() -> None:
         ({"rest.port": 80}, "at '/rest/port': minimum: got 80, want 1,024"),
         ({"settings.logLevel": "loud"}, "at '/settings/logLevel': value must be one of"),
         ({"settings.workers": "many"}, "at '/settings/workers': got string, want integer"),
+        ({"settings.balancerWindow": "22-6"}, "at '/settings/balancerWindow': '22-6' does not match"),
         ({"watchNamespaces": ["A_b"]}, "at '/watchNamespaces/0': 'A_b' does not match"),
         ({"servedNamespaces": {"Not/One": {}}}, "invalid propertyName 'Not/One'"),
         ({"health.port": 8089}, "rest.port and health.port are the same; give them different ports."),

@@ -37,6 +37,14 @@ def test_a_bad_setting_is_named_in_a_sentence_without_its_value() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["02:00", "2:00-6:00", "24:00-06:00", "02:60-03:00", "02:00-02:00", "a-b"])
+def test_a_balancer_window_is_two_different_times_of_day(text: str) -> None:
+    assert Settings.read({"BALANCER_WINDOW": "22:00-06:00"}).balancer_window == "22:00-06:00"
+    assert Settings.read({"BALANCER_WINDOW": ""}).balancer_window is None
+    with pytest.raises(SettingsError, match="BALANCER_WINDOW"):
+        Settings.read({"BALANCER_WINDOW": text})
+
+
 def test_secrets_do_not_show_in_a_repr() -> None:
     assert "hunter2" not in repr(
         StoreSettings.read({"MONGODB_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@r"})
