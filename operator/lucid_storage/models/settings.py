@@ -203,8 +203,8 @@ class BackupSettings(StoreSettings):
     stores_ca: str | None = Field(
         None,
         description=(
-            "Certificate authority of the operator's own stores, as PEM text or as a path; trusted besides the system's,"
-            " and passed to the Jobs."
+            "Certificate authority of the operator's own stores, as PEM text or as a path; trusted besides the"
+            " system's, and passed to the Jobs."
         ),
     )
     worker_image: str | None = Field(
