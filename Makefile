@@ -46,7 +46,7 @@ fetch: $(INSTALLED) ## build and download what tests and demo need, into the cac
 	@$(BIN)/python -m testbed fetch
 
 test: lint fetch ## set up what is needed and run all tests
-	@$(BIN)/pytest -n 4 --dist worksteal
+	@$(BIN)/pytest -n 4 --dist worksteal --durations=25
 
 test-fast: $(INSTALLED) ## the tests that need no server
 	@$(BIN)/pytest -n 2 -m "not mongodb and not redis and not elasticsearch and not apiserver and not node"
