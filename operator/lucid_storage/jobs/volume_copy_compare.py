@@ -102,7 +102,7 @@ class Comparison:
             self._differs(node)
             return
         with self._lock:
-            self._found.owners_not_kept += not keeping.same_owner(node.stat, there)
+            self._found.owners_not_kept += not _same_owner(node, there)
             self._found.digest += _about(node, path)
         if node.kind is EntryKind.FILE and not self._is_linked(node, there):
             self._file(node, path, pool)
@@ -200,6 +200,11 @@ class Comparison:
         self._found.differences += 1
         if len(self._found.again) < AGAIN_LIMIT:
             self._found.again.add(path)
+
+
+def _same_owner(node: Node, there: os.stat_result) -> bool:
+    """The group of the root folder is the fsGroup of whoever mounts the volume, and changes with that."""
+    return node.stat.st_uid == there.st_uid if not node.path else keeping.same_owner(node.stat, there)
 
 
 def _about(node: Node, path: bytes) -> int:

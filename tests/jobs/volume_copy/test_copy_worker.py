@@ -196,6 +196,14 @@ def test_files_of_its_own_user_keep_their_owner_in_a_restricted_pod(bed: Bed) ->
 
 
 @ROOT
+def test_the_root_folders_group_is_the_mounts_own_and_its_user_is_not(bed: Bed) -> None:
+    os.chown(bed.target, -1, 1234)
+    assert bed.as_nobody().owners_not_kept == 0
+    os.chown(bed.source, 999, -1)
+    assert bed.as_nobody().owners_not_kept == 1
+
+
+@ROOT
 def test_files_that_may_not_be_read_fail_the_copy_with_their_number(bed: Bed) -> None:
     for name in "abc":
         (bed.source / name).write_text(name)
