@@ -75,6 +75,15 @@ def sharded_database(sharded: Sharded | Foreign) -> Iterator[str]:
 
 
 @pytest.fixture
+def resharding_alone(testbed_run: TestRun) -> Iterator[None]:
+    """For each test that reshards in the shared cluster: they take turns. A cluster does one resharding at a time, and
+    a fail point that holds one holds all.
+    """
+    with testbed_run.once("resharding"):
+        yield
+
+
+@pytest.fixture
 def private_sharded(testbed_run: TestRun) -> Iterator[Callable[..., Sharded]]:
     """`private_sharded(shards=3)`: a started cluster of our own that the test may break."""
     made: list[Sharded] = []

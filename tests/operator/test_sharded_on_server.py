@@ -154,6 +154,7 @@ async def test_a_key_is_examined_and_refined_only_when_that_is_allowed(
     assert sum(lying(sharded, db, "orders").values()) == 300
 
 
+@pytest.mark.usefixtures("resharding_alone")
 async def test_an_operator_killed_while_resharding_recognises_it_and_ends_the_work_once(
     sharded_world: World, sharded: Cluster, db: Database[Any]
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_shard_refuses_a_unique_index_that_it_cannot_enforce(
             users.create_index([("mail", 1)], unique=True)
 
 
+@pytest.mark.usefixtures("resharding_alone")
 def test_resharding_changes_the_key_and_loses_nothing(sharded: Cluster, sharded_database: str) -> None:
     namespace = f"{sharded_database}.events"
     with sharded.client() as client:

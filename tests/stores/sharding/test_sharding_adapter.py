@@ -255,6 +255,7 @@ async def test_the_balancers_window_leaves_its_other_settings(
         await router.close()
 
 
+@pytest.mark.usefixtures("resharding_alone")
 async def test_a_resharding_is_seen_while_it_runs_and_goes_on_without_the_caller(
     router: MongoDeployment, sharded: Cluster, sharded_database: str
 ) -> None:
@@ -290,3 +291,28 @@ async def test_a_resharding_is_seen_while_it_runs_and_goes_on_without_the_caller
     assert (state.resharding, state.key) == (False, USER)
     assert await sharding.resharding(sharded_database, "events") is None
     assert sum(counted(sharded, sharded_database, "events").values()) == 300
+
+
+@pytest.mark.usefixtures("resharding_alone")
+async def test_an_aborted_resharding_is_told_as_such(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    sharding, point = router.sharding, "reshardingPauseCoordinatorBeforeBlockingWrites"
+    await sharding.shard(sharded_database, "events", COUNTRY)
+    sharded.fail_point("config", point, on=True)
+    try:
+        caller = asyncio.create_task(sharding.reshard(sharded_database, "events", USER))
+        async with asyncio.timeout(60):
+            while True:
+                if await sharding.resharding(sharded_database, "events") is not None:
+                    break
+                await asyncio.sleep(0.05)
+        with sharded.client() as client:
+            client.admin.command("abortReshardCollection", f"{sharded_database}.events")
+    finally:
+        sharded.fail_point("config", point, on=False)
+    with pytest.raises(ServerRefusedError, match="it was aborted, and the old key stays"):
+        await asyncio.wait_for(caller, 60)
+    state = await sharding.sharded(sharded_database, "events")
+    assert state is not None
+    assert state.key == COUNTRY

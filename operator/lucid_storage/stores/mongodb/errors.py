@@ -47,6 +47,7 @@ NOT_SUPPORTED_ON_VIEW = 166
 UUID_MISMATCH = 361
 UNAUTHORIZED = 13
 MAX_TIME_EXPIRED = 50
+RESHARDING_ABORTED = 341
 
 _LOGIN = frozenset({11, 18, 334, 391, 8000})
 _DUPLICATES = frozenset({11000, 11001, 12582, 359})
@@ -297,6 +298,8 @@ def _safe(code: int, text: str, attempt: Attempt) -> str:
     if code == 67 and refused is not None:
         # It comes as the failure of a build, and no document has to do with it.
         return f"{words(refused[0])}; a shard sees only its own documents, so begin the index with the shard key."
+    if code == RESHARDING_ABORTED:
+        return "it was aborted, and the old key stays; change the declaration to have it tried again."
     if code in _UNINDEXABLE:
         return f"{_UNINDEXABLE[code]}; correct the document."
     if not attempt.reads_documents and _FROM_DOCUMENTS.search(text):
