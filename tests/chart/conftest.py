@@ -71,4 +71,5 @@ def _output(command: list[str | Path], text: str) -> str:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    return json.dumps(val)[:60] if isinstance(val, dict) else None
+    # Of every test in a run, not of the charts' alone.
+    return json.dumps(val, default=str)[:60] if isinstance(val, dict) else None

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from volume_builders import (
-    CLASSES,
     EXPANDABLE,
     LATER,
     LOCAL_PATH,
@@ -29,7 +28,7 @@ from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim
 from lucid_storage.kinds.volume.desired import resolve
 from lucid_storage.kinds.volume.observed import Refusal
 from lucid_storage.kinds.volume.plan import announced
-from lucid_storage.kube.claims import Attachment
+from lucid_storage.kube.claims import Attachment, Class
 from lucid_storage.models.base import Origin
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.volume import VolumePhase, VolumeStatus
@@ -92,12 +91,14 @@ def test_the_newest_of_two_default_classes_is_taken_as_the_api_server_does() -> 
 @pytest.mark.parametrize(
     ("spec", "classes", "words"),
     [
-        ({"storageClassName": "gold"}, CLASSES, 'There is no storage class "gold"'),
-        ({}, {"fast": EXPANDABLE}, "no default storage class"),
+        ({"storageClassName": "gold"}, (EXPANDABLE, LOCAL_PATH), 'There is no storage class "gold"'),
+        ({}, (EXPANDABLE,), "no default storage class"),
     ],
 )
-def test_without_a_class_no_claim_is_made(spec: dict[str, str], classes: object, words: str) -> None:
-    step = look(volume(spec), seen(classes=classes))
+def test_without_a_class_no_claim_is_made(
+    spec: dict[str, str], classes: tuple[Class, ...], words: str
+) -> None:
+    step = look(volume(spec), seen(classes={c.name: c for c in classes}))
     assert step.said is not None
     assert (step.actions, step.said.standing, step.said.reason) == (
         (),
