@@ -193,6 +193,9 @@ async def test_a_volume_in_use_is_archived_beside_its_pod_and_comes_back_into_a_
     await node_bed.world.delete("Restore", "over-it")
 
     node_bed.remove("app")
+    node_bed.kubectl(
+        "delete", "jobs", "--all", "--wait"
+    )  # a pod that ended holds its claims until it is swept
     node_bed.kubectl("delete", "pvc", "data", "--wait")
     await node_bed.world.create("Restore", "again", again)
     status = await node_bed.restored("again")

@@ -51,3 +51,13 @@ def test_one_that_ended_stays_for_its_log() -> None:
 
 def test_one_that_is_going_is_left_alone() -> None:
     assert not left_behind(made(deletionTimestamp=ago(seconds=1)), None, NOW)
+
+
+def test_an_ended_worker_that_mounted_volumes_goes_at_once_since_its_pod_holds_them() -> None:
+    over = {"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": ago(seconds=5)}]}
+    volumes = [{"name": "volume-0", "persistentVolumeClaim": {"claimName": "data"}}]
+    job = {**made(), "status": over}
+    assert not left_behind(job, owner("Completed"), NOW)
+    job["spec"] = {**job["spec"], "template": {"spec": {"volumes": volumes}}}
+    assert left_behind(job, owner("Completed"), NOW)
+    assert not left_behind(job, owner("Running"), NOW)

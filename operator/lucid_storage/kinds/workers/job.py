@@ -41,6 +41,8 @@ MARGIN_SECONDS = 120
 LOST_NODE_SECONDS = 60
 """How long a pod stays bound to a node that does not answer; Kubernetes' own default is five minutes."""
 TEMPORARY = "16Mi"
+MOUNT_PREFIX = "volume-"
+"""Of the names of claims that are read or filled, as volumes of the pod."""
 CONTAINER = "worker"
 FOREIGN_FILES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP")
 """What root needs to read and write files of others; Kubernetes' baseline profile allows all of them."""
@@ -300,7 +302,7 @@ def _volumes(worker: WorkerJob) -> tuple[list[Json], list[Json]]:
         mounts.append({"name": "destination", "mountPath": DESTINATION_FOLDER})
         volumes.append({"name": "destination", "persistentVolumeClaim": {"claimName": worker.claim}})
     for index, mount in enumerate(worker.mounts):
-        name, source = f"volume-{index}", {"claimName": mount.claim, "readOnly": mount.read_only}
+        name, source = f"{MOUNT_PREFIX}{index}", {"claimName": mount.claim, "readOnly": mount.read_only}
         path = f"{VOLUMES_FOLDER}/{mount.folder}"
         mounts.append({"name": name, "mountPath": path, "readOnly": mount.read_only})
         volumes.append({"name": name, "persistentVolumeClaim": source})

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from lucid_storage.kinds.workers.job import MOUNT_PREFIX
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.jobs import Jobs
 from lucid_storage.kube.resources import Resource
@@ -73,7 +74,7 @@ def left_behind(job: Json, owner: Resource | None, now: datetime) -> bool:
         return False
     over = _over_since(job)
     if over is not None:
-        return now - over > FOR_READERS
+        return _has_volumes(job) or now - over > FOR_READERS
     if age <= timedelta(seconds=INTERVAL_SECONDS):
         return False
     if job["spec"].get("suspend"):
@@ -81,6 +82,13 @@ def left_behind(job: Json, owner: Resource | None, now: datetime) -> bool:
     # Only a clean-up goes on when its owner has ended; another worker was to be stopped then, and perhaps was not.
     cleans = job["metadata"]["labels"].get(COMPONENT) == "worker-prune"
     return owner.key.plural in ONE_SHOT and not cleans and _ended_before(owner, now)
+
+
+def _has_volumes(job: Json) -> bool:
+    """Whether its pod mounts claims that were read or filled: Kubernetes lets none go while there is such a pod."""
+    template = job["spec"].get("template") or {}
+    volumes = (template.get("spec") or {}).get("volumes") or []
+    return any("persistentVolumeClaim" in v and v["name"].startswith(MOUNT_PREFIX) for v in volumes)
 
 
 def _ended_before(owner: Resource, now: datetime) -> bool:
