@@ -18,6 +18,8 @@ from lucid_storage.errors import AccessDeniedError, LucidError
 
 OWN_OF_EXT4: Final = b"lost+found"
 """Made by mkfs at the root of a file system; not the users'."""
+_TELLS_NO_HOLES: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What lseek(2) answers with SEEK_DATA where the file system does not know it."""
 
 
 class EntryKind(StrEnum):
@@ -158,7 +160,10 @@ def disk_error(error: OSError) -> LucidError:
 
 
 def data_ranges(descriptor: int, size: int) -> list[tuple[int, int]] | None:
-    """(offset, length) of what a sparse file holds; None for a file without holes, or where nobody knows."""
+    """(offset, length) of what a sparse file holds; None for a file without holes, or where nobody knows.
+
+    Raises OSError when the disk does not tell: what is no known data must not be taken for a hole.
+    """
     if size == 0 or os.fstat(descriptor).st_blocks * 512 >= size:
         return None
     ranges: list[tuple[int, int]] = []
@@ -166,11 +171,15 @@ def data_ranges(descriptor: int, size: int) -> list[tuple[int, int]] | None:
     while at < size:
         try:
             start = os.lseek(descriptor, at, os.SEEK_DATA)
-        except OSError:  # ENXIO: only a hole is left; EINVAL: the file system does not tell
-            break
-        if start >= size:
-            break
-        end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+            if start >= size:
+                break
+            end = min(os.lseek(descriptor, start, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end of the file
+                break
+            if error.errno in _TELLS_NO_HOLES:
+                return None
+            raise
         if end <= start:
             break
         ranges.append((start, end - start))

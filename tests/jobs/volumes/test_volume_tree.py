@@ -1,0 +1,63 @@
+"""What a walk of a volume must not miss: data on a failing disk, other file systems, names that look like ours."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from lucid_storage.errors import LucidError
+from lucid_storage.jobs.volume_tree import Tree, contents, digest_of
+from lucid_storage.stores.filesystem.tree import data_ranges
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, code: int, at: int) -> None:
+    """A file system that answers so when it is asked for data from this offset on."""
+    real = os.lseek
+
+    def lseek(descriptor: int, offset: int, whence: int) -> int:
+        if whence == os.SEEK_DATA and offset >= at:
+            raise OSError(code, os.strerror(code))
+        return real(descriptor, offset, whence)
+
+    monkeypatch.setattr(os, "lseek", lseek)
+
+
+@pytest.fixture
+def sparse(tmp_path: Path) -> Path:
+    """Data, a hole, data."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.write(b"begin" * 1000)
+        file.seek(1 << 20)
+        file.write(b"end")
+        file.truncate(2 << 20)
+    return path
+
+
+@pytest.mark.parametrize("at", [0, 8192])
+def test_a_disk_error_while_data_are_looked_for_is_no_hole(
+    sparse: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    refuse(monkeypatch, errno.EIO, at)
+    with pytest.raises(LucidError, match="errno 5"):
+        digest_of(Tree(sparse.parent), lambda: None)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_where_holes_are_not_known_the_whole_file_is_read(
+    sparse: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    refuse(monkeypatch, code, 0)
+    for opened in Tree(sparse.parent).entries():
+        if opened.descriptor is not None:
+            assert opened.entry.ranges is None
+            assert b"".join(data for _, data in contents(opened)) == sparse.read_bytes()
+
+
+def test_a_hole_up_to_the_end_is_one(sparse: Path) -> None:
+    with sparse.open("rb") as file:
+        ranges = data_ranges(file.fileno(), 2 << 20)
+    assert ranges is not None
+    assert [offset for offset, _ in ranges] == [0, 1 << 20]
+    assert sum(ranges[-1]) < 2 << 20
