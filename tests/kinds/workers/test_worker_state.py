@@ -1,5 +1,7 @@
 """What a Job and its pod say: a worker that can give no result is lost, and that is known in bounded time."""
 
+from typing import Any
+
 import pytest
 from worker_builder import NOW, ago, condition, job, pod, terminated, waiting
 
@@ -49,6 +51,20 @@ class TestEnded:
     def test_a_result_counts_although_the_pod_is_being_removed(self) -> None:
         leaving = pod(terminated(0, '{"run":"r"}'), phase="Succeeded", deleted=ago(seconds=1))
         assert judged(job(), leaving).phase is WorkerPhase.ENDED
+
+    @pytest.mark.parametrize("foreign", [{"job_uid": "u-0"}, {"controller": False}])
+    def test_a_pod_that_the_job_does_not_control_does_not_speak_for_it(self, foreign: dict[str, Any]) -> None:
+        forged = pod(terminated(0, '{"forged":1}'), phase="Succeeded", made=ago(seconds=1), **foreign)
+        assert judged(job(), forged).phase is WorkerPhase.WAITING
+        own = pod({"running": {}}, phase="Running")
+        assert judged(job(), own, forged).phase is WorkerPhase.RUNNING
+        said = pod(terminated(0, '{"run":"r"}'), phase="Succeeded")
+        assert judged(job(), said, forged).result == '{"run":"r"}'
+
+    def test_a_pod_without_an_owner_does_not_speak_for_it(self) -> None:
+        bare = pod(terminated(0, '{"forged":1}'), phase="Succeeded")
+        del bare["metadata"]["ownerReferences"]
+        assert judged(job(), bare).result is None
 
 
 LONG = {"made": ago(minutes=11)}

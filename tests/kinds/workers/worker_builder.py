@@ -37,9 +37,16 @@ def pod(
     phase: str = "Pending",
     made: str | None = None,
     deleted: str | None = None,
+    job_uid: str = "u-1",
+    controller: bool = True,
     **status: Any,
 ) -> Json:
-    meta: Json = {"name": "j-abcde", "creationTimestamp": made or ago(seconds=4)}
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": job_uid, "controller": controller}
+    meta: Json = {
+        "name": "j-abcde",
+        "creationTimestamp": made or ago(seconds=4),
+        "ownerReferences": [owner],
+    }
     if deleted is not None:
         meta["deletionTimestamp"] = deleted
     statuses = [{"state": state}] if state is not None else []

@@ -79,11 +79,11 @@ ABSENT = WorkerState(WorkerPhase.ABSENT)
 
 
 def judge(job: Json | None, pods: Sequence[Json], now: datetime) -> WorkerState:
-    """The state of one worker from its Job and pods."""
+    """The state of one worker from its Job and pods. A pod that the Job does not control says nothing of it."""
     if job is None:
         return ABSENT
     uid = str(job["metadata"]["uid"])
-    pod = _latest(pods)
+    pod = _latest([p for p in pods if _controlled_by(p, uid)])
     found = _ended(job, pod) or _stopping(job, pod, now) or _under_way(job, pod, now)
     return WorkerState(
         found.phase,
@@ -106,6 +106,12 @@ def progress_in(log: str) -> Progress | None:
         except (ValueError, KeyError, TypeError, ValidationError):
             continue  # cut at the edge of what was read, or another program's line
     return None
+
+
+def _controlled_by(pod: Json, uid: str) -> bool:
+    """Whoever may make pods in the namespace can give them the labels of a Job's pods."""
+    references = pod["metadata"].get("ownerReferences") or []
+    return any(r.get("controller") is True and r.get("uid") == uid for r in references)
 
 
 def _latest(pods: Sequence[Json]) -> Json | None:
