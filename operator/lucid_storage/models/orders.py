@@ -11,11 +11,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from lucid_storage.errors import Reason
 from lucid_storage.models.backup import BackupEngine, BackupType, ElasticSelection, MongoSelection, Verify
+from lucid_storage.models.base import Count
 from lucid_storage.models.restore import ElasticRestore, RedisRestore
 from lucid_storage.models.storage import Compression
 
@@ -473,13 +474,13 @@ class VolumeVerifyResult(Message):
     """No file changed without being written, and all can be read."""
     reason: Reason | None = None
     message: str = ""
-    files: int = 0
-    bytes: int = 0
-    added: int = 0
-    removed: int = 0
-    changed: int = 0
-    corrupted: int = 0
-    unreadable: int = 0
-    since: datetime | None = None
+    files: Count = 0
+    bytes: Count = 0
+    added: Count = 0
+    removed: Count = 0
+    changed: Count = 0
+    corrupted: Count = 0
+    unreadable: Count = 0
+    since: AwareDatetime | None = None
     """Moment of the checksums that it was compared with; None for the first ones."""
-    checked_at: datetime | None = None
+    checked_at: AwareDatetime | None = None

@@ -1,6 +1,9 @@
 """The check of a volume's content: asked for by annotation, once a value, and told in status and condition."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,14 +12,17 @@ import pytest
 from volume_builders import claim, look, seen, settled
 from volume_builders import volume as declared
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LeadershipLostError, LucidError, Reason
+from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Standing
-from lucid_storage.kinds.volume.checking import check_of, due, job_name, noted, request_of, row
+from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.checking import ContentChecks, check_of, due, job_name, noted, request_of, row
 from lucid_storage.kinds.workers.job import PodIdentity
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import Origin
 from lucid_storage.models.meta import PAUSED, RESTORED_FROM, VERIFY
+from lucid_storage.models.settings import Settings
 from lucid_storage.models.volume import ContentCheck, VolumeStatus
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -109,6 +115,11 @@ def test_an_intact_volume_says_so_and_an_unchecked_one_nothing() -> None:
         WorkerState(WorkerPhase.ENDED, result="?"),
         ended(ok=False, message="may not be read"),
         ended(checkedAt=None),
+        ended(files=-1),
+        ended(corrupted=-1),
+        ended(unreadable=2**60),
+        ended(checkedAt="2026-11-21T12:00:00"),
+        ended(since="2026-11-21T12:00:00"),
     ],
 )
 def test_a_worker_that_found_nothing_out_is_no_check(state: WorkerState) -> None:
@@ -126,3 +137,118 @@ def test_a_claim_that_a_restore_made_takes_the_place_of_the_lost_one() -> None:
         "other",
         Origin.ADOPTED,
     )
+
+
+class Checks(ContentChecks):
+    """Every check ends when the test says so, in the way that it says."""
+
+    def __init__(self, *volumes: Resource) -> None:
+        self.volumes = list(volumes)
+        self.begun: list[str] = []
+        self.answers: dict[str, asyncio.Future[ContentCheck]] = {}
+        self.told: list[Notice] = []
+        self.touched: list[Key] = []
+        self.usage = UsageBook()
+        super().__init__(
+            None,  # type: ignore[arg-type]  # only a check itself asks the API server
+            None,  # type: ignore[arg-type]
+            self.usage,
+            Settings(),
+            volumes=lambda: self.volumes,
+            touch=self.touched.append,
+            tell=lambda resource, notice: self.told.append(notice),
+            now=lambda: NOW,
+            pause=0.001,
+        )
+
+    async def check(self, resource: Resource) -> ContentCheck:
+        name = f"{resource.key.namespace}/{resource.key.name}"
+        self.begun.append(name)
+        self.answers[name] = asyncio.get_running_loop().create_future()
+        return await self.answers[name]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():  # noqa: ASYNC110 - a deadline is around it
+                await asyncio.sleep(0.001)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
+        task = asyncio.create_task(self.run())
+        yield task
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def placed(namespace: str, name: str = "data", **more: Any) -> Resource:
+    return volume(key=Key("volumes", namespace, name), uid=f"{namespace}-{name}", **more)
+
+
+async def test_a_few_volumes_are_checked_at_once_and_one_of_a_namespace() -> None:
+    checks = Checks(placed("a"), placed("a", "more"), *(placed(n) for n in "bcde"))
+    async with checks.running():
+        await checks.until(lambda: len(checks.begun) == 4)
+        await asyncio.sleep(0.02)
+        assert checks.begun == ["a/data", "b/data", "c/data", "d/data"]
+        checks.answers["a/data"].set_result(check())
+        await checks.until(lambda: len(checks.begun) == 5)
+        checks.answers["b/data"].set_result(check())
+        await checks.until(lambda: len(checks.begun) == 6)
+    assert set(checks.begun[4:]) == {"a/more", "e/data"}
+    assert checks.usage.check(("a", "data")) == check()
+    assert checks.touched[0] == Key("volumes", "a", "data")
+
+
+async def test_a_defect_of_one_check_ends_no_other_and_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    checks = Checks(placed("a"), placed("b"))
+    async with checks.running() as task:
+        await checks.until(lambda: len(checks.begun) == 2)
+        checks.answers["a/data"].set_exception(ValueError("unforeseen"))
+        await checks.until(lambda: checks.defects == 1)
+        checks.answers["b/data"].set_result(check())
+        await checks.until(lambda: bool(checks.touched))
+        assert not task.done()
+    assert "unforeseen" in caplog.text
+
+
+async def test_a_volume_whose_status_cannot_be_understood_keeps_no_other_from_its_check() -> None:
+    checks = Checks(placed("a", status={"check": {"files": -1}}), placed("b"))
+    async with checks.running() as task:
+        await checks.until(lambda: checks.begun == ["b/data"])
+        assert checks.defects == 1
+        assert not task.done()
+
+
+async def test_a_check_that_came_to_nothing_is_an_event() -> None:
+    checks = Checks(placed("a"))
+    async with checks.running():
+        await checks.until(lambda: bool(checks.begun))
+        checks.answers["a/data"].set_exception(LucidError("The claim has no volume now."))
+        await checks.until(lambda: bool(checks.told))
+    assert [(n.reason, n.warning) for n in checks.told] == [("CheckFailed", True)]
+
+
+async def test_lost_leadership_ends_the_checks() -> None:
+    checks = Checks(placed("a"), placed("b"))
+    async with checks.running() as task:
+        await checks.until(lambda: len(checks.begun) == 2)
+        checks.answers["a/data"].set_exception(LeadershipLostError("lost"))
+        with pytest.raises(LeadershipLostError):
+            await task
+        assert checks.answers["b/data"].cancelled()
+
+
+async def test_another_value_is_checked_without_the_rest_of_the_one_before() -> None:
+    checks = Checks(placed("a"))
+    async with checks.running():
+        await checks.until(lambda: len(checks.begun) == 1)
+        checks.answers["a/data"].set_result(check())
+        await checks.until(lambda: bool(checks.touched))
+        checks.volumes = [placed("a", annotations={VERIFY: "2"})]
+        await checks.until(lambda: len(checks.begun) == 2)
+        checks.answers["a/data"].set_exception(LucidError("The claim has no volume now."))
+        await checks.until(lambda: bool(checks.told))
+        await asyncio.sleep(0.02)
+    assert checks.begun == ["a/data"] * 2

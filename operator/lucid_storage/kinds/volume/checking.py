@@ -1,4 +1,4 @@
-"""Checks of a volume's content that an annotation asks for: a Job beside the claim, one at a time."""
+"""Checks of a volume's content that an annotation asks for: a Job beside the claim, one at a time in a namespace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LeadershipLostError, LucidError, Reason
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.reading import where
@@ -34,6 +34,8 @@ PAUSE_SECONDS = 5.0
 POLL_SECONDS = 2.0
 AGAIN = timedelta(minutes=5)
 """After a check that came to nothing."""
+AT_ONCE = 4
+"""Checks in the cluster: each reads a disk from its beginning to its end."""
 ASKED_CHARACTERS = 253
 
 
@@ -62,35 +64,79 @@ class ContentChecks:
         self._tell = tell
         self._now = now
         self._pause = pause
-        self._tried: dict[str, datetime] = {}
+        self.defects = 0
+        self._tried: dict[str, tuple[str, datetime]] = {}
+        """What was asked for, and when that was last begun: another value need not wait for it."""
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        """By namespace."""
 
     async def run(self) -> None:
-        """One volume after the other until cancelled."""
-        while True:
-            for resource in self._due():
-                await self._guarded(resource)
-            await asyncio.sleep(self._pause)
+        """At most AT_ONCE volumes, one of a namespace, until cancelled. Raises LeadershipLostError."""
+        try:
+            while True:
+                self._begin()
+                await asyncio.sleep(self._pause)
+        finally:
+            for task in self._under_way.values():
+                task.cancel()
+            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+    def _begin(self) -> None:
+        for namespace in [n for n, task in self._under_way.items() if task.done()]:
+            self._under_way.pop(namespace).result()
+        for resource in self._due():
+            if len(self._under_way) >= AT_ONCE:
+                return
+            namespace = resource.key.namespace
+            if namespace not in self._under_way:
+                self._tried[resource.uid] = (asked(resource), self._now())
+                self._under_way[namespace] = asyncio.create_task(self._guarded(resource))
 
     def _due(self) -> list[Resource]:
+        """Those that wait longest first."""
         known = list(self._volumes())
         for gone in self._tried.keys() - {r.uid for r in known}:
             del self._tried[gone]
-        return [r for r in known if due(r, self._known(r), self._tried.get(r.uid), self._now())]
+        never = datetime.min.replace(tzinfo=UTC)
+        return sorted(
+            (r for r in known if self._is_due(r)), key=lambda r: self._tried.get(r.uid, ("", never))[1]
+        )
+
+    def _last(self, resource: Resource) -> datetime | None:
+        value, at = self._tried.get(resource.uid, ("", None))
+        return at if value == asked(resource) else None
+
+    def _is_due(self, resource: Resource) -> bool:
+        tried = self._last(resource)
+        try:
+            return due(resource, self._known(resource), tried, self._now())
+        except Exception:  # noqa: BLE001 - logged there; one resource must not keep the others from their checks
+            if tried is None or self._now() - tried >= AGAIN:
+                self._tried[resource.uid] = (asked(resource), self._now())
+                self._defect(resource)
+            return False
 
     def _known(self, resource: Resource) -> ContentCheck | None:
         return self._book.check((resource.key.namespace, resource.key.name))
 
+    def _defect(self, resource: Resource) -> None:
+        """To be called where an exception is handled."""
+        self.defects += 1
+        logger.exception("a defect while checking the content of %s; it is tried again later", resource.key)
+
     async def _guarded(self, resource: Resource) -> None:
-        self._tried[resource.uid] = self._now()
         try:
             found = await self.check(resource)
+            self._book.put_check((resource.key.namespace, resource.key.name), found)
+            self._touch(resource.key)
         except (LucidError, KubeApiError) as error:
             logger.warning("the content of %s could not be checked: %s", resource.key, error.message)
             said = f"The content cannot be checked: {error.message}"
             self._tell(resource, Notice("CheckFailed", said, warning=True))
-            return
-        self._book.put_check((resource.key.namespace, resource.key.name), found)
-        self._touch(resource.key)
+        except LeadershipLostError:
+            raise
+        except Exception:  # noqa: BLE001 - logged there
+            self._defect(resource)
 
     async def check(self, resource: Resource) -> ContentCheck:
         """One check. Raises LucidError where it came to nothing, and KubeApiError."""
@@ -143,13 +189,17 @@ def check_of(state: WorkerState, value: str) -> ContentCheck:
         raise LucidError(f"The worker gave no result: {state.message or 'its Job is gone'}.")
     try:
         result = VolumeVerifyResult.model_validate_json(state.result)
+        if not result.ok or result.checked_at is None:
+            raise LucidError(result.message or "The worker found nothing out.")
+        return _check(result, result.checked_at, value)
     except ValidationError:
         raise LucidError("The worker's answer cannot be understood.") from None
-    if not result.ok or result.checked_at is None:
-        raise LucidError(result.message or "The worker found nothing out.")
+
+
+def _check(result: VolumeVerifyResult, at: datetime, value: str) -> ContentCheck:
     return ContentCheck(
         asked=value,
-        at=result.checked_at.replace(microsecond=0),
+        at=at.replace(microsecond=0),
         since=result.since.replace(microsecond=0) if result.since is not None else None,
         intact=result.intact,
         files=result.files,
