@@ -19,6 +19,7 @@ from lucid_storage.archive.manifest import Manifest, ObjectKind, StoredObject, V
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import Source
+from lucid_storage.jobs.volume_copy import write_out
 from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
 from lucid_storage.jobs.volume_tree import OURS, Tree, digest_of
 from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
@@ -108,7 +109,7 @@ def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
     staging.mkdir(mode=0o700)
     try:
         kept = _unpacked(run, staging)
-        os.sync()
+        write_out(os.fsencode(staging))
         _compare(run, staging)
         _note_locked(staging)
     except BaseException:
@@ -140,8 +141,8 @@ def _unpacked(run: VolumeRestoreRun, staging: Path) -> Kept:
 
 
 def _compare(run: VolumeRestoreRun, staging: Path) -> None:
-    """What lies on the disk now, read back."""
-    found = digest_of(Tree(staging), run.check)
+    """What lies on the disk now, read back from there and not from memory."""
+    found = digest_of(Tree(staging, uncached=True), run.check)
     if (found.entries, found.hexdigest()) != (run.record.entries, run.record.content_hash):
         raise LucidError(
             f'What was unpacked of the volume "{run.record.name}" is not what its manifest holds ({found.entries} of'
@@ -180,11 +181,11 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
         path.rename(target)
     for name, mode in locked.items():
         (run.root / os.fsdecode(bytes.fromhex(name))).chmod(mode)
+    write_out(os.fsencode(ready))  # while a worker that comes after this one would still go on
     top = ready.stat()
     noted.unlink(missing_ok=True)
     ready.rmdir()
     _dress_top(run.root, top, kept)
-    os.sync()
 
 
 def _dress_top(root: Path, wanted: os.stat_result, kept: Kept) -> None:

@@ -50,6 +50,8 @@ class Tree:
 
     root: Path
     skip: frozenset[bytes] = frozenset()
+    uncached: bool = False
+    """Contents come from the disk: what the kernel holds of them in memory is dropped. Only what was written out is."""
     sockets: int = 0
     """Left out: they live as long as their process."""
     changed: int = 0
@@ -107,6 +109,8 @@ class Tree:
             return Opened(self._noted(_entry(node, TYPES[node.kind], link=link, xattrs=attributes)))
         descriptor = node.open()
         try:
+            if self.uncached:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             now = os.fstat(descriptor)
             ranges = data_ranges(descriptor, now.st_size)
             if ranges is not None and len(ranges) > MOST_RANGES:

@@ -1,5 +1,6 @@
 """Volumes come back: proved before anybody sees them, never over what is there, and a killed worker is followed up."""
 
+import errno
 import io
 import os
 import tempfile
@@ -181,6 +182,47 @@ def test_a_disk_that_lies_is_found_out(
         restore(run_of(archived, target))
     assert caught.value.reason is Reason.COUNT_MISMATCH
     assert list(target.iterdir()) == []
+
+
+def test_what_the_disk_did_not_take_is_no_restore(
+    archived: Archive, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: bytes) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(volume_restore, "write_out", refused)
+    with pytest.raises(LucidError, match="cannot be written"):
+        restore(run_of(archived, target))
+    assert list(target.iterdir()) == []
+
+
+def test_what_was_written_is_compared_from_the_disk_and_not_from_memory(
+    archived: Archive, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    dropped: set[int] = set()
+    fadvise, pread, write_out = os.posix_fadvise, os.pread, volume_restore.write_out
+
+    def drops(descriptor: int, offset: int, length: int, advice: int) -> None:
+        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+        steps.append("dropped")
+        dropped.add(os.fstat(descriptor).st_ino)
+        fadvise(descriptor, offset, length, advice)
+
+    def reads(descriptor: int, size: int, offset: int) -> bytes:
+        assert os.fstat(descriptor).st_ino in dropped
+        return pread(descriptor, size, offset)
+
+    def writes_out(path: bytes) -> None:
+        steps.append("written out")
+        write_out(path)
+
+    monkeypatch.setattr(os, "posix_fadvise", drops)
+    monkeypatch.setattr(os, "pread", reads)
+    monkeypatch.setattr(volume_restore, "write_out", writes_out)
+    restore(run_of(archived, target))
+    assert steps == ["written out", *["dropped"] * len(dropped), "written out"]
+    assert len(dropped) == 10
 
 
 @pytest.mark.parametrize("moves", range(12))
