@@ -8,6 +8,7 @@ accepted into the new list: the check fails until somebody puts the file back or
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -84,9 +85,12 @@ def verify_volume(
 ) -> Findings:
     """Reads every file, compares, and writes the new list. `accept` takes everything as it is now.
 
-    Raises ArchiveDamagedError for a list that cannot be believed, LucidError when folders or the list cannot be read.
+    Raises ArchiveDamagedError for a list that cannot be believed, LucidError when folders or the list cannot be read
+    or the list is no regular file.
     """
     begun = datetime.now(UTC)
+    for path in (listed, listed.with_name(f"{listed.name}.new")):
+        _require_file(path)
     known = open_list(listed, key)
     findings.since = known.at if known is not None else None
     try:
@@ -107,6 +111,20 @@ def verify_volume(
     finally:
         writer.abort()
     return findings
+
+
+def _require_file(path: Path) -> None:
+    """Who writes to the volume may put anything in the list's place: to open a FIFO would wait for ever."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise LucidError(
+            f"{path.name} cannot be looked at ({error.strerror}).", reason=Reason.ACCESS_DENIED
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise LucidError(f"{path.name} is no regular file; remove it.", reason=Reason.ACCESS_DENIED)
 
 
 def _entries(root: Path, check: Callable[[], None], report: Callable[[int, int], None]) -> Iterator[Listed]:

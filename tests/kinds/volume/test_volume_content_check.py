@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from volume_builders import claim, look, seen, settled
 from volume_builders import volume as declared
 
 from lucid_storage.errors import LeadershipLostError, LucidError, Reason
+from lucid_storage.jobs.volume_verify import LIST_NAME, Findings, verify_volume
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.volume.book import UsageBook
@@ -252,3 +255,21 @@ async def test_another_value_is_checked_without_the_rest_of_the_one_before() -> 
         await checks.until(lambda: bool(checks.told))
         await asyncio.sleep(0.02)
     assert checks.begun == ["a/data"] * 2
+
+
+@pytest.mark.parametrize("name", [LIST_NAME, f"{LIST_NAME}.new"])
+@pytest.mark.parametrize("what", ["fifo", "link", "folder"])
+def test_what_is_no_regular_file_in_the_lists_place_is_refused(tmp_path: Path, name: str, what: str) -> None:
+    aim, root = tmp_path / "elsewhere", tmp_path / "volume"
+    aim.write_text("not ours")
+    root.mkdir()
+    place = root / name
+    if what == "fifo":
+        os.mkfifo(place)
+    elif what == "link":
+        place.symlink_to(aim)
+    else:
+        place.mkdir()
+    with pytest.raises(LucidError, match="is no regular file; remove it"):
+        verify_volume(root, root / LIST_NAME, None, Findings(), lambda: None)
+    assert aim.read_text() == "not ours"
