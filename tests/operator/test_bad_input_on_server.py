@@ -93,6 +93,11 @@ async def test_one_clear_condition_and_no_loop(mongo_world: World, db: Database[
         return
     condition = await mongo_world.refused(kind, "bad", reason)
     assert names in condition["message"]
+
+    async def counted() -> bool:
+        return operator.metric("lucid_status_writes_total") >= 1
+
+    await mongo_world.until(counted, 10, "the write to be counted, which follows its being seen")
     writes = operator.metric("lucid_status_writes_total")
     looks = operator.metric("lucid_reconciles_total")
     end = monotonic() + 5

@@ -21,7 +21,13 @@ from testbed.pytest_operator import World
 from testbed.stores.s3 import S3
 from testbed.testrun import TestRun
 
-pytestmark = [pytest.mark.node, pytest.mark.slow, pytest.mark.xdist_group("node")]
+# The first test of a run that needs the operator's image builds it.
+pytestmark = [
+    pytest.mark.node,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("node"),
+    pytest.mark.timeout(900),
+]
 
 BUCKET = "vault"
 FILL = (

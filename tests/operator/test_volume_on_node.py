@@ -178,7 +178,7 @@ async def test_a_size_that_the_driver_refuses_is_one_condition_until_it_takes_it
     await world.kube.request("DELETE", f"/api/v1/namespaces/{world.namespace}/persistentvolumeclaims/logs")
 
 
-@pytest.mark.timeout(600)  # the first test of a run that needs the operator's image builds it
+@pytest.mark.timeout(900)  # the first test of a run that needs the operator's image builds it
 async def test_a_volume_of_local_path_waits_for_a_pod_and_a_reader_tells_its_use(
     world: World, node_cluster: OwnCluster, storage_classes: StorageClasses
 ) -> None:
