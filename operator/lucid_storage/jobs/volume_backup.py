@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 from lucid_storage.archive.manifest import (
     EngineRecord,
@@ -19,6 +20,8 @@ from lucid_storage.jobs.volume_archive import Archived, hash_archive, write_arch
 from lucid_storage.jobs.volume_usage import mounted
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.orders import VolumeSource
+from lucid_storage.stores.filesystem import keeping
+from lucid_storage.stores.filesystem.tree import walk
 
 
 def take(run: BackupRun, environ: Mapping[str, str]) -> Taken:
@@ -35,9 +38,9 @@ def take(run: BackupRun, environ: Mapping[str, str]) -> Taken:
             records.append(_of_snapshot(source))
             continue
         begun = datetime.now(UTC)
-        stored, archived = _archive(run, environ, source)
+        stored, archived, unchanged = _archive(run, environ, source)
         objects.append(stored)
-        records.append(_record(source, begun, archived))
+        records.append(_record(source, begun, archived, unchanged=unchanged))
     return Taken(
         record=EngineRecord(
             engine=BackupEngine.VOLUMES,
@@ -52,12 +55,15 @@ def take(run: BackupRun, environ: Mapping[str, str]) -> Taken:
 
 def _archive(
     run: BackupRun, environ: Mapping[str, str], source: VolumeSource
-) -> tuple[StoredObject, Archived]:
+) -> tuple[StoredObject, Archived, bool]:
+    """The last says that nothing in the volume was changed between its beginning and its end."""
     root = mounted(environ, source.folder or source.claim)
     sink = run.open_object(ObjectKind.VOLUME_ARCHIVE, source.name)
     try:
+        before = None if source.in_use else _stamp(root, run.check)
         archived = write_archive(root, sink, run.check, run.report)
-        return sink.finish(), archived
+        unchanged = before is not None and before == _stamp(root, run.check)
+        return sink.finish(), archived, unchanged
     except LucidError as error:
         sink.abort()
         raise type(error)(f'Volume "{source.name}": {error.message}', reason=error.reason) from error
@@ -66,7 +72,18 @@ def _archive(
         raise
 
 
-def _record(source: VolumeSource, begun: datetime, archived: Archived) -> VolumeRecord:
+def _stamp(root: Path, check: Callable[[], None]) -> int:
+    """Of everything in the volume but contents. A pod can come while it is read, and what it writes, moves or removes
+    changes this, also where the reader has been already.
+    """
+    total = 0
+    for node in walk(str(root)):
+        check()
+        total += keeping.stamp(node)
+    return total
+
+
+def _record(source: VolumeSource, begun: datetime, archived: Archived, *, unchanged: bool) -> VolumeRecord:
     digest, tree = archived.digest, archived.tree
     return VolumeRecord(
         name=source.name,
@@ -83,7 +100,7 @@ def _record(source: VolumeSource, begun: datetime, archived: Archived) -> Volume
         changed=tree.changed,
         sockets=tree.sockets,
         in_use=source.in_use,
-        point_in_time=not source.in_use and not tree.changed,
+        point_in_time=unchanged and not source.in_use and not tree.changed,
     )
 
 

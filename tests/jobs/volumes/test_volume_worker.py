@@ -5,7 +5,8 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from volume_trees import described
@@ -14,12 +15,15 @@ from workshop import Workshop
 from lucid_storage.archive.catalog import read_catalog
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
-from lucid_storage.archive.manifest import VolumeRecord
+from lucid_storage.archive.manifest import ObjectKind, StoredObject, VolumeRecord
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.streams import Identity, key_for, open_source
+from lucid_storage.archive.volume_tar import END
 from lucid_storage.errors import Reason
+from lucid_storage.jobs.contract import BackupRun, Sink
+from lucid_storage.jobs.volume_backup import take
 from lucid_storage.models.backup import Verify
-from lucid_storage.models.orders import BackupResult
+from lucid_storage.models.orders import BackupOrder, BackupResult, VolumeSource
 
 SNAPSHOT = {
     "name": "s",
@@ -101,6 +105,47 @@ def test_a_volume_in_use_is_not_called_the_state_of_one_moment(shop: Workshop, v
     (outcome,) = told.engines
     assert outcome.message is not None
     assert "not the state of one moment" in outcome.message
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "written", "removed", "renamed", "mode"])
+def test_what_changes_behind_the_reader_is_not_the_state_of_one_moment(
+    volume: Path, tmp_path: Path, meanwhile: str
+) -> None:
+    class Changing(io.BytesIO):
+        """Somebody is there when the last entry was read."""
+
+        def write(self, data: Any) -> int:
+            if data == END:
+                match meanwhile:
+                    case "written":
+                        (volume / "data" / "caf\u00e9").write_text("another")
+                    case "removed":
+                        (volume / "nothing").unlink()
+                    case "renamed":
+                        (volume / "empty").rename(volume / "void")
+                    case "mode":
+                        (volume / "nothing").chmod(0o600)
+            return super().write(data)
+
+        def finish(self) -> StoredObject:
+            return StoredObject(
+                kind=ObjectKind.VOLUME_ARCHIVE,
+                part="data",
+                path="p",
+                stored_bytes=1,
+                sha256="",
+                plain_bytes=1,
+            )
+
+    order = SimpleNamespace(volumes=(VolumeSource(name="data", claim="data", folder="volume"),))
+    run = BackupRun(
+        order=cast(BackupOrder, order),
+        open_object=lambda kind, part: cast(Sink, Changing()),
+        report=lambda size, files: None,
+        expect=lambda size: None,
+    )
+    (record,) = take(run, {"LUCID_VOLUMES": str(tmp_path)}).record.volumes
+    assert (record.point_in_time, record.changed) == (meanwhile == "nothing", 0)
 
 
 def test_a_snapshot_is_recorded_and_no_proof_against_the_loss_of_the_cluster(shop: Workshop) -> None:
