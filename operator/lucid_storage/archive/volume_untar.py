@@ -73,6 +73,9 @@ class TarReader:
             size -= used
         if ranges is not None and sum(length for _, length in ranges) != size:
             raise ValueError
+        link = records.get(b"linkpath", _text(block[157:257]))
+        if kind is EntryType.HARDLINK and not (link := safe_path(link)):
+            raise ValueError
         mtime = records.get(b"mtime")
         entry = TarEntry(
             path=safe_path(name),
@@ -82,7 +85,7 @@ class TarReader:
             gid=int(records[b"gid"]) if b"gid" in records else _octal(block[116:124]),
             mtime_ns=_nanoseconds(mtime) if mtime is not None else _octal(block[136:148]) * 1_000_000_000,
             size=real if kind is EntryType.FILE else 0,
-            link=records.get(b"linkpath", _text(block[157:257])),
+            link=link,
             xattrs=tuple((k.removeprefix(XATTR), v) for k, v in records.items() if k.startswith(XATTR)),
             ranges=ranges,
             device=(_octal(block[329:337]), _octal(block[337:345])),

@@ -138,6 +138,7 @@ def test_a_cut_archive_is_refused_wherever_it_is_cut(volume: Path) -> None:
 def test_what_lies_elsewhere_is_never_written(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
+    (outside / "theirs").write_text("theirs")
     top = header(TarEntry(b"", EntryType.DIRECTORY, 0o755, 0, 0, 0))
     link = header(TarEntry(b"a", EntryType.SYMLINK, 0o777, 0, 0, 0, link=os.fsencode(outside)))
     through = header(TarEntry(b"a/b", EntryType.FILE, 0o644, 0, 0, 0))
@@ -147,12 +148,19 @@ def test_what_lies_elsewhere_is_never_written(tmp_path: Path) -> None:
             top + header(TarEntry(b"../b", EntryType.FILE, 0o644, 0, 0, 0)),
             top + header(TarEntry(b"/b", EntryType.FILE, 0o644, 0, 0, 0)),
             top + link + header(TarEntry(b"c", EntryType.HARDLINK, 0o644, 0, 0, 0, link=b"a/b")),
+            top + header(TarEntry(b"c", EntryType.HARDLINK, 0o644, 0, 0, 0, link=b"../outside/theirs")),
+            top
+            + header(
+                TarEntry(b"c", EntryType.HARDLINK, 0o644, 0, 0, 0, link=os.fsencode(outside / "theirs"))
+            ),
+            top + header(TarEntry(b"c", EntryType.HARDLINK, 0o644, 0, 0, 0)),
             through,
         )
     ):
         with pytest.raises(LucidError):
             unpack(evil + END, tmp_path / f"out{number}")
-    assert list(outside.iterdir()) == []
+    (theirs,) = outside.iterdir()
+    assert theirs.stat().st_nlink == 1
 
 
 def test_sockets_are_left_out_and_counted(volume: Path) -> None:
