@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import quote
 
 from lucid_storage.errors import AccessDeniedError, LucidError, Reason, RefusedError, ServerRefusedError
 from lucid_storage.kube.client import Json, Kube, KubeApiError
+from lucid_storage.kube.paths import segment
 from lucid_storage.kube.storage import (
     Attachment,
     Claim,
@@ -85,7 +85,7 @@ class Claims:
 
     async def volume(self, name: str) -> PersistentVolume | None:
         with _reading("PersistentVolumes"):
-            body = await self._kube.get(f"/api/v1/persistentvolumes/{quote(name)}")
+            body = await self._kube.get(f"/api/v1/persistentvolumes/{segment(name)}")
         return volume_of(body) if body is not None else None
 
     async def classes(self) -> dict[str, Class]:
@@ -96,7 +96,7 @@ class Claims:
 
     async def pods(self, namespace: str) -> list[PodUse]:
         """The pods of a namespace that use claims and are not over."""
-        found = await self._all("Pods", f"/api/v1/namespaces/{quote(namespace)}/pods")
+        found = await self._all("Pods", f"/api/v1/namespaces/{segment(namespace)}/pods")
         return [use for body in found if (use := pod_use(body)) is not None]
 
     async def nodes(self) -> list[Node]:
@@ -109,7 +109,7 @@ class Claims:
     async def last_warning(self, claim: Claim) -> str:
         """What the last Warning about a claim says; empty when there is none."""
         selector = f"involvedObject.uid={claim.uid},type=Warning"
-        path = f"/api/v1/namespaces/{quote(claim.namespace)}/events"
+        path = f"/api/v1/namespaces/{segment(claim.namespace)}/events"
         query = {"fieldSelector": selector, "limit": EVENT_LIMIT}
         with _reading("Events"):
             found = await self._kube.request("GET", path, query=query)
@@ -127,8 +127,8 @@ class Claims:
 
 def claim_path(namespace: str, name: str | None = None) -> str:
     """Path of a claim, or of a namespace's list of them."""
-    base = f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims"
-    return base if name is None else f"{base}/{quote(name)}"
+    base = f"/api/v1/namespaces/{segment(namespace)}/persistentvolumeclaims"
+    return base if name is None else f"{base}/{segment(name)}"
 
 
 def _seen_at(event: Json) -> str:

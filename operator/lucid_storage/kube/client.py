@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import client, config
 
+from lucid_storage.kube.paths import segment
 from lucid_storage.models.meta import GROUP, VERSION
 
 Json = dict[str, Any]
@@ -59,10 +60,10 @@ def resource_path(
     """Path of one of our own resources, or of a list of them."""
     parts = [f"/apis/{GROUP}/{VERSION}"]
     if namespace is not None:
-        parts.append(f"namespaces/{quote(namespace)}")
+        parts.append(f"namespaces/{segment(namespace)}")
     parts.append(plural)
     if name is not None:
-        parts.append(quote(name))
+        parts.append(segment(name))
     if sub is not None:
         parts.append(sub)
     return "/".join(parts)
@@ -186,11 +187,11 @@ class Kube:
 
     async def secret(self, namespace: str, name: str) -> Json | None:
         """A Secret, or None. Secrets are read when needed and neither listed nor watched."""
-        return await self.get(f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+        return await self.get(f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}")
 
     async def namespace_terminating(self, namespace: str) -> bool:
         """Whether the namespace is being deleted (or is gone already)."""
-        found = await self.get(f"/api/v1/namespaces/{quote(namespace)}")
+        found = await self.get(f"/api/v1/namespaces/{segment(namespace)}")
         return found is None or found.get("status", {}).get("phase") == "Terminating"
 
 

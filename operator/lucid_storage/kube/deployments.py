@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from lucid_storage.kube.client import Json, Kube, KubeApiError
 from lucid_storage.kube.jobs import CONFLICT, GONE
+from lucid_storage.kube.paths import segment
 
 
 def deployments_path(namespace: str | None = None, name: str | None = None) -> str:
     """Path of a Deployment, or of a list of them."""
     base = "/apis/apps/v1"
     if namespace is not None:
-        base += f"/namespaces/{quote(namespace)}"
-    return f"{base}/deployments" if name is None else f"{base}/deployments/{quote(name)}"
+        base += f"/namespaces/{segment(namespace)}"
+    return f"{base}/deployments" if name is None else f"{base}/deployments/{segment(name)}"
 
 
 class Deployments:
@@ -62,20 +61,20 @@ class Deployments:
     async def put_secret(self, body: Json) -> str:
         """Make a Secret or change the one of its name where it differs; returns its resourceVersion."""
         namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
-        path = f"/api/v1/namespaces/{quote(namespace)}/secrets"
-        known = await self._kube.get(f"{path}/{quote(name)}")
+        path = f"/api/v1/namespaces/{segment(namespace)}/secrets"
+        known = await self._kube.get(f"{path}/{segment(name)}")
         if known is None:
             made = await self._kube.request("POST", path, body=body)
             return str(made["metadata"]["resourceVersion"])
         if known.get("data") == body["data"]:
             return str(known["metadata"]["resourceVersion"])
         patch = {"data": {**dict.fromkeys(known.get("data") or {}), **body["data"]}}
-        changed = await self._kube.patch(f"{path}/{quote(name)}", patch)
+        changed = await self._kube.patch(f"{path}/{segment(name)}", patch)
         return str(changed["metadata"]["resourceVersion"]) if changed is not None else ""
 
     async def delete_secret(self, namespace: str, name: str) -> None:
         """Harmless when it is gone."""
-        path = f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}"
+        path = f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}"
         try:
             await self._kube.request("DELETE", path)
         except KubeApiError as error:
@@ -84,6 +83,6 @@ class Deployments:
 
     async def pods(self, namespace: str, selector: str) -> list[Json]:
         """Pods with these labels."""
-        path = f"/api/v1/namespaces/{quote(namespace)}/pods"
+        path = f"/api/v1/namespaces/{segment(namespace)}/pods"
         found = await self._kube.request("GET", path, query={"labelSelector": selector})
         return found.get("items") or []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from urllib.parse import quote
 
 from lucid_storage.kube.client import Json, Kube, KubeApiError
+from lucid_storage.kube.paths import segment
 
 JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 """The Job controller puts it on pods (https://kubernetes.io/docs/reference/labels-annotations-taints/)."""
@@ -19,8 +19,8 @@ def jobs_path(namespace: str | None = None, name: str | None = None) -> str:
     """Path of a Job, or of a list of them."""
     base = "/apis/batch/v1"
     if namespace is not None:
-        base += f"/namespaces/{quote(namespace)}"
-    return f"{base}/jobs" if name is None else f"{base}/jobs/{quote(name)}"
+        base += f"/namespaces/{segment(namespace)}"
+    return f"{base}/jobs" if name is None else f"{base}/jobs/{segment(name)}"
 
 
 class Jobs:
@@ -60,13 +60,13 @@ class Jobs:
     async def pods(self, namespace: str, name: str) -> list[Json]:
         """The pods of a Job, those that ended included. A worker has one at most."""
         selector = {"labelSelector": f"{JOB_NAME_LABEL}={name}"}
-        path = f"/api/v1/namespaces/{quote(namespace)}/pods"
+        path = f"/api/v1/namespaces/{segment(namespace)}/pods"
         found = await self._kube.request("GET", path, query=selector)
         return found.get("items") or []
 
     async def log_tail(self, namespace: str, pod: str) -> str:
         """The last lines of a pod; empty while there is nothing to read."""
-        path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod)}/log"
+        path = f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(pod)}/log"
         query = {"tailLines": LOG_LINES, "limitBytes": LOG_BYTES}
         try:
             return await self._kube.text(path, query=query, seconds=LOG_SECONDS)
@@ -85,19 +85,19 @@ class Jobs:
 
         Raises KubeApiError (409) while the Secret of a former Job of the name is there, which goes with that Job.
         """
-        path = f"/api/v1/namespaces/{quote(body['metadata']['namespace'])}/secrets"
+        path = f"/api/v1/namespaces/{segment(body['metadata']['namespace'])}/secrets"
         try:
             await self._kube.request("POST", path, body=body)
         except KubeApiError as error:
             if error.status != CONFLICT:
                 raise
-            there = await self._kube.get(f"{path}/{quote(body['metadata']['name'])}")
+            there = await self._kube.get(f"{path}/{segment(body['metadata']['name'])}")
             if there is None or _owners(there) != _owners(body):
                 raise
 
     async def claim_exists(self, namespace: str, name: str) -> bool:
         """Whether there is a PersistentVolumeClaim of this name."""
-        path = f"/api/v1/namespaces/{quote(namespace)}/persistentvolumeclaims/{quote(name)}"
+        path = f"/api/v1/namespaces/{segment(namespace)}/persistentvolumeclaims/{segment(name)}"
         return await self._kube.get(path) is not None
 
     async def cluster_uid(self) -> str:

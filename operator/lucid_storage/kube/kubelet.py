@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 
 from lucid_storage.kube.claims import Node
 from lucid_storage.kube.client import Kube
+from lucid_storage.kube.paths import segment
 
 SUMMARY_LIMIT = 32 * 1024**2
 """Bytes of one answer: a full node's summary has a few hundred KiB."""
@@ -51,7 +51,7 @@ class StatsTokens:
 
     def __init__(self, kube: Kube, namespace: str, account: str) -> None:
         self._kube = kube
-        self._path = f"/api/v1/namespaces/{quote(namespace)}/serviceaccounts/{quote(account)}/token"
+        self._path = f"/api/v1/namespaces/{segment(namespace)}/serviceaccounts/{segment(account)}/token"
         self._known: tuple[float, str] | None = None
 
     async def get(self) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
 
 from lucid_storage.errors import AccessDeniedError
 from lucid_storage.kube.client import Json, Kube, KubeApiError
+from lucid_storage.kube.paths import segment
 from lucid_storage.models.quantity import to_bytes
 
 CONFLICT, FORBIDDEN, GONE = 409, 403, 404
@@ -115,8 +115,8 @@ class Snapshots:
 
 def snapshot_path(namespace: str | None, name: str | None = None) -> str:
     """Path of a snapshot, or of a list of them."""
-    base = f"{_BASE}/namespaces/{quote(namespace)}" if namespace is not None else _BASE
-    return f"{base}/volumesnapshots" if name is None else f"{base}/volumesnapshots/{quote(name)}"
+    base = f"{_BASE}/namespaces/{segment(namespace)}" if namespace is not None else _BASE
+    return f"{base}/volumesnapshots" if name is None else f"{base}/volumesnapshots/{segment(name)}"
 
 
 def snapshot_of(body: Json) -> Snapshot:

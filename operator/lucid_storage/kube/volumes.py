@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 from lucid_storage.errors import AccessDeniedError
 from lucid_storage.kube.claims import claim_path
 from lucid_storage.kube.client import Json, Kube, KubeApiError
+from lucid_storage.kube.paths import segment
 from lucid_storage.models.meta import MIGRATION, MIGRATION_CLAIM_LABEL, MIGRATION_FINALIZER
 from lucid_storage.models.quantity import to_bytes
 
@@ -241,4 +241,4 @@ def moving_volume(body: Json) -> MovingVolume:
 
 def _path(name: str | None = None) -> str:
     base = "/api/v1/persistentvolumes"
-    return base if name is None else f"{base}/{quote(name)}"
+    return base if name is None else f"{base}/{segment(name)}"
