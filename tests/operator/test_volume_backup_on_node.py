@@ -209,6 +209,36 @@ async def test_a_volume_in_use_is_archived_beside_its_pod_and_comes_back_into_a_
     assert node_bed.ran("reader", "data", SUMS) == before
 
 
+async def test_a_volume_is_checked_when_its_annotation_asks_for_it(
+    node_bed: NodeBed, storage_classes: StorageClasses
+) -> None:
+    node_bed.apply(_claim("data", storage_classes.loop))
+    node_bed.ran("app", "data", FILL)
+    node_bed.world.start_operator()
+    await node_bed.world.create("Volume", "data", {"type": "chunks"})
+
+    async def asked(value: str) -> dict[str, Any]:
+        annotations = {"storage.lucid-blockchain.org/verify": value}
+        await node_bed.world.patch("Volume", "data", {"metadata": {"annotations": annotations}})
+        last: dict[str, Any] = {}
+
+        async def checked() -> bool:
+            nonlocal last
+            last = (await node_bed.world.get("Volume", "data")).get("status", {})
+            return bool(last.get("check", {}).get("asked") == value)
+
+        await node_bed.world.until(checked, 90, "the content to be checked")
+        return last
+
+    first = await asked("monday")
+    assert (first["check"]["intact"], first["check"]["files"]) == (True, 3), first
+    assert conditions(first)["Intact"] == "True"
+    node_bed.ran("writer", "data", "echo more >> /data/one; echo new > /data/three")
+    second = await asked("tuesday")
+    assert (second["check"]["intact"], second["check"]["added"]) == (True, 1), second
+    assert second["check"]["since"] <= first["check"]["at"] < second["check"]["at"]
+
+
 async def _stuck(node_bed: NodeBed, name: str) -> dict[str, Any]:
     last: dict[str, Any] = {}
 
