@@ -21,7 +21,7 @@ from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.volume_copy import write_out
 from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
-from lucid_storage.jobs.volume_tree import OURS, Tree, digest_of
+from lucid_storage.jobs.volume_tree import Tree, digest_of, is_ours
 from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
 
 STAGED: Final = ".lucid-restore-"
@@ -53,6 +53,8 @@ class VolumeRestored:
     entries: int
     bytes: int
     kept: Kept
+    of_snapshot: bool = False
+    """The storage filled the claim: it was read through, and compared with nothing."""
 
 
 def blocked(run: VolumeRestoreRun) -> RefusedError | None:
@@ -94,8 +96,7 @@ def _occupants(run: VolumeRestoreRun) -> Iterator[str]:
         raise disk_refusal(error) from error
     if _ready(run).name in names:
         return  # a worker before this one was moving entries up: what is there is what was restored
-    ours = os.fsdecode(OURS)
-    yield from (name for name in names if name != os.fsdecode(OWN_OF_EXT4) and not name.startswith(ours))
+    yield from (name for name in names if name != os.fsdecode(OWN_OF_EXT4) and not is_ours(os.fsencode(name)))
 
 
 def _ready(run: VolumeRestoreRun) -> Path:
@@ -104,7 +105,8 @@ def _ready(run: VolumeRestoreRun) -> Path:
 
 def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
     for old in run.root.glob(f"{STAGED}*"):
-        _remove(old)
+        if is_ours(os.fsencode(old.name)):
+            _remove(old)
     staging = run.root / f"{STAGED}{run.run}"
     staging.mkdir(mode=0o700)
     try:
@@ -203,7 +205,7 @@ def _dress_top(root: Path, wanted: os.stat_result, kept: Kept) -> None:
 def _looked_through(run: VolumeRestoreRun) -> VolumeRestored:
     """A claim made of a snapshot: every byte is read once."""
     found = digest_of(Tree(run.root), run.check, run.report)
-    return VolumeRestored(found.entries, found.bytes, Kept())
+    return VolumeRestored(found.entries, found.bytes, Kept(), of_snapshot=True)
 
 
 def _remove(folder: Path) -> None:

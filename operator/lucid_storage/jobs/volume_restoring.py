@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class VolumesOfRestore:
             sum(one.kept.attributes for one in done),
             sum(one.kept.devices for one in done),
         )
-        said = f"{len(done)} volumes, {sum(one.entries for one in done)} files and folders, compared after writing."
+        said = " ".join(_proofs(done))
         return EngineOutcome(
             engine=BackupEngine.VOLUMES,
             ok=True,
@@ -108,3 +108,14 @@ class VolumesOfRestore:
     def _check(self) -> None:
         if self.cancelled.is_set():
             raise CancelledError("The restore was stopped.")
+
+
+def _proofs(done: list[VolumeRestored]) -> Iterator[str]:
+    """What was proved: there is nothing to compare a snapshot's contents with."""
+    for of_snapshot, how in (
+        (False, "compared after writing"),
+        (True, "made from a snapshot and read through"),
+    ):
+        ones = [one for one in done if one.of_snapshot is of_snapshot]
+        if ones:
+            yield f"{len(ones)} volumes, {sum(one.entries for one in ones)} files and folders, {how}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 
 from lucid_storage.archive.volume_digest import ContentHash, TreeDigest
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
+from lucid_storage.errors import LucidError
 from lucid_storage.stores.filesystem.attributes import extended
 from lucid_storage.stores.filesystem.tree import (
     EntryKind,
@@ -22,8 +24,10 @@ from lucid_storage.stores.filesystem.tree import (
 )
 
 READ_BYTES: Final = 1024 * 1024
-OURS: Final = b".lucid-"
-"""Before the names of what a restore keeps at the top of a volume."""
+_OURS: Final = re.compile(
+    rb"\.lucid-(checksums(\.new)?|modes|restore-[0-9a-f]{12}|ready-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[a-z0-9.-]+)"
+)
+"""Names that a check and a restore give at the top of a volume, in full: users' own names may begin alike."""
 MOST_RANGES: Final = 100_000
 """Of a sparse file: one that is cut into more is stored whole."""
 TYPES: Final = {
@@ -34,6 +38,11 @@ TYPES: Final = {
     EntryKind.CHARACTER: EntryType.CHARACTER,
     EntryKind.BLOCK: EntryType.BLOCK,
 }
+
+
+def is_ours(name: bytes) -> bool:
+    """Whether an entry at the top of a volume is a check's or a restore's and none of the volume's own."""
+    return _OURS.fullmatch(name) is not None
 
 
 @dataclass(slots=True)
@@ -65,9 +74,17 @@ class Tree:
     def entries(self) -> Iterator[Opened]:
         """Each entry; a file's descriptor is closed when the next one is asked for.
 
-        Raises UnreadableError and LucidError as `walk` does.
+        Raises UnreadableError and LucidError as `walk` does, LucidError for a folder that is another file system:
+        nobody would miss its files before they are needed.
         """
+        device: int | None = None
         for node in walk(str(self.root), skip=self._skipped()):
+            device = node.stat.st_dev if device is None else device
+            if node.kind is EntryKind.DIRECTORY and node.stat.st_dev != device:
+                raise LucidError(
+                    "A folder of the volume is another file system (a mount, or a btrfs subvolume), which is not read"
+                    " with the volume; unmount it, or make it a plain folder."
+                )
             if node.kind is EntryKind.SOCKET:
                 self.sockets += 1
                 continue
@@ -88,14 +105,14 @@ class Tree:
                     os.close(opened.descriptor)
 
     def _skipped(self) -> frozenset[bytes]:
-        """What a restore that was broken off left at the top is not the volume's."""
+        """What a check or a restore that was broken off left at the top is not the volume's."""
         try:
             names = [os.fsencode(path.name) for path in self.root.iterdir()]
         except PermissionError as error:
             raise UnreadableError(unreadable(1)) from error
         except OSError as error:
             raise disk_error(error) from error
-        return self.skip | {name for name in names if name.startswith(OURS)}
+        return self.skip | frozenset(filter(is_ours, names))
 
     def _opened(self, node: Node) -> Opened:
         seen = node.stat

@@ -25,13 +25,15 @@ from lucid_storage.archive.manifest import (
     Selection,
     StoredObject,
     VolumeRecord,
+    VolumeSnapshotRecord,
 )
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason, RefusedError
 from lucid_storage.jobs import volume_restore
 from lucid_storage.jobs.contract import Sink
 from lucid_storage.jobs.volume_archive import write_archive
-from lucid_storage.jobs.volume_restore import VolumeRestoreRun, blocked, restore
+from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, blocked, restore
+from lucid_storage.jobs.volume_restoring import _proofs
 from lucid_storage.jobs.volume_tree import Tree, digest_of
 from lucid_storage.models.orders import RestoreResult
 
@@ -77,7 +79,7 @@ def record_of(shop: Workshop) -> Recorded:
     return record
 
 
-def run_of(archive: Archive, root: Path, run: str = "r1") -> VolumeRestoreRun:
+def run_of(archive: Archive, root: Path, run: str = "0123456789ab") -> VolumeRestoreRun:
     stored = StoredObject(
         kind=ObjectKind.VOLUME_ARCHIVE,
         part="data",
@@ -93,7 +95,7 @@ def run_of(archive: Archive, root: Path, run: str = "r1") -> VolumeRestoreRun:
         run=run,
         record=record,
         manifest=Manifest(
-            id="b1",
+            id="5c6a7a52-3a51-5d0e-9c6e-2f5d4f1f9a10",
             kind=BackupKind.FULL,
             timeline="t",
             origin=Origin(cluster="c", namespace="n", name="b", chain="manual"),
@@ -247,14 +249,14 @@ def test_a_worker_that_dies_while_it_moves_entries_up_is_followed_up(
     assert died
     seen = {p.name for p in target.iterdir() if not p.name.startswith(".lucid-")}
     assert len(seen) == max(0, moves - 1)
-    again = run_of(archived, target, "r2")
+    again = run_of(archived, target, "ba9876543210")
     assert blocked(again) is None
     restore(again)
     assert described(target) == described(volume)
 
 
 def test_what_a_killed_worker_had_unpacked_goes(archived: Archive, volume: Path, target: Path) -> None:
-    half = target / ".lucid-restore-dead" / "half"
+    half = target / ".lucid-restore-00000000dead" / "half"
     half.mkdir(parents=True)
     (half / "file").write_text("x")
     half.chmod(0)
@@ -266,8 +268,34 @@ def test_what_a_killed_worker_had_unpacked_goes(archived: Archive, volume: Path,
 
 def test_what_a_restore_left_at_the_top_is_not_backed_up(volume: Path) -> None:
     before = digest_of(Tree(volume), lambda: None).hexdigest()
-    (volume / ".lucid-restore-dead").mkdir()
+    (volume / ".lucid-restore-00000000dead").mkdir()
     assert digest_of(Tree(volume), lambda: None).hexdigest() == before
+
+
+@pytest.mark.parametrize(
+    "name", [".lucid-restore-notes", ".lucid-readyness", ".lucid-checksums.txt", ".lucid"]
+)
+def test_users_names_that_begin_like_ours_are_backed_up_and_in_nobodys_way(
+    archived: Archive, target: Path, name: str
+) -> None:
+    before = digest_of(Tree(target), lambda: None).entries
+    (target / name).write_text("precious")
+    assert digest_of(Tree(target), lambda: None).entries == before + 1
+    with pytest.raises(RefusedError, match="not empty"):
+        restore(run_of(archived, target))
+    assert (target / name).read_text() == "precious"
+
+
+def test_a_volume_of_a_snapshot_is_not_called_compared(archived: Archive, volume: Path) -> None:
+    run = run_of(archived, volume)
+    snapshot = VolumeSnapshotRecord(name="s", uid="1", class_name="c", driver="d")
+    run = replace(run, record=run.record.model_copy(update={"snapshot": snapshot}))
+    from_archive = VolumeRestored(3, 5, volume_restore.Kept())
+    first, second = _proofs([from_archive, restore(run)])
+    assert first == "1 volumes, 3 files and folders, compared after writing."
+    assert (
+        second == f"1 volumes, {archived.entries} files and folders, made from a snapshot and read through."
+    )
 
 
 def test_somebody_elses_file_stops_the_move_and_stays(

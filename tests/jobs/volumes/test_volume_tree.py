@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_a_hole_up_to_the_end_is_one(sparse: Path) -> None:
     assert ranges is not None
     assert [offset for offset, _ in ranges] == [0, 1 << 20]
     assert sum(ranges[-1]) < 2 << 20
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount")
+def test_another_file_system_in_the_volume_is_an_error_and_no_empty_folder(tmp_path: Path) -> None:
+    nested = tmp_path / "nested"
+    nested.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(nested)], check=False, capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        (nested / "file").write_text("x")
+        with pytest.raises(LucidError, match="another file system"):
+            digest_of(Tree(tmp_path), lambda: None)
+    finally:
+        subprocess.run(["umount", str(nested)], check=True)
