@@ -193,6 +193,8 @@ class VolumeRecord(Record):
     """Files that were written to while they were read."""
     sockets: int = 0
     """Left out."""
+    leftovers: int = 0
+    """Entries at the top that a restore which was broken off left there. Left out."""
     in_use: bool = False
     """A pod had it when it was read."""
     point_in_time: bool = False

@@ -99,6 +99,7 @@ def _record(source: VolumeSource, begun: datetime, archived: Archived, *, unchan
         content_hash=digest.hexdigest(),
         changed=tree.changed,
         sockets=tree.sockets,
+        leftovers=tree.leftovers,
         in_use=source.in_use,
         point_in_time=unchanged and not source.in_use and not tree.changed,
     )

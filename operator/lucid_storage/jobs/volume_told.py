@@ -21,6 +21,12 @@ def sentence(records: tuple[VolumeRecord, ...]) -> str | None:
     sockets = sum(record.sockets for record in records)
     if sockets:
         said.append(f"{sockets} sockets were left out.")
+    leftovers = sum(record.leftovers for record in records)
+    if leftovers:
+        said.append(
+            f"{leftovers} entries that a restore which did not end left at the top (.lucid-...) were left out: run that"
+            " restore again, or remove them."
+        )
     return " ".join(said) or None
 
 

@@ -40,6 +40,10 @@ TYPES: Final = {
 }
 
 
+CHECKSUMS: Final = b".lucid-checksums"
+"""A check's list: it is there for good, so leaving it out is not worth a word."""
+
+
 def is_ours(name: bytes) -> bool:
     """Whether an entry at the top of a volume is a check's or a restore's and none of the volume's own."""
     return _OURS.fullmatch(name) is not None
@@ -63,6 +67,8 @@ class Tree:
     """Contents come from the disk: what the kernel holds of them in memory is dropped. Only what was written out is."""
     sockets: int = 0
     """Left out: they live as long as their process."""
+    leftovers: int = 0
+    """Entries at the top that a restore which was broken off left there; left out."""
     changed: int = 0
     """Files that were written to while they were read."""
     foreign_owners: int = 0
@@ -112,7 +118,9 @@ class Tree:
             raise UnreadableError(unreadable(1)) from error
         except OSError as error:
             raise disk_error(error) from error
-        return self.skip | frozenset(filter(is_ours, names))
+        ours = frozenset(filter(is_ours, names))
+        self.leftovers = sum(not name.startswith(CHECKSUMS) for name in ours)
+        return self.skip | ours
 
     def _opened(self, node: Node) -> Opened:
         seen = node.stat

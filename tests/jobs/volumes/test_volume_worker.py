@@ -148,6 +148,17 @@ def test_what_changes_behind_the_reader_is_not_the_state_of_one_moment(
     assert (record.point_in_time, record.changed) == (meanwhile == "nothing", 0)
 
 
+def test_what_a_broken_restore_left_is_left_out_and_told(shop: Workshop, volume: Path) -> None:
+    (volume / ".lucid-restore-0123456789ab").mkdir()
+    (volume / ".lucid-checksums").write_text("a list")
+    told = taken(shop, source())
+    assert told.ok
+    (outcome,) = told.engines
+    assert outcome.message is not None
+    assert outcome.message.startswith("1 entries that a restore")
+    assert recorded(shop).leftovers == 1
+
+
 def test_a_snapshot_is_recorded_and_no_proof_against_the_loss_of_the_cluster(shop: Workshop) -> None:
     told = taken(shop, source(folder=None, snapshot=SNAPSHOT))
     assert (told.ok, told.verify_note) == (True, Reason.SNAPSHOT_ONLY)
