@@ -60,6 +60,14 @@ def test_everything_else_runs(store: FolderStore, more: dict[str, str], servers:
     refuse_done(store, order(**more), servers)
 
 
+def test_the_annotation_of_the_run_before_is_gone_and_nobody_asks_for_another(store: FolderStore) -> None:
+    leave(store, order("run-2", run_again="2"), HERE)
+    for run_again in ("", "2"):
+        with pytest.raises(RefusedError):
+            refuse_done(store, order("run-3", run_again=run_again), HERE)
+    refuse_done(store, order("run-3", run_again="3"), HERE)
+
+
 def test_one_store_of_several_that_is_the_same_is_enough(store: FolderStore) -> None:
     with pytest.raises(RefusedError, match="redis"):
         refuse_done(store, order(), {"mongodb": "set-2", "redis": "r-1"})

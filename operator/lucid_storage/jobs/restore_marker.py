@@ -53,7 +53,7 @@ def refuse_done(store: ObjectStore, order: RestoreOrder, servers: Mapping[str, s
     found = _read(store, order)
     if found is None or found.run == order.run or found.spec_hash != order.owner.spec_hash:
         return
-    if found.run_again != order.run_again:
+    if order.run_again and found.run_again != order.run_again:
         return
     same = [e for e, was in found.servers.items() if e in servers and same_server(was, servers[e])]
     if not same:

@@ -168,12 +168,23 @@ class TestBefore:
 
     @pytest.mark.parametrize(
         "more",
-        [{"identity": "other"}, {"spec_hash": "other"}, {"run_again": "2"}],
-        ids=["server", "spec", "run"],
+        [{"identity": "other"}, {"spec_hash": "other"}],
+        ids=["server", "spec"],
     )
     def test_the_marker_of_another_does_not_count(self, more: dict[str, str]) -> None:
         mine = resource()
         step = plan(mine, fit(mine, marker=marker(mine, **more)), RestoreStatus(), NOW)
+        assert step.status.phase is RestorePhase.PLANNING
+
+    @pytest.mark.parametrize("asked", [{}, {RUN_AGAIN: "2"}], ids=["annotation gone", "same annotation"])
+    def test_no_run_is_made_that_nobody_asks_for(self, asked: dict[str, str]) -> None:
+        mine = resource(annotations=asked)
+        step = plan(mine, fit(mine, marker=marker(mine, run_again="2")), RestoreStatus(), NOW)
+        assert (step.status.phase, step.actions) == (RestorePhase.COMPLETED, ())
+
+    def test_another_value_of_the_annotation_asks_for_another_run(self) -> None:
+        mine = resource(annotations={RUN_AGAIN: "3"})
+        step = plan(mine, fit(mine, marker=marker(mine, run_again="2")), RestoreStatus(), NOW)
         assert step.status.phase is RestorePhase.PLANNING
 
     def test_the_annotation_asks_for_another_run_with_a_name_of_its_own(self) -> None:

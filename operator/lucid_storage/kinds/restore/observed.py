@@ -50,13 +50,16 @@ class RestoreObserved:
 
 
 def done_before(resource: Resource, observed: RestoreObserved) -> bool:
-    """A marker in this server of this very Restore, and nobody asks for another run (rule 2.10)."""
+    """A marker in this server of this very Restore, and nobody asks for another run (rule 2.10).
+
+    An object that was made anew, without the annotation of the run before, asks for none.
+    """
     marker = observed.marker
     return (
         marker is not None
         and marker.identity == (observed.identity or "")
         and marker.spec_hash == observed.spec_hash
-        and marker.run_again == again(resource)
+        and again(resource) in ("", marker.run_again)
     )
 
 
