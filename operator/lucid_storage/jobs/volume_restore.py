@@ -22,6 +22,7 @@ from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.volume_copy import write_out
 from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
 from lucid_storage.jobs.volume_tree import Tree, digest_of, is_ours
+from lucid_storage.stores.filesystem.renaming import rename_new
 from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
 
 STAGED: Final = ".lucid-restore-"
@@ -172,15 +173,14 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
     for path in sorted(path for path in ready.iterdir() if path != noted):
         target = run.root / path.name
         if os.path.lexists(target):
-            raise RefusedError(
-                f'Something came into the volume of "{run.record.name}" while it was restored; it was left alone. Stop'
-                " whatever writes there, move it away, and run the restore again.",
-                reason=Reason.TARGET_NOT_EMPTY,
-            )
+            raise _came_in(run)
         mode = locked.get(os.fsencode(path.name).hex())
         if mode is not None:
             path.chmod(mode | stat.S_IWUSR)
-        path.rename(target)
+        try:
+            rename_new(os.fsencode(path), os.fsencode(target))
+        except FileExistsError as error:
+            raise _came_in(run) from error
     for name, mode in locked.items():
         (run.root / os.fsdecode(bytes.fromhex(name))).chmod(mode)
     write_out(os.fsencode(ready))  # while a worker that comes after this one would still go on
@@ -188,6 +188,14 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
     noted.unlink(missing_ok=True)
     ready.rmdir()
     _dress_top(run.root, top, kept)
+
+
+def _came_in(run: VolumeRestoreRun) -> RefusedError:
+    return RefusedError(
+        f'Something came into the volume of "{run.record.name}" while it was restored; it was left alone. Stop'
+        " whatever writes there, move it away, and run the restore again.",
+        reason=Reason.TARGET_NOT_EMPTY,
+    )
 
 
 def _dress_top(root: Path, wanted: os.stat_result, kept: Kept) -> None:

@@ -232,20 +232,29 @@ def test_a_worker_that_dies_while_it_moves_entries_up_is_followed_up(
     archived: Archive, volume: Path, target: Path, monkeypatch: pytest.MonkeyPatch, moves: int
 ) -> None:
     left = iter(range(moves))
-    rename = Path.rename
+    rename, rename_new = Path.rename, volume_restore.rename_new
 
-    def dies(self: Path, to: Path) -> Path:
+    def one_more() -> None:
         if next(left, None) is None:
             raise KeyboardInterrupt
+
+    def dies(self: Path, to: Path) -> Path:
+        one_more()
         return rename(self, to)
 
+    def dies_moving(source: bytes, to: bytes) -> None:
+        one_more()
+        rename_new(source, to)
+
     monkeypatch.setattr(Path, "rename", dies)
+    monkeypatch.setattr(volume_restore, "rename_new", dies_moving)
     died = False
     try:
         restore(run_of(archived, target))
     except KeyboardInterrupt:
         died = True
     monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(volume_restore, "rename_new", rename_new)
     assert died
     seen = {p.name for p in target.iterdir() if not p.name.startswith(".lucid-")}
     assert len(seen) == max(0, moves - 1)
@@ -308,6 +317,23 @@ def test_somebody_elses_file_stops_the_move_and_stays(
         (target / "first").write_text("an application was faster")
 
     monkeypatch.setattr(volume_restore, "_compare", and_written)
+    with pytest.raises(RefusedError, match="left alone"):
+        restore(run_of(archived, target))
+    assert (target / "first").read_text() == "an application was faster"
+
+
+def test_a_file_that_comes_after_the_last_look_is_not_replaced(
+    archived: Archive, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lexists = os.path.lexists
+
+    def comes_after(path: Path | bytes) -> bool:
+        found = lexists(path)
+        if os.fsencode(path) == os.fsencode(target / "first"):
+            (target / "first").write_text("an application was faster")
+        return found
+
+    monkeypatch.setattr(os.path, "lexists", comes_after)
     with pytest.raises(RefusedError, match="left alone"):
         restore(run_of(archived, target))
     assert (target / "first").read_text() == "an application was faster"

@@ -1,5 +1,6 @@
 """What a walk of a volume must not miss: data on a failing disk, other file systems, names that look like ours."""
 
+import ctypes
 import errno
 import os
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 
 from lucid_storage.errors import LucidError
 from lucid_storage.jobs.volume_tree import Tree, contents, digest_of
+from lucid_storage.stores.filesystem.renaming import rename_new
 from lucid_storage.stores.filesystem.tree import data_ranges
 
 
@@ -77,3 +79,20 @@ def test_another_file_system_in_the_volume_is_an_error_and_no_empty_folder(tmp_p
             digest_of(Tree(tmp_path), lambda: None)
     finally:
         subprocess.run(["umount", str(nested)], check=True)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_rename_replaces_nothing_even_where_the_kernel_does_not_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    if not known:
+        monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: object())
+    one, other, free = (os.fsencode(tmp_path / name) for name in ("one", "other", "free"))
+    (tmp_path / "one").write_text("one")
+    (tmp_path / "other").symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        rename_new(one, other)
+    rename_new(one, free)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["free", "other"]
+    with pytest.raises(FileNotFoundError):
+        rename_new(one, one + b"2")
