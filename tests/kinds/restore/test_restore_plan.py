@@ -18,6 +18,7 @@ from lucid_storage.kinds.restore.actions import (
     StartWorker,
     StopWorker,
     Swap,
+    Unmark,
 )
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
@@ -29,7 +30,7 @@ from lucid_storage.kinds.restore.desired import (
     worker_request,
 )
 from lucid_storage.kinds.restore.ending import hindered
-from lucid_storage.kinds.restore.observed import Plan, RestoreObserved
+from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, telling
 from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
@@ -175,6 +176,17 @@ class TestBefore:
         mine = resource()
         step = plan(mine, fit(mine, marker=marker(mine, **more)), RestoreStatus(), NOW)
         assert step.status.phase is RestorePhase.PLANNING
+
+    def test_a_marker_that_a_later_run_took_back_does_not_count(self) -> None:
+        mine = resource()
+        step = plan(mine, fit(mine, marker=marker(mine, result="Begun")), RestoreStatus(), NOW)
+        assert step.status.phase is RestorePhase.PLANNING
+
+    def test_of_several_markers_the_one_of_this_spec_and_server_tells(self) -> None:
+        mine = resource()
+        others = [marker(mine, spec_hash="other"), marker(mine, identity="other")]
+        assert telling(mine, [*others, marker(mine)], fit(mine)) == marker(mine)
+        assert telling(mine, others, fit(mine)) is None
 
     @pytest.mark.parametrize("asked", [{}, {RUN_AGAIN: "2"}], ids=["annotation gone", "same annotation"])
     def test_no_run_is_made_that_nobody_asks_for(self, asked: dict[str, str]) -> None:
@@ -596,3 +608,18 @@ def test_with_the_operators_own_keys_only_backups_of_the_same_namespace_are_read
     request = worker_request(resolve(of, spec, settings, None), "r", "c", None, plan_only=True)
     assert isinstance(request.order, RestoreOrder)
     assert (request.order.elsewhere, request.order.only_namespace) == (True, only)
+
+
+def test_in_place_the_marker_of_an_earlier_run_is_taken_back_before_anything_is_written() -> None:
+    mine = resource(strategy="InPlace", dropExisting=True, backupBefore=False)
+    step = plan(mine, fit(mine), status(RestorePhase.LOADING), NOW)
+    assert [type(action) for action in step.actions] == [Unmark, StartWorker]
+    planning = plan(mine, fit(mine), status(RestorePhase.PLANNING), NOW)
+    assert [type(action) for action in planning.actions] == [StartWorker], "a plan writes nothing"
+
+
+def test_a_marker_that_was_taken_back_is_left_anew_after_the_swap() -> None:
+    mine = resource(strategy="InPlace", dropExisting=True)
+    seen = RestoreObserved(marker=marker(mine, result="Begun"))
+    step = plan(mine, seen, status(RestorePhase.SWAPPING, swapped=2), NOW)
+    assert [type(action) for action in step.actions] == [Mark]

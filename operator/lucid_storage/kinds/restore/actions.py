@@ -21,6 +21,14 @@ class StartWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmark:
+    """Say in the target server that what an earlier run restored is being written over."""
+
+    def describe(self) -> str:
+        return "take back the marker of the restore before this one"
+
+
+@dataclass(frozen=True, slots=True)
 class StopWorker:
     """End a worker and remove its Job."""
 

@@ -26,6 +26,7 @@ from lucid_storage.kinds.restore.actions import (
     StartWorker,
     StopWorker,
     Swap,
+    Unmark,
 )
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
@@ -36,7 +37,14 @@ from lucid_storage.kinds.restore.desired import (
     spec_hash,
 )
 from lucid_storage.kinds.restore.ending import hindered
-from lucid_storage.kinds.restore.observed import FINISHED, WORKING, Plan, RestoreObserved, done_before
+from lucid_storage.kinds.restore.observed import (
+    FINISHED,
+    WORKING,
+    Plan,
+    RestoreObserved,
+    done_before,
+    telling,
+)
 from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
 from lucid_storage.kinds.restore.volumes import NOTHING
@@ -51,6 +59,9 @@ from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.port import MongoPort
 from lucid_storage.stores.mongodb.restore.port import Marker, RestorePort
 from lucid_storage.stores.mongodb.types import Topology
+
+BEGUN = "Begun"
+"""Result in a marker whose data a later run has begun to write over."""
 
 OpenRestores = Callable[[str, str], RestorePort]
 """(connection string, label) -> port; its guard lets only the leader write."""
@@ -177,7 +188,8 @@ class RestoreKind:
                 spec_hash=spec_hash(spec),
             )
             if info.topology is not Topology.SHARDED:
-                seen = replace(seen, marker=await self._marker(resource, mongodb, cluster))
+                found = [marker for _, marker in await self._markers(resource, mongodb, cluster)]
+                seen = replace(seen, marker=telling(resource, found, seen))
         if done_before(resource, seen):
             return seen
         seen = await self._checked(resource, spec, seen, now)
@@ -195,16 +207,15 @@ class RestoreKind:
         )
         return replace(seen, desired=desired, earlier=await self._earlier(resource, now))
 
-    async def _marker(self, resource: Resource, mongodb: MongoPort, cluster: str) -> Marker | None:
-        """In whichever database the restore went to: the backup that says so may be gone."""
+    async def _markers(
+        self, resource: Resource, mongodb: MongoPort, cluster: str
+    ) -> list[tuple[str, Marker]]:
+        """With their databases, whichever the restore went to: the backup that says so may be gone."""
         databases = await mongodb.databases()
         key = self._marker_key(resource, cluster)
         async with self._restores(resource) as port:
-            for database in databases:
-                found = await port.marker([database], key)
-                if found is not None:
-                    return found
-        return None
+            found = [(database, await port.marker([database], key)) for database in databases]
+        return [(database, marker) for database, marker in found if marker is not None]
 
     async def _earlier(self, resource: Resource, now: datetime) -> WorkerState:
         """The worker of a run that was begun under another value of the annotation."""
@@ -267,6 +278,8 @@ class RestoreKind:
         match action:
             case StartWorker(request=request):
                 await self._workers.start(request)
+            case Unmark():
+                await self._unmark(resource)
             case StopWorker(job=job):
                 await self._workers.stop(resource.key.namespace, resource.secret, job)
             case MakeBackup(name=name, needs=needs, like=like):
@@ -304,6 +317,15 @@ class RestoreKind:
         )
         async with self._restores(resource) as port:
             await port.put_marker(databases, marker)
+
+    async def _unmark(self, resource: Resource) -> None:
+        cluster = await self._workers.cluster()
+        deployment = await self._connections.mongodb(resource.key.namespace, resource.secret)
+        async with self._connections.watching(deployment) as mongodb:
+            markers = await self._markers(resource, mongodb, cluster)
+        async with self._restores(resource) as port:
+            for database, marker in markers:
+                await port.put_marker([database], replace(marker, result=BEGUN))
 
     def ended(self, resource: Resource, status: RestoreStatus) -> None:
         self._claims.give(resource.key)

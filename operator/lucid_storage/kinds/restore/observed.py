@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from lucid_storage.errors import LucidError
@@ -49,6 +50,15 @@ class RestoreObserved:
     """The journal of the run is gone: nothing of it is left to drop."""
 
 
+def says_done(marker: Marker, identity: str | None, wanted: str) -> bool:
+    """Whether a restore with the spec hash `wanted` stands in this server by this marker."""
+    return (
+        marker.result == RestorePhase.COMPLETED
+        and marker.identity == (identity or "")
+        and marker.spec_hash == wanted
+    )
+
+
 def done_before(resource: Resource, observed: RestoreObserved) -> bool:
     """A marker in this server of this very Restore, and nobody asks for another run (rule 2.10).
 
@@ -57,10 +67,14 @@ def done_before(resource: Resource, observed: RestoreObserved) -> bool:
     marker = observed.marker
     return (
         marker is not None
-        and marker.identity == (observed.identity or "")
-        and marker.spec_hash == observed.spec_hash
+        and says_done(marker, observed.identity, observed.spec_hash)
         and again(resource) in ("", marker.run_again)
     )
+
+
+def telling(resource: Resource, markers: Sequence[Marker], seen: RestoreObserved) -> Marker | None:
+    """Of several markers, which earlier specs and runs leave in other databases, the one that says that it was done."""
+    return next((m for m in markers if done_before(resource, replace(seen, marker=m))), None)
 
 
 def in_place(resource: Resource) -> bool:

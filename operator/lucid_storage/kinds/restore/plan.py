@@ -232,7 +232,8 @@ def _swap(resource: Resource, observed: RestoreObserved, status: RestoreStatus, 
         said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The collections are being swapped.{late}")
         swap = Swap(status.run or "", databases, bool(resource.spec.get("dropExisting")))
         return Step(status, said, (swap,), hold=True, must_finish=True)
-    if observed.marker is None or observed.marker.run != status.run:
+    marker = observed.marker
+    if marker is None or (marker.run, marker.result) != (status.run, RestorePhase.COMPLETED):
         said = Said(Standing.UNDER_WAY, Reason.RUNNING, "The collections are in place.")
         return Step(status, said, (Mark(databases),), hold=True, must_finish=True)
     kept = timedelta(minutes=int(resource.spec.get("keepOldMinutes", 60)))

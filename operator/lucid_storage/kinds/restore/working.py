@@ -10,7 +10,7 @@ from lucid_storage.kinds.backup.observed import POLL_SECONDS
 from lucid_storage.kinds.backup.results import parsed
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, Swap
+from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, Swap, Unmark
 from lucid_storage.kinds.restore.desired import backup_name, job_name, wants_backup, worker_request
 from lucid_storage.kinds.restore.ending import failed, given_up, hindered
 from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, second, target_after
@@ -53,7 +53,9 @@ def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
             filling=observed.filling,
         )
         begun = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} is being started.")
-        return Step(status, begun, (StartWorker(request),), hold=True)
+        # A marker that stood would make a target that is left incomplete AlreadyRestored.
+        first = (Unmark(),) if not planning and in_place(resource) and observed.desired.mongodb else ()
+        return Step(status, begun, (*first, StartWorker(request)), hold=True)
     return _progress(status, worker)
 
 
