@@ -205,6 +205,8 @@ class Migration(StatusModel):
     """Of the old volume when it was copied; it changes with every change of a file."""
     checksum: ShortText | None = None
     """Of the copy's names, contents, modes and times."""
+    looked_at: datetime | None = None
+    """When a worker last looked at the old volume; absent when pods used the claim since."""
     settled: bool | None = None
     """The copy was compared after nobody could write to the old volume any more."""
     attempts: Annotated[int, Field(ge=0, le=1000)] | None = None

@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from migration_bed import Ground, Place, crawl, held, moved, place, played_ground, says, target
 
 from lucid_storage.errors import Reason
+from lucid_storage.kinds.volume.migration import switching
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import claim_path
@@ -201,8 +203,11 @@ async def test_a_lost_worker_is_replaced_a_bounded_number_of_times(land: Ground)
     await there.settled()
 
 
-async def test_the_last_look_that_fails_is_tried_again_until_it_succeeds(land: Ground) -> None:
+async def test_the_last_look_that_fails_is_tried_again_until_it_succeeds(
+    land: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the switch on nothing is given up."""
+    monkeypatch.setattr(switching, "FIRST_RETRY", timedelta(milliseconds=5))
     there = await place(land)
     failures = iter(range(5))
 

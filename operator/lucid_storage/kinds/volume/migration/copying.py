@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.volume.migration import ending
 from lucid_storage.kinds.volume.migration.actions import HoldName, KeepVolume, MakeClaim
-from lucid_storage.kinds.volume.migration.journal import Journal, Stage, claim_digest, journal_of, own_policy
+from lucid_storage.kinds.volume.migration.journal import (
+    TOO_LONG,
+    Journal,
+    Stage,
+    claim_digest,
+    journal_of,
+    own_policy,
+)
 from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import (
     copy_request,
@@ -16,7 +25,7 @@ from lucid_storage.kinds.volume.migration.requests import (
 )
 from lucid_storage.kinds.volume.migration.working import POLL_SECONDS, SOON_SECONDS, cleared, work
 from lucid_storage.kinds.workers.state import WorkerPhase
-from lucid_storage.kube.volumes import RETAIN, MovingVolume
+from lucid_storage.kube.volumes import RETAIN, MovingClaim, MovingVolume
 from lucid_storage.models.meta import MIGRATION
 from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume import MigrationStep
@@ -26,6 +35,9 @@ ATTEMPTS = 3
 AGAIN = frozenset({Reason.WORKER_LOST, Reason.CONTENT_CHANGED, Reason.CANCELLED})
 """What another worker may well not meet."""
 WAITING_SECONDS = 5.0
+FRESH = timedelta(minutes=1)
+"""An older copy is looked at once more before the switch, so that what no longer fits is met where it can be taken
+back."""
 
 
 def plan(case: Case) -> Plan:
@@ -93,11 +105,17 @@ def _ended(case: Case, result: VolumeCopyResult) -> Plan:
     if result.ok and result.stamp is not None:
         done = case.noting(
             step=MigrationStep.VERIFYING,
+            progress="100%",
+            attempts=None,
+            looked_at=None if case.users else case.now,
+        )
+        if result.unchanged:
+            return cleared(done, case.names.copy_job)
+        done = done.noting(
             stamp=result.stamp,
             checksum=result.digest,
             copied_bytes=result.bytes,
             owners_kept=not result.owners_not_kept,
-            progress="100%",
         )
         return cleared(done, case.names.copy_job)
     attempts = (case.migration.attempts or 0) + 1
@@ -109,7 +127,9 @@ def _ended(case: Case, result: VolumeCopyResult) -> Plan:
 
 def _ready(case: Case) -> Plan:
     """Copied and compared: everything that must be true right before the switch."""
-    answer, journal = case.answer, case.migration
+    answer = case.answer
+    if case.migration.job_name is not None:
+        return work(case, copy_request(case), _ended)
     if answer.worker.phase is not WorkerPhase.ABSENT:
         return cleared(case, case.names.copy_job)
     if case.resource.paused:
@@ -120,18 +140,29 @@ def _ready(case: Case) -> Plan:
             "The data are copied. The switch to the new volume waits until these pods no longer use the claim:"
             f" {listed(case.users)}."
         )
-        return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
+        seen = case.noting(looked_at=None)
+        return seen.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
     claim, old, new = answer.claim, answer.old_volume, answer.new_volume
     assert claim is not None
-    if old is None or new is None or answer.new_claim is None or not new.is_for(answer.new_claim):
+    if old is None or new is None or not _both_bound(case, claim, old, new):
         return ending.begin(case, Reason.VOLUME_LOST, "One of the two volumes is gone.")
-    if journal.new_volume != new.name or journal.new_reclaim_policy is None:
-        case = case.noting(
-            new_volume=new.name,
-            new_reclaim_policy=own_policy(new, claim.namespace, claim.name),
-            old_reclaim_policy=journal.old_reclaim_policy or own_policy(old, claim.namespace, claim.name),
-        )
+    looked_at = case.migration.looked_at
+    if looked_at is None or case.now - looked_at > FRESH:
+        return work(case, copy_request(case), _ended)
+    case = case.noting(
+        new_volume=new.name,
+        new_reclaim_policy=own_policy(new, claim.namespace, claim.name),
+        old_reclaim_policy=own_policy(old, claim.namespace, claim.name),
+    )
     return _made_safe(case, old, new)
+
+
+def _both_bound(case: Case, claim: MovingClaim, old: MovingVolume, new: MovingVolume) -> bool:
+    """Whether both volumes are those of the two claims in this namespace, whatever status says of them."""
+    beside = case.answer.new_claim
+    if beside is None or beside.annotations.get(MIGRATION) != case.migration.run:
+        return False
+    return old.is_for(claim) and new.is_for(beside) and old.name != new.name
 
 
 def _made_safe(case: Case, old: MovingVolume, new: MovingVolume) -> Plan:
@@ -139,6 +170,8 @@ def _made_safe(case: Case, old: MovingVolume, new: MovingVolume) -> Plan:
     claim = case.answer.claim
     assert claim is not None
     book = journal_of(case.migration, claim)
+    if book.too_long:
+        return ending.begin(case, Reason.NOT_SUPPORTED, TOO_LONG)
     unsafe = keeping(book, old, new)
     if unsafe:
         said = "Makes both volumes safe before the switch (reclaim policy Retain)."

@@ -44,13 +44,13 @@ def clean(case: Case) -> Plan:
         return cleared(case, case.names.copy_job)
     actions: list[Action] = []
     old, new = answer.old_volume, answer.new_volume
-    if old is not None and _ours(old, case):
+    if old is not None and (book := _ours(old, case)) is not None and old.name == book.old_volume:
         claim = answer.claim
         whole = claim is not None and old.is_for(claim) and not claim.deleting
         # A volume that has lost its claim would be deleted under its own policy.
-        actions.append(FreeVolume(old, journal.old_reclaim_policy or RETAIN if whole else RETAIN))
-    if new is not None and _ours(new, case):
-        actions.append(FreeVolume(new, journal.new_reclaim_policy or RETAIN))
+        actions.append(FreeVolume(old, book.old_policy if whole else RETAIN))
+    if new is not None and (book := _ours(new, case)) is not None and new.name == book.new_volume:
+        actions.append(FreeVolume(new, book.new_policy))
     for claim in (answer.new_claim, answer.keeper):
         if claim is not None and claim.annotations.get(MIGRATION) == journal.run and not claim.deleting:
             actions.append(RemoveClaim(claim))
@@ -118,6 +118,8 @@ def releasable(volume: MovingVolume | None, namespace: str, claim: str) -> bool:
     )
 
 
-def _ours(volume: MovingVolume, case: Case) -> bool:
+def _ours(volume: MovingVolume, case: Case) -> Journal | None:
+    """The journal of this run, as long as it did not switch."""
     book = on_volume(volume, case.resource.key.namespace, case.resource.key.name)
-    return book is not None and book.run == case.migration.run
+    ours = book is not None and book.run == case.migration.run and book.stage is Stage.PREPARED
+    return book if ours else None

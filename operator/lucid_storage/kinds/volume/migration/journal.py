@@ -26,6 +26,16 @@ BINDERS = ("pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes
 """Annotations that Kubernetes writes when it binds a claim: a new claim gets its own."""
 
 
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+"""Annotation with a second copy of the manifest; `kubectl apply` writes it anew."""
+LONGEST = 64 * 1024
+"""Bytes of a journal; Kubernetes permits 256 KiB for all annotations of an object."""
+TOO_LONG = (
+    f"The labels, annotations and owners of the claim are more than {LONGEST // 1024} KiB, which its volumes cannot"
+    " carry while it is moved; remove the large annotations from the claim."
+)
+
+
 class Stage(StrEnum):
     """How far a volume's journal knows."""
 
@@ -70,6 +80,10 @@ class Journal(BaseModel):
         """As it is written; equal journals have equal texts."""
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
+    @property
+    def too_long(self) -> bool:
+        return len(self.text().encode()) > LONGEST
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -102,7 +116,7 @@ def claim_digest(namespace: str, claim: str) -> str:
 
 def journal_of(migration: Migration, claim: MovingClaim) -> Journal:
     """The journal of a migration that was copied and compared."""
-    kept = {k: v for k, v in claim.annotations.items() if not k.startswith(BINDERS)}
+    kept = {k: v for k, v in claim.annotations.items() if k != APPLIED and not k.startswith(BINDERS)}
     return Journal(
         run=migration.run,
         stage=Stage.PREPARED,

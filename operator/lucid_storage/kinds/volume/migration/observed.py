@@ -17,7 +17,7 @@ from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.claims import PodUse
 from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
-from lucid_storage.models.volume import Migration, VolumePhase, VolumeStatus
+from lucid_storage.models.volume import Migration, MigrationStep, VolumePhase, VolumeStatus
 
 NAMES = 5
 
@@ -79,12 +79,15 @@ class Case:
 
     @property
     def users(self) -> tuple[PodUse, ...]:
-        """Pods that may write: those of others, and workers of ours that belong to another resource."""
+        """Pods that may write: those of others, and workers of ours that do not copy."""
         return tuple(
-            p
-            for p in self.answer.pods
-            if p.owner_uid is None or (p.owner_uid != self.resource.uid and not p.read_only)
+            p for p in self.answer.pods if p.owner_uid is None or not (p.read_only or self._copies(p))
         )
+
+    def _copies(self, pod: PodUse) -> bool:
+        """Only the workers of the migration have its new claim."""
+        begun = self.status.migration is not None and pod.owner_uid == self.resource.uid
+        return begun and self.names.new_claim in pod.claims
 
     def noting(self, **changes: object) -> Case:
         """The same with another journal in status."""
@@ -116,6 +119,7 @@ class Case:
         notices: tuple[Notice, ...] = (),
     ) -> Plan:
         """What is done next, and what people are told of it."""
+        message = f"{message}{self._failure()}"
         status = self.status.model_copy(update={"phase": phase, "message": message})
         standing = Standing.BLOCKED if blocked else Standing.UNDER_WAY
         more: tuple[tuple[str, bool, Reason, str], ...] = ()
@@ -123,6 +127,13 @@ class Case:
             more = conditions(self.desired, status, paused=self.resource.paused)
         said = Said(standing, reason, message, more=more)
         return Step(status, said, actions=actions, hold=hold, notices=notices, recheck_seconds=seconds)
+
+    def _failure(self) -> str:
+        """Why the last look of the switch failed, as long as none succeeded."""
+        journal = self.status.migration
+        if journal is None or journal.step is not MigrationStep.SWITCHING or journal.message is None:
+            return ""
+        return f" Nothing is lost; the last look failed {journal.attempts or 1} times: {journal.message}"
 
 
 def listed(pods: tuple[PodUse, ...]) -> str:

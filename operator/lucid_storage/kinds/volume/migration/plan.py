@@ -14,7 +14,15 @@ from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.volume import trouble
 from lucid_storage.kinds.volume.migrating import migration_under_way
 from lucid_storage.kinds.volume.migration import copying, ending, switching
-from lucid_storage.kinds.volume.migration.journal import Stage, migration_of, names, own_policy, run_id
+from lucid_storage.kinds.volume.migration.journal import (
+    TOO_LONG,
+    Stage,
+    journal_of,
+    migration_of,
+    names,
+    own_policy,
+    run_id,
+)
 from lucid_storage.kinds.volume.migration.observed import Answer, Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import wanted_size
 from lucid_storage.kinds.volume.plan import Scope, facts
@@ -155,6 +163,8 @@ def _begin(case: Case) -> Plan:
         size=size,
         started_at=case.now.replace(microsecond=0),
     )
+    if journal_of(journal, claim).too_long:
+        return _not_yet(case, TOO_LONG, Reason.NOT_SUPPORTED)
     begun = replace(case, status=case.status.model_copy(update={"migration": journal}))
     notice = Notice("MigrationStarted", f"The data are moved to a new volume, since {need.why}.")
     return copying.prepare(begun, notices=(notice,))

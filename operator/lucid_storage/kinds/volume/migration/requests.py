@@ -24,9 +24,9 @@ COMMAND = "volume-copy"
 
 
 def copy_request(case: Case) -> WorkerRequest:
-    """The worker that copies the claim, which is mounted read-only."""
+    """The worker that copies the claim, which is mounted read-only, unless it is as it was at the last copy."""
     names = case.names
-    return _request(case, names.copy_job, case.resource.key.name, None)
+    return _request(case, names.copy_job, case.resource.key.name, case.migration.stamp)
 
 
 def settle_request(case: Case) -> WorkerRequest:

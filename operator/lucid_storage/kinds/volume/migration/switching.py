@@ -8,6 +8,7 @@ anything changed since the copy, and copies that. Only then the new volume gets 
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
@@ -22,7 +23,7 @@ from lucid_storage.kinds.volume.migration.actions import (
     ReserveVolume,
 )
 from lucid_storage.kinds.volume.migration.copying import keeping
-from lucid_storage.kinds.volume.migration.journal import POKED, Journal, Stage, journal_of, on_volume
+from lucid_storage.kinds.volume.migration.journal import POKED, Journal, Stage, on_volume
 from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
 from lucid_storage.kinds.volume.migration.requests import (
     final_claim,
@@ -39,6 +40,8 @@ from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume import MigrationStep, VolumePhase
 
 HELD_SECONDS, STUCK_SECONDS = 2.0, 30.0
+FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=10)
+"""Between two last looks that failed."""
 
 
 def plan(case: Case) -> Plan:
@@ -47,11 +50,22 @@ def plan(case: Case) -> Plan:
     if case.resource.deleted is not None and answer.terminating:
         return ending.give_up(case)
     old, new = answer.old_volume, answer.new_volume
-    if new is not None and answer.claim is not None and new.is_for(answer.claim):
-        return _finish(case, answer.claim, new)
-    if old is None or new is None or old.deleting or new.deleting:
+    of_old, of_new = _book(case, old), _book(case, new)
+    at_end = new is not None and answer.claim is not None and new.is_for(answer.claim)
+    freed = at_end and new is not None and new.journal is None
+    if old is not None and of_old is None:
+        return _not_ours(case, old)
+    if new is not None and of_new is None and not freed:
+        return _not_ours(case, new)
+    found = of_old or of_new
+    if found is not None:
+        case = _by_the_book(case, found)
+    if at_end and new is not None and answer.claim is not None:
+        return _finish(case, answer.claim, new, found)
+    if found is None or old is None or new is None or old.deleting or new.deleting:
         return _lost(case)
-    book = _book(case, old, new)
+    settled = found.settled or bool(case.migration.settled)
+    book = found.model_copy(update={"stage": Stage.SWITCHING, "settled": settled})
     unsafe = keeping(book, old, new)
     if unsafe:
         return case.step(
@@ -62,18 +76,36 @@ def plan(case: Case) -> Plan:
     return _rename(case, book, new)
 
 
-def _book(case: Case, old: MovingVolume, new: MovingVolume) -> Journal:
-    """The journal as both volumes should have it."""
-    namespace, name = case.resource.key.namespace, case.resource.key.name
-    found = on_volume(old, namespace, name) or on_volume(new, namespace, name)
-    if found is None or found.run != case.migration.run:
-        like = case.answer.claim or case.answer.new_claim or case.answer.keeper
-        assert like is not None, "a switch has claims as long as its volumes have no journal"
-        found = journal_of(case.migration, like).model_copy(
-            update={"claim": name, "claim_uid": case.migration.old_claim_uid or ""}
-        )
-    settled = found.settled or bool(case.migration.settled)
-    return found.model_copy(update={"stage": Stage.SWITCHING, "settled": settled})
+def _book(case: Case, volume: MovingVolume | None) -> Journal | None:
+    """The journal of this very run on one of its volumes. Both got it before the switch began, and only who may change
+    PersistentVolumes can write it: status, which the namespace's people may write, moves no volume.
+    """
+    found, journal = on_volume(volume, case.resource.key.namespace, case.resource.key.name), case.migration
+    if found is None or found.run != journal.run:
+        return None
+    both = (found.old_volume, found.new_volume)
+    return found if both == (journal.old_volume, journal.new_volume) else None
+
+
+def _by_the_book(case: Case, book: Journal) -> Case:
+    """With what the volumes tell in the place of what status says."""
+    return case.noting(
+        old_claim_uid=book.claim_uid,
+        old_reclaim_policy=book.old_policy,
+        new_reclaim_policy=book.new_policy,
+        storage_class_name=book.class_name,
+        size=book.size,
+    )
+
+
+def _not_ours(case: Case, volume: MovingVolume) -> Plan:
+    journal = case.migration
+    said = (
+        f"The PersistentVolume {volume.name} has no journal of the migration of this claim from {journal.old_volume} to"
+        f" {journal.new_volume}, so it is not touched; remove status.migration, or set the volume's annotation"
+        f" {MIGRATION} again if somebody took it off."
+    )
+    return case.step(said, reason=Reason.CONFLICT, blocked=True, seconds=STUCK_SECONDS)
 
 
 def _lost(case: Case) -> Plan:
@@ -104,7 +136,7 @@ def _settle(case: Case, book: Journal, old: MovingVolume, new: MovingVolume) -> 
         step = _bound(case, volume, found, body)
         if step is not None:
             return step
-    return work(case, settle_request(case), _settled)
+    return _patient(case) or work(case, settle_request(case), _settled)
 
 
 def _frozen(case: Case, claim: MovingClaim) -> Plan | None:
@@ -153,22 +185,47 @@ def _bound(case: Case, volume: MovingVolume, claim: MovingClaim | None, body: Js
     )
 
 
+def _patient(case: Case) -> Plan | None:
+    """The wait after a last look that failed; None when there was none, or it is over."""
+    journal, idle = case.migration, case.answer.worker.phase is WorkerPhase.ABSENT
+    if not idle or journal.job_name is not None or not journal.attempts or journal.looked_at is None:
+        return None
+    wait = min(LAST_RETRY, FIRST_RETRY * float(2 ** min(journal.attempts - 1, 10)))
+    left = (journal.looked_at + wait - case.now).total_seconds()
+    if left <= 0:
+        return None
+    reason = next((r for r in Reason if str(r) == journal.reason), Reason.COPY_FAILED)
+    return case.step(
+        "The last look is tried again soon.", reason=reason, blocked=True, seconds=max(left, 0.1)
+    )
+
+
+def _too_small(case: Case) -> str:
+    return (
+        "The data grew since they were copied and do not fit into the new volume; expand the claim"
+        f" {case.names.new_claim} (spec.resources.requests.storage), which its class"
+        f" {case.migration.storage_class_name} must permit."
+    )
+
+
 def _settled(case: Case, result: VolumeCopyResult) -> Plan:
     case = case.noting(job_name=None)
     if result.ok:
-        done = case.noting(settled=True, attempts=None)
+        done = case.noting(settled=True, attempts=None, reason=None, message=None)
         if not result.unchanged:
             done = done.noting(
                 stamp=result.stamp, checksum=result.digest, owners_kept=not result.owners_not_kept
             )
         return cleared(done, case.names.settle_job)
     attempts = (case.migration.attempts or 0) + 1
-    case = case.noting(attempts=min(attempts, 1000))
-    said = f"The last look failed and is tried again; nothing is lost. {result.message}"
-    step = cleared(case, case.names.settle_job)
-    return case.step(
-        said, reason=result.reason or Reason.COPY_FAILED, actions=step.actions, seconds=HELD_SECONDS
+    reason = result.reason or Reason.COPY_FAILED
+    why = _too_small(case) if reason is Reason.NOT_ENOUGH_SPACE else result.message
+    case = case.noting(
+        attempts=min(attempts, 1000), reason=str(reason), message=why[: ending.SENTENCE], looked_at=case.now
     )
+    step = cleared(case, case.names.settle_job)
+    said = "The last look is tried again."
+    return case.step(said, reason=reason, blocked=True, actions=step.actions, seconds=HELD_SECONDS)
 
 
 # From the copy to the name
@@ -223,10 +280,9 @@ def _taken(case: Case, other: MovingClaim, new: MovingVolume) -> Plan:
 # When it has the name
 
 
-def _finish(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
-    namespace, name = claim.namespace, claim.name
-    old, journal = case.answer.old_volume, case.migration
-    book = on_volume(old, namespace, name) or on_volume(new, namespace, name)
+def _finish(case: Case, claim: MovingClaim, new: MovingVolume, book: Journal | None) -> Plan:
+    """No journal means that both volumes are out of it: the old one is gone, the new one was freed."""
+    old = case.answer.old_volume
     actions: list[Action] = [
         RemoveClaim(c)
         for c in (case.answer.keeper, case.answer.new_claim)
@@ -239,9 +295,8 @@ def _finish(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
         if old is not None:
             completed = book.model_copy(update={"stage": Stage.COMPLETED, "settled": True})
             actions += keeping(completed, old)
-    policy = journal.new_reclaim_policy or new.policy
-    if new.journal is not None or new.policy != policy:
-        actions.append(FreeVolume(new, policy))
+        if new.journal is not None:
+            actions.append(FreeVolume(new, book.new_policy))
     if actions:
         return case.step(
             "The claim has the new volume; tidies up.", actions=tuple(actions), seconds=SOON_SECONDS
