@@ -166,3 +166,20 @@ def test_the_next_run_waits_until_a_given_up_lease_is_over(
         waiting.join(20)
         assert 1 < time.monotonic() - begun < 20
     assert [one["_id"] for one in journals.find()] == ["two"]
+
+
+def test_a_worker_whose_lease_ran_out_cannot_renew_it_once_the_next_run_begins(
+    mongodb: MongoDB, client: Client, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.05)
+    journals = client[database][JOURNALS]
+    journals.insert_many([{"_id": "one", "state": "loading"}, {"_id": "two", "state": "loading"}])
+    with Target(mongodb.uri) as target:
+        first, second = (Lease(target, database, run) for run in ("one", "two"))
+        first.renew()
+        second.await_others([database])
+        second.renew()
+        with pytest.raises(LucidError) as lost:
+            first.renew()
+    assert lost.value.reason is Reason.WORKER_LOST
+    assert {one["_id"] for one in journals.find()} == {"one", "two"}, "the operator undoes by it"

@@ -73,7 +73,7 @@ _TRANSIENT = {
     365: "the server is overloaded",
     13436: "the member is not ready to be read from",
 }
-_NO_PRIMARY = frozenset(
+NO_PRIMARY = frozenset(
     {6, 7, 89, 91, 189, 262, 9001, 10107, 10058, 11600, 11602, 13435, 63, 13388, 234, 202, 317}
 )
 # AlreadyInitialized, ShardNotFound, NamespaceNotSharded, ZoneStillInUse, RangeOverlapConflict,
@@ -253,7 +253,7 @@ def _from_server(error: OperationFailure, attempt: Attempt) -> LucidError:
         )
     if code == UNAUTHORIZED:
         return _denied(text, attempt)
-    if code in _NO_PRIMARY or error.has_error_label("RetryableWriteError"):
+    if code in NO_PRIMARY or error.has_error_label("RetryableWriteError"):
         return _unavailable(attempt, "the server is stepping down, starting or stopping")
     if code in _TRANSIENT:
         return _unavailable(attempt, _TRANSIENT[code], everywhere=False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from bson.raw_bson import RawBSONDocument
 
@@ -40,6 +41,7 @@ RIGHTS = (
 """In the database admin; the roles restore and readWrite there have them all."""
 _ROOTS = frozenset({"root", "__system"})
 _AT_ONCE = 200
+_DUPLICATE_KEY = 11000
 
 Account = Mapping[str, object]
 
@@ -211,12 +213,16 @@ def put(target: Target, run: str, chosen: Chosen) -> None:
         target.drop(ADMIN, name)
         target.write(ADMIN, {"create": name}, "make the list of users and roles")
         for start in range(0, len(documents), _AT_ONCE):
+            resent: list[bool] = []
             answer = target.write(
                 ADMIN,
-                {"insert": name, "documents": list(documents[start : start + _AT_ONCE])},
+                {"insert": name, "documents": list(documents[start : start + _AT_ONCE]), "ordered": False},
                 "keep the users and roles of the backup",
+                sent_again=partial(resent.append, True),
             )
-            if answer.get("writeErrors"):
+            # The list was made anew: what is a duplicate when it comes twice is there from the first time.
+            errors = _list(answer.get("writeErrors"))
+            if any(not resent or error.get("code") != _DUPLICATE_KEY for error in errors):
                 raise LucidError("The server refused to keep the backup's users and roles; restore again.")
 
 

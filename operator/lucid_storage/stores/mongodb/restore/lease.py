@@ -2,12 +2,14 @@
 
 A worker that loads in place renews it before every batch. Whoever gives the run up takes its journal away or marks it
 revoked, so that a worker nobody hears of any more ends at its next batch; and the next run waits until the time of the
-last renewal is long over, in case that batch is still on its way. Times are the server's own.
+last renewal is long over, in case that batch is still on its way. Times are the server's own. A lease that ran out and
+that nobody took away is taken away by the next run, so that its worker cannot renew it later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
@@ -15,6 +17,10 @@ from lucid_storage.stores.mongodb.restore.target import MAJORITY, Target
 
 LEASE_SECONDS = 90
 """Longer than a batch takes, and than a server waits for a client's next word."""
+_FRESH_SECONDS = LEASE_SECONDS / 3
+"""A renewal that took longer to be answered is repeated: not enough of the lease may be left for a batch."""
+_LAPSED = "lapsed"
+"""Revoked by the next run. The journal stays: the operator undoes by it what the run put under live names."""
 
 Command = dict[str, object]
 
@@ -22,7 +28,10 @@ Command = dict[str, object]
 class Lease:
     """Of one run. `renew` may be called by several threads."""
 
-    def __init__(self, target: Target, database: str, run: str) -> None:
+    def __init__(
+        self, target: Target, database: str, run: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._target = target
         self._database = database
         self._run = run
@@ -30,8 +39,10 @@ class Lease:
     def await_others(self, databases: Sequence[str]) -> None:
         """Returns when no other run can be writing here any more, and clears away what revoked ones left."""
         for database in databases:
+            self._revoke_lapsed(database)
             while self._held(database):
                 self._target.pause()
+                self._revoke_lapsed(database)
             gone = {"_id": {"$ne": self._run}, "revoked": True}
             self._target.write(
                 database,
@@ -41,23 +52,44 @@ class Lease:
 
     def renew(self) -> None:
         """Raises LucidError (WorkerLost) when the run was given up."""
-        answer = self._target.command(
-            self._database,
+        while True:
+            sent = self._clock()
+            answer = self._target.command(
+                self._database,
+                {
+                    "update": JOURNALS,
+                    "updates": [{"q": {"_id": self._run, "revoked": {"$exists": False}}, "u": renewal()}],
+                    "writeConcern": dict(MAJORITY),
+                },
+                "renew the restore's lease",
+            )
+            if not answer.get("n"):
+                raise LucidError(
+                    "The operator gave this restore up, so its worker ends. Restore again.",
+                    reason=Reason.WORKER_LOST,
+                )
+            if self._clock() - sent <= _FRESH_SECONDS:
+                return
+
+    def _revoke_lapsed(self, database: str) -> None:
+        over = {"$expr": {"$lte": ["$leaseUntil", "$$NOW"]}, "leaseUntil": {"$exists": True}}
+        query = {"_id": {"$ne": self._run}, "revoked": {"$exists": False}, **over}
+        self._target.write(
+            database,
             {
                 "update": JOURNALS,
-                "updates": [{"q": {"_id": self._run, "revoked": {"$ne": True}}, "u": renewal()}],
-                "writeConcern": dict(MAJORITY),
+                "updates": [{"q": query, "u": {"$set": {"revoked": _LAPSED}}, "multi": True}],
             },
-            "renew the restore's lease",
+            "take away the leases that ran out",
         )
-        if not answer.get("n"):
-            raise LucidError(
-                "The operator gave this restore up, so its worker ends. Restore again.",
-                reason=Reason.WORKER_LOST,
-            )
 
     def _held(self, database: str) -> bool:
-        alive = {"_id": {"$ne": self._run}, "$expr": {"$gt": ["$leaseUntil", "$$NOW"]}}
+        # One that ran out since the last look is not revoked yet.
+        alive = {
+            "_id": {"$ne": self._run},
+            "leaseUntil": {"$exists": True},
+            "$or": [{"$expr": {"$gt": ["$leaseUntil", "$$NOW"]}}, {"revoked": {"$exists": False}}],
+        }
         answer = self._target.command(
             database,
             {"find": JOURNALS, "filter": alive, "limit": 1, "singleBatch": True, "projection": {"_id": 1}},

@@ -15,11 +15,11 @@ from struct import Struct
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from lucid_storage.errors import LucidError, Reason, ServerRefusedError
-from lucid_storage.stores.mongodb.restore.catalog import Place, Tracked
+from lucid_storage.errors import ServerRefusedError
+from lucid_storage.stores.mongodb.restore.catalog import Tracked
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
 from lucid_storage.stores.mongodb.restore.inserted import Inserted
-from lucid_storage.stores.mongodb.restore.target import MAJORITY, Target
+from lucid_storage.stores.mongodb.restore.target import Target
 
 BATCH_BYTES = 2 * 1024 * 1024
 LANES = 2
@@ -158,7 +158,6 @@ class Loader:
             sent_again=lambda: resent.append(True),
         )
         different, equal = self._replace(job, answer, resent) if answer.get("writeErrors") else (0, 0)
-        _check_concern(answer, place)
         loaded = self.loaded(job.tracked)
         with self._lock:
             loaded.documents += job.documents
@@ -285,15 +284,6 @@ def documents_in(data: bytes | memoryview) -> Iterator[bytes]:
         size = _size_at(data, at)[0]
         yield bytes(data[at : at + size])
         at += size
-
-
-def _check_concern(answer: Mapping[str, object], place: Place) -> None:
-    if answer.get("writeConcernError"):
-        raise LucidError(
-            f"A majority of the members did not confirm what was loaded into {place.namespace}; see to the replica"
-            f" set's members ({dict(MAJORITY)['w']} writes), then restore again.",
-            reason=Reason.STORE_UNAVAILABLE,
-        )
 
 
 def _refused(tracked: Tracked, code: int) -> ServerRefusedError:

@@ -13,7 +13,14 @@ from bson.codec_options import CodecOptions
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND, Attempt, invalid_uri, translated
+from lucid_storage.errors import StoreUnavailableError
+from lucid_storage.stores.mongodb.errors import (
+    NAMESPACE_NOT_FOUND,
+    NO_PRIMARY,
+    Attempt,
+    invalid_uri,
+    translated,
+)
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
 
 Document = dict[str, object]
@@ -47,7 +54,7 @@ class Target:
         self._lag_looked = float("-inf")
         self._lag_readable = True
         self.before_write: Callable[[], None] = lambda: None
-        """Called before each write; raises when this process may not write any more."""
+        """Called each time before a write is sent; raises when this process may not write any more."""
         self.pace: Callable[[], None] = lambda: None
         """Called where secondaries are waited for; blocks while somebody else is to catch up."""
         try:
@@ -88,8 +95,10 @@ class Target:
         sent_again: Callable[[], None] = lambda: None,
     ) -> Document:
         """One command on the primary. A lost connection is waited out and the command sent again, so each must be one
-        that does no harm when it comes twice; `sent_again` is called before that. The server's answer to a code of
+        that does no harm when it comes twice; `sent_again` is called before that. The same holds where the primary
+        stepped down before a majority had the write: it may be rolled back. The server's answer to a code of
         `expected` is returned as it is, with `ok` 0. With `raw`, documents in the answer stay the server's bytes.
+        Raises LucidError, also when a majority does not confirm the write.
         """
         with translated(Attempt("The restore's MongoDB", task)):
             scope = self._client.get_database(database)
@@ -98,16 +107,21 @@ class Target:
             while True:
                 self._check()
                 try:
-                    return dict(scope.command(dict(command), codec_options=options))
+                    answer = dict(scope.command(dict(command), codec_options=options))
                 except AutoReconnect:
                     if self._clock() >= end:
                         raise
-                    self._wait(_PAUSE_SECONDS)
-                    sent_again()
                 except OperationFailure as error:
-                    if error.code in expected:
-                        return {**(error.details or {}), "ok": 0, "code": error.code}
-                    raise
+                    if error.code not in expected:
+                        raise
+                    answer = {**(error.details or {}), "ok": 0, "code": error.code}
+                    if confirmed(answer, task, last=self._clock() >= end):
+                        return answer
+                else:
+                    if confirmed(answer, task, last=self._clock() >= end):
+                        return answer
+                self._wait(_PAUSE_SECONDS)
+                sent_again()
 
     def write(
         self,
@@ -120,9 +134,15 @@ class Target:
         sent_again: Callable[[], None] = lambda: None,
     ) -> Document:
         """A command that a majority has when it returns."""
+
+        def again() -> None:
+            # The right to write may have ended while the server was waited for.
+            self.before_write()
+            sent_again()
+
         self.before_write()
         concerned = {**command, "writeConcern": dict(MAJORITY)}
-        return self.command(database, concerned, task, expected=expected, raw=raw, sent_again=sent_again)
+        return self.command(database, concerned, task, expected=expected, raw=raw, sent_again=again)
 
     def pause(self) -> None:
         """Between two looks at something that is waited for."""
@@ -171,6 +191,22 @@ class Target:
                 self._lag_looked = self._clock()
                 return
             self.pause()
+
+
+def confirmed(answer: Mapping[str, object], task: str, *, last: bool) -> bool:
+    """Whether a majority has the write; False when it is to be sent again, which never is on the `last` look.
+
+    The driver raises nothing for an answer with a `writeConcernError`. Raises StoreUnavailableError.
+    """
+    concern = answer.get("writeConcernError")
+    if not isinstance(concern, Mapping):
+        return True
+    if concern.get("code") in NO_PRIMARY and not last:
+        return False
+    raise StoreUnavailableError(
+        f"The restore's MongoDB: cannot {task}: a majority of the members did not confirm it; see to the replica set's"
+        " members, then restore again."
+    )
 
 
 def lag_seconds(status: Mapping[str, object]) -> float:
