@@ -71,7 +71,8 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     chosen = deletion_order(v for v in judged if order.sweep or v.record.id in order.remove)
     going, more = _first(chosen)
     _remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
-    holds.removal_over(place.store, chain.own, order.run)
+    for folder in chain.folders:
+        holds.removal_over(place.store, folder, order.run)
     if order.sweep:
         _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
     return _result(order, _read(place, folders), judged, more)
@@ -141,11 +142,15 @@ def _mark(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> _Chain:
 def _announce(
     store: ObjectStore, chain: _Chain, order: PruneOrder, judged: Iterable[Verdict], now: datetime
 ) -> frozenset[str]:
-    """Whoever begins to read now sees what is about to go; whoever reads already is seen here."""
+    """Whoever begins to read now sees what is about to go; whoever reads already is seen here.
+
+    A reader looks into the folder that its backup lies in, which may be one of an adopted cluster.
+    """
     ids = {v.record.id for v in judged if v.outcome is not Outcome.KEEP}
     until = now + timedelta(seconds=order.deadline_seconds)
     if ids:
-        holds.announce_removal(store, chain.own, order.run, ids, until, now)
+        for folder in chain.folders:
+            holds.announce_removal(store, folder, order.run, ids, until, now)
     return frozenset[str]().union(*(holds.held(store, folder, now) for folder in chain.folders))
 
 

@@ -184,6 +184,24 @@ def test_a_reader_that_comes_late_sees_what_is_going(bucket: Bucket) -> None:
     assert not holds.held(bucket.store, FOLDER, until), "a reader that died holds nothing for ever"
 
 
+def test_a_reader_in_the_folder_of_an_adopted_cluster_sees_what_is_going(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = "00000000-0000-4000-8000-00000000000f"
+    bucket.add(*(nightly(d) for d in (1, 5)))
+    seen: list[frozenset[str]] = []
+
+    def reading(*given: Any) -> None:
+        until = NOW + timedelta(minutes=5)
+        seen.append(holds.hold(bucket.store, FOLDER.of(former), "restore1", ["f5"], until, NOW))
+        holds.release(bucket.store, FOLDER.of(former), "restore1")
+
+    monkeypatch.setattr("lucid_storage.jobs.prune._remove", reading)
+    bucket.prune(adopted=(former,))
+    reading()
+    assert seen == [{"f5"}, frozenset()], "while it goes, and afterwards"
+
+
 def test_uploads_without_a_manifest_go_after_a_day_and_not_before(bucket: Bucket) -> None:
     bucket.add(nightly(1))
     old, young = (FOLDER.object(n, ObjectKind.MONGODB_ARCHIVE) for n in ("old", "young"))
