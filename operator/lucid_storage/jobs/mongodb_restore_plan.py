@@ -73,6 +73,12 @@ class MongoPlan:
         pieces = [archive(self.path.full.manifest), *(o for p in self.path.then for o in oplogs(p.manifest))]
         return sum(stored.stored_bytes for stored in pieces)
 
+    def options_of(self, record: CollectionRecord) -> Mapping[str, object]:
+        """Of a collection, as the archive lists it."""
+        place = (record.database, record.name)
+        found = (entry.options for entry in self.prelude.collections if tuple(entry.namespace) == place)
+        return next(found, None) or {}
+
     def target_of(self, record: CollectionRecord) -> tuple[str, str]:
         return self.targets[record.database], record.name
 

@@ -19,7 +19,7 @@ from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedEr
 from lucid_storage.jobs import restore_marker
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
-from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, MongoStaged, stage
+from lucid_storage.jobs.mongodb_restore import INCOMPLETE, MongoRestoreRun, MongoStaged, stage
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.restore_engines import OtherEngine, other_engines
@@ -61,9 +61,22 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
         outcomes = []
         for other in reading.others:
             reporter.phase("Loading", sum(o.plain_bytes for o in other.manifest.objects))
-            outcomes.append(other.restore())
-        restore_marker.leave(work.place.store, order, servers)
+            with _incomplete_when_failed(order, plan):
+                outcomes.append(other.restore())
+        with _incomplete_when_failed(order, plan):
+            restore_marker.leave(work.place.store, order, servers)
     return result.model_copy(update={"engines": tuple(outcomes)})
+
+
+@contextmanager
+def _incomplete_when_failed(order: RestoreOrder, plan: MongoPlan | None) -> Iterator[None]:
+    """What was done to MongoDB in place before is not taken back: a failure says so."""
+    try:
+        yield
+    except LucidError as error:
+        if order.in_place and plan is not None:
+            error.message = f"{error.message} {INCOMPLETE}"
+        raise
 
 
 def _with_staged(result: RestoreResult, staged: MongoStaged) -> RestoreResult:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lucid_storage.archive.manifest import CollectionRecord
 from lucid_storage.errors import AccessDeniedError, Reason
-from lucid_storage.jobs.mongodb_restore_plan import MongoPlan
+from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, data_name
 from lucid_storage.jobs.restore_engines import OtherEngine
 from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
+from lucid_storage.stores.mongodb.restore.catalog import stageable
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
+from lucid_storage.stores.mongodb.restore.staging import InPlace
 
 TOLD_TARGETS = 12
 """Targets that fit a termination message beside the rest."""
@@ -108,11 +110,12 @@ def _blocked(
                 f"{target} is a {occupant.type} now and a {record.type} in the backup; drop or rename it, or restore"
                 " into another database with targetDatabase.",
             )
-        if occupant.documents and not _may_stay(order, record):
+        if occupant.documents and not _may_stay(order, plan, record):
             how = (
-                "a time series cannot be replaced by rename: move its documents away"
-                if record.type == "timeseries"
-                else "set dropExisting to true to replace what is there"
+                "set dropExisting to true to replace what is there"
+                if stageable(data_name(record)[1], plan.options_of(record))
+                else "a time series, stored functions and what has encrypted fields cannot be replaced by rename: move"
+                " its documents away"
             )
             return (
                 Reason.TARGET_NOT_EMPTY,
@@ -135,11 +138,15 @@ def _blocked(
     return None
 
 
-def _may_stay(order: RestoreOrder, record: CollectionRecord) -> bool:
-    """Whether documents that are there stand in nobody's way: they are replaced, or others are added to them."""
-    if order.in_place:
-        return order.drop_existing or record.type != "timeseries"
-    return order.drop_existing and record.type != "timeseries"
+def _may_stay(order: RestoreOrder, plan: MongoPlan, record: CollectionRecord) -> bool:
+    """Whether documents that are there stand in nobody's way: they are replaced, or others are added to them.
+
+    The worker judges by the same two functions, so that it refuses nothing which the plan let pass.
+    """
+    name = data_name(record)
+    if order.in_place and InPlace(order.drop_existing, plan.steady).owns(name):
+        return True
+    return stageable(name[1], plan.options_of(record)) and (order.in_place or order.drop_existing)
 
 
 def _freed(order: RestoreOrder, plan: MongoPlan, there: Mapping[tuple[str, str], Occupant]) -> int:

@@ -105,7 +105,10 @@ class Staging:
     # Loading
 
     def define(self, definitions: Iterable[Definition]) -> None:
-        """Make the collections of the dump that are restored. Raises RefusedError (TargetNotEmpty)."""
+        """Make the collections of the dump that are restored. Raises RefusedError (TargetNotEmpty).
+
+        All are looked at before the first is dropped, so that a refusal leaves the target as it was.
+        """
         if self._in_place is not None:
             self._begin_in_place()
         for definition in definitions:
@@ -120,6 +123,9 @@ class Staging:
             for index in definition.indexes:
                 add_index(tracked, index)
             self._dumped[name] = tracked
+        for tracked in self._dumped.values():
+            self._check_room(tracked)
+        for tracked in self._dumped.values():
             self._create(tracked)
 
     def loader(self) -> Loader:
@@ -289,12 +295,26 @@ class Staging:
             "write the restore's journal",
         )
 
+    def _owns(self, tracked: Tracked) -> bool:
+        return not tracked.staged and self._in_place is not None and self._in_place.owns(tracked.name)
+
+    def _check_room(self, tracked: Tracked) -> None:
+        """Raises RefusedError for what can be loaded only under its own name, and is not empty there."""
+        if tracked.staged or self._owns(tracked) or not self._target.count(*_place(tracked)):
+            return
+        raise RefusedError(
+            f"{tracked.place.database}.{public_name(tracked.place.collection)} cannot be loaded beside the live data (a"
+            " time series, stored functions or encrypted fields), and there are documents in it; move them away, or"
+            " restore into another database with targetDatabase.",
+            reason=Reason.TARGET_NOT_EMPTY,
+        )
+
     def _create(self, tracked: Tracked) -> None:
         if tracked.staged:
             self._replayer.create(tracked, tracked.creation())
             return
         database, collection = tracked.place.database, public_name(tracked.place.collection)
-        if self._in_place is not None and self._in_place.owns(tracked.name):
+        if self._owns(tracked):
             self._record(Direct(database, collection))
             self.touched = True
             self._target.drop(database, collection)
@@ -304,14 +324,8 @@ class Staging:
             self._replayer.create(tracked, tracked.creation())
             made = self._target.collection_uuid(*_place(tracked)) or b""
             self._record(Direct(database, collection, made_uuid=made.hex()))
-        elif self._target.count(*_place(tracked)):
-            raise RefusedError(
-                f"{database}.{collection} cannot be loaded beside the live data (a time series, stored functions or"
-                " encrypted fields), and there are documents in it; move them away, or restore into another database"
-                " with targetDatabase.",
-                reason=Reason.TARGET_NOT_EMPTY,
-            )
         else:
+            self._check_room(tracked)
             found = self._target.collection_uuid(*_place(tracked)) or b""
             name = list_name(self._journal.run, tracked.number)
             self._record(Direct(database, collection, found_uuid=found.hex(), listed=name))

@@ -1,0 +1,127 @@
+"""What the plan lets pass is what the worker can do: documents that stand in the way are told before anything goes."""
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from lucid_storage.archive.manifest import CollectionRecord
+from lucid_storage.archive.mongodump import CollectionEntry, Prelude
+from lucid_storage.archive.mongodump_prelude import Namespace
+from lucid_storage.archive.restore_path import RestorePath
+from lucid_storage.errors import DestinationError, Reason, RefusedError
+from lucid_storage.jobs.mongodb_restore_plan import MongoPlan
+from lucid_storage.jobs.restore import _incomplete_when_failed
+from lucid_storage.jobs.restore_planning import told
+from lucid_storage.models.orders import Destination, Owner, RestoreOrder
+from lucid_storage.stores.mongodb.restore.catalog import Definition
+from lucid_storage.stores.mongodb.restore.lineage import everything
+from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
+from lucid_storage.stores.mongodb.restore.staging import InPlace, Staging
+from lucid_storage.stores.mongodb.restore.target import Target
+
+ENCRYPTED: Mapping[str, object] = {"encryptedFields": {"fields": []}}
+Case = tuple[str, str, Mapping[str, object], bool]
+PLAIN: Case = ("a", "collection", {}, True)
+SERIES: Case = ("ts", "timeseries", {}, True)
+MOVING_SERIES: Case = ("ts", "timeseries", {}, False)
+FUNCTIONS: Case = ("system.js", "collection", {}, True)
+SECRET: Case = ("e", "collection", ENCRYPTED, True)
+MOVING_SECRET: Case = ("e", "collection", ENCRYPTED, False)
+
+
+def order(**more: object) -> RestoreOrder:
+    owner = Owner(cluster="c", namespace="n", name="r", uid="u", spec_hash="h")
+    given = {"run": "r1", "owner": owner, "destination": Destination(), "chain": "manual", "backup_id": "b"}
+    return RestoreOrder.model_validate({**given, "deadline_seconds": 1, **more})
+
+
+def plan_of(case: Case) -> MongoPlan:
+    name, kind, options, steady = case
+    manifest = SimpleNamespace(objects=[SimpleNamespace(kind="mongodbArchive", stored_bytes=1)])
+    full = SimpleNamespace(id="b", manifest=manifest)
+    moving = frozenset() if steady else frozenset({("shop", name)})
+    return _Plan(
+        path=RestorePath(cast(Any, full), (), None),
+        until=(1, 1),
+        dump_end=(1, 1),
+        prelude=Prelude("6.0", "x", (CollectionEntry(Namespace("shop", name), options, type=kind),)),
+        targets={"shop": "shop"},
+        lineage=everything({"shop": "shop"}),
+        records=(CollectionRecord(database="shop", name=name, type=kind, documents=1),),
+        cut_transactions=0,
+        warnings=(),
+        moving=moving,
+    )
+
+
+class _Plan(MongoPlan):
+    read_bytes = 0
+
+
+@pytest.mark.parametrize(
+    ("case", "drop", "beside", "in_place"),
+    [
+        (PLAIN, False, False, True),
+        (PLAIN, True, True, True),
+        (SERIES, False, False, False),
+        (SERIES, True, False, True),
+        (MOVING_SERIES, True, False, False),
+        (FUNCTIONS, False, False, False),
+        (FUNCTIONS, True, False, False),
+        (SECRET, False, False, False),
+        (SECRET, True, False, True),
+        (MOVING_SECRET, True, False, False),
+    ],
+)
+def test_documents_that_the_worker_would_refuse_block_the_plan(
+    case: Case, drop: bool, beside: bool, in_place: bool
+) -> None:
+    occupants = (Occupant("shop", case[0], case[1], 1),)
+    for where, passes in ((False, beside), (True, in_place)):
+        given = order(drop_existing=drop, in_place=where)
+        planned = told(given, plan_of(case), occupants, (MemberSpace("m", 10**12),))
+        assert planned.blocked_reason is (None if passes else Reason.TARGET_NOT_EMPTY), (where, planned)
+
+
+class Occupied(Target):
+    """Every collection is there and holds a document; what is dropped is remembered."""
+
+    def __init__(self) -> None:
+        self.dropped: list[str] = []
+        self.before_write = lambda: None
+
+    def command(self, database: str, command: Mapping[str, object], task: str, **_: Any) -> dict[str, object]:
+        if "drop" in command:
+            self.dropped.append(str(command["drop"]))
+        return {"ok": 1, "n": 1, "cursor": {"firstBatch": []}}
+
+    def collection_uuid(self, database: str, name: str) -> bytes | None:
+        return b"1"
+
+    def count(self, database: str, name: str) -> int:
+        return 1
+
+
+def test_a_restore_in_place_refuses_before_it_drops_anything() -> None:
+    target = Occupied()
+    in_place = InPlace(replace=True)
+    targets = {"shop": "shop"}
+    staging = Staging(target, "r1", targets, everything(targets), (1, 1), in_place=in_place)
+    with pytest.raises(RefusedError) as refused:
+        staging.define([Definition("shop", "a"), Definition("shop", "system.js")])
+    assert refused.value.reason is Reason.TARGET_NOT_EMPTY
+    assert (target.dropped, staging.touched) == ([], False)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_failure_after_mongodb_was_restored_in_place_says_that_the_target_is_incomplete(
+    in_place: bool,
+) -> None:
+    with (
+        pytest.raises(DestinationError) as failed,
+        _incomplete_when_failed(order(in_place=in_place), plan_of(PLAIN)),
+    ):
+        raise DestinationError("Redis cannot be reached.")
+    assert ("The target is incomplete" in failed.value.message) is in_place
