@@ -73,24 +73,9 @@ class Indexes:
             finally:
                 self.snapshots.forget((database, collection))
             if made_the_collection(answer):
-                await self._unmake(database, collection, name)
+                # The one that was looked at is gone. What came in its place stays: between a look into it and a drop
+                # somebody could write documents.
                 raise not_ready(attempt)
-
-    async def _unmake(self, database: str, collection: str, name: str) -> None:
-        """Drop a collection that createIndexes made because the one that was looked at is gone.
-
-        Only as long as it has nothing but that index, and by its UUID: what others made of it meanwhile stays.
-        """
-        found = await self._collections.one(database, collection)
-        indexes = await self._list((database, collection))
-        if found is None or not found.uuid or indexes is None:
-            return
-        attempt = self._connection.attempt(f"look into {database}.{collection}", action="find")
-        command = {"find": collection, "limit": 1, "projection": {"_id": 1}}
-        cursor = (await self._connection.read(database, command, attempt))["cursor"]
-        assert isinstance(cursor, Mapping)
-        if not cursor["firstBatch"] and {index.name for index in indexes} == {"_id_", name}:
-            await self._collections.drop(database, collection, found.uuid)
 
     async def change(self, database: str, collection: str, name: str, change: IndexChange) -> None:
         options: Document = {}
