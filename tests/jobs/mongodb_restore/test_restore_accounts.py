@@ -30,6 +30,9 @@ def granted(name: str, *roles: str) -> dict[str, Any]:
     return {"_id": name, "roles": [{"db": db, "role": role} for db, role in pairs]}
 
 
+NOBODY = Present(frozenset(), frozenset(), frozenset())
+
+
 def ids(documents: tuple[RawBSONDocument, ...]) -> list[Any]:
     return [one["_id"] for one in documents]
 
@@ -58,13 +61,68 @@ def test_the_own_login_root_and_what_is_there_are_left_alone() -> None:
     assert ids(chosen.roles) == ["shop.clerk"]
     assert chosen.skipped == (
         "role admin.ours belongs to the operator's own login",
-        "role admin.outer has all rights of root",
-        "role admin.inner has all rights of root",
+        "role admin.outer has all rights of root, or could take them",
+        "role admin.inner has all rights of root, or could take them",
         "user admin.operator belongs to the operator's own login",
-        "user admin.chief has all rights of root",
-        "user admin.hidden has all rights of root",
+        "user admin.chief has all rights of root, or could take them",
+        "user admin.hidden has all rights of root, or could take them",
         "user shop.bob is there already",
     )
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        "admin.__system",
+        "admin.userAdminAnyDatabase",
+        "admin.restore",
+        "admin.userAdmin",
+        "admin.dbOwner",
+    ],
+)
+def test_built_in_roles_that_can_give_root_do_not_come_back(role: str) -> None:
+    chosen = choose(accounts(users=[granted("shop.a", role)]), NOBODY)
+    assert chosen.users == ()
+    assert chosen.skipped == ("user shop.a has all rights of root, or could take them",)
+
+
+@pytest.mark.parametrize(
+    ("resource", "action"),
+    [
+        ({"anyResource": True}, "anyAction"),
+        ({"anyResource": True}, "update"),
+        ({"cluster": True}, "internal"),
+        ({"cluster": True}, "grantRole"),
+        ({"db": "admin", "collection": ""}, "grantRole"),
+        ({"db": "", "collection": ""}, "createUser"),
+        ({"db": "admin", "collection": ""}, "changePassword"),
+        ({"db": "admin", "collection": "system.users"}, "insert"),
+        ({"db": "", "collection": "system.roles"}, "update"),
+    ],
+)
+def test_privileges_that_can_give_root_do_not_come_back(resource: dict[str, Any], action: str) -> None:
+    """Nor does who holds a role that inherits them."""
+    privileged = granted("shop.outer") | {"privileges": [{"resource": resource, "actions": ["find", action]}]}
+    held = accounts(
+        users=[granted("shop.a", "shop.inner")], roles=[privileged, granted("shop.inner", "shop.outer")]
+    )
+    chosen = choose(held, NOBODY)
+    assert (chosen.users, chosen.roles) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("resource", "action"),
+    [
+        ({"db": "shop", "collection": ""}, "grantRole"),
+        ({"db": "", "collection": ""}, "insert"),
+        ({"db": "admin", "collection": "notes"}, "insert"),
+        ({"cluster": True}, "serverStatus"),
+    ],
+)
+def test_rights_over_some_data_do_come_back(resource: dict[str, Any], action: str) -> None:
+    role = granted("shop.r", "shop.userAdmin") | {"privileges": [{"resource": resource, "actions": [action]}]}
+    chosen = choose(accounts(users=[granted("shop.a", "shop.r", "shop.dbOwner")], roles=[role]), NOBODY)
+    assert (ids(chosen.users), ids(chosen.roles)) == (["shop.a"], ["shop.r"])
 
 
 def test_users_of_an_old_form_are_refused() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.protection import Need, Seen, backup_body
 from lucid_storage.kinds.protection import Standing as Protected
@@ -608,6 +608,22 @@ def test_with_the_operators_own_keys_only_backups_of_the_same_namespace_are_read
     request = worker_request(resolve(of, spec, settings, None), "r", "c", None, plan_only=True)
     assert isinstance(request.order, RestoreOrder)
     assert (request.order.elsewhere, request.order.only_namespace) == (True, only)
+
+
+def test_users_and_roles_with_the_operators_credentials_are_for_its_own_namespace() -> None:
+    """A user of the backup may have more rights than the namespace that asks."""
+    of = resource(backupName=None, usersAndRoles=True, source=SOURCE)
+    spec = RestoreSpec.model_validate({k: v for k, v in of.spec.items() if v is not None})
+    environ = {
+        "SERVED_NAMESPACES": '{"n": {}}',
+        "BACKUP_STORAGE_TYPE": "s3",
+        "BACKUP_S3_BUCKET": "the-bucket",
+    }
+    with pytest.raises(NotAllowedError, match="name a Secret of this namespace") as refused:
+        resolve(of, spec, Settings.read(environ), None)
+    assert refused.value.reason is Reason.INVALID_SPEC
+    own = Settings.read({**environ, "POD_NAMESPACE": "n"})
+    assert resolve(of, spec, own, None).spec.users_and_roles
 
 
 def test_in_place_the_marker_of_an_earlier_run_is_taken_back_before_anything_is_written() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
 
-from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.errors import NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, NAME_CHARACTERS, check_beside
 from lucid_storage.kinds.protection import Need
 from lucid_storage.kinds.restore.volumes import NOTHING, Filling, asked
@@ -98,6 +98,13 @@ def resolve(
     if BackupEngine.VOLUMES in (spec.engines or ()):
         asked(spec.volumes)
         check_beside(settings, namespace, connection)
+    if spec.users_and_roles and connection is None and namespace != settings.operator_namespace:
+        raise NotAllowedError(
+            "usersAndRoles with the operator's own credentials is for Restores in the operator's namespace only, since"
+            " users of a backup may have more rights than this namespace: name a Secret of this namespace in"
+            " spec.connection.secretName, or leave usersAndRoles out.",
+            reason=Reason.INVALID_SPEC,
+        )
     served = settings.served(namespace) if connection is None else None
     storage: Storage | None
     if spec.source is not None:

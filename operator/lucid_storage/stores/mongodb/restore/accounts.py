@@ -2,7 +2,8 @@
 
 What is to be made waits in reserved collections of the database admin, where only those may read who may read users
 anyway; the journal says that it does. After the swap the server itself merges it (_mergeAuthzCollections, as
-mongorestore does). Left out and listed: what is there already, the operator's own login with its roles, and root users.
+mongorestore does). Left out and listed: what is there already, the operator's own login with its roles, and whoever
+has all rights of root or could give them to himself.
 Pure but for Waiting.
 """
 
@@ -39,7 +40,12 @@ RIGHTS = (
     "remove",
 )
 """In the database admin; the roles restore and readWrite there have them all."""
-_ROOTS = frozenset({"root", "__system"})
+_ROOTS = frozenset({"root", "__system", "userAdminAnyDatabase", "restore", "userAdmin", "dbOwner"})
+"""Built-in roles on the database admin that are root, or can give root: who writes users there writes his own."""
+_GIVING = frozenset({"grantRole", "createRole", "createUser", "changePassword", "internal", "anyAction"})
+"""Actions that make a root user, or make one's own of somebody else's."""
+_WRITING = frozenset({"insert", "update"})
+_OF_ACCOUNTS = frozenset({"system.users", "system.roles"})
 _AT_ONCE = 200
 _DUPLICATE_KEY = 11000
 
@@ -117,7 +123,7 @@ def choose(accounts: Accounts, present: Present) -> Chosen:
             if name in present.own
             else "is there already"
             if name in there
-            else "has all rights of root"
+            else "has all rights of root, or could take them"
             if root
             else ""
         )
@@ -138,6 +144,20 @@ def _builtin() -> frozenset[str]:
     return frozenset(f"{ADMIN}.{name}" for name in _ROOTS)
 
 
+def _gives(privilege: Mapping[str, object]) -> bool:
+    """Whether a privilege is as good as root."""
+    listed, resource = privilege.get("actions"), privilege.get("resource")
+    actions = {str(action) for action in listed} if isinstance(listed, list) else set()
+    if not isinstance(resource, Mapping):
+        return False
+    if resource.get("anyResource"):
+        return bool(actions & (_GIVING | _WRITING))
+    if resource.get("cluster") or resource.get("db") in ("", ADMIN):
+        written = resource.get("collection") in _OF_ACCOUNTS and bool(actions & _WRITING)
+        return written or bool(actions & _GIVING)
+    return False
+
+
 def _granted(account: Account) -> frozenset[str]:
     """Roles that it has directly."""
     roles = account.get("roles")
@@ -147,9 +167,9 @@ def _granted(account: Account) -> frozenset[str]:
 
 def _rooted(roles: Sequence[Account]) -> frozenset[str]:
     """Roles of the backup that hold root, by whatever way."""
-    found: frozenset[str] = frozenset()
+    found = frozenset(str(r["_id"]) for r in roles if any(map(_gives, _list(r.get("privileges")))))
     while True:
-        more = frozenset(str(r["_id"]) for r in roles if _granted(r) & (found | _builtin()))
+        more = found | {str(r["_id"]) for r in roles if _granted(r) & (found | _builtin())}
         if more == found:
             return found
         found = more
