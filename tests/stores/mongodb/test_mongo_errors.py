@@ -55,6 +55,7 @@ def answer(code: int, text: str) -> LucidError:
         (11600, "interrupted at shutdown", StoreUnavailableError, False),
         (13435, "not master and slaveOk=false", StoreUnavailableError, False),
         (276, "IndexBuildAborted", StoreUnavailableError, False),
+        (338, "ReshardCollectionInProgress", StoreUnavailableError, False),
         (14031, "available disk space less than required", StoreUnavailableError, False),
     ],
 )

@@ -66,6 +66,7 @@ _TRANSIENT = {
     134: "majority reads are not possible yet",
     237: "the cursor was killed",
     276: "the index build was aborted by somebody or by a step-down",
+    338: "another collection is being resharded",
     11601: "the operation was interrupted",
     12586: "an operation runs in the background on this database",
     12587: "an operation runs in the background on this collection",
