@@ -137,6 +137,9 @@ class Redis:
         if self._replica_of is not None:
             settings["replicaof"] = f"{self._replica_of.host} {self._replica_of.port}"
             settings["masterauth"] = self._replica_of.password or '""'
+        if self._options.get("cluster-enabled") == "yes":
+            # By default the bus listens 10000 above the port, which is where clients' own ports lie.
+            settings["cluster-port"] = str(ports.reserve(self.instance, f"{self.name}-bus"))
         settings |= self._options
         path = self.folder / "redis.conf"
         path.touch(mode=0o600)
