@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import consent, drift, figures
 from lucid_storage.kinds.collection import keyspaces
-from lucid_storage.kinds.collection.desired import CollectionDesired
+from lucid_storage.kinds.collection.desired import EXPIRY, CollectionDesired
 from lucid_storage.kinds.collection.differences import (
     Difference,
     differences,
@@ -133,7 +133,7 @@ def _present(
     stuck = [d for d in found if d.change is None]
     gone = no_longer_declared(desired, before)
     if stuck or gone:
-        return Plan(status, verdict=_not_in_place(stuck, gone), drift=_entries(stuck, scope))
+        return Plan(status, verdict=_not_in_place(stuck, gone, before), drift=_entries(stuck, scope))
     if found:
         return _change(desired, observed, status, found, scope)
     return _finish(desired, observed, status, scope)
@@ -253,7 +253,7 @@ def _loss(observed: CollectionObserved, difference: Difference) -> str | None:
 def _cut_off(limits: Capped, stats: CollectionStats | None) -> str | None:
     if stats is None:
         return "cut off an unknown number of documents"
-    if limits.max_documents is not None and stats.documents > limits.max_documents:
+    if limits.max_documents and stats.documents > limits.max_documents:
         return f"cut off the oldest {stats.documents - limits.max_documents} of {stats.documents} documents"
     if stats.size_bytes > limits.size_bytes:
         return f"cut off the oldest {stats.size_bytes - limits.size_bytes} of {stats.size_bytes} bytes"
@@ -283,13 +283,15 @@ def _misfit(desired: CollectionDesired, state: CollectionState) -> Verdict | Non
     return None
 
 
-def _not_in_place(stuck: Sequence[Difference], gone: Sequence[str]) -> Verdict:
+def _not_in_place(stuck: Sequence[Difference], gone: Sequence[str], before: Sequence[str]) -> Verdict:
     if stuck:
         first = stuck[0]
         expected, actual = drift.shown(first.expected), drift.shown(first.actual)
         said = f"{first.field} is {actual} and should be {expected}. {first.refusal}"
     else:
         said = f"{gone[0]} cannot be undone in place; put it back into the spec, or recreate the collection."
+        if f"{gone[0]}.{EXPIRY}" in before:
+            said += f" Documents go on expiring; put {gone[0]} back without {EXPIRY} to end that."
     return Verdict(Reason.NOT_IN_PLACE, said, stalled=True)
 
 
