@@ -97,6 +97,8 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
     if order.users_and_roles:
         _check_accounts(order, prelude)
     names = tuple((database, name) for database in targets for name in order.collections)
+            for _ in raws:
+                pass  # to the checked end
     lineage = scan.lineage(names) if names else everything(targets, _selected(path.full.manifest))
     records = tuple(r for r in mongodb.collections if r.database in targets and lineage.base(data_name(r)))
     _check_chosen(order, names, lineage, records, scan)
@@ -193,7 +195,7 @@ def definitions(plan: MongoPlan) -> Iterator[Definition]:
 
 
 def oplog_pieces(path: RestorePath, open_source: OpenSource) -> Iterator[tuple[Manifest, Iterator[bytes]]]:
-    """Each slice or differential with its entries, in order. Each is read to its checked end or given up."""
+    """Each slice or differential with its entries, in order. Size and checksum are compared at an object's end only."""
     for piece in path.then:
         for stored in oplogs(piece.manifest):
             source = open_source(piece.manifest, stored)
