@@ -220,6 +220,9 @@ def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:
     for piece, raws in oplog_pieces(run.plan.path, run.open_source):
         unread, before = _Unread(raws, last), _counts(staging.replayed)
         if not staging.replay(unread, run.plan.until):
+            # The rest is not replayed, and what was is believed only when the whole object was checked.
+            for _ in raws:
+                run.check()
             return
         prev = piece.prev
         if prev is not None and (prev.optime.seconds, prev.optime.counter) == last:
@@ -239,9 +242,6 @@ def _compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple
         if not plan.lineage.base((database, collection)):
             continue
         for kind in _KINDS:
-            # The rest is not replayed, and what was is believed only when the whole object was checked.
-            for _ in raws:
-                run.check()
             found, wanted = applied[(count.namespace, kind)], int(getattr(count, kind))
             if found != wanted:
                 raise LucidError(

@@ -92,13 +92,13 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
     scan = Scan(dump_end, until)
     for _, raws in oplog_pieces(path, open_source):
         if not scan.feed(raws):
+            for _ in raws:
+                pass  # to the checked end
             break
     targets = choose_targets(order, _databases(mongodb, prelude) | scan.databases)
     if order.users_and_roles:
         _check_accounts(order, prelude)
     names = tuple((database, name) for database in targets for name in order.collections)
-            for _ in raws:
-                pass  # to the checked end
     lineage = scan.lineage(names) if names else everything(targets, _selected(path.full.manifest))
     records = tuple(r for r in mongodb.collections if r.database in targets and lineage.base(data_name(r)))
     _check_chosen(order, names, lineage, records, scan)
