@@ -164,7 +164,12 @@ class Reason(StrEnum):
     CONTENT_CHANGED = "ContentChanged", "The files changed while they were copied."
     COPY_FAILED = "CopyFailed", "The file system refused the copy; the message holds its words."
     OWNERS_KEPT = "OwnersKept", "All files of the new volume have the owners that they had."
-    OWNERS_NOT_KEPT = "OwnersNotKept", "Files of the new volume belong to the user that copied them."
+    ATTRIBUTES_KEPT = "AttributesKept", "All files of the new volume have the attributes that they had."
+    ATTRIBUTES_NOT_KEPT = "AttributesNotKept", "Capabilities or access lists of files could not be set."
+    OWNERS_NOT_KEPT = (
+        "OwnersNotKept",
+        "Files of the new volume have other owners, or its top folder another mode.",
+    )
     OLD_VOLUME_KEPT = "OldVolumeKept", "The volume that was migrated from is kept until it is released."
 
     # Reaching the store

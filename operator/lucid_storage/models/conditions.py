@@ -22,5 +22,6 @@ CONDITIONS: Mapping[str, str] = {
     "UsageWarning": "True when the use of the volume is at or above warningPercent.",
     "UsageCritical": "True when the use of the volume is at or above criticalPercent.",
     "Expandable": "Whether the storage class can expand the volume in place, and if not, why.",
-    "OwnersNotKept": "True when a migration could not keep the owners of all files.",
+    "OwnersNotKept": "True when a migration could not keep the owners of all files, or the mode of the top folder.",
+    "AttributesNotKept": "True when a migration could not keep all capabilities and access lists.",
 }

@@ -199,7 +199,14 @@ VOLUME = KindInfo(
         Column("CLASS", ".status.storageClassName", "Storage class."),
         Column("PHASE", ".status.phase", "Where it stands."),
     ),
-    conditions=("Paused", "UsageWarning", "UsageCritical", "Expandable", "OwnersNotKept"),
+    conditions=(
+        "Paused",
+        "UsageWarning",
+        "UsageCritical",
+        "Expandable",
+        "OwnersNotKept",
+        "AttributesNotKept",
+    ),
 )
 
 KINDS: Mapping[str, KindInfo] = {

@@ -447,6 +447,8 @@ class VolumeCopyResult(Message):
     """Entries whose owner this worker may not set."""
     attributes_not_kept: int = 0
     """Entries with capabilities or access lists that this worker may not set."""
+    top_mode_kept: bool = True
+    """The new volume's top folder lets in whom the old one's did."""
     skipped: int = 0
     """Sockets and device nodes."""
     stamp: str | None = None

@@ -193,6 +193,14 @@ class Migration(StatusModel):
     """Bytes copied and checked."""
     owners_kept: bool | None = None
     """Whether all owners could be set."""
+    owners_not_kept: Count | None = None
+    """Files and folders whose owner could not be set."""
+    attributes_not_kept: Count | None = None
+    """Files and folders whose capabilities or access lists could not be set."""
+    top_mode_kept: bool | None = None
+    """Whether the new volume's top folder lets in whom the old one's did."""
+    skipped: Count | None = None
+    """Sockets and device nodes, which are left out."""
     why: ShortText | None = None
     """Why the volume is moved."""
     old_claim_uid: ShortText | None = None
@@ -210,7 +218,9 @@ class Migration(StatusModel):
     settled: bool | None = None
     """The copy was compared after nobody could write to the old volume any more."""
     attempts: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Workers that were started and gave no copy."""
+    """Workers in a row that gave no copy and came no further than one before them."""
+    reached: Annotated[int, Field(ge=0, le=200)] | None = None
+    """How far the best worker came, in percent; beyond 100 the copy is being compared."""
     failed_generation: Count | None = None
     """Generation of the Volume whose migration failed; another one begins a new attempt."""
     run_again: ShortText | None = None

@@ -206,8 +206,8 @@ class VolumeKind:
             match action:
                 case CreateClaim(body=body):
                     await self._claims.create(body)
-                case ExpandClaim(claim=claim, size=size):
-                    await self._claims.expand(claim, size)
+                case ExpandClaim(claim=claim, size=size, grown=grown):
+                    await self._claims.expand(claim, size, grown=grown)
                 case DeleteClaim(claim=claim, unbound=unbound):
                     await self._claims.delete(claim, as_seen=unbound)
         except LucidError as error:

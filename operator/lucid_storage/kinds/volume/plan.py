@@ -9,7 +9,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.conditions import bounded
 from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.volume import checking, growth, trouble, usage
+from lucid_storage.kinds.volume import checking, growth, trouble, unkept, usage
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.desired import VolumeDesired, claim_body
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
@@ -305,22 +305,13 @@ def conditions(
     desired: VolumeDesired, status: VolumeStatus, *, paused: bool
 ) -> tuple[tuple[str, bool, Reason, str], ...]:
     """The kind's own conditions, from what status shows."""
-    rows = [
+    return (
         *_paused(status, paused=paused),
         *_expandable(desired, status),
         *usage.rows(desired, status),
         *checking.row(status.check),
-    ]
-    journal = status.migration
-    if journal is not None and journal.owners_kept is not None:
-        lost = not journal.owners_kept
-        said = (
-            "The migration could not keep the owners of all files; check them, or run it again with another"
-            " spec.copy.runAsUser."
-        )
-        reason = Reason.OWNERS_NOT_KEPT if lost else Reason.OWNERS_KEPT
-        rows.append(("OwnersNotKept", lost, reason, said if lost else ""))
-    return tuple(rows)
+        *unkept.rows(status.migration),
+    )
 
 
 def _paused(status: VolumeStatus, *, paused: bool) -> list[tuple[str, bool, Reason, str]]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
+from lucid_storage.kinds.volume import unkept
 from lucid_storage.kinds.volume.migration import ending
 from lucid_storage.kinds.volume.migration.actions import HoldName, KeepVolume, MakeClaim
 from lucid_storage.kinds.volume.migration.journal import (
@@ -31,9 +32,9 @@ from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume import MigrationStep
 
 ATTEMPTS = 3
-"""Workers before the migration is given up."""
-AGAIN = frozenset({Reason.WORKER_LOST, Reason.CONTENT_CHANGED, Reason.CANCELLED})
-"""What another worker may well not meet."""
+"""Workers in a row that came no further than one before them, until the migration is given up."""
+AGAIN = frozenset({Reason.WORKER_LOST, Reason.CONTENT_CHANGED, Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
+"""What another worker may well not meet. It goes on with what is there: a deadline is no error of the copy."""
 WAITING_SECONDS = 5.0
 FRESH = timedelta(minutes=1)
 """An older copy is looked at once more before the switch, so that what no longer fits is met where it can be taken
@@ -55,9 +56,7 @@ def plan(case: Case) -> Plan:
     if answer.new_claim is None or answer.keeper is None:
         return prepare(case)
     if case.migration.attempts and case.users and answer.worker.phase is WorkerPhase.ABSENT:
-        said = (
-            f"The files changed while they were copied. It goes on when these pods end: {listed(case.users)}."
-        )
+        said = f"The copy was interrupted. It goes on when these pods end: {listed(case.users)}."
         return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
     return work(case, copy_request(case), _ended)
 
@@ -107,6 +106,7 @@ def _ended(case: Case, result: VolumeCopyResult) -> Plan:
             step=MigrationStep.VERIFYING,
             progress="100%",
             attempts=None,
+            reached=None,
             looked_at=None if case.users else case.now,
         )
         if result.unchanged:
@@ -115,7 +115,7 @@ def _ended(case: Case, result: VolumeCopyResult) -> Plan:
             stamp=result.stamp,
             checksum=result.digest,
             copied_bytes=result.bytes,
-            owners_kept=not result.owners_not_kept,
+            **unkept.noted(result),
         )
         return cleared(done, case.names.copy_job)
     attempts = (case.migration.attempts or 0) + 1

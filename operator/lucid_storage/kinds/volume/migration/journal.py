@@ -67,6 +67,10 @@ class Journal(BaseModel):
     checksum: str = ""
     settled: bool = False
     owners_kept: bool = True
+    owners_not_kept: int = 0
+    attributes_not_kept: int = 0
+    top_mode_kept: bool = True
+    skipped: int = 0
     copied_bytes: int = 0
     why: str = ""
     started_at: datetime | None = None
@@ -132,6 +136,10 @@ def journal_of(migration: Migration, claim: MovingClaim) -> Journal:
         stamp=migration.stamp or "",
         checksum=migration.checksum or "",
         owners_kept=migration.owners_kept is not False,
+        owners_not_kept=migration.owners_not_kept or 0,
+        attributes_not_kept=migration.attributes_not_kept or 0,
+        top_mode_kept=migration.top_mode_kept is not False,
+        skipped=migration.skipped or 0,
         copied_bytes=migration.copied_bytes or 0,
         why=migration.why or "",
         started_at=migration.started_at,
@@ -160,6 +168,10 @@ def migration_of(journal: Journal) -> Migration:
         checksum=journal.checksum or None,
         settled=journal.settled,
         owners_kept=journal.owners_kept,
+        owners_not_kept=journal.owners_not_kept,
+        attributes_not_kept=journal.attributes_not_kept,
+        top_mode_kept=journal.top_mode_kept,
+        skipped=journal.skipped,
         copied_bytes=journal.copied_bytes,
         why=journal.why or None,
         started_at=journal.started_at,

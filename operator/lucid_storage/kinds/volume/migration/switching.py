@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
+from lucid_storage.kinds.volume import unkept
 from lucid_storage.kinds.volume.migration import ending
 from lucid_storage.kinds.volume.migration.actions import (
     DescribeClaim,
@@ -213,9 +214,7 @@ def _settled(case: Case, result: VolumeCopyResult) -> Plan:
     if result.ok:
         done = case.noting(settled=True, attempts=None, reason=None, message=None)
         if not result.unchanged:
-            done = done.noting(
-                stamp=result.stamp, checksum=result.digest, owners_kept=not result.owners_not_kept
-            )
+            done = done.noting(stamp=result.stamp, checksum=result.digest, **unkept.noted(result))
         return cleared(done, case.names.settle_job)
     attempts = (case.migration.attempts or 0) + 1
     reason = result.reason or Reason.COPY_FAILED
@@ -336,5 +335,6 @@ def _completed(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
         f"The claim has the PersistentVolume {new.name} of the class {journal.storage_class_name}. The old one,"
         f" {journal.old_volume}, is kept; release it with the annotation {RELEASE_OLD_VOLUME}: {journal.old_volume}"
     )
-    notices = (Notice("Migrated", said),)
+    lost = unkept.sentences(journal)
+    notices = (Notice("Migrated", f"{said}. {lost}" if lost else said, warning=bool(lost)),)
     return done.step(said, phase=VolumePhase.BOUND, seconds=0.1, notices=notices)
