@@ -486,3 +486,5 @@ class VolumeVerifyResult(Message):
     since: AwareDatetime | None = None
     """Moment of the checksums that it was compared with; None for the first ones."""
     checked_at: AwareDatetime | None = None
+    last_change: AwareDatetime | None = None
+    """The newest time of modification among what changed or was added."""
