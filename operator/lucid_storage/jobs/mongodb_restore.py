@@ -27,20 +27,31 @@ from lucid_storage.jobs.mongodb_restore_plan import (
 )
 from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
+from lucid_storage.stores.mongodb.restore.comparing import Expected
 from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
+from lucid_storage.stores.mongodb.restore.holding import Leases
 from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
 from lucid_storage.stores.mongodb.restore.pacing import SlicePace
 from lucid_storage.stores.mongodb.restore.rewriting import Rewritten
-from lucid_storage.stores.mongodb.restore.staging import Expected, InPlace, Staging
+from lucid_storage.stores.mongodb.restore.staging import InPlace, Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 
 logger = logging.getLogger(__name__)
 
-INCOMPLETE = "The target is incomplete, as strategy InPlace leaves it after a failure: restore again."
+_DAMAGED = frozenset(
+    {Reason.COUNT_MISMATCH, Reason.ARCHIVE_DAMAGED, Reason.REPLAY_REFUSED, Reason.KEY_MISSING}
+)
+"""What another attempt with the same backup would find again."""
 
 _KINDS = ("inserts", "updates", "deletes")
 
 Report = Callable[[int, int], None]
+
+
+def incomplete(reason: Reason) -> str:
+    """What a failure in place leaves, and what to do about it."""
+    again = "restore another backup over it" if reason in _DAMAGED else "restore again"
+    return f"The target is incomplete, as strategy InPlace leaves it after a failure: {again}."
 
 
 @dataclass(slots=True)
@@ -59,6 +70,8 @@ class MongoRestoreRun:
     slices_reach: Callable[[], int | None] = lambda: None
     """The second that slices reach to, where some follow the target."""
     in_place: InPlace | None = None
+    leases: Leases | None = None
+    """Of the databases that are written."""
     accounts: bool = False
     """Users and roles too."""
 
@@ -90,13 +103,16 @@ def stage(run: MongoRestoreRun) -> MongoStaged:
             run.report,
             run.owner,
             run.in_place,
+            run.leases,
         )
         try:
             return _staged(run, staging)
         except LucidError as error:
-            _discard(run, staging)
+            # Who lost the right to write takes nothing back either: that is the operator's then.
+            if error.reason is not Reason.WORKER_LOST:
+                _discard(run, staging)
             if staging.touched:
-                error.message = f"{error.message} {INCOMPLETE}"
+                error.message = f"{error.message} {incomplete(error.reason)}"
             raise
         except BaseException:
             _discard(run, staging)
@@ -245,8 +261,8 @@ def _compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple
             found, wanted = applied[(count.namespace, kind)], int(getattr(count, kind))
             if found != wanted:
                 raise LucidError(
-                    f"{found} {kind} were replayed on {count.namespace}, and the backup {piece.id} holds {wanted}."
-                    " Nothing was swapped; restore to a moment before it.",
+                    f"{found} {kind} were replayed on {count.namespace}, and the backup {piece.id} holds {wanted};"
+                    " restore to a moment before it.",
                     reason=Reason.COUNT_MISMATCH,
                 )
 

@@ -63,6 +63,9 @@ class RestorePort(Protocol):
     async def close(self) -> None:
         """Close all connections. Idempotent."""
 
+    async def identity(self) -> str:
+        """Of the server that this very connection leads to."""
+
     async def occupants(self, databases: Sequence[str], *, sizes: bool = False) -> tuple[Occupant, ...]:
         """Collections and views of some databases with their documents, reserved names apart."""
 
