@@ -161,6 +161,8 @@ class Reason(StrEnum):
     USAGE_HIGH = "UsageHigh", "The use of the volume is at or above the threshold."
     MAX_SIZE_REACHED = "MaxSizeReached", "autoExpand stopped, since its largest size is reached."
     MIGRATING = "Migrating", "The volume is being moved to a new one; the message says how far."
+    CHECKED = "Checked", "The check that was asked for last came to its end."
+    CHECK_FAILED = "CheckFailed", "The check that was asked for came to nothing; it is tried again."
     CONTENT_CHANGED = "ContentChanged", "The files changed while they were copied."
     COPY_FAILED = "CopyFailed", "The file system refused the copy; the message holds its words."
     OWNERS_KEPT = "OwnersKept", "All files of the new volume have the owners that they had."

@@ -261,7 +261,6 @@ class Leading:
             self._settings,
             volumes=lambda: self._cache.of_kind("volumes"),
             touch=lambda key: self.engine.touch(key),
-            tell=self._tell_volume,
         )
         self._reading = UsageReading(
             claims,

@@ -204,6 +204,8 @@ VOLUME = KindInfo(
         "UsageWarning",
         "UsageCritical",
         "Expandable",
+        "Intact",
+        "ContentChecked",
         "OwnersNotKept",
         "AttributesNotKept",
     ),

@@ -269,8 +269,21 @@ class ContentCheck(StatusModel):
     """Files that changed although nobody wrote them."""
     unreadable: Count
     """Files that the disk does not give."""
+    last_change: datetime | None = None
+    """The newest time of modification among what was added or changed."""
     message: Annotated[str, StringConstraints(max_length=1024)]
     """The same in a sentence."""
+
+
+class FailedCheck(StatusModel):
+    """A check of the content that was asked for and came to nothing. It is tried again."""
+
+    asked: ShortText
+    """Value of the annotation that asked for it."""
+    at: datetime
+    """When it came to nothing first, for this reason."""
+    message: Annotated[str, StringConstraints(max_length=1024)]
+    """Why, and what to do."""
 
 
 class VolumeStatus(KindStatus):
@@ -330,5 +343,7 @@ class VolumeStatus(KindStatus):
     """The last check of the content."""
     checksums_at: datetime | None = None
     """When the content was last checked."""
+    check_failed: FailedCheck | None = None
+    """Why the check that is asked for now has no result yet."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """What to do, or nothing."""

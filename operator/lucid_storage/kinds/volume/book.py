@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lucid_storage.kinds.volume.observed import KUBELET, Figures
-from lucid_storage.models.volume import ContentCheck
+from lucid_storage.models.volume import ContentCheck, FailedCheck
 
 ClaimName = tuple[str, str]
 """Namespace and name."""
@@ -18,10 +18,20 @@ class UsageBook:
         self._figures: dict[ClaimName, Figures] = {}
         self._foreign: set[ClaimName] = set()
         self._checks: dict[ClaimName, ContentCheck] = {}
+        self._failed: dict[ClaimName, FailedCheck] = {}
 
     def put_check(self, claim: ClaimName, check: ContentCheck) -> None:
         """A check of the content ended."""
         self._checks[claim] = check
+        self._failed.pop(claim, None)
+
+    def put_failed(self, claim: ClaimName, failed: FailedCheck) -> None:
+        """A check of the content came to nothing."""
+        self._failed[claim] = failed
+
+    def failed(self, claim: ClaimName) -> FailedCheck | None:
+        """The last one of this process, unless a check ended since."""
+        return self._failed.get(claim)
 
     def check(self, claim: ClaimName) -> ContentCheck | None:
         """The last one of this process."""
@@ -50,10 +60,13 @@ class UsageBook:
     def forget(self, claim: ClaimName) -> None:
         self._figures.pop(claim, None)
         self._checks.pop(claim, None)
+        self._failed.pop(claim, None)
         self._foreign.discard(claim)
 
     def keep_only(self, claims: Iterable[ClaimName]) -> None:
         """Forget the claims that no Volume declares any more."""
         wanted = set(claims)
-        for claim in [c for c in (*self._figures, *self._foreign, *self._checks) if c not in wanted]:
+        for claim in [
+            c for c in (*self._figures, *self._foreign, *self._checks, *self._failed) if c not in wanted
+        ]:
             self.forget(claim)

@@ -11,7 +11,7 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.volume import growth, removal
+from lucid_storage.kinds.volume import checking, growth, removal
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
@@ -101,6 +101,8 @@ class VolumeKind:
             pods=tuple(p for p in pods if name in p.claims),
             figures=self._book.get((namespace, name)),
             check=self._book.check((namespace, name)),
+            check_failed=self._book.failed((namespace, name)),
+            check_asked=checking.asked(resource),
             refusal=self._refusals.get(resource.key),
         )
         if shared_disk(seen):
@@ -132,6 +134,8 @@ class VolumeKind:
             warning_percent=desired.warning_percent,
             critical_percent=desired.critical_percent,
             full_at=status.full_at,
+            check=seen.check or status.check,
+            check_failed=checking.noted(seen, status)[0].check_failed is not None,
         )
         self._metrics.tell(key, told)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from lucid_storage.errors import Reason
 from lucid_storage.kube.claims import Attachment, Claim, Class, Node, PersistentVolume, PodUse
-from lucid_storage.models.volume import ContentCheck
+from lucid_storage.models.volume import ContentCheck, FailedCheck
 
 KUBELET = "kubelet"
 
@@ -72,6 +72,10 @@ class VolumeObserved:
     """The newest, where they are newer than those in status."""
     check: ContentCheck | None = None
     """The newest check of the content."""
+    check_failed: FailedCheck | None = None
+    """One that came to nothing since."""
+    check_asked: str = ""
+    """What the annotation asks for."""
     refusal: Refusal | None = None
 
     @property

@@ -122,7 +122,7 @@ def used(
 ) -> tuple[VolumeStatus, tuple[Notice, ...]]:
     """The status with who uses the claim and how much of it."""
     status = status.model_copy(update={"used_by": sorted(p.name for p in seen.users)[:NAMES] or None})
-    status, checked = checking.noted(seen.check, status)
+    status, checked = checking.noted(seen, status)
     status, told = usage.noted(desired, seen.figures, status, now)
     return status, (*checked, *told)
 
@@ -309,7 +309,7 @@ def conditions(
         *_paused(status, paused=paused),
         *_expandable(desired, status),
         *usage.rows(desired, status),
-        *checking.row(status.check),
+        *checking.rows(status),
         *unkept.rows(status.migration),
     )
 
