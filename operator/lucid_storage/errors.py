@@ -67,6 +67,10 @@ class Reason(StrEnum):
     NOT_SHARDABLE = "NotShardable", "MongoDB cannot shard a collection of this kind."
     SUPPORTING_INDEX_MISSING = "SupportingIndexMissing", "The shard key needs an index that begins with it."
     POOR_SHARD_KEY = "PoorShardKey", "The pre-flight found the key poor; an annotation can accept it."
+    SHARD_KEY_UNKNOWN = (
+        "ShardKeyUnknown",
+        "The pre-flight could not read enough of the documents; an annotation can accept the key unseen.",
+    )
     SHARD_UNKNOWN = "ShardUnknown", "A zone names a shard that the cluster does not have."
     SHARD_KEY_CHANGED = "ShardKeyChanged", "The shard key changed after the last known backup."
 
@@ -157,21 +161,18 @@ class Reason(StrEnum):
     NODE_AWAY = "NodeAway", "The node that the volume lies on or is attached to does not answer."
     INTACT = "Intact", "All changes of the content since the last check were written by somebody."
     CONTENT_DAMAGED = "ContentDamaged", "Files changed without being written, or cannot be read."
+    CHECKED = "Checked", "The check that was asked for last came to its end."
+    CHECK_FAILED = "CheckFailed", "The check that was asked for came to nothing; it is tried again."
     USAGE_NORMAL = "UsageNormal", "The use of the volume is below the threshold."
     USAGE_HIGH = "UsageHigh", "The use of the volume is at or above the threshold."
     MAX_SIZE_REACHED = "MaxSizeReached", "autoExpand stopped, since its largest size is reached."
     MIGRATING = "Migrating", "The volume is being moved to a new one; the message says how far."
-    CHECKED = "Checked", "The check that was asked for last came to its end."
-    CHECK_FAILED = "CheckFailed", "The check that was asked for came to nothing; it is tried again."
     CONTENT_CHANGED = "ContentChanged", "The files changed while they were copied."
     COPY_FAILED = "CopyFailed", "The file system refused the copy; the message holds its words."
     OWNERS_KEPT = "OwnersKept", "All files of the new volume have the owners that they had."
     ATTRIBUTES_KEPT = "AttributesKept", "All files of the new volume have the attributes that they had."
     ATTRIBUTES_NOT_KEPT = "AttributesNotKept", "Capabilities or access lists of files could not be set."
-    OWNERS_NOT_KEPT = (
-        "OwnersNotKept",
-        "Files of the new volume have other owners, or its top folder another mode.",
-    )
+    OWNERS_NOT_KEPT = "OwnersNotKept", "Files of the new volume have other owners, or its top folder another mode."
     OLD_VOLUME_KEPT = "OldVolumeKept", "The volume that was migrated from is kept until it is released."
 
     # Reaching the store

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 from sharding_bed import Cluster, counted, insert
 
 from lucid_storage.errors import (
     NotShardedError,
-    NotSupportedError,
     Reason,
     ServerRefusedError,
     StoreUnavailableError,
@@ -119,52 +117,6 @@ async def test_a_collection_with_a_collation_is_sharded_by_the_simple_one(
     assert found.names == ("country_1",)
 
 
-async def test_a_time_series_shows_the_key_in_its_own_words(
-    router: MongoDeployment, sharded: Cluster, sharded_database: str
-) -> None:
-    sharding = router.sharding
-    series = {"timeField": "at", "metaField": "sensor"}
-    await router.create_collection(sharded_database, "readings", CollectionOptions(time_series=series))
-    key: ShardKey = (("sensor.id", 1), ("at", 1))
-    await sharding.shard(sharded_database, "readings", key)
-    documents = [{"at": datetime.now(UTC), "sensor": {"id": n % 5}} for n in range(50)]
-    insert(sharded, sharded_database, "readings", documents)
-    state = await sharding.sharded(sharded_database, "readings")
-    assert state is not None
-    assert (state.key, state.time_series) == (key, True)
-    assert sum(found.chunks for found in await sharding.chunks(state)) == 1
-    (figures,) = await sharding.figures(sharded_database, "readings", 10) or ()
-    assert (figures.documents, figures.size_bytes > 0) == (None, True)
-    assert (await sharding.balance(sharded_database, "readings")).compliant
-    sample = await sharding.key_sample(sharded_database, "readings", (("sensor.id", 1),), 100, 10)
-    assert sample is not None
-    assert (sample.documents, sample.distinct) == (50, 5)
-    await sharding.set_balancing(sharded_database, "readings", enabled=False)
-    state = await sharding.sharded(sharded_database, "readings")
-    assert state is not None
-    assert not state.balancing
-    await router.create_index(
-        sharded_database, "readings", "by_sensor", IndexDefinition(keys=(("sensor.id", 1),))
-    )
-
-
-async def test_the_key_of_a_time_series_is_not_changed(
-    router: MongoDeployment, sharded_database: str
-) -> None:
-    sharding = router.sharding
-    series = {"timeField": "at", "metaField": "sensor"}
-    await router.create_collection(sharded_database, "readings", CollectionOptions(time_series=series))
-    await sharding.shard(sharded_database, "readings", (("sensor", 1),))
-    bounds = KeyRange({"sensor": 1}, {"sensor": 5})
-    for change in (
-        sharding.refine(sharded_database, "readings", (("sensor", 1), ("at", 1))),
-        sharding.reshard(sharded_database, "readings", (("sensor", "hashed"),)),
-        sharding.assign_range(sharded_database, "readings", bounds, "zone"),
-    ):
-        with pytest.raises(NotSupportedError, match="time series"):
-            await change
-
-
 async def test_refining_adds_fields_and_needs_their_index(
     router: MongoDeployment, sharded_database: str
 ) -> None:
@@ -179,6 +131,46 @@ async def test_refining_adds_fields_and_needs_their_index(
     state = await sharding.sharded(sharded_database, "places")
     assert state is not None
     assert state.key == COUNTRY_DAY
+
+
+@pytest.mark.usefixtures("resharding_alone")
+async def test_a_collection_made_anew_since_the_look_is_neither_sharded_nor_refined_nor_resharded(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    sharding = router.sharding
+    await sharding.shard(sharded_database, "places", COUNTRY)
+    state = await sharding.sharded(sharded_database, "places")
+    assert state is not None
+    with sharded.client() as client:
+        client[sharded_database].drop_collection("places")
+        client[sharded_database].create_collection("places")
+    with pytest.raises(ServerRefusedError, match="made anew") as refused:
+        await sharding.shard(sharded_database, "places", COUNTRY, uuid=state.uuid)
+    assert (refused.value.reason, refused.value.stalled) == (Reason.COLLECTION_NOT_READY, False)
+    found = await router.collection(sharded_database, "places")
+    assert found is not None
+    await sharding.shard(sharded_database, "places", COUNTRY, uuid=found.uuid, empty=True)
+    for keys in (COUNTRY_DAY, USER):
+        await router.create_index(sharded_database, "places", f"by_{len(keys)}", IndexDefinition(keys=keys))
+    for change in (
+        sharding.refine(sharded_database, "places", COUNTRY_DAY, uuid=state.uuid),
+        sharding.reshard(sharded_database, "places", USER, uuid=state.uuid),
+    ):
+        with pytest.raises(ServerRefusedError, match="made anew"):
+            await change
+    await sharding.refine(sharded_database, "places", COUNTRY_DAY, uuid=found.uuid)
+
+
+async def test_documents_that_came_since_an_empty_look_stop_the_sharding(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    insert(sharded, sharded_database, "places", [{"country": "AT"}])
+    with sharded.client() as client:
+        client[sharded_database].places.create_index("country")
+    with pytest.raises(ServerRefusedError, match="holds documents now") as refused:
+        await router.sharding.shard(sharded_database, "places", COUNTRY, empty=True)
+    assert not refused.value.stalled
+    assert await router.sharding.sharded(sharded_database, "places") is None
 
 
 async def test_a_unique_index_apart_from_the_key_is_refused_with_the_way_out(
