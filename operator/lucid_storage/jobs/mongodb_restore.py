@@ -25,6 +25,7 @@ from lucid_storage.jobs.mongodb_restore_plan import (
     oplog_pieces,
     oplogs,
 )
+from lucid_storage.stores.mongodb.restore import scratch
 from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
 from lucid_storage.stores.mongodb.restore.comparing import Expected
@@ -119,14 +120,17 @@ def stage(run: MongoRestoreRun) -> MongoStaged:
             raise
 
 
-def prove(run: MongoRestoreRun) -> MongoStaged:
+def prove(run: MongoRestoreRun, seconds: int) -> MongoStaged:
     """Everything up to the journal in databases of its own, which are dropped at the end, whatever it is.
 
-    `run.plan.targets` must name databases that nobody else uses. Raises LucidError when the backup cannot be restored
+    `run.plan.targets` must name scratch databases, and `seconds` is the longest that they are used: those of a worker
+    that was killed are dropped by the next one after that. Raises LucidError when the backup cannot be restored
     or is not what its manifest says.
     """
     try:
         with Target(run.uri, check=run.check) as target:
+            scratch.drop_ended(target)
+            scratch.stamp(target, run.plan.databases, seconds)
             staging = Staging(
                 target,
                 run.run,
@@ -139,8 +143,7 @@ def prove(run: MongoRestoreRun) -> MongoStaged:
             return _staged(run, staging)
     finally:
         with Target(run.uri) as target:
-            for database in run.plan.databases:
-                target.write(database, {"dropDatabase": 1}, f"drop the scratch database {database}")
+            scratch.drop(target, run.plan.databases)
 
 
 def _discard(run: MongoRestoreRun, staging: Staging) -> None:

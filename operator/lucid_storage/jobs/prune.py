@@ -19,7 +19,7 @@ from lucid_storage.archive.destination import Entry, ObjectStore
 from lucid_storage.archive.layout import MANIFEST, MARK, PROOF, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, RetentionRules
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_chain, manifest_path
+from lucid_storage.archive.records import list_chain, manifest_path, proof_path
 from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
 from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import LucidError, Reason
@@ -187,6 +187,8 @@ def _remove(
         if record.kind is BackupKind.SLICE:
             for stored in record.manifest.objects:
                 store.delete(stored.path)
+            if record.proof is not None:
+                store.delete(proof_path(folder, record.manifest))
         else:
             _empty(store, f"{folder.backups}/{record.id}")
         reporter.add(sum(o.stored_bytes for o in record.manifest.objects), 1)

@@ -18,6 +18,7 @@ from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import manifest_digest
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.notes import Note
 from lucid_storage.jobs.volume_told import sentence as volumes_sentence
 from lucid_storage.models.backup import BackupEngine, BackupType, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
@@ -47,7 +48,7 @@ def result_of(
     place: Place,
     record: Recorded,
     failures: tuple[EngineOutcome, ...],
-    note: str | None,
+    note: Note | None,
     decision: Decision | None,
 ) -> BackupResult:
     """`note` says why a higher level of proof was not reached."""
@@ -75,8 +76,9 @@ def result_of(
         manifest_sha256=manifest_digest(place.store, place.home(manifest), manifest),
         location=f"{place.store.location}/{place.home(manifest).backups}/{manifest.id}",
         server_identity=mongodb.identity if mongodb is not None else None,
-        verified=Verify(proof.level) if proof is not None and passed else None,
-        verify_note=note,
+        verified=Verify(record.level) if record.level is not None else None,
+        verify_note=str(note.reason) if note is not None else None,
+        verify_message=note.message if note is not None else "",
         verified_at=proof.at if proof is not None and passed else None,
         verify_seconds=proof.seconds if proof is not None else None,
         completed_at=manifest.completed_at,

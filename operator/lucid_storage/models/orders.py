@@ -194,7 +194,9 @@ class BackupResult(Message):
     verified: Verify | None = None
     """The level that passed."""
     verify_note: str | None = None
-    """Why a higher level was not reached, such as NoVerifyServer."""
+    """The reason why a higher level was not reached, such as NoVerifyServer."""
+    verify_message: str = ""
+    """The same as a sentence."""
     verified_at: datetime | None = None
     verify_seconds: int | None = None
     completed_at: datetime | None = None
