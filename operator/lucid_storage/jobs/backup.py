@@ -27,7 +27,7 @@ from lucid_storage.jobs.destination import Place, Uploads
 from lucid_storage.jobs.engines import OBJECT_KINDS, Engines
 from lucid_storage.jobs.proving import prove
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of
+from lucid_storage.jobs.results import left_out, made_before, outcome_of, result_of, selection_of
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.backup import BackupEngine, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome

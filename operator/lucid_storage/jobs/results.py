@@ -43,6 +43,17 @@ def outcome_of(engine: BackupEngine, error: LucidError) -> EngineOutcome:
     return EngineOutcome(engine=engine, ok=False, reason=error.reason, message=error.message)
 
 
+def left_out(manifest: Manifest) -> tuple[EngineOutcome, ...]:
+    """The engines that failed when a backup was made, as its manifest tells: found again it is no better."""
+    taken = {engine.engine for engine in manifest.engines}
+    said = "It failed when the backup was made, and is not in it."
+    return tuple(
+        EngineOutcome(engine=BackupEngine(e), ok=False, reason=Reason.PARTIALLY_FAILED, message=said)
+        for e in manifest.selection.engines
+        if e not in taken
+    )
+
+
 def result_of(
     order: BackupOrder,
     place: Place,
