@@ -41,7 +41,7 @@ class Capped(SpecModel):
     size_bytes: Annotated[int, Field(ge=1, le=1_125_899_906_842_624)]
     """Size in bytes; the server's own limit is 1 PiB."""
     max_documents: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    """Largest number of documents; 0 means no such limit."""
+    """Largest number of documents; 0 means no such limit. Absent leaves the limit as the server has it."""
 
 
 class Granularity(StrEnum):
