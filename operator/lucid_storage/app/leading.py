@@ -222,6 +222,7 @@ class Leading:
             self._settings,
             BackupVolumes(claims, Snapshots(kube), self._cache.get),
             others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
+            schedules=lambda: self._cache.of_kind("backupschedules"),
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
         restore = RestoreKind(

@@ -208,6 +208,9 @@ class PruneOrder(Order):
 
     remove: tuple[str, ...] = ()
     """Ids of backups whose data go, unless a kept restore point needs them or they are the last good ones."""
+    expire: tuple[str, ...] = ()
+    """Ids of backups whose schedule is gone and whose days are over: their data go unless one of its rules, or a kept
+    restore point, keeps them."""
     discard: tuple[str, ...] = ()
     """Ids of backups that were stopped: whatever lies in their folders goes."""
     sweep: bool = False
@@ -220,6 +223,9 @@ class PruneOrder(Order):
     """An upload without a manifest is left over when nothing of it moved for so long: no worker lives longer."""
     time_zone: str = "Etc/UTC"
     """Of days, weeks and months."""
+    by_hand: tuple[str, ...] = ()
+    """Ids of backups made by hand whose objects are there: these say how long the data are kept, which can be changed,
+    and not the manifests."""
     known: tuple[str, ...] = ()
     """Ids of backups that objects claim to have data; the answer names those that have none any more."""
     adopted: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from backup_builder import (
 from lucid_storage.errors import LucidError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import backup_request
+from lucid_storage.kinds.backup.keeping import Keeping
 from lucid_storage.kinds.backup.observed import PATIENCE
 from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.oneshot import Standing
@@ -357,11 +358,11 @@ class TestAfterwards:
         assert step.said is None
 
     def test_a_longer_retention_moves_the_end(self) -> None:
-        step = plan(resource(retentionDays=60), observed(retention_days=60), completed(), NOW)
+        step = plan(resource(retentionDays=60), observed(keeping=Keeping(60)), completed(), NOW)
         assert step.status.expires_at == NOW + timedelta(days=60)
 
     def test_what_a_schedule_made_is_left_to_the_schedule(self) -> None:
-        step = plan(resource(), observed(retention_days=None), completed(), later(days=400))
+        step = plan(resource(), observed(keeping=Keeping(None)), completed(), later(days=400))
         assert (step.actions, step.status.expires_at) == ((), None)
 
     def test_expired_data_are_removed_and_the_object_stays(self) -> None:
