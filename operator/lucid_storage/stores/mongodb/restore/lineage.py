@@ -18,7 +18,7 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     restorable,
     stageable,
 )
-from lucid_storage.stores.mongodb.restore.entries import Moment, Operation, OperationKind
+from lucid_storage.stores.mongodb.restore.entries import Document, Moment, Operation, OperationKind
 from lucid_storage.stores.mongodb.restore.transactions import Unit
 
 
@@ -42,7 +42,7 @@ class NameEvent:
     name: Name
     to: Name | None = None
     type: str = "collection"
-    """Of what was created: collection, timeseries or view."""
+    """Of what was created: collection, timeseries, view or temporary."""
     stageable: bool = True
     """Of what was created: whether it can be loaded under another name (rule 2.7)."""
 
@@ -77,7 +77,7 @@ def name_event(moment: Moment, operation: Operation) -> NameEvent | None:
                 moment,
                 Change.CREATED,
                 (database, name),
-                type="timeseries" if name.startswith(BUCKETS_PREFIX) else "collection",
+                type=_type(name, document),
                 stageable=stageable(name, document),
             )
         case "drop":
@@ -90,6 +90,12 @@ def name_event(moment: Moment, operation: Operation) -> NameEvent | None:
                 split(str(document["to"])),
             )
     return None
+
+
+def _type(name: str, options: Document) -> str:
+    if options.get("temp"):
+        return "temporary"
+    return "timeseries" if name.startswith(BUCKETS_PREFIX) else "collection"
 
 
 def _view_event(moment: Moment, operation: Operation) -> NameEvent | None:

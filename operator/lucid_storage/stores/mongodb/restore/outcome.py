@@ -48,7 +48,9 @@ def outcome(
             passing[name] = Made(name, event.type, stageable=False)
         _follow(there, event, name)
     ends = [
-        Made(name, kind) for name, kind in sorted(there.items()) if wanted(name) and base.get(name) != kind
+        Made(name, kind)
+        for name, kind in sorted(there.items())
+        if wanted(name) and kind not in (base.get(name), "temporary")
     ]
     made = {**{one.name: one for one in ends}, **passing}
     return Outcome(tuple(made.values()), frozenset(name for name in base if name not in there))
@@ -61,7 +63,7 @@ def _follow(there: dict[Name, str], event: NameEvent, name: Name) -> None:
         kind, to = there.pop(name, None), _public(event.to)
         there.pop(to, None)
         if kind is not None:
-            there[to] = kind
+            there[to] = "collection" if kind == "temporary" else kind
     elif event.change is Change.UNVIEWED:
         if there.get(name) == "view":
             del there[name]
