@@ -11,7 +11,7 @@ import pytest
 from migration_bed import Ground, Place, crawl, held, moved, place, played_ground, says, target
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds.volume.migration import switching
+from lucid_storage.kinds.volume.migration import settling
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import claim_path
@@ -265,7 +265,7 @@ async def test_the_last_look_that_fails_is_tried_again_until_it_succeeds(
     land: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the switch on nothing is given up."""
-    monkeypatch.setattr(switching, "FIRST_RETRY", timedelta(milliseconds=5))
+    monkeypatch.setattr(settling, "FIRST_RETRY", timedelta(milliseconds=5))
     there = await place(land)
     failures = iter(range(5))
 

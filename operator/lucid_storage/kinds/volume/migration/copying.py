@@ -46,6 +46,8 @@ def plan(case: Case) -> Plan:
     stop = _reason_to_stop(case)
     if stop is not None:
         return stop
+    if case.answer.strangers:
+        return _disturbed(case)
     if case.migration.stamp is not None:
         return _ready(case)
     answer = case.answer
@@ -97,6 +99,15 @@ def _reason_to_stop(case: Case) -> Plan | None:
         if same
         else ending.begin(case, None, "The declaration changed; nothing is moved there any more.")
     )
+
+
+def _disturbed(case: Case) -> Plan:
+    """A pod has one of the migration's own claims: what it writes there would be moved unseen."""
+    case = case.noting(stamp=None, looked_at=None, job_name=None)  # all of it is copied and compared anew
+    if case.answer.worker.phase is not WorkerPhase.ABSENT:
+        return cleared(case, case.names.copy_job)
+    said = f"These pods use the claims of the migration itself: {listed(case.answer.strangers)}. End them."
+    return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
 
 
 def _ended(case: Case, result: VolumeCopyResult) -> Plan:

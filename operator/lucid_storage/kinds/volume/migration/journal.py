@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
 from lucid_storage.models.meta import MIGRATION
+from lucid_storage.models.quantity import to_text
 from lucid_storage.models.volume import Migration, MigrationStep
 
 NAME_LIMIT = 63
@@ -43,6 +44,8 @@ class Stage(StrEnum):
     """Copied and compared; everything can still be taken back."""
     SWITCHING = "Switching"
     """Only forward."""
+    RETURNING = "Returning"
+    """Given up in the switch: only back to the old volume."""
     COMPLETED = "Completed"
     """On the old volume alone, until it is released."""
 
@@ -63,6 +66,8 @@ class Journal(BaseModel):
     new_policy: str
     class_name: str
     size: str
+    old_size: str = ""
+    """What the claim asked for."""
     stamp: str
     checksum: str = ""
     settled: bool = False
@@ -99,6 +104,11 @@ class Names:
     copy_job: str
     settle_job: str
 
+    @property
+    def claims(self) -> frozenset[str]:
+        """That the migration makes."""
+        return frozenset((self.new_claim, self.keeper))
+
 
 def names(claim: str, run: str) -> Names:
     return Names(*(_name(claim, f"lucid-{part}-{run}") for part in ("new", "old", "copy", "settle")))
@@ -133,6 +143,7 @@ def journal_of(migration: Migration, claim: MovingClaim) -> Journal:
         new_policy=migration.new_reclaim_policy or "Retain",
         class_name=migration.storage_class_name or "",
         size=migration.size or "",
+        old_size=to_text(claim.requested),
         stamp=migration.stamp or "",
         checksum=migration.checksum or "",
         owners_kept=migration.owners_kept is not False,
