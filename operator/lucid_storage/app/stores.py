@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lucid_storage.kinds.connections import Engine
-from lucid_storage.kinds.restore.kind import OpenRestores
+from lucid_storage.kinds.restore.server import OpenRestores
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.stores.elasticsearch.adapter import ElasticCluster
 from lucid_storage.stores.elasticsearch.port import ElasticPort

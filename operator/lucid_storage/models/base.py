@@ -231,6 +231,8 @@ class Protection(StatusModel):
     """The generation of the spec that asked for the change."""
     since: datetime
     """When it was asked for."""
+    uid: ShortText | None = None
+    """Its UID, once it was seen: another Backup of its name protects from nothing."""
     used: bool | None = None
     """Whether the change was made, or is not wanted any more: the next one gets a Backup of its own."""
 

@@ -165,6 +165,7 @@ class EngineOutcome(Message):
     size_bytes: int = 0
     stored_bytes: int = 0
     taken_at: datetime | None = None
+    server_identity: str | None = None
     unencrypted: bool | None = None
     in_cluster: bool | None = None
     """The data lie only inside the cluster."""
@@ -493,6 +494,6 @@ class VolumeVerifyResult(Message):
     unreadable: Count = 0
     since: AwareDatetime | None = None
     """Moment of the checksums that it was compared with; None for the first ones."""
-    checked_at: AwareDatetime | None = None
     last_change: AwareDatetime | None = None
     """The newest time of modification among what changed or was added."""
+    checked_at: AwareDatetime | None = None
