@@ -128,9 +128,16 @@ def _outcome(manifest: Manifest, record: EngineRecord) -> EngineOutcome:
         size_bytes=sum(o.plain_bytes for o in stored) + (mongodb.slices_plain_bytes if mongodb else 0),
         stored_bytes=sum(o.stored_bytes for o in stored) + (mongodb.slices_bytes if mongodb else 0),
         taken_at=record.taken_at,
+        server_identity=_server(record),
         unencrypted=True if record.elasticsearch is not None and record.elasticsearch.snapshot else None,
         in_cluster=True if any(volume.snapshot is not None for volume in record.volumes) else None,
     )
+
+
+def _server(record: EngineRecord) -> str | None:
+    """A master's replication id names no Redis: it is another one after each failover."""
+    part = record.mongodb or record.elasticsearch
+    return part.identity if part is not None else None
 
 
 def _documents(part: MongoRecord | RedisRecord | ElasticRecord | None) -> int:

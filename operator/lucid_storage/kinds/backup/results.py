@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds import figures
+from lucid_storage.kinds.identity import kept
 from lucid_storage.kinds.oneshot import Said, Standing
 from lucid_storage.models.backup import (
     BackupPhase,
@@ -121,6 +122,7 @@ def _engine(outcome: EngineOutcome) -> EngineResult:
         size_bytes=outcome.size_bytes,
         stored_bytes=outcome.stored_bytes,
         taken_at=outcome.taken_at,
+        server_identity=kept(outcome.server_identity) if outcome.server_identity else None,
         unencrypted=outcome.unencrypted,
         in_cluster=outcome.in_cluster,
     )

@@ -17,8 +17,8 @@ from lucid_storage.models.restore import RestorePhase, RestoreStatus
 
 SWAP_SECONDS = 5.0
 """Between two attempts to go on with a swap."""
-UNREACHABLE = frozenset({Reason.SECRET_NOT_FOUND, Reason.NAMESPACE_NOT_SERVED})
-"""A namespace that is going takes its Secrets along, and without a login nobody can finish a swap."""
+UNREACHABLE = frozenset({Reason.SECRET_NOT_FOUND, Reason.NAMESPACE_NOT_SERVED, Reason.TARGET_CHANGED})
+"""A namespace that is going takes its Secrets along, and without a login to that server nobody can finish a swap."""
 
 
 def hindered(resource: Resource, status: RestoreStatus, error: LucidError, now: datetime) -> Plan:
@@ -130,7 +130,11 @@ def after(resource: Resource, observed: RestoreObserved, status: RestoreStatus, 
     """It ended: another run, or what it replaced is dropped in its time."""
     if again(resource) != (status.run_again or "") and again(resource) and not resource.spec.get("cancel"):
         fresh = RestoreStatus(
-            phase=RestorePhase.PENDING, id=status.id, backup=status.backup, conditions=status.conditions
+            phase=RestorePhase.PENDING,
+            id=status.id,
+            backup=status.backup,
+            job_name=status.job_name,  # a worker of the run before may still be there
+            conditions=status.conditions,
         )
         said = Said(Standing.UNDER_WAY, Reason.QUEUED, "Another run was asked for by annotation.")
         old = _old(status)

@@ -41,9 +41,11 @@ class RestoreObserved:
     worker: WorkerState = ABSENT
     """Of the Job that the phase is about."""
     earlier: WorkerState = ABSENT
-    """Of the run before this one."""
+    """Of the run before this one: another value of the annotation, or another server."""
     unfit: LucidError | None = None
     """Why the swap cannot begin, where it has not."""
+    replaced: int = 0
+    """Collections that the swap put aside, where it is done."""
     filling: Filling = NOTHING
     """The volumes that the loading worker fills."""
     settled: bool = False
@@ -85,8 +87,16 @@ def in_place(resource: Resource) -> bool:
 def target_after(resource: Resource, status: RestoreStatus) -> str:
     """What became of the target when the work ended before the swap."""
     if in_place(resource) and status.phase in (RestorePhase.LOADING, RestorePhase.REPLAYING):
-        return "the target may be incomplete, as strategy InPlace leaves it after a failure: restore again"
+        known = saved(status)
+        return f"the target may be incomplete, as strategy InPlace leaves it after a failure: restore again{known}"
     return "the target is as it was"
+
+
+def saved(status: RestoreStatus) -> str:
+    """Where that is which a failure in place may have taken, as the end of a sentence."""
+    if status.backup_before is None:
+        return ""
+    return f"; the Backup {status.backup_before} holds what was there before"
 
 
 def second(moment: datetime) -> datetime:
