@@ -37,7 +37,7 @@ VOLUMES_FOLDER_VARIABLE = "LUCID_VOLUMES"
 class Message(BaseModel):
     """Part of an order or of an answer. Unknown fields are ignored, as operator and worker may differ by a release."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True)
 
 
 class Destination(Message):
