@@ -173,7 +173,7 @@ class RedisStatistics:
     """Figures of one Redis. Errors as in MongoPort."""
 
     def __init__(self, url: str, *, label: str = "rest", ca_path: str | None = None) -> None:
-        from lucid_storage.stores.redis.connection import RedisConnection  # imported where one is read, for its memory
+        from lucid_storage.stores.redis.connection import RedisConnection
 
         self._connection = RedisConnection(url, label, ca_path)
 
@@ -211,7 +211,7 @@ class ElasticStatistics:
     """Figures of one Elasticsearch cluster. Errors as in MongoPort."""
 
     def __init__(self, url: str, *, label: str = "rest", ca_path: str | None = None) -> None:
-        from lucid_storage.stores.elasticsearch.connection import ElasticConnection  # as above
+        from lucid_storage.stores.elasticsearch.connection import ElasticConnection
 
         self._connection = ElasticConnection(url, label, ca_path=ca_path)
         self._client = self._connection.client
