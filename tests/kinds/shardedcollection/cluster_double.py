@@ -145,6 +145,9 @@ class ClusterDouble:
             for name in names
         )
 
+    async def zone_users(self, *_: object) -> dict[str, frozenset[str]]:
+        return {zone: frozenset({"shop.orders"}) for zone, _ in self.ranges}
+
     async def resharding(self, *_: object) -> Resharding | None:
         if self.running is not None and self.running.phase is not ReshardPhase.COMMITTING:
             self.looks_left -= 1

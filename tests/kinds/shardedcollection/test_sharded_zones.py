@@ -111,6 +111,40 @@ def test_the_older_of_two_that_give_one_zone_different_shards_has_it(
     assert (made.verdict.reason if made.verdict else None) is reason
 
 
+@pytest.mark.parametrize(
+    ("users", "members", "declared", "refused"),
+    [
+        ({"shop.users"}, ["s0", "s1"], None, True),
+        ({"shop.users"}, ["s1"], None, True),
+        ({"shop.orders"}, ["s0", "s1"], None, False),
+        ({"shop.users"}, ["s0"], None, False),
+        (set(), ["s1"], None, False),
+        ({"shop.users"}, ["s0", "s1"], "shop.users", False),
+        ({"shop.users", "shop.more"}, ["s0", "s1"], "shop.users", True),
+    ],
+)
+def test_shards_of_a_zone_are_not_changed_under_collections_that_nobody_declares_with_them(
+    users: set[str], members: list[str], declared: str | None, refused: bool
+) -> None:
+    """It would move their documents."""
+    others = (ForeignZone("europe", frozenset({"s0"}), "lucid/users", True, declared),) if declared else ()
+    seen = sharded(
+        cluster=cluster(europe=members),
+        zones=(ZoneState("europe", tuple(members), (EU,)),),
+        zone_users={"europe": frozenset(users)},
+        neighbours=Neighbours(zones=others),
+    )
+    for is_settled in (False, True):
+        made = planned(desired(zones=[EUROPE]), seen, settled(), is_settled=is_settled)
+        assert (made.verdict is not None) is refused
+        if made.verdict is not None:
+            assert (made.verdict.reason, made.verdict.stalled) == (Reason.CONFLICT, True)
+            assert "would be moved" in made.verdict.message
+            assert not made.actions
+    only_told = planned(desired(zones=[EUROPE], driftPolicy="Report"), seen, settled(), is_settled=True)
+    assert only_told.verdict is None
+
+
 @pytest.mark.parametrize("bound", [{"country": "EU"}, {"order_id": 1}, {}])
 def test_a_bound_that_does_not_begin_with_the_key_is_refused(bound: dict[str, Any]) -> None:
     with pytest.raises(RefusedError, match="first fields of the shard key"):

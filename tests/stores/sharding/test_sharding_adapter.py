@@ -199,6 +199,8 @@ async def test_zones_are_set_and_cleared(
         (found,) = await sharding.zones(sharded_database, "places")
         assert (found.name, found.shards) == (zone, (shard,))
         assert same_range(found.ranges[0], full_range(bounds, COUNTRY_DAY))
+        users = await sharding.zone_users([zone, "nowhere"])
+        assert users == {zone: frozenset({f"{sharded_database}.places"})}
         inside = KeyRange({"country": "BE"}, {"country": "DE"})
         with pytest.raises(ServerRefusedError, match="overlapping"):
             await sharding.assign_range(sharded_database, "places", inside, zone)

@@ -127,6 +127,7 @@ class ShardedCollectionKind:
             state=state,
             indexes=await port.indexes(database, name) if examining else None,
             zones=await sharding.zones(database, name) if state is not None else (),
+            zone_users=await sharding.zone_users([z.name for z in desired.zones]) if desired.zones else {},
             resharding=await sharding.resharding(database, name) if state and state.resharding else None,
             balancer=balancer,
             spread=spread,
@@ -188,7 +189,7 @@ class ShardedCollectionKind:
         return Disposal(True, "")
 
     async def dispose(
-        self, resource: Resource, desired: ShardedDesired, status: ShardedCollectionStatus
+        self, resource: Resource, desired: ShardedDesired, status: ShardedCollectionStatus, scope: Scope
     ) -> str:
         """Take the declared zones away. Shards stay in their zones, which other collections may use."""
         await self._calls.forget(resource.key)

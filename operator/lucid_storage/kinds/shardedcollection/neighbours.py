@@ -79,6 +79,8 @@ def _carries(index: Resource, key: ShardKey) -> bool:
 
 def _zones(resource: Resource, *, older: bool) -> list[ForeignZone]:
     return [
-        ForeignZone(zone["name"], frozenset(zone["shards"]), _named(resource), older)
+        ForeignZone(
+            zone["name"], frozenset(zone["shards"]), _named(resource), older, resource.status.get("target")
+        )
         for zone in resource.spec.get("zones") or ()
     ]

@@ -32,7 +32,8 @@ def settle_options(
     if fixed is not None:
         return Plan(status, verdict=fixed)
     assert observed.cluster is not None
-    refusal = zone_refusal(desired, observed, observed.cluster)
+    acting = not scope.settled or desired.drift_policy is DriftPolicy.CORRECT
+    refusal = zone_refusal(desired, observed, observed.cluster, acting=acting)
     if refusal is not None:
         return Plan(status, verdict=refusal)
     before = status.managed_fields or []
@@ -74,8 +75,10 @@ def _fixed(desired: ShardedDesired, state: ShardedState, status: ShardedCollecti
     return None
 
 
-def zone_refusal(desired: ShardedDesired, observed: ShardedObserved, cluster: ShardCluster) -> Verdict | None:
-    """Zones that the cluster or an older resource does not allow."""
+def zone_refusal(
+    desired: ShardedDesired, observed: ShardedObserved, cluster: ShardCluster, *, acting: bool = True
+) -> Verdict | None:
+    """Zones that the cluster or an older resource does not allow, or, where we would act, other collections do not."""
     unknown = zones.unknown_shards(desired.zones or (), cluster)
     if unknown:
         known = ", ".join(sorted(shard.name for shard in cluster.shards)[:20])
@@ -86,10 +89,26 @@ def zone_refusal(desired: ShardedDesired, observed: ShardedObserved, cluster: Sh
         return Verdict(Reason.SHARD_UNKNOWN, said, stalled=True)
     other = zones.disputed(desired.zones or (), observed.neighbours.zones)
     if other is None:
-        return None
+        return _occupied(desired, observed, cluster) if acting else None
     said = (
         f"The zone {other.name} is declared with other shards ({', '.join(sorted(other.shards))}) by"
         f" {other.declared_by}, which is older: name the same shards, or choose another name for the zone."
+    )
+    return Verdict(Reason.CONFLICT, said, stalled=True)
+
+
+def _occupied(desired: ShardedDesired, observed: ShardedObserved, cluster: ShardCluster) -> Verdict | None:
+    """Shards of a zone are the deployment's: to change them moves the documents of all collections in it."""
+    found = zones.occupied(
+        desired.target, desired.zones or (), observed.zone_users, observed.neighbours.zones, cluster
+    )
+    if found is None:
+        return None
+    zone, members = found
+    has = ", ".join(sorted(members)) or "none"
+    said = (
+        f"The zone {zone.name} has other shards ({has}) than spec.zones names, and other collections have ranges in it,"
+        " whose documents would be moved: name the same shards, or choose another name for the zone."
     )
     return Verdict(Reason.CONFLICT, said, stalled=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from lucid_storage.stores.mongodb.connection import Connection
 from lucid_storage.stores.mongodb.sharding import occupancy, preflight
 from lucid_storage.stores.mongodb.sharding.actions import Actions
@@ -56,6 +58,9 @@ class Sharding:
 
     async def zones(self, database: str, name: str) -> tuple[ZoneState, ...]:
         return await self._catalogue.zones(database, name)
+
+    async def zone_users(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        return await self._catalogue.zone_users(names)
 
     async def resharding(self, database: str, name: str) -> Resharding | None:
         return await self._watching.resharding(database, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from lucid_storage.stores.mongodb.sharding.types import (
@@ -55,6 +56,9 @@ class ShardingPort(Protocol):
 
     async def zones(self, database: str, name: str) -> tuple[ZoneState, ...]:
         """Zones that have ranges of this collection, by name, ranges in order."""
+
+    async def zone_users(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Of each of these zones that is in use, the namespaces `<database>.<collection>` with ranges in it."""
 
     async def resharding(self, database: str, name: str) -> Resharding | None:
         """The resharding of this collection that runs now."""
