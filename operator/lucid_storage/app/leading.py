@@ -203,6 +203,7 @@ class Leading:
             metrics=self._metrics,
             namespace_terminating=kube.namespace_terminating,
             peers=self._peers,
+            others=self._cache.others,
             touch_dependents=lambda key, target: self.engine.touch_dependents(key, target),
             remember=self._cache.wrote,
             forbid_drops=self._settings.forbid_drops,

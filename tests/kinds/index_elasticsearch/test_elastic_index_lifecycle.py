@@ -162,6 +162,19 @@ async def test_an_old_index_that_a_restore_brought_back_is_left_alone(sessions: 
     assert "2025.01" not in await sessions.indices()
 
 
+async def test_where_drops_are_forbidden_the_operator_deletes_nothing_and_says_so(sessions: Series) -> None:
+    sessions.cycle._services.forbid_drops = True
+    await sessions.occupy("2026.06", documents=2)
+    consent = {"allowDataLoss": sessions.stem}
+    status = await sessions.declare(consent, settings=SETTINGS, lifecycle=BY_OPERATOR)
+    assert sessions.is_ready(), sessions.shown()
+    assert "2026.06" in await sessions.indices()
+    assert "FORBID_DROPS" in status["message"]
+    sessions.cycle._services.forbid_drops = False
+    await sessions.look()
+    assert "2026.06" not in await sessions.indices()
+
+
 OVERDUE = ElasticIndexState(
     "lucid-sessions-2026.07",
     "uuid",

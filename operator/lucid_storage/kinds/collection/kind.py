@@ -26,6 +26,7 @@ from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.collection import CollectionSpec, CollectionStatus
+from lucid_storage.models.index import Engine
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
@@ -135,6 +136,10 @@ class CollectionKind:
         if scope.peers:
             other = scope.peers[0].key
             return Disposal(False, f"{target} stays: {other.namespace}/{other.name} declares it too.")
+        for resting in filter(_rests_on, scope.others):
+            named = f"{resting.key.namespace}/{resting.key.name}"
+            kind = next(info.kind for info in KINDS.values() if info.plural == resting.key.plural)
+            return Disposal(False, f"{target} stays: the {kind} {named} declares it too.", passing=True)
         confirmed = resource.annotations.get(CONFIRM_DELETE) == target
         if status.origin is not Origin.CREATED and not confirmed:
             return Disposal(
@@ -144,7 +149,9 @@ class CollectionKind:
             )
         return Disposal(True, "")
 
-    async def dispose(self, resource: Resource, desired: CollectionDesired, status: CollectionStatus) -> str:
+    async def dispose(
+        self, resource: Resource, desired: CollectionDesired, status: CollectionStatus, scope: Scope
+    ) -> str:
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
         async with self._connections.watching(deployment) as port:
             dropped = await port.drop_collection(desired.database, desired.name, status.uuid or "")
@@ -178,6 +185,16 @@ class CollectionKind:
             return None, error
         spaces = keyspaces.effective(desired.cache, [] if resource.paused else status.cache or [])
         return self._scanner.declare(resource.key, redis, spaces), None
+
+
+def _rests_on(other: Resource) -> bool:
+    """Whether a resource of another kind means the collection to stay. An Index that is to be dropped does not."""
+    if other.key.plural == KINDS["Index"].plural:
+        return (
+            other.spec.get("engine") == Engine.MONGODB
+            and other.spec.get("deletionPolicy") != DeletionPolicy.DELETE
+        )
+    return other.key.plural == KINDS["ShardedCollection"].plural
 
 
 async def _answer(port: MongoPort, desired: CollectionDesired, question: object) -> Answer:

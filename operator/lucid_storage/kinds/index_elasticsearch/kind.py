@@ -119,7 +119,9 @@ class ElasticIndexKind:
             )
         return Disposal(True, "")
 
-    async def dispose(self, resource: Resource, desired: ElasticDesired, status: IndexStatus) -> str:
+    async def dispose(
+        self, resource: Resource, desired: ElasticDesired, status: IndexStatus, scope: Scope
+    ) -> str:
         """Indices go by name and uuid; what is adopted needs the annotation with the stem (or the pattern)."""
         deployment = await self._connections.elasticsearch(resource.key.namespace, desired.secret)
         confirmed = resource.annotations.get(CONFIRM_DELETE) in {desired.stem, desired.pattern}

@@ -92,7 +92,10 @@ def plan(
     if refused is not None:
         verdict = Verdict(refused.reason, refused.message, stalled=True)
         return _held_back(_steps(found, observed, scope, ()), status, scope, verdict)
-    step = _converge(found, observed, status, scope, left_alone, going)
+    kept = going if scope.forbid_drops and not served else []
+    step = _converge(found, observed, status, scope, left_alone, [ix for ix in going if ix not in kept])
+    if kept:
+        return replace(step, message=" ".join(filter(None, (step.message, health.kept(kept)))))
     if lost and desired.backup_before and step.actions:
         return replace(step, protect=Need(BackupEngine.ELASTICSEARCH, indices=(wildcard(desired.stem),)))
     return step
