@@ -108,6 +108,17 @@ async def test_a_sample_tells_few_values_and_a_common_one(
     assert abs(sample.correlation) < 0.5
 
 
+async def test_values_are_told_apart_as_shard_keys_are_and_not_by_the_collections_collation(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    options = CollectionOptions(collation={"locale": "de", "strength": 1})
+    await router.create_collection(sharded_database, "orders", options)
+    insert(sharded, sharded_database, "orders", [{"country": one} for one in ("at", "AT", "\u00e4t", "de")])
+    sample = await router.sharding.key_sample(sharded_database, "orders", COUNTRY, 1000, 10)
+    assert sample is not None
+    assert (sample.distinct, sample.most_frequent) == (4, 1)
+
+
 async def test_growing_keys_are_told_from_random_ones(
     router: MongoDeployment, sharded: Cluster, sharded_database: str
 ) -> None:

@@ -90,7 +90,8 @@ async def answer(port: MongoPort, desired: ShardedDesired, question: ExamineKey)
     gaps = await sharding.key_gaps(database, name, question.key, EXAMINE_SECONDS)
     duplicates = None
     if question.duplicates:
-        definition = IndexDefinition(keys=question.key, unique=True)
+        # Shard keys are compared so, whatever the collection's default collation is.
+        definition = IndexDefinition(keys=question.key, unique=True, collation={"locale": "simple"})
         duplicates = await port.duplicates(database, name, definition, EXAMINE_SECONDS)
     sample = await sharding.key_sample(database, name, question.key, SAMPLE, EXAMINE_SECONDS)
     return KeyFindings(gaps, sample, duplicates, documents=occupancy.documents)

@@ -15,6 +15,7 @@ from lucid_storage.stores.mongodb.errors import not_ready
 from lucid_storage.stores.mongodb.sharding.bounds import full_range
 from lucid_storage.stores.mongodb.sharding.catalogue import CONFIG, Catalogue, whole
 from lucid_storage.stores.mongodb.sharding.occupancy import occupancy
+from lucid_storage.stores.mongodb.sharding.preflight import SIMPLE
 from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardedState, ShardKey
 from lucid_storage.stores.mongodb.types import ServerInfo
 
@@ -25,7 +26,6 @@ BALANCING_COMMAND_SINCE = 8
 UUID_COMPARED_SINCE = 6
 """From this version on the server itself compares the UUID that a command names."""
 UNKNOWN_FIELD = 40415
-SIMPLE: Mapping[str, object] = {"locale": "simple"}
 
 
 class Actions:

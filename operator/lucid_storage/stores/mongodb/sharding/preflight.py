@@ -17,6 +17,8 @@ ENOUGH_FOR_ORDER = 30
 """Documents below which a correlation says nothing."""
 TEXT_CHARACTERS = 200
 HASHED = "hashed"
+SIMPLE: Mapping[str, object] = {"locale": "simple"}
+"""Shard keys are compared so, whatever the collection's default collation is."""
 BY_ID: list[Document] = [{"$sort": {"_id": 1}}]
 """Puts a sample in the order of insertion where ids are ObjectIds."""
 
@@ -67,7 +69,9 @@ async def key_sample(
     end = clock() + budget_seconds
 
     async def read(pipeline: list[Document]) -> list[Document] | None:
-        return await connection.aggregate_within(end - clock(), database, name, pipeline, attempt)
+        return await connection.aggregate_within(
+            end - clock(), database, name, pipeline, attempt, collation=SIMPLE
+        )
 
     random = await read(sample_pipeline(key, [{"$sample": {"size": size}}, *BY_ID]))
     if random is None:
