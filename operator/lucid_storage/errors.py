@@ -163,6 +163,8 @@ class Reason(StrEnum):
     CONTENT_DAMAGED = "ContentDamaged", "Files changed without being written, or cannot be read."
     CHECKED = "Checked", "The check that was asked for last came to its end."
     CHECK_FAILED = "CheckFailed", "The check that was asked for came to nothing; it is tried again."
+    USAGE_KNOWN = "UsageKnown", "There are fresh figures of the volume's use, or no pod can change it."
+    USAGE_UNKNOWN = "UsageUnknown", "Nobody tells the use of the volume, so thresholds and autoExpand do nothing."
     USAGE_NORMAL = "UsageNormal", "The use of the volume is below the threshold."
     USAGE_HIGH = "UsageHigh", "The use of the volume is at or above the threshold."
     MAX_SIZE_REACHED = "MaxSizeReached", "autoExpand stopped, since its largest size is reached."

@@ -327,6 +327,8 @@ class VolumeStatus(KindStatus):
     """Where the figures come from: the kubelet, or a reader pod."""
     stats_time: datetime | None = None
     """When the figures were taken."""
+    usage_unknown: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Why nobody tells the use; absent when somebody does, or when no pod can change it."""
     history: Annotated[list[UsageSample], Field(max_length=48)] | None = None
     """The last 48 figures that differed."""
     full_at: datetime | None = None

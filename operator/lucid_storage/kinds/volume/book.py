@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from lucid_storage.kinds.volume.observed import KUBELET, Figures
 from lucid_storage.models.volume import ContentCheck, FailedCheck
@@ -17,6 +18,7 @@ class UsageBook:
     def __init__(self) -> None:
         self._figures: dict[ClaimName, Figures] = {}
         self._foreign: set[ClaimName] = set()
+        self._unwatched: dict[ClaimName, datetime] = {}
         self._checks: dict[ClaimName, ContentCheck] = {}
         self._failed: dict[ClaimName, FailedCheck] = {}
 
@@ -54,6 +56,17 @@ class UsageBook:
         if known is not None and known.source == KUBELET:
             del self._figures[claim]
 
+    def is_disregarded(self, claim: ClaimName) -> bool:
+        """Whether the kubelet's figures of it are not taken."""
+        return claim in self._foreign
+
+    def waits(self, claim: ClaimName, now: datetime, *, missing: bool) -> datetime | None:
+        """Since when figures that should be there are missing; None when they are not."""
+        if not missing:
+            self._unwatched.pop(claim, None)
+            return None
+        return self._unwatched.setdefault(claim, now)
+
     def get(self, claim: ClaimName) -> Figures | None:
         return self._figures.get(claim)
 
@@ -62,6 +75,7 @@ class UsageBook:
         self._checks.pop(claim, None)
         self._failed.pop(claim, None)
         self._foreign.discard(claim)
+        self._unwatched.pop(claim, None)
 
     def keep_only(self, claims: Iterable[ClaimName]) -> None:
         """Forget the claims that no Volume declares any more."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.volume import checking, growth, removal
+from lucid_storage.kinds.volume import checking, growth, removal, unwatched
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
@@ -61,6 +61,7 @@ class VolumeKind:
         self._surroundings = surroundings
         self._book = book
         self._settings = settings
+        self._watch = unwatched.watch_of(settings)
         self._metrics = metrics
         self._migrations = migrations
         self._jitter = jitter
@@ -108,6 +109,12 @@ class VolumeKind:
         if shared_disk(seen):
             self._book.disregard_kubelet((namespace, name))
             seen = replace(seen, figures=None)
+        missing = unwatched.expected(seen, self._watch, now)
+        seen = replace(
+            seen,
+            shared_disk=self._book.is_disregarded((namespace, name)),
+            unwatched_since=self._book.waits((namespace, name), now, missing=missing),
+        )
         if claim is None or fresh:
             return seen
         if not claim.bound:
@@ -168,6 +175,7 @@ class VolumeKind:
             paused=resource.paused,
             sweep_seconds=self._settings.sweep_seconds * self._jitter(),
         )
+        status = unwatched.noted(observed.desired, observed.volume, status, self._watch, now)
         return replace(plan(observed.desired, observed.volume, status, scope), hold=removal.wanted(resource))
 
     def _moved(
@@ -180,6 +188,7 @@ class VolumeKind:
         told: tuple[Notice, ...] = ()
         if desired is not None:
             status, told = used(desired, seen, status, now)
+            status = unwatched.noted(desired, seen, status, self._watch, now)
         step = self._migrations.plan(resource, desired, seen, observed.migration, status, observed.need, now)
         return replace(step, notices=(*told, *step.notices)) if step is not None else None
 

@@ -77,6 +77,10 @@ class VolumeObserved:
     check_asked: str = ""
     """What the annotation asks for."""
     refusal: Refusal | None = None
+    shared_disk: bool = False
+    """A kubelet's figures are of a disk that many volumes share, and were not taken."""
+    unwatched_since: datetime | None = None
+    """Since when this process has waited for figures."""
 
     @property
     def storage_class(self) -> Class | None:

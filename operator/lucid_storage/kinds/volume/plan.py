@@ -9,7 +9,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.conditions import bounded
 from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.volume import checking, growth, trouble, unkept, usage
+from lucid_storage.kinds.volume import checking, growth, trouble, unkept, unwatched, usage
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.desired import VolumeDesired, claim_body
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
@@ -309,6 +309,7 @@ def conditions(
         *_paused(status, paused=paused),
         *_expandable(desired, status),
         *usage.rows(desired, status),
+        *unwatched.rows(status),
         *checking.rows(status),
         *unkept.rows(status.migration),
     )

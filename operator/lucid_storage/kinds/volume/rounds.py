@@ -143,5 +143,7 @@ def news(resource: Resource, figures: Figures, settings: Settings, now: datetime
     except LucidError:
         return False
     status = VolumeStatus.model_validate(resource.status)
+    if status.usage_unknown is not None:
+        return True
     grows = desired.growth is not None and figures.percent >= desired.warning_percent
     return grows or usage.noted(desired, figures, status, now)[0] is not status
