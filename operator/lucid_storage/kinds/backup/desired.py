@@ -163,10 +163,16 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
 
 
 def prune_request(
-    desired: BackupDesired, cluster: str, *, discard: bool, known_id: str, ruled: bool = False
+    desired: BackupDesired,
+    cluster: str,
+    *,
+    discard: bool,
+    known_id: str,
+    ruled: bool = False,
+    unfinished: bool = False,
 ) -> WorkerRequest:
     """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest, with
-    `ruled` only if no rule of its schedule keeps them.
+    `unfinished` nothing but that, and with `ruled` only if no rule of its schedule keeps them.
     """
     resource = desired.resource
     order = PruneOrder(
@@ -176,7 +182,7 @@ def prune_request(
         chain=desired.chain,
         key_id=desired.key_id,
         deadline_seconds=PRUNE_SECONDS,
-        remove=() if ruled else (known_id,),
+        remove=() if ruled or unfinished else (known_id,),
         expire=(known_id,) if ruled else (),
         discard=(known_id,) if discard else (),
         abandoned_seconds=abandoned_seconds(desired.deadline_seconds),

@@ -44,6 +44,28 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
     return Step(expiry(done, observed.keeping.days), said_of, hold=holds(resource, done), notices=(notice,))
 
 
+def given_up(
+    observed: BackupObserved, status: BackupStatus, reason: Reason, message: str, now: datetime
+) -> Plan:
+    """The end of a worker that is over and gave no result: what it uploaded goes first, a manifest that it wrote stays.
+
+    What hinders the removal does not hold up the failure: every later prune of the chain finds what lies there.
+    """
+    prune = observed.prune
+    if prune.phase in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
+        if observed.trouble is not None or observed.desired is None or status.id is None:
+            return ended(status, BackupPhase.FAILED, reason, message, now)
+        request = prune_request(
+            observed.desired, observed.cluster, discard=True, known_id=status.id, unfinished=True
+        )
+        said = Said(Standing.UNDER_WAY, reason, f"{message} What it uploaded is being removed.")
+        return Step(status, said, (StartWorker(request),), hold=True)
+    if prune.alive:
+        return Step(status, None, hold=True, recheck_seconds=POLL_SECONDS)
+    step = ended(status, BackupPhase.FAILED, reason, message, now)
+    return Step(step.status, step.said, (RemoveWorker(observed.prune_job),), notices=step.notices)
+
+
 # Cancelling and leaving
 
 
