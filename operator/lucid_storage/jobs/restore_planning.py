@@ -15,6 +15,7 @@ from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.catalog import Name, stageable
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
 from lucid_storage.stores.mongodb.restore.staging import InPlace
+from lucid_storage.stores.mongodb.restore.swap import same_view
 
 TOLD_TARGETS = 12
 """Targets that fit a termination message beside the rest."""
@@ -129,6 +130,8 @@ class _Wanted:
     stageable: bool
     replaces: bool
     """Documents that are there stand in nobody's way: they are replaced, or others are added to them."""
+    view: Mapping[str, object] | None = None
+    """What one that is there must be, as it is not replaced."""
 
 
 def _wanted(order: RestoreOrder, plan: MongoPlan) -> Iterator[_Wanted]:
@@ -145,8 +148,15 @@ def _wanted(order: RestoreOrder, plan: MongoPlan) -> Iterator[_Wanted]:
         if (record.database, record.name) in plan.gone and beside:
             continue
         owned = in_place is not None and in_place.owns(name)
+        public = (record.database, record.name)
+        # Of one that the replay changes the last definition is not known yet.
+        fixed = record.type == "view" and not order.drop_existing and plan.steady(name)
         yield _Wanted(
-            (record.database, record.name), record.type, beside, replaces=owned or (beside and consent)
+            public,
+            record.type,
+            beside,
+            replaces=owned or (beside and consent),
+            view=plan.options_of(record) if fixed else None,
         )
     for made in plan.made:
         yield _Wanted(made.name, made.type, made.stageable, replaces=made.stageable and consent)
@@ -160,6 +170,11 @@ def _refused(target: str, wanted: _Wanted, occupant: Occupant | None) -> tuple[R
             Reason.RESTORE_BLOCKED,
             f"{target} is a {occupant.type} now and a {wanted.type} in the backup; drop or rename it, or restore"
             " into another database with targetDatabase.",
+        )
+    if wanted.view is not None and not same_view(occupant.view or {}, wanted.view):
+        return (
+            Reason.TARGET_NOT_EMPTY,
+            f"The view {target} is another one than in the backup; set dropExisting to true to replace it.",
         )
     if not occupant.documents or wanted.replaces:
         return None

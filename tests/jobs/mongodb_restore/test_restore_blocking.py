@@ -123,6 +123,19 @@ def test_consent_is_asked_for_what_the_replay_makes_too() -> None:
     assert "shop.late" in (planned.blocked_by or "")
 
 
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize(
+    ("on", "drop", "passes"), [("a", False, True), ("x", False, False), ("x", True, True)]
+)
+def test_another_view_of_the_name_is_refused_before_anything_is_written(
+    on: str, drop: bool, passes: bool, in_place: bool
+) -> None:
+    plan = plan_of(("v", "view", {"viewOn": "a", "pipeline": []}, True))
+    there = (Occupant("shop", "v", "view", 0, view={"viewOn": on, "pipeline": []}),)
+    planned = told(order(drop_existing=drop, in_place=in_place), plan, there, (MemberSpace("m", 10**12),))
+    assert planned.blocked_reason is (None if passes else Reason.TARGET_NOT_EMPTY)
+
+
 def test_a_name_that_nothing_has_at_the_moment_overwrites_nothing() -> None:
     plan = replace(plan_of(PLAIN), gone=frozenset({("shop", "a")}))
     there = (Occupant("shop", "a", "collection", 5),)

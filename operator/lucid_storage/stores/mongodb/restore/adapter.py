@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
@@ -49,7 +49,9 @@ class MongoRestores:
                     continue
                 documents = 0 if kind == "view" else await self._commands.count(database, name, kind)
                 stored = await self._commands.stored(database, name) if sizes and kind != "view" else 0
-                found.append(Occupant(database, name, kind, documents, stored))
+                options = entry.get("options")
+                view = options if kind == "view" and isinstance(options, Mapping) else None
+                found.append(Occupant(database, name, kind, documents, stored, view))
         return tuple(found)
 
     async def space(self, databases: Sequence[str]) -> tuple[MemberSpace, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,8 @@ class Occupant:
     documents: int
     stored_bytes: int = 0
     """On disk with its indexes, where that was asked for."""
+    view: Mapping[str, object] | None = None
+    """Its definition, of a view: viewOn and pipeline."""
 
 
 @dataclass(frozen=True, slots=True)

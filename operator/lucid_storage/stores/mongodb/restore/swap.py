@@ -181,16 +181,18 @@ def _check_view(view: View, entry: Mapping[str, object] | None, *, drop_existing
             reason=Reason.RESTORE_BLOCKED,
         )
     options = entry.get("options")
-    same = isinstance(options, Mapping) and (options.get("viewOn"), _plain(options.get("pipeline"))) == (
-        view.on,
-        _plain(list(view.pipeline)),
-    )
+    same = isinstance(options, Mapping) and same_view(options, {"viewOn": view.on, "pipeline": view.pipeline})
     if not same and not drop_existing:
         raise RefusedError(
             f"The view {view.database}.{view.name} is another one than in the backup; set dropExisting to true to"
             " replace it.",
             reason=Reason.TARGET_NOT_EMPTY,
         )
+
+
+def same_view(left: Mapping[str, object], right: Mapping[str, object]) -> bool:
+    """By their definitions, viewOn and pipeline."""
+    return all(_plain(left.get(field)) == _plain(right.get(field)) for field in ("viewOn", "pipeline"))
 
 
 def _plain(value: object) -> object:
