@@ -10,7 +10,7 @@ from lucid_storage.kinds.volume import unkept
 from lucid_storage.kinds.volume.migration.actions import DescribeClaim, FreeName, FreeVolume, RemoveClaim
 from lucid_storage.kinds.volume.migration.copying import keeping
 from lucid_storage.kinds.volume.migration.ending import SENTENCE
-from lucid_storage.kinds.volume.migration.journal import Journal, Stage
+from lucid_storage.kinds.volume.migration.journal import POKED, Journal, Stage
 from lucid_storage.kinds.volume.migration.observed import Case, Plan
 from lucid_storage.kinds.volume.migration.working import SOON_SECONDS
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
@@ -84,8 +84,7 @@ def _described(claim: MovingClaim, book: Journal) -> tuple[DescribeClaim, ...]:
     annotations: dict[str, str | None] = {
         k: v for k, v in book.annotations.items() if k not in claim.annotations and k != MIGRATION
     }
-    if MIGRATION in claim.annotations:
-        annotations[MIGRATION] = None
+    annotations |= {name: None for name in (MIGRATION, POKED) if name in claim.annotations}
     return (DescribeClaim(claim, labels, annotations),) if labels or annotations else ()
 
 

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds.volume.migration.actions import FreeName, MakeClaim, RemoveClaim, ReserveVolume
+from lucid_storage.kinds.volume.migration.actions import (
+    DescribeClaim,
+    FreeName,
+    MakeClaim,
+    RemoveClaim,
+    ReserveVolume,
+)
+from lucid_storage.kinds.volume.migration.journal import POKED
 from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
 from lucid_storage.kinds.volume.migration.settling import HELD_SECONDS
 from lucid_storage.kinds.volume.migration.working import SOON_SECONDS, cleared
@@ -65,4 +72,6 @@ def _taken(case: Case, other: MovingClaim, volume: MovingVolume) -> Plan:
             f" {other.volume_name}. Delete that claim; the data are on {volume.name}, which then gets the name."
         )
         return case.step(said, reason=Reason.CONFLICT, blocked=True, seconds=HELD_SECONDS)
-    return case.step("Waits until the claim has its volume.", seconds=SOON_SECONDS)
+    poked = other.annotations.get(POKED) == volume.version
+    poke = () if poked else (DescribeClaim(other, {}, {POKED: volume.version}),)
+    return case.step("Waits until the claim has its volume.", actions=poke, seconds=SOON_SECONDS)
