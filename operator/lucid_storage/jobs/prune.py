@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 MOST_REMOVED = 40
 """Ids that one result names: a termination message has 4,096 bytes."""
 MOST_RETAINED = 12
+CLOCKS = timedelta(minutes=5)
+"""That the clocks of two nodes may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     """Removes what may go. Raises LucidError; what is left then is found the next time."""
     place = Place.of(order, environ)
     now = datetime.now(UTC)
+    if order.due is not None and now < order.due - CLOCKS:
+        raise LucidError(
+            f"By this worker's clock the data may go at {order.due:%Y-%m-%d %H:%MZ} only, and by the operator's that is"
+            " over: set the clocks of the nodes right. Nothing was removed.",
+            reason=Reason.UNHEALTHY,
+        )
     folders = tuple(dict.fromkeys((*homes(place.store, place.folder), *map(place.folder.of, order.adopted))))
     chain = _mark(place.store, _found(order, place, folders), order.remove)
     _discard(place.store, chain, order.discard)

@@ -37,7 +37,9 @@ VOLUMES_FOLDER_VARIABLE = "LUCID_VOLUMES"
 class Message(BaseModel):
     """Part of an order or of an answer. Unknown fields are ignored, as operator and worker may differ by a release."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
 
 class Destination(Message):
@@ -212,6 +214,9 @@ class PruneOrder(Order):
     expire: tuple[str, ...] = ()
     """Ids of backups whose schedule is gone and whose days are over: their data go unless one of its rules, or a kept
     restore point, keeps them."""
+    due: AwareDatetime | None = None
+    """When the days of those ids were over by the operator's clock: a worker whose own clock is before that removes
+    nothing, since one of the two is wrong."""
     discard: tuple[str, ...] = ()
     """Ids of backups that were stopped: whatever lies in their folders goes."""
     sweep: bool = False

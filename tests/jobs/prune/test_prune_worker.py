@@ -14,7 +14,7 @@ from chain_builder import CLUSTER, full, incremental, piece
 from lucid_storage.archive import holds
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
-from lucid_storage.archive.layout import ChainFolder
+from lucid_storage.archive.layout import MARK, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, ObjectKind, RetentionRules, StoredObject
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices, write_manifest, write_proof
@@ -346,3 +346,16 @@ def test_without_a_schedule_too_what_stopped_workers_left_goes_when_it_is_old(bu
     os.utime(bucket.path / left, (long_ago, long_ago))
     bucket.prune(sweep=False, remove=("f1",))
     assert left not in bucket.files()
+
+
+def test_a_clock_that_runs_ahead_lets_no_data_go(bucket: Bucket) -> None:
+    bucket.add(by_hand(5), by_hand(1))
+    with pytest.raises(LucidError) as error:
+        bucket.prune(sweep=False, remove=("f5",), due=ago(-25))
+    assert "set the clocks of the nodes right" in error.value.message
+    assert bucket.there() == {"f5", "f1"}
+    assert not any(path.endswith(MARK) for path in bucket.files()), (
+        "it is not marked for a later worker either"
+    )
+    bucket.prune(sweep=False, remove=("f5",), due=ago(0.1))
+    assert bucket.there() == {"f1"}

@@ -127,6 +127,7 @@ def test_by_hand_its_data_go_whatever_the_rules_of_schedules_say() -> None:
     order = start.request.order
     assert isinstance(order, PruneOrder)
     assert (order.expire, order.remove) == ((), (ID,))
+    assert order.due == NOW + timedelta(days=30), "the worker's clock must say so too"
 
 
 def test_a_worker_may_be_at_an_upload_for_as_long_as_a_backup_may_take() -> None:

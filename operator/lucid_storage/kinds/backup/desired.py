@@ -170,9 +170,11 @@ def prune_request(
     known_id: str,
     ruled: bool = False,
     unfinished: bool = False,
+    due: datetime | None = None,
 ) -> WorkerRequest:
     """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest, with
-    `unfinished` nothing but that, and with `ruled` only if no rule of its schedule keeps them.
+    `unfinished` nothing but that, and with `ruled` only if no rule of its schedule keeps them. `due` is when their days
+    were over, where that is why.
     """
     resource = desired.resource
     order = PruneOrder(
@@ -184,6 +186,7 @@ def prune_request(
         deadline_seconds=PRUNE_SECONDS,
         remove=() if ruled or unfinished else (known_id,),
         expire=(known_id,) if ruled else (),
+        due=due,
         discard=(known_id,) if discard else (),
         abandoned_seconds=abandoned_seconds(desired.deadline_seconds),
     )

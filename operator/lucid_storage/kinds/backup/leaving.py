@@ -103,7 +103,13 @@ def _stopped(observed: BackupObserved, status: BackupStatus, said: Said) -> Plan
 
 
 def _pruned(
-    observed: BackupObserved, status: BackupStatus, said: Said, *, discard: bool, ruled: bool = False
+    observed: BackupObserved,
+    status: BackupStatus,
+    said: Said,
+    *,
+    discard: bool,
+    ruled: bool = False,
+    due: datetime | None = None,
 ) -> Plan | None:
     """Have a prune worker remove the data; None when it said that it did."""
     prune = observed.prune
@@ -112,7 +118,7 @@ def _pruned(
             raise observed.trouble or LucidError("The Backup cannot be read.")
         known = status.id or ""
         request = prune_request(
-            observed.desired, observed.cluster, discard=discard, ruled=ruled, known_id=known
+            observed.desired, observed.cluster, discard=discard, ruled=ruled, due=due, known_id=known
         )
         return Step(status, said, (StartWorker(request),), hold=True)
     if prune.alive:
@@ -177,7 +183,8 @@ def _expire(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Pl
     """Retention has passed: the data go, the object stays."""
     remove = RemoveWorker(observed.prune_job)
     unsaid = Said(Standing.DONE, Reason.EXPIRED, "")
-    step = _pruned(observed, status, unsaid, discard=False, ruled=observed.keeping.ruled)
+    ruled, due = observed.keeping.ruled, status.expires_at
+    step = _pruned(observed, status, unsaid, discard=False, ruled=ruled, due=due)
     if step is not None:
         return Step(
             status, None, step.actions, hold=hold, recheck_seconds=step.recheck_seconds, retry=step.retry

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from lucid_storage.errors import LucidError, NotAllowedError, Reason
+from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds import conditions
 from lucid_storage.kinds.backupschedule import desired as wanted
 from lucid_storage.kinds.backupschedule import slicing
@@ -265,7 +265,7 @@ class ScheduleCycle:
 
     async def _create(self, namespace: str, name: str, body: dict[str, Any]) -> None:
         try:
-            await self._objects.create("backups", body)
+            made = await self._objects.create("backups", body)
         except KubeApiError as error:
             if error.status not in REFUSALS:
                 raise
@@ -273,6 +273,14 @@ class ScheduleCycle:
                 f'The Backup "{name}" cannot be made in the namespace "{namespace}": {error.message}',
                 reason=Reason.ACCESS_DENIED if error.status == 403 else Reason.INVALID_SPEC,
             ) from None
+        there = None if made else await self._objects.get(Key("backups", namespace, name))
+        given = (there["metadata"].get("annotations") or {}) if there is not None else {}
+        if there is not None and given.get(SCHEDULE) != body["metadata"]["annotations"][SCHEDULE]:
+            raise RefusedError(
+                f'A Backup named "{name}" that this schedule did not make stands in the way of its run; delete it, or'
+                " make it again under another name.",
+                reason=Reason.CONFLICT,
+            )
 
     # Telling
 

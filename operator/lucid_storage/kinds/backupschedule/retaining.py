@@ -118,7 +118,7 @@ def _waited(
     state.message, state.removed = None, len(result.removed)
     if result.more:
         state.done = None
-    actions = [*_removed(_here(seen), result), *_explained(desired, _here(seen), result)]
+    actions = [*_removed(_here(seen), result), *_explained(desired, _here(seen), result, now)]
     return Retained((*failures, *actions, over), report=result.chain)
 
 
@@ -145,7 +145,9 @@ def _removed(children: Sequence[Child], result: PruneResult) -> list[Action]:
     ]
 
 
-def _explained(desired: ScheduleDesired, children: Sequence[Child], result: PruneResult) -> list[Action]:
+def _explained(
+    desired: ScheduleDesired, children: Sequence[Child], result: PruneResult, now: datetime
+) -> list[Action]:
     """When a backup expires, and why it stays if it is over."""
     because = {r.id: r.because for r in result.retained}
     gone = set(result.removed)
@@ -155,7 +157,10 @@ def _explained(desired: ScheduleDesired, children: Sequence[Child], result: Prun
         if not child.holds_data or not child.ended or status.id in gone or status.completed_at is None:
             continue
         reason = because.get(status.id or "")
-        patch = _patch(child, _expires_at(desired, child), reason)
+        at = _expires_at(desired, child)
+        if at is not None and at <= now and not result.more:
+            at = None  # its days are over, and it is there still: another rule keeps it
+        patch = _patch(child, at, reason)
         if patch:
             explained.append(ExplainBackup(child.key, child.uid, patch))
     return explained
