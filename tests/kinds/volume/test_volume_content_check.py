@@ -35,7 +35,8 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import Origin
 from lucid_storage.models.meta import PAUSED, RESTORED_FROM, VERIFY
 from lucid_storage.models.settings import Settings
-from lucid_storage.models.volume import ContentCheck, FailedCheck, VolumeStatus
+from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from lucid_storage.kinds.volume.observed import KUBELET, Figures
-from lucid_storage.models.volume import ContentCheck, FailedCheck
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 ClaimName = tuple[str, str]
 """Namespace and name."""

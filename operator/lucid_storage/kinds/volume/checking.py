@@ -24,7 +24,8 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.meta import API_VERSION, VERIFY
 from lucid_storage.models.orders import Owner, VolumeVerifyOrder, VolumeVerifyResult
 from lucid_storage.models.settings import Settings
-from lucid_storage.models.volume import ContentCheck, FailedCheck, VolumeStatus
+from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 logger = logging.getLogger(__name__)
 

@@ -14,11 +14,12 @@ from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.volume import checking, growth, removal, unwatched
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.conditions import conditions
 from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
 from lucid_storage.kinds.volume.metrics import VolumeFigures, VolumeMetrics
 from lucid_storage.kinds.volume.migrating import Migrations, Need, migration_under_way
 from lucid_storage.kinds.volume.observed import KUBELET, Refusal, VolumeObserved
-from lucid_storage.kinds.volume.plan import Scope, announced, conditions, plan, used
+from lucid_storage.kinds.volume.plan import Scope, announced, plan, used
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kube.claims import Attachment, Claim, Claims, PodUse
 from lucid_storage.kube.resources import Key, Resource
@@ -147,7 +148,8 @@ class VolumeKind:
         self._metrics.tell(key, told)
 
     def touched_by(self, nodes: frozenset[str]) -> list[Key]:
-        """The Volumes that were seen on these nodes."""
+        """The Volumes that were seen on these nodes, which came or went; the next look at them asks anew."""
+        self._surroundings.nodes_changed()
         return [key for key, named in self._nodes.items() if named & nodes]
 
     # Thinking

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from lucid_storage.kinds.volume.observed import Figures
 from lucid_storage.kube.resources import Key
-from lucid_storage.models.volume import ContentCheck
+from lucid_storage.models.volume_check import ContentCheck
 
 LABELS = ("resource_namespace", "volume")
 """Not `namespace`: Prometheus gives that name to the namespace of the operator."""

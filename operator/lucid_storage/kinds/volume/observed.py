@@ -8,7 +8,7 @@ from datetime import datetime
 
 from lucid_storage.errors import Reason
 from lucid_storage.kube.claims import Attachment, Claim, Class, Node, PersistentVolume, PodUse
-from lucid_storage.models.volume import ContentCheck, FailedCheck
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 KUBELET = "kubelet"
 

@@ -8,11 +8,12 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
+from lucid_storage.kinds.volume.conditions import conditions
 from lucid_storage.kinds.volume.desired import VolumeDesired
 from lucid_storage.kinds.volume.migrating import Need
 from lucid_storage.kinds.volume.migration.journal import Journal, Names, names
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
-from lucid_storage.kinds.volume.plan import conditions, patience
+from lucid_storage.kinds.volume.plan import patience
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.claims import PodUse
 from lucid_storage.kube.resources import Resource
