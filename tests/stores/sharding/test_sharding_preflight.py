@@ -57,7 +57,7 @@ async def test_whether_there_are_documents_is_asked_of_primaries_and_a_majority_
         assert (await router.sharding.occupancy(sharded_database, "nowhere")).empty
     finally:
         await router.close()
-    assert sent == [("majority", "primary"), ("local", "primary")]
+    assert sent == [("local", "primary"), ("majority", "primary")]
 
 
 async def test_gaps_of_a_key_are_counted(

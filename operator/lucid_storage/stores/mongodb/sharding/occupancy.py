@@ -7,8 +7,10 @@ from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND, NOT_SUPPORT
 from lucid_storage.stores.mongodb.sharding.catalogue import whole
 from lucid_storage.stores.mongodb.sharding.types import Occupancy
 
-LEVELS = ("majority", "local")
-"""Empty is what neither has a document of: not yet deleted for a majority, or not yet inserted for one."""
+LEVELS = ("local", "majority")
+"""Empty is what neither has a document of: not yet inserted for a majority, or not yet deleted for one. The first is
+asked first, since a majority read of a new collection waits for members that lag.
+"""
 
 
 async def occupancy(connection: Connection, database: str, name: str) -> Occupancy:
