@@ -26,7 +26,7 @@ from lucid_storage.jobs.restore_engines import OtherEngine, other_engines
 from lucid_storage.jobs.restore_planning import whole_plan
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.backup import BackupEngine
-from lucid_storage.models.orders import RestoreOrder, RestorePlanned, RestoreResult
+from lucid_storage.models.orders import EngineOutcome, RestoreOrder, RestorePlanned, RestoreResult
 from lucid_storage.models.settings import SettingsError, StoreSettings
 from lucid_storage.stores.mongodb.restore.holding import Leases
 from lucid_storage.stores.mongodb.restore.staging import InPlace
@@ -62,12 +62,12 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
                 if leases.waited:
                     _refuse(work.planned(reading, plan))  # another restore may have left documents
                 result = _with_staged(result, stage(work.run(plan, leases)))
-            outcomes = []
+            outcomes: list[EngineOutcome] = []
             for other in reading.others:
                 reporter.phase("Loading", sum(o.plain_bytes for o in other.manifest.objects))
-                with _incomplete_when_failed(order, plan):
+                with _incomplete_when_failed(order, plan), _told_when_failed(outcomes):
                     outcomes.append(other.restore())
-            with _incomplete_when_failed(order, plan):
+            with _incomplete_when_failed(order, plan), _told_when_failed(outcomes):
                 restore_marker.leave(work.place.store, order, servers)
         for other in reading.others:
             other.settle(whole=plan is None)  # collections are swapped after this worker
@@ -77,6 +77,18 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
 def _refuse(planned: RestorePlanned) -> None:
     if planned.blocked_by is not None:
         raise RefusedError(planned.blocked_by, reason=planned.blocked_reason or Reason.RESTORE_BLOCKED)
+
+
+@contextmanager
+def _told_when_failed(done: Sequence[EngineOutcome]) -> Iterator[None]:
+    """Engines that have no swap are live when they are restored: a failure after that says so."""
+    try:
+        yield
+    except LucidError as error:
+        if done:
+            names = ", ".join(str(one.engine) for one in done)
+            error.message = f"{error.message} Restored before that, and not taken back: {names}."
+        raise
 
 
 @contextmanager

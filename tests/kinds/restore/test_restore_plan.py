@@ -548,7 +548,7 @@ class TestAfterwards:
     def test_then_they_are_dropped_and_forgotten_only_when_that_is_done(self) -> None:
         done = status(RestorePhase.COMPLETED, old_until=NOW)
         step = plan(resource(), RestoreObserved(), done, NOW)
-        assert step.actions == (DropOld(RUN, ("shop",)),)
+        assert step.actions == (DropOld(RUN, ("shop",), "rs"),)
         assert step.status.old_until == NOW
         after = plan(resource(), RestoreObserved(settled=True), done, NOW)
         assert (after.actions, after.status.old_until) == ((), None)

@@ -43,6 +43,7 @@ from lucid_storage.kinds.restore.observed import (
     RestoreObserved,
     done_before,
     telling,
+    told_aside,
 )
 from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.restore.server import OpenRestores, TargetServer
@@ -280,14 +281,18 @@ class RestoreKind:
                 async with self._server.opened(resource, status.server_identity) as port:
                     done = await port.swap(run, databases, drop_existing=consent)
                 status.swapped = done.collections
-                status.moved_aside = [name[:256] for name in done.moved_aside][:20] or None
+                status.moved_aside = told_aside(None, done.moved_aside)
             case Discard(run=run, databases=databases):
                 async with self._server.opened(resource) as port:
                     await port.discard(run, databases)
                 status.databases = None  # nothing of the run is left
-            case DropOld(run=run, databases=databases):
-                async with self._server.opened(resource, status.server_identity) as port:
-                    await port.drop_old(run, databases)
+            case DropOld(run=run, databases=databases, server=server):
+                async with self._server.opened(resource, server) as port:
+                    stays = await port.drop_old(run, databases)
+                status.moved_aside = told_aside(status.moved_aside, stays)
+                status.kept = [one for one in status.kept or () if one.run != run] or None
+                if status.run == run:
+                    status.old_until = None
             case Mark(databases=databases):
                 await self._server.mark(resource, status, databases, await self._workers.cluster())
             case _:

@@ -9,7 +9,14 @@ from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.restore.actions import Mark, Swap
 from lucid_storage.kinds.restore.ending import ended, hindered, left_behind
-from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, saved, second
+from lucid_storage.kinds.restore.observed import (
+    Plan,
+    RestoreObserved,
+    in_place,
+    saved,
+    second,
+    written_at_once,
+)
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.restore import RestorePhase, RestoreStatus
 
@@ -52,7 +59,11 @@ def placed(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
 def _unfit(resource: Resource, observed: RestoreObserved, status: RestoreStatus) -> str:
     assert observed.unfit is not None
     if not in_place(resource):
-        return observed.unfit.message
+        others = written_at_once(resource)
+        if not others:
+            return observed.unfit.message
+        left = f"MongoDB is as it was; what was restored of {others} before that stays."
+        return f"{observed.unfit.message.rstrip('.')}. {left}"
     return (
         f"{observed.unfit.message.rstrip('.')}. The target is incomplete, as strategy InPlace leaves it after a"
         f" failure: see to that, then restore again{saved(status)}."

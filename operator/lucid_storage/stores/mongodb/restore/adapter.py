@@ -101,7 +101,8 @@ class MongoRestores:
         await self._handover.release(journal)
         listing = {database: await self._commands.uuids(database) for database in journal.databases}
         put = len(journal.pairs) + len(journal.direct) + journal.merged
-        return Swapped(put, moved_aside(journal.pairs, run, listing))
+        aside = moved_aside(journal.pairs, run, listing)
+        return Swapped(put, (*aside, *await self._swap.filled(journal)))
 
     async def discard(self, run: str, databases: Sequence[str]) -> bool:
         journal = await self.journal(databases, run)
@@ -121,18 +122,20 @@ class MongoRestores:
         await self._handover.given_up(home, run)
         return True
 
-    async def drop_old(self, run: str, databases: Sequence[str]) -> int:
+    async def drop_old(self, run: str, databases: Sequence[str]) -> tuple[str, ...]:
         journal = await self.journal(databases, run)
         if journal is None or journal.state is not SwapState.SWAPPED:
-            return 0
-        dropped = 0
+            return ()
+        stays = await self._swap.filled(journal)
         for pair in journal.pairs:
+            old = pair.old(run)
             there = await self._commands.uuids(pair.database)
-            if pair.live_uuid is not None and there.get(pair.old(run)) == pair.live_uuid:
-                await self._commands.drop(pair.database, pair.old(run), pair.live_uuid)
-                dropped += 1
+            if pair.live_uuid is None or there.get(old) != pair.live_uuid:
+                continue
+            if f"{pair.database}.{old}" not in stays:
+                await self._commands.drop(pair.database, old, pair.live_uuid)
         await self._commands.forget(first(databases), run)
-        return dropped
+        return stays
 
     async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
         journal = await self.journal(databases, run)

@@ -100,6 +100,8 @@ class Journal:
     """By database: the number of the lease under which it was loaded (rule 2.9)."""
     merged: int = 0
     """Collections that were there, and got what was absent in them."""
+    consent: bool = False
+    """Documents that were live may be dropped (rule 2.1); known from the moment when the swap began."""
 
     @property
     def replaced(self) -> int:
@@ -111,10 +113,10 @@ class Journal:
         found = {pair.database for pair in self.pairs} | {view.database for view in self.views}
         return tuple(sorted(found | {direct.database for direct in self.direct}))
 
-    def sealed(self, live: Mapping[tuple[str, str], str]) -> Journal:
+    def sealed(self, live: Mapping[tuple[str, str], str], *, consent: bool) -> Journal:
         """With the UUIDs of what is live now, by database and name: what is written before the first rename."""
         pairs = tuple(replace(pair, live_uuid=live.get((pair.database, pair.name))) for pair in self.pairs)
-        return replace(self, pairs=pairs, state=SwapState.SWAPPING)
+        return replace(self, pairs=pairs, state=SwapState.SWAPPING, consent=consent)
 
     def document(self) -> dict[str, object]:
         return {
@@ -124,6 +126,7 @@ class Journal:
             "accounts": self.accounts,
             "fence": [{"database": name, "number": number} for name, number in self.fence.items()],
             "merged": self.merged,
+            "consent": self.consent,
             "pairs": [_pair_document(pair) for pair in self.pairs],
             "views": [_view_document(view) for view in self.views],
             "direct": [
@@ -222,6 +225,7 @@ def parsed(document: Mapping[str, object]) -> Journal:
         accounts=bool(document.get("accounts")),
         fence={str(item["database"]): int(str(item["number"])) for item in _list(document, "fence")},
         merged=int(str(document.get("merged", 0))),
+        consent=bool(document.get("consent")),
     )
 
 

@@ -92,8 +92,10 @@ class RestorePort(Protocol):
     async def discard(self, run: str, databases: Sequence[str]) -> bool:
         """Drop what a run staged; False when its swap has begun, which is then never undone."""
 
-    async def drop_old(self, run: str, databases: Sequence[str]) -> int:
-        """Drop the replaced collections of a swapped run by UUID, and its journal. What came up in the gap stays."""
+    async def drop_old(self, run: str, databases: Sequence[str]) -> tuple[str, ...]:
+        """Drop the replaced collections of a swapped run by UUID, and its journal. What came up in the gap stays, and
+        without consent what holds documents: the names of these are returned.
+        """
 
     async def marker(self, databases: Sequence[str], key: str) -> Marker | None:
         """The marker of a restore."""
