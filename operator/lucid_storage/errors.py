@@ -136,7 +136,7 @@ class Reason(StrEnum):
     REPLAY_REFUSED = "ReplayRefused", "The oplog holds an operation that a restore does not replay."
     COUNT_MISMATCH = (
         "CountMismatch",
-        "What was loaded is not what the manifest holds; the target is untouched.",
+        "What was loaded is not what the manifest holds; with Staged the target is untouched.",
     )
     PLANNED = "Planned", "The plan is in status; nothing was written (dryRun)."
     SCHEDULED = "Scheduled", "The schedule runs; the message says when next."
