@@ -94,7 +94,10 @@ class Leading:
             self._connections, metrics, on_event=self._ddl, on_open=self._look_at_users
         )
         self._scanner = KeySpaceScanner(
-            self._connections, lambda key: self.engine.touch(key), settings.cache_scan_seconds
+            self._connections,
+            lambda key: self.engine.touch(key),
+            settings.cache_scan_seconds,
+            settled=lambda: self.engine.settled,
         )
         self._builds = IndexBuilds(lambda key: self.engine.touch_around(key))
         self._shard_changes = LongCalls(lambda key: self.engine.touch_around(key))

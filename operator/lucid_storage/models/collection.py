@@ -253,6 +253,8 @@ class KeySpaceStatus(StatusModel):
     """When the scan ended."""
     enforced: bool | None = None
     """Whether the TTL has been enforced before, so that no further consent is needed."""
+    enforced_on: ShortText | None = None
+    """In which Redis: the master's replication id and the number of the database. In another one it is counted anew."""
 
 
 class CollectionStatus(KindStatus):

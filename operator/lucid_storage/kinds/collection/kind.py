@@ -32,7 +32,7 @@ from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
 from lucid_storage.stores.mongodb.port import MongoPort
 from lucid_storage.stores.mongodb.types import CollectionStats
-from lucid_storage.stores.redis.types import KeySpaceReport
+from lucid_storage.stores.redis.types import KeySpaceReport, RedisInfo
 
 COUNT_SECONDS = 30.0
 """How long counting before a change may take, on a secondary."""
@@ -92,8 +92,8 @@ class CollectionKind:
                 made_now = status.origin is Origin.CREATED and status.uuid is None
                 stats = EMPTY if made_now else await port.collection_stats(desired.database, desired.name)
             answers = {q: await _answer(port, desired, q) for q in questions}
-        reports, trouble = await self._keyspaces(resource, desired, status)
-        return CollectionObserved(server, state, stats, answers, reports, trouble)
+        reports, trouble, redis = await self._keyspaces(resource, desired, status)
+        return CollectionObserved(server, state, stats, answers, reports, trouble, redis)
 
     def plan(
         self,
@@ -110,7 +110,7 @@ class CollectionKind:
     ) -> None:
         if isinstance(action, EnforceKeySpaces):
             redis = await self._connections.redis(resource.key.namespace, desired.secret)
-            self._scanner.declare(resource.key, redis, action.spaces)
+            self._scanner.declare(resource.key, redis, action.spaces, action.place)
             return
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
         async with self._connections.watching(deployment) as port:
@@ -173,18 +173,19 @@ class CollectionKind:
 
     async def _keyspaces(
         self, resource: Resource, desired: CollectionDesired, status: CollectionStatus
-    ) -> tuple[Mapping[str, KeySpaceReport] | None, LucidError | None]:
+    ) -> tuple[Mapping[str, KeySpaceReport] | None, LucidError | None, RedisInfo | None]:
         if not desired.cache:
             self._scanner.forget(resource.key)
-            return None, None
+            return None, None, None
         try:
             redis = await self._connections.redis(resource.key.namespace, desired.secret)
             async with self._connections.watching(redis) as port:
-                await port.info()
+                server = await port.info()
         except LucidError as error:
-            return None, error
-        spaces = keyspaces.effective(desired.cache, [] if resource.paused else status.cache or [])
-        return self._scanner.declare(resource.key, redis, spaces), None
+            return None, error, None
+        agreed = [] if resource.paused else status.cache or []
+        spaces = keyspaces.effective(desired.cache, agreed, server)
+        return self._scanner.declare(resource.key, redis, spaces, server.place), None, server
 
 
 def _rests_on(other: Resource) -> bool:

@@ -32,7 +32,7 @@ from lucid_storage.stores.mongodb.types import (
     ServerInfo,
     Violations,
 )
-from lucid_storage.stores.redis.types import KeySpaceReport
+from lucid_storage.stores.redis.types import KeySpaceReport, RedisInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,8 @@ class CollectionObserved:
     answers: Mapping[object, Answer] = field(default_factory=dict)
     reports: Mapping[str, KeySpaceReport] | None = None
     redis_trouble: LucidError | None = None
+    redis: RedisInfo | None = None
+    """What answers; None where key spaces are not declared, or in trouble."""
 
 
 def plan(
@@ -179,7 +181,9 @@ def _finish(
     status = status.model_copy(update={"managed_fields": managed or None})
     if desired.options.validator is None:
         status = status.model_copy(update={"violations": None})
-    cache = keyspaces.judge(desired, status.cache or [], observed.reports, observed.redis_trouble, scope.now)
+    cache = keyspaces.judge(
+        desired, status.cache or [], observed.reports, observed.redis_trouble, observed.redis, scope.now
+    )
     status = status.model_copy(update={"cache": cache.status or None})
     return Plan(
         status,
