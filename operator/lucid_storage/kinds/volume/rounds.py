@@ -91,8 +91,8 @@ class UsageRounds:
     def _tell_changes(self, nodes: list[Node]) -> None:
         ready = {name: n.ready for n in nodes for name in (n.name, n.hostname)}
         before, self._ready = self._ready, ready
-        if before is None:
-            return
+        if before is None:  # Volumes that were looked at before this round may have seen it Ready
+            before = dict.fromkeys(ready, True)
         changed = frozenset(n for n in {*before, *ready} if before.get(n) != ready.get(n))
         if changed:
             self._nodes_changed(changed)
