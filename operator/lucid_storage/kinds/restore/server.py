@@ -91,8 +91,8 @@ def _check(planned: str, found: str) -> None:
     """What a run journaled, staged or replaced lies on one server only."""
     if not same_server(planned, found):
         raise LucidError(
-            f"The connection leads to another server now ({found}) than the one that this run is on ({planned}): have it"
-            " lead there again until the Restore has ended.",
+            f"The connection leads to another server now ({found}) than the one that this run is on ({planned}): have"
+            " it lead there again until the Restore has ended.",
             reason=Reason.TARGET_CHANGED,
         )
 
