@@ -328,6 +328,8 @@ async def test_nodes_that_changed_are_asked_for_anew_whoever_asked_a_moment_ago(
         async def nodes(self) -> list[Node]:
             return next(answers)
 
+        classes = attachments = nodes
+
     around = Surroundings(cast("Claims", Nodes()), seconds=3600)
     assert (await around.nodes())[0].ready
     assert (await around.nodes())[0].ready
