@@ -100,10 +100,14 @@ class Reason(StrEnum):
     KEY_MISSING = "KeyMissing", "The key that the data need is not in the Secret, or is another one."
     VERIFY_FAILED = "VerifyFailed", "The check of a backup failed; its data are kept and it is never a base."
     VERIFIED = "Verified", "The asked-for check passed."
-    NO_VERIFY_SERVER = "NoVerifyServer", "No server for restore proofs is configured (BACKUP_VERIFY_URI)."
+    NO_VERIFY_SERVER = (
+        "NoVerifyServer",
+        "Not all of it was restored for the proof: no server is configured (BACKUP_VERIFY_URI) or fit, or there is none"
+        " for an engine; the message says which.",
+    )
     SNAPSHOT_ONLY = (
         "SnapshotOnly",
-        "The data lie only inside the cluster, so they are no proof against its loss.",
+        "Data lie in snapshots, inside the cluster or in the store's own repository, that nobody read back.",
     )
     NO_OPLOG = (
         "NoOplog",
