@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from migration_bed import Ground, crawl, held, killed, moved, place, real_ground, says, target
+from migration_bed import Ground, crawl, held, killed, place, real_ground, says, target
 
 from lucid_storage.kube.claims import claim_path
 
 pytestmark = pytest.mark.apiserver
+
+WRITES = 40
+"""More than a migration takes: an operator that would die later brings it to its end."""
 
 
 @pytest.fixture
@@ -19,17 +22,11 @@ async def land(kubernetes_api: Path) -> AsyncIterator[Ground]:
     await made.close()
 
 
-async def test_an_operator_that_dies_after_every_other_write_is_followed_by_another(land: Ground) -> None:
+async def test_an_operator_that_dies_on_the_way_is_followed_by_another(land: Ground) -> None:
     """The binder gives the new volume the old claim's name; every third time the status is lost as well. After each
     single write it is shown on the played server.
     """
-    there = await place(land)
-    await there.born()
-    await there.settled()
-    await moved(there)
-    writes = there.mortal.done
-    assert writes > 20
-    cases = [killed(land, n, forgets=n % 3 == 2, exact=False) for n in range(0, writes - 1, 2)]
+    cases = [killed(land, n, forgets=n % 3 == 2, exact=False) for n in range(0, WRITES, 5)]
     failures = [f for f in await asyncio.gather(*cases, return_exceptions=True) if f is not None]
     assert not failures, "\n".join(repr(failure) for failure in failures)
 
