@@ -168,7 +168,10 @@ class Reason(StrEnum):
     CHECKED = "Checked", "The check that was asked for last came to its end."
     CHECK_FAILED = "CheckFailed", "The check that was asked for came to nothing; it is tried again."
     USAGE_KNOWN = "UsageKnown", "There are fresh figures of the volume's use, or no pod can change it."
-    USAGE_UNKNOWN = "UsageUnknown", "Nobody tells the use of the volume, so thresholds and autoExpand do nothing."
+    USAGE_UNKNOWN = (
+        "UsageUnknown",
+        "Nobody tells the use of the volume, so thresholds and autoExpand do nothing.",
+    )
     USAGE_NORMAL = "UsageNormal", "The use of the volume is below the threshold."
     USAGE_HIGH = "UsageHigh", "The use of the volume is at or above the threshold."
     MAX_SIZE_REACHED = "MaxSizeReached", "autoExpand stopped, since its largest size is reached."
@@ -178,7 +181,10 @@ class Reason(StrEnum):
     OWNERS_KEPT = "OwnersKept", "All files of the new volume have the owners that they had."
     ATTRIBUTES_KEPT = "AttributesKept", "All files of the new volume have the attributes that they had."
     ATTRIBUTES_NOT_KEPT = "AttributesNotKept", "Capabilities or access lists of files could not be set."
-    OWNERS_NOT_KEPT = "OwnersNotKept", "Files of the new volume have other owners, or its top folder another mode."
+    OWNERS_NOT_KEPT = (
+        "OwnersNotKept",
+        "Files of the new volume have other owners, or its top folder another mode.",
+    )
     OLD_VOLUME_KEPT = "OldVolumeKept", "The volume that was migrated from is kept until it is released."
 
     # Reaching the store

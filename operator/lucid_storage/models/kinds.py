@@ -203,6 +203,7 @@ VOLUME = KindInfo(
         "Paused",
         "UsageWarning",
         "UsageCritical",
+        "UsageUnknown",
         "Expandable",
         "Intact",
         "ContentChecked",
