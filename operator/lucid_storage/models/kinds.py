@@ -199,17 +199,7 @@ VOLUME = KindInfo(
         Column("CLASS", ".status.storageClassName", "Storage class."),
         Column("PHASE", ".status.phase", "Where it stands."),
     ),
-    conditions=(
-        "Paused",
-        "UsageWarning",
-        "UsageCritical",
-        "UsageUnknown",
-        "Expandable",
-        "Intact",
-        "ContentChecked",
-        "OwnersNotKept",
-        "AttributesNotKept",
-    ),
+    conditions=("Paused", "UsageWarning", "UsageCritical", "Expandable", "OwnersNotKept"),
 )
 
 KINDS: Mapping[str, KindInfo] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import cast
 
@@ -34,7 +33,6 @@ class FakeIndex:
     health: str = "green"
     documents: int = 0
     bytes: int = 227
-    created: datetime | None = None
 
 
 class FakeElastic:
@@ -232,7 +230,6 @@ class FakeElastic:
             health=index.health,
             documents=index.documents,
             bytes=index.bytes,
-            created=index.created,
         )
 
 

@@ -119,11 +119,7 @@ def releasable(volume: MovingVolume | None, namespace: str, claim: str) -> bool:
 
 
 def _ours(volume: MovingVolume, case: Case) -> Journal | None:
-    """The journal of this run, as long as it did not switch, or went back."""
+    """The journal of this run, as long as it did not switch."""
     book = on_volume(volume, case.resource.key.namespace, case.resource.key.name)
-    ours = (
-        book is not None
-        and book.run == case.migration.run
-        and book.stage in (Stage.PREPARED, Stage.RETURNING)
-    )
+    ours = book is not None and book.run == case.migration.run and book.stage is Stage.PREPARED
     return book if ours else None
