@@ -115,17 +115,24 @@ def stop_process(process: ProcessId | None, deadline: float) -> None:
                 asked.add(member)
         for member in members:
             member.signal(signal.SIGCONT)  # a frozen process sees TERM only once it is thawed
-        time.sleep(0.03)
+        _wait_for_end(process, min(end, time.monotonic() + 0.5))
     for _ in range(500):
         members = process.session()
         if not members:
             return
         for member in members:
             member.signal(signal.SIGKILL)
-        time.sleep(0.02)
+        _wait_for_end(process, time.monotonic() + 0.5)
     raise TestbedError(
         f"Processes {[member.pid for member in process.session()]} do not end; end them by hand."
     )
+
+
+def _wait_for_end(leader: ProcessId, end: float) -> None:
+    """Waits for the leader alone, and a moment: to find a session the whole list of processes has to be read."""
+    time.sleep(0.02)
+    while leader.alive() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 def terminate(process: ProcessId) -> None:

@@ -31,7 +31,7 @@ from lucid_storage.kube.client import Json, Kube, KubeApiError
 from testbed.paths import project_root
 
 LABEL = "app.kubernetes.io/name=lucid-storage"
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.1
 HEARTBEAT_SECONDS = 8.0
 TERMINATION_BYTES = 4096
 Command = Callable[[Json], Sequence[str]]

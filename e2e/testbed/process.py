@@ -172,24 +172,28 @@ class Daemon:
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._log_offset = os.lseek(log, 0, os.SEEK_END)
-            pid = os.posix_spawnp(
-                command[0],
-                command,
-                environment,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, log, 1),
-                    (os.POSIX_SPAWN_DUP2, log, 2),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
-            )
+            process = self._launch(command, environment, log)
         except FileNotFoundError as missing:
             raise TestbedError(f"{self.name} cannot start: {command[0]} is not installed.") from missing
         finally:
             os.close(log)
-        write_pidfile(self.pidfile, ProcessId.of_child(pid))
+        write_pidfile(self.pidfile, process)
+
+    def _launch(self, command: Sequence[str], environment: Mapping[str, str], log: int) -> ProcessId:
+        pid = os.posix_spawnp(
+            command[0],
+            command,
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM],
+        )
+        return ProcessId.of_child(pid)
 
 
 def stop_together(daemons: Sequence[Daemon]) -> None:

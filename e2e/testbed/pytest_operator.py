@@ -22,9 +22,16 @@ from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.meta import API_VERSION, GROUP
 from testbed import ports
 from testbed.cluster.controlplane import ControlPlane
+from testbed.operator_forks import ForkedOperator, Parent
 from testbed.paths import Instance, project_root
 from testbed.process import Daemon
 from testbed.testrun import TestRun
+
+_FORKS = Parent()
+
+
+def pytest_unconfigure() -> None:
+    _FORKS.close()
 
 
 @pytest.fixture(scope="session")
@@ -54,26 +61,29 @@ def _install_crds(plane: ControlPlane) -> None:
 
 
 class OperatorProcess:
-    """`lucid-storage operator` with an environment of its own."""
+    """`lucid-storage operator` with an environment of its own; a fork, unless the program itself is to be started."""
 
-    def __init__(self, instance: Instance, name: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, instance: Instance, name: str, environment: Mapping[str, str], *, forked: bool = True
+    ) -> None:
         self.health_port = ports.reserve(instance, f"{name}-health")
         self.rest_port = ports.reserve(instance, f"{name}-rest")
-        self._daemon = Daemon(
-            instance,
-            name,
-            [sys.executable, "-m", "lucid_storage", "operator"],
-            env={
-                **os.environ,
-                **environment,
-                "HEALTH_HOST": "127.0.0.1",
-                "REST_HOST": "127.0.0.1",
-                "HEALTH_PORT": str(self.health_port),
-                "REST_PORT": str(self.rest_port),
-                "PYTHONPATH": os.pathsep.join(
-                    [str(project_root() / "operator"), os.environ.get("PYTHONPATH", "")]
-                ),
-            },
+        environment = {
+            **os.environ,
+            **environment,
+            "HEALTH_HOST": "127.0.0.1",
+            "REST_HOST": "127.0.0.1",
+            "HEALTH_PORT": str(self.health_port),
+            "REST_PORT": str(self.rest_port),
+            "PYTHONPATH": os.pathsep.join(
+                [str(project_root() / "operator"), os.environ.get("PYTHONPATH", "")]
+            ),
+        }
+        program = [sys.executable, "-m", "lucid_storage", "operator"]
+        self._daemon = (
+            ForkedOperator(_FORKS, instance, name, environment)
+            if forked
+            else Daemon(instance, name, program, env=environment)
         )
 
     def start(self) -> None:
@@ -222,10 +232,11 @@ class World:
 
     async def until(self, holds: Callable[[], Awaitable[bool]], deadline: float, what: str) -> None:
         """Wait until something holds; AssertionError at the deadline (seconds)."""
-        end = monotonic() + deadline
+        end, pause = monotonic() + deadline, 0.02
         while not await holds():
             assert monotonic() < end, f"waited {deadline} s for {what}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, 0.1)  # each look costs the API server a request
 
     async def events(self, name: str) -> list[Json]:
         """Events about one object."""

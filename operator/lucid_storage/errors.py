@@ -67,6 +67,10 @@ class Reason(StrEnum):
     NOT_SHARDABLE = "NotShardable", "MongoDB cannot shard a collection of this kind."
     SUPPORTING_INDEX_MISSING = "SupportingIndexMissing", "The shard key needs an index that begins with it."
     POOR_SHARD_KEY = "PoorShardKey", "The pre-flight found the key poor; an annotation can accept it."
+    SHARD_KEY_UNKNOWN = (
+        "ShardKeyUnknown",
+        "The pre-flight could not read enough of the documents; an annotation can accept the key unseen.",
+    )
     SHARD_UNKNOWN = "ShardUnknown", "A zone names a shard that the cluster does not have."
     SHARD_KEY_CHANGED = "ShardKeyChanged", "The shard key changed after the last known backup."
 
@@ -96,10 +100,14 @@ class Reason(StrEnum):
     KEY_MISSING = "KeyMissing", "The key that the data need is not in the Secret, or is another one."
     VERIFY_FAILED = "VerifyFailed", "The check of a backup failed; its data are kept and it is never a base."
     VERIFIED = "Verified", "The asked-for check passed."
-    NO_VERIFY_SERVER = "NoVerifyServer", "No server for restore proofs is configured (BACKUP_VERIFY_URI)."
+    NO_VERIFY_SERVER = (
+        "NoVerifyServer",
+        "Not all of it was restored for the proof: no server is configured (BACKUP_VERIFY_URI) or fit, or there is none"
+        " for an engine; the message says which.",
+    )
     SNAPSHOT_ONLY = (
         "SnapshotOnly",
-        "The data lie only inside the cluster, so they are no proof against its loss.",
+        "Data lie in snapshots, inside the cluster or in the store's own repository, that nobody read back.",
     )
     NO_OPLOG = (
         "NoOplog",
@@ -132,7 +140,7 @@ class Reason(StrEnum):
     REPLAY_REFUSED = "ReplayRefused", "The oplog holds an operation that a restore does not replay."
     COUNT_MISMATCH = (
         "CountMismatch",
-        "What was loaded is not what the manifest holds; the target is untouched.",
+        "What was loaded is not what the manifest holds; with Staged the target is untouched.",
     )
     PLANNED = "Planned", "The plan is in status; nothing was written (dryRun)."
     SCHEDULED = "Scheduled", "The schedule runs; the message says when next."
@@ -157,6 +165,13 @@ class Reason(StrEnum):
     NODE_AWAY = "NodeAway", "The node that the volume lies on or is attached to does not answer."
     INTACT = "Intact", "All changes of the content since the last check were written by somebody."
     CONTENT_DAMAGED = "ContentDamaged", "Files changed without being written, or cannot be read."
+    CHECKED = "Checked", "The check that was asked for last came to its end."
+    CHECK_FAILED = "CheckFailed", "The check that was asked for came to nothing; it is tried again."
+    USAGE_KNOWN = "UsageKnown", "There are fresh figures of the volume's use, or no pod can change it."
+    USAGE_UNKNOWN = (
+        "UsageUnknown",
+        "Nobody tells the use of the volume, so thresholds and autoExpand do nothing.",
+    )
     USAGE_NORMAL = "UsageNormal", "The use of the volume is below the threshold."
     USAGE_HIGH = "UsageHigh", "The use of the volume is at or above the threshold."
     MAX_SIZE_REACHED = "MaxSizeReached", "autoExpand stopped, since its largest size is reached."
@@ -164,7 +179,12 @@ class Reason(StrEnum):
     CONTENT_CHANGED = "ContentChanged", "The files changed while they were copied."
     COPY_FAILED = "CopyFailed", "The file system refused the copy; the message holds its words."
     OWNERS_KEPT = "OwnersKept", "All files of the new volume have the owners that they had."
-    OWNERS_NOT_KEPT = "OwnersNotKept", "Files of the new volume belong to the user that copied them."
+    ATTRIBUTES_KEPT = "AttributesKept", "All files of the new volume have the attributes that they had."
+    ATTRIBUTES_NOT_KEPT = "AttributesNotKept", "Capabilities or access lists of files could not be set."
+    OWNERS_NOT_KEPT = (
+        "OwnersNotKept",
+        "Files of the new volume have other owners, or its top folder another mode.",
+    )
     OLD_VOLUME_KEPT = "OldVolumeKept", "The volume that was migrated from is kept until it is released."
 
     # Reaching the store

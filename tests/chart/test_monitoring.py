@@ -42,6 +42,23 @@ def test_alerts_use_metrics_that_the_operator_exports() -> None:
     assert used <= exported()
 
 
+def test_everything_that_can_be_wrong_with_a_sharded_collection_has_its_alert() -> None:
+    """Lasting states wait: a balancer may work by night alone, and a backup takes its time."""
+    rules = {rule["alert"]: rule for rule in alerts()}
+    expected = {
+        "LucidStorageJumboChunks": ("lucid_sharded_collection_jumbo_chunks", "1h"),
+        "LucidStorageShardsUnbalanced": ("lucid_sharded_collection_balanced", "1d"),
+        "LucidStorageShardedBackupNeeded": ("lucid_sharded_collection_backup_needed", "1d"),
+        "LucidStorageShardedCollectionNotReady": ("lucid_resources", "15m"),
+    }
+    for alert, (metric, lasting) in expected.items():
+        assert metric in rules[alert]["expr"]
+        assert rules[alert]["for"] == lasting
+    # A resharding takes hours and is no trouble, so it is counted apart from what is not Ready.
+    assert "lucid_sharded_collection_resharding" in rules["LucidStorageShardedCollectionNotReady"]["expr"]
+    assert "ShardedCollection" in rules["LucidStorageNotReady"]["expr"]
+
+
 def test_every_alert_says_what_to_do() -> None:
     for rule in alerts():
         assert rule["labels"]["severity"] in {"critical", "warning"}

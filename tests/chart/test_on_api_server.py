@@ -96,7 +96,8 @@ def _apply_rights(helm: Helm, apply: Apply, own: str, values: Json) -> str:
     rendered = helm.objects({**values, "rbac.aggregate": False}, namespace=own)
     kinds = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
     apply([found for found in rendered if found["kind"] in kinds])
-    return f"system:serviceaccount:{own}:{the(rendered, 'ServiceAccount')['metadata']['name']}"
+    account = the(rendered, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+    return f"system:serviceaccount:{own}:{account}"
 
 
 LEASE = "lucid-storage-operator"

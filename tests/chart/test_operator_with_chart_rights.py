@@ -4,15 +4,18 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from chart_release import Helm, environment, the, until
 
 from lucid_storage.kube.client import Json, Kube, load_configuration
-from lucid_storage.models.meta import API_VERSION, GROUP
+from lucid_storage.models.meta import API_VERSION, GROUP, RELEASE_OLD_VOLUME
+from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE
 from testbed.cluster import kubeconfig
 from testbed.cluster.controlplane import ControlPlane
+from testbed.job_runner import JobRunner, worker_command
 from testbed.paths import Instance
 from testbed.pytest_operator import OperatorProcess
 from testbed.testrun import TestRun
@@ -44,7 +47,13 @@ async def admin(own_api: ControlPlane) -> AsyncIterator[Kube]:
 
 @pytest.mark.parametrize("watched", [[], [TEAM]], ids=["all namespaces", "one namespace"])
 async def test_the_operator_reconciles_deletes_and_answers_with_the_charts_rights(
-    own_api: ControlPlane, admin: Kube, helm: Helm, mongodb: Any, database: str, watched: list[str]
+    own_api: ControlPlane,
+    admin: Kube,
+    helm: Helm,
+    mongodb: Any,
+    database: str,
+    watched: list[str],
+    tmp_path: Path,
 ) -> None:
     values: Json = {
         "stores.mongodb.uri": mongodb.uri,
@@ -69,6 +78,8 @@ async def test_the_operator_reconciles_deletes_and_answers_with_the_charts_right
         with mongodb.client() as client:
             assert client[database].list_collection_names() == ["kept"]
         await _volume(admin)
+        if watched:
+            await _migration(admin, tmp_path)
         assert await _events(admin) != []
         assert _rest_status(operator, await _token(admin, TEAM, "default")) == 403
         assert _rest_status(operator, "no-token") == 401
@@ -103,13 +114,66 @@ async def _volume(admin: Kube) -> None:
     await until(lambda: _gone(admin, claim), 30, "its claim to go")
 
 
+async def _migration(admin: Kube, folder: Path) -> None:
+    """A whole one, with Jobs: the real worker copies what stands for the old disk to what stands for the new one."""
+    classes, volumes = "/apis/storage.k8s.io/v1/storageclasses", "/api/v1/persistentvolumes"
+    for name in ("old", "new"):
+        (folder / name).mkdir()
+        await admin.request(
+            "POST",
+            classes,
+            body={"metadata": {"name": name}, "provisioner": "kubernetes.io/no-provisioner"},
+        )
+        spec = {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": name,
+            "hostPath": {"path": "/nowhere"},
+        }
+        await admin.request("POST", volumes, body={"metadata": {"name": f"disk-{name}"}, "spec": spec})
+    (folder / "old" / "file").write_text("data")
+
+    def worker(pod: Json) -> list[str]:
+        return ["env", f"{VOLUMES_FOLDER_VARIABLE}={folder}", *worker_command(pod)]
+
+    path = f"/apis/{GROUP}/v1alpha1/namespaces/{TEAM}/volumes"
+    declared = {"type": "chunks", "size": "1Gi", "storageClassName": "old", "resizeStrategy": "Migrate"}
+    meta = {"name": "data"}
+    body = {"apiVersion": API_VERSION, "kind": "Volume", "metadata": meta, "spec": declared}
+    await admin.request("POST", path, body=body)
+    await until(lambda: _ready(admin, f"{path}/data"), 30, "the Volume to be Ready")
+    async with JobRunner(admin, [TEAM], folder / "node", worker).running():
+        await admin.patch(f"{path}/data", {"spec": {"storageClassName": "new"}})
+        await until(lambda: _moved(admin, f"{path}/data"), 90, "the migration to be over")
+    claim = await admin.get(f"/api/v1/namespaces/{TEAM}/persistentvolumeclaims/data")
+    assert claim is not None
+    assert claim["spec"]["volumeName"] == "disk-new"
+    assert (folder / "new" / "file").read_text() == "data"
+    old = await admin.get(f"{volumes}/disk-old")
+    assert old is not None
+    release = {"metadata": {"annotations": {RELEASE_OLD_VOLUME: "disk-old"}}}
+    await admin.patch(f"{path}/data", release)
+    await until(lambda: _released(admin, f"{path}/data"), 30, "the old volume to be released")
+
+
+async def _moved(admin: Kube, path: str) -> bool:
+    found = await admin.get(path)
+    journal = (found or {}).get("status", {}).get("migration") or {}
+    return journal.get("step") == "Completed" and await _ready(admin, path)
+
+
+async def _released(admin: Kube, path: str) -> bool:
+    found = await admin.get(path)
+    return found is not None and "keptVolume" not in found["status"]
+
+
 def _collection(name: str, **spec: str) -> Json:
     return {"apiVersion": API_VERSION, "kind": "Collection", "metadata": {"name": name}, "spec": spec}
 
 
 async def _operator(plane: ControlPlane, admin: Kube, rendered: list[Json]) -> OperatorProcess:
     """From source, with the chart's variables, and a token of the chart's account in its kubeconfig."""
-    account = the(rendered, "ServiceAccount")["metadata"]["name"]
+    account = the(rendered, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
     login = kubeconfig.write(
         plane.instance.data / "operator-kubeconfig",
         server=plane.server,
@@ -117,7 +181,7 @@ async def _operator(plane: ControlPlane, admin: Kube, rendered: list[Json]) -> O
         token=await _token(admin, HOME, account),
     )
     variables = environment(rendered) | {"POD_NAMESPACE": HOME, "KUBECONFIG": str(login)}
-    return OperatorProcess(plane.instance, "operator", variables)
+    return OperatorProcess(plane.instance, "operator", variables, forked=False)
 
 
 async def _token(admin: Kube, namespace: str, account: str) -> str:

@@ -107,6 +107,9 @@ def test_defaults_of_the_chart_are_the_defaults_of_the_operator(helm: Helm) -> N
     told = environment(helm.objects({}))
     del told["POD_NAMESPACE"]
     assert told.pop("WORKER_IMAGE").startswith("lucid-storage:")
+    # The path of the cluster's own authority in any pod, which only who runs in one can take for granted.
+    assert told.pop("KUBELET_CA") == "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
+    assert told.pop("KUBELET_SERVICE_ACCOUNT") == "lucid-storage-kubelet"
     assert Settings.read(told) == Settings.read({})
 
 
@@ -229,6 +232,13 @@ def test_install_manifest_speaks_of_no_release() -> None:
     assert objects[0]["kind"] == "Namespace"
     namespaced = [o["metadata"]["namespace"] for o in objects if "namespace" in o["metadata"]]
     assert set(namespaced) == {"lucid-storage"}
+
+
+@pytest.mark.parametrize("off", [{"volumes.kubeletCA": ""}, {"volumes.enabled": False}])
+def test_no_account_for_kubelets_is_made_where_none_is_asked(helm: Helm, off: Json) -> None:
+    names = [r["metadata"]["name"] for r in helm.objects(off)]
+    assert not [name for name in names if name.endswith("-kubelet")]
+    assert [name for name in (r["metadata"]["name"] for r in helm.objects({})) if name.endswith("-kubelet")]
 
 
 def test_kubelets_are_shown_an_account_that_may_read_statistics_only(helm: Helm) -> None:

@@ -8,6 +8,7 @@ from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kube.claims import Claims
 from lucid_storage.kube.client import Json, Kube, KubeApiError
 from lucid_storage.kube.storage import attachment_of, claim_of, class_of, node_of, pod_use, volume_of
+from lucid_storage.models.meta import GROWN_TO
 
 GIB = 1024**3
 
@@ -145,6 +146,27 @@ class Refusing:
 
     async def get(self, *_: object, **__: object) -> Json:
         raise self._error
+
+
+class Recording:
+    """An API server that takes every patch."""
+
+    def __init__(self) -> None:
+        self.patches: list[Json] = []
+
+    async def patch(self, path: str, patch: Json) -> None:
+        self.patches.append(patch)
+
+
+@pytest.mark.parametrize(("grown", "noted"), [(True, {GROWN_TO: "12Gi"}), (False, None)])
+async def test_a_claim_tells_that_it_grew_by_itself_and_nothing_of_a_declared_size(
+    grown: bool, noted: dict[str, str] | None
+) -> None:
+    kube = Recording()
+    await Claims(cast("Kube", kube)).expand(claim_of(claim()), 12 << 30, grown=grown)
+    (patch,) = kube.patches
+    assert patch["metadata"].get("annotations") == noted
+    assert patch["spec"] == {"resources": {"requests": {"storage": "12Gi"}}}
 
 
 QUOTA = (

@@ -49,7 +49,7 @@ def size(db: Database[Any]) -> int:
 async def test_a_smaller_cap_waits_for_its_backup_also_when_the_operator_is_killed(
     bed: World, db: Database[Any]
 ) -> None:
-    operator = bed.start_operator()
+    operator = bed.start_operator(LEASE_SECONDS="4")
     await bed.create("Collection", "logs", {"capped": {"sizeBytes": 1_048_576}, "backupBefore": True})
     await bed.ready("Collection", "logs")
     db.logs.insert_many([{"n": n, "fill": "x" * 500} for n in range(1000)])
@@ -60,7 +60,7 @@ async def test_a_smaller_cap_waits_for_its_backup_also_when_the_operator_is_kill
 
     await bed.until(made, 30, "the Backup")
     operator.kill()
-    bed.start_operator()
+    bed.start_operator(LEASE_SECONDS="4")
 
     async def shrunk() -> bool:
         return size(db) == SMALL["sizeBytes"]

@@ -112,6 +112,8 @@ async def test_a_worker_that_dies_is_lost_and_nothing_runs_again(bed: BackupBed)
     status = await bed.phase("dies", "Failed")
     assert reason(status) == "WorkerLost"
     assert "exit status 137" in status["conditions"][0]["message"]
+    order = bed.order("dies", "prune")
+    assert (order["discard"], order.get("remove")) == ([status["id"]], []), "what it uploaded is removed"
     await bed.let_go("dies")
     assert bed.ran("dies") == 1
 

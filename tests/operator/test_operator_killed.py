@@ -32,8 +32,10 @@ def db(server: MongoDB, world: World) -> Iterator[Database[Any]]:
 
 
 def hold(db: Database[Any], command: str) -> None:
-    """A command waits on the server before it does anything."""
-    data = {"failCommands": [command], "blockConnection": True, "blockTimeMS": 60_000}
+    """A command waits on the server before it does anything. One that is held already goes on when its time is over,
+    also after the operator's end, and who comes next has to wait for it.
+    """
+    data = {"failCommands": [command], "blockConnection": True, "blockTimeMS": 15_000}
     db.client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
 
 

@@ -191,6 +191,7 @@ async def test_an_operator_that_is_killed_is_followed_by_one_that_finishes(
     names = [f"c{n:02}" for n in range(25)]
     for name in names:
         db[name].insert_one({"_id": "backup"})
+    bed.world.environment["LEASE_SECONDS"] = "4"
     operator = bed.world.start_operator()
     await bed.back_up("full")
     for name in names:
@@ -224,5 +225,36 @@ async def test_in_place_it_comes_over_the_live_data(bed: Restores, db: Database[
     status = await bed.swapped_to("replaced")
     assert {d["_id"] for d in db.a.find()} == set(range(10))
     assert "leaves the target incomplete" in status["plan"]["warnings"][0]
-    assert "1 collections are in place." in status["conditions"][0]["message"]
+    assert "1 collection is in place." in status["conditions"][0]["message"]
     assert not [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
+
+
+async def test_in_place_no_worker_begins_while_the_marker_of_the_run_before_stands(
+    bed: Restores, db: Database[Any]
+) -> None:
+    """A target that is left incomplete must never pass for AlreadyRestored."""
+    db.a.insert_one({"_id": "backup"})
+    bed.world.environment["LEASE_SECONDS"] = "4"
+    operator = bed.world.start_operator()
+    await bed.back_up("full")
+    await bed.restore("back", strategy="InPlace", dropExisting=True, backupBefore=False)
+    await bed.swapped_to("back")
+    db.a.insert_one({"_id": "since"})
+    db.command({"collMod": "lucid_stg_markers", "validator": {"result": "Completed"}})
+    again = {"storage.lucid-blockchain.org/run-again": "1"}
+    await bed.world.patch("Restore", "back", {"metadata": {"annotations": again}})
+
+    async def hindered() -> bool:
+        return (await bed.world.get("Restore", "back"))["status"].get("troubleSince") is not None
+
+    await bed.world.until(hindered, 60, "the marker to be refused")
+    operator.kill()
+    db.command({"collMod": "lucid_stg_markers", "validator": {}})
+    assert {d["_id"] for d in db.a.find()} == {"backup", "since"}
+    assert len([j for j in bed.runner.started if "-restore-" in j]) == 1
+    bed.world.start_operator()
+    status = await bed.phase("Restore", "back", "Completed")
+    assert status["runAgain"] == "1"
+    assert [d["_id"] for d in db.a.find()] == ["backup"]
+    (marker,) = db.lucid_stg_markers.find()
+    assert (marker["run"], marker["result"]) == (status["run"], "Completed")

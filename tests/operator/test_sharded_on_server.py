@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -143,7 +144,8 @@ async def test_a_key_is_examined_and_refined_only_when_that_is_allowed(
     needed = said(await sharded_world.get(KIND, "orders"), "BackupNeeded")
     assert (needed["status"], needed["reason"]) == ("True", "ShardKeyChanged")
     assert (await noted(sharded_world, "orders", "ShardKeyChanged"))["type"] == "Warning"
-    annotations = {BACKED_UP_AT: "2999-01-01T00:00:00Z"}
+    began = (datetime.now(UTC) + timedelta(seconds=5)).isoformat()
+    annotations = {BACKED_UP_AT: began}
     await sharded_world.patch(KIND, "orders", {"metadata": {"annotations": annotations}})
 
     async def cleared() -> bool:

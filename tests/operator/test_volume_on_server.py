@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from statistics import median
 from time import monotonic
 from typing import Any
 
@@ -36,10 +38,12 @@ class Storage:
         await self._make("/apis/storage.k8s.io/v1/storageclasses", body)
         return name
 
-    async def volume(self, class_name: str, size: str = "10Gi", *, policy: str = "Retain") -> str:
-        """A PersistentVolume that the binder gives to the next claim of the class."""
+    async def volume(
+        self, class_name: str, size: str = "10Gi", *, policy: str = "Retain", node: str | None = None
+    ) -> str:
+        """A PersistentVolume that the binder gives to the next claim of the class; on the disk of a node."""
         name = f"pv-{uuid.uuid4().hex[:8]}"
-        body = {
+        body: Json = {
             "metadata": {"name": name},
             "spec": {
                 "capacity": {"storage": size},
@@ -49,8 +53,25 @@ class Storage:
                 "hostPath": {"path": f"/nowhere/{name}"},
             },
         }
+        if node is not None:
+            here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+            terms = [{"matchExpressions": [here]}]
+            body["spec"]["nodeAffinity"] = {"required": {"nodeSelectorTerms": terms}}
         await self._make("/api/v1/persistentvolumes", body)
         return name
+
+    async def node(self) -> str:
+        """One whose kubelet nobody is."""
+        name = f"node-{uuid.uuid4().hex[:8]}"
+        labels = {"kubernetes.io/hostname": name}
+        await self._make("/api/v1/nodes", {"metadata": {"name": name, "labels": labels}})
+        return name
+
+    async def kubelet_says(self, node: str, ready: str) -> None:
+        """Whether a node is Ready: True, False or Unknown."""
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        told = {"type": "Ready", "status": ready, "lastHeartbeatTime": now, "lastTransitionTime": now}
+        await self.kube.patch(f"/api/v1/nodes/{node}/status", {"status": {"conditions": [told]}})
 
     async def claim(self, name: str) -> Json | None:
         return await self.kube.get(self.claim_path(name))
@@ -153,7 +174,8 @@ async def test_a_volume_is_made_bound_expanded_paused_and_kept(world: World, sto
     assert await storage.claim("chunks") is not None
 
 
-async def test_status_moves_within_a_second_of_a_change(world: World, storage: Storage) -> None:
+async def test_status_moves_soon_after_a_change(world: World, storage: Storage) -> None:
+    """How soon is measured by the bench (`volume operations, status moves`); here it is no matter of polling."""
     world.start_operator()
     await bound(world, storage)
     took: list[float] = []
@@ -161,10 +183,26 @@ async def test_status_moves_within_a_second_of_a_change(world: World, storage: S
         began = monotonic()
         await world.patch("Volume", "chunks", {"spec": {"size": size}})
         await world.refused("Volume", "chunks", "Expanding", deadline=5)
+        took.append(monotonic() - began)
+        began = monotonic()
         await storage.driver_says("chunks", size)
         await world.ready("Volume", "chunks", deadline=5)
         took.append(monotonic() - began)
-    assert min(took) < 1
+    assert median(took) < 2, took
+
+
+async def test_a_node_that_is_away_is_told_until_it_answers_again(world: World, storage: Storage) -> None:
+    world.start_operator(VOLUME_STATS_SECONDS="1")
+    class_name, node = await storage.storage_class(), await storage.node()
+    await storage.kubelet_says(node, "True")
+    await storage.volume(class_name, node=node)
+    await world.create("Volume", "chunks", {"type": "chunks", "size": "10Gi", "storageClassName": class_name})
+    await world.ready("Volume", "chunks")
+    await storage.kubelet_says(node, "Unknown")
+    said = await world.refused("Volume", "chunks", "NodeAway", deadline=15)
+    assert f"The volume lies on the node {node}, which has not answered since" in said["message"]
+    await storage.kubelet_says(node, "True")
+    await world.ready("Volume", "chunks", deadline=15)
 
 
 async def test_an_adopted_claim_stays_until_its_deletion_is_confirmed_and_no_pod_uses_it(

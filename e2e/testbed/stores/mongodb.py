@@ -30,7 +30,8 @@ class MongoDB:
 
     `host` is the address that members announce, so clients and pods must reach it; members listen on the
     loopback too. With `auth` a user `root` exists, whose password is drawn once and kept in the instance.
-    A lost primary is replaced after about `election_timeout` seconds.
+    A lost primary is replaced after about `election_timeout` seconds. The oplog loses nothing that is younger than
+    the last checkpoint, so where a test fills a small one `checkpoint_seconds` decides when it rolls over.
     """
 
     set_name = "rs0"
@@ -46,6 +47,7 @@ class MongoDB:
         oplog_mib: int = 256,
         cache_gib: float = 0.25,
         election_timeout: float = 2,
+        checkpoint_seconds: int = 60,
         parameters: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -60,6 +62,7 @@ class MongoDB:
         self._oplog_mib = oplog_mib
         self._cache_gib = cache_gib
         self._election_timeout = election_timeout
+        self._checkpoint_seconds = checkpoint_seconds
         self._parameters = {"shutdownTimeoutMillisForSignaledShutdown": "100", **(parameters or {})}
         self._progress = progress or Silent()
         self._members: list[Daemon] = []
@@ -176,6 +179,7 @@ class MongoDB:
         ]
         command += ["--dbpath", data, "--nounixsocket", "--oplogSize", str(self._oplog_mib)]
         command += ["--wiredTigerCacheSizeGB", str(self._cache_gib)]
+        command += ["--syncdelay", str(self._checkpoint_seconds)]
         command += ["--setParameter", "diagnosticDataCollectionEnabled=false"]
         for parameter, value in self._parameters.items():
             command += ["--setParameter", f"{parameter}={value}"]

@@ -94,7 +94,10 @@ class Leading:
             self._connections, metrics, on_event=self._ddl, on_open=self._look_at_users
         )
         self._scanner = KeySpaceScanner(
-            self._connections, lambda key: self.engine.touch(key), settings.cache_scan_seconds
+            self._connections,
+            lambda key: self.engine.touch(key),
+            settings.cache_scan_seconds,
+            settled=lambda: self.engine.settled,
         )
         self._builds = IndexBuilds(lambda key: self.engine.touch_around(key))
         self._shard_changes = LongCalls(lambda key: self.engine.touch_around(key))
@@ -203,6 +206,7 @@ class Leading:
             metrics=self._metrics,
             namespace_terminating=kube.namespace_terminating,
             peers=self._peers,
+            others=self._cache.others,
             touch_dependents=lambda key, target: self.engine.touch_dependents(key, target),
             remember=self._cache.wrote,
             forbid_drops=self._settings.forbid_drops,
@@ -222,6 +226,7 @@ class Leading:
             self._settings,
             BackupVolumes(claims, Snapshots(kube), self._cache.get),
             others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
+            schedules=lambda: self._cache.of_kind("backupschedules"),
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
         restore = RestoreKind(
@@ -261,7 +266,6 @@ class Leading:
             self._settings,
             volumes=lambda: self._cache.of_kind("volumes"),
             touch=lambda key: self.engine.touch(key),
-            tell=self._tell_volume,
         )
         self._reading = UsageReading(
             claims,

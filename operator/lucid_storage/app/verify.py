@@ -56,7 +56,7 @@ def _order(archive: Archive, folder: ChainFolder, backup_id: str, level: Verify)
 def _sentence(result: BackupResult) -> str:
     if not result.ok:
         return f"The backup {result.id} is not good: {result.message}"
-    note = f" ({result.verify_note})" if result.verify_note is not None else ""
+    note = f" ({result.verify_note}: {result.verify_message})" if result.verify_note is not None else ""
     return (
         f"The backup {result.id} is proved: {result.verified}, {result.verified_at:%Y-%m-%dT%H:%M:%SZ}{note}."
     )

@@ -188,8 +188,7 @@ def last_verified_point(records: Sequence[Recorded]) -> int | None:
     whole = (
         r
         for r in restorable(records)
-        if (r.to is not None or "mongodb" not in r.manifest.selection.engines)
-        and not r.manifest.snapshots_only
+        if (r.to is not None or "mongodb" not in r.manifest.selection.engines) and not r.unread
     )
     points += [r.moment[0] for r in whole]
     return max(points, default=None)

@@ -4,6 +4,7 @@
                                                  proof.json       written after the check
                                                  mongodb.archive, mongodb.oplog, redis.rdb, ...
 {root}/{cluster}/{namespace}/{chain}/slices/{timeline}/{prev}.{id}.oplog, {prev}.json
+                                                           {prev}.proof  once a check found it damaged
                                           cut.json                  asks for a slice now
                                  adopted/{former cluster}.json      its chain of that name is ours (archive/adoption.py)
 {root}/restores/{namespace}/{name}.json                             the marker of a Restore, see jobs/restore_marker.py
@@ -82,6 +83,10 @@ class ChainFolder:
     def slice_manifest(self, timeline: str, prev: Optime) -> str:
         """The name comes from where the slice begins, so that two writers cannot both create it (rule 1.5)."""
         return f"{self.slices}/{timeline}/{_stem(prev)}.json"
+
+    def slice_proof(self, timeline: str, prev: Optime) -> str:
+        """What a check found, where it found damage. No `.json`: a reader would take it for a manifest."""
+        return f"{self.slices}/{timeline}/{_stem(prev)}.proof"
 
     def slice_of(self, path: str) -> SliceName | None:
         """Timeline and beginning of the slice whose manifest has this path; None for any other path."""

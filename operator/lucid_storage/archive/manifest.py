@@ -213,6 +213,13 @@ class EngineRecord(Record):
     elasticsearch: ElasticRecord | None = None
     volumes: tuple[VolumeRecord, ...] = ()
 
+    @property
+    def snapshots_only(self) -> bool:
+        """Nothing of it lies in the destination."""
+        if self.elasticsearch is not None:
+            return self.elasticsearch.snapshot is not None
+        return bool(self.volumes) and all(volume.snapshot is not None for volume in self.volumes)
+
 
 class Packing(Record):
     """How the objects are packed; needed to open them."""
@@ -307,10 +314,14 @@ class Manifest(Record):
 
     @property
     def snapshots_only(self) -> bool:
-        """All that it names lies inside the cluster, and is lost with it."""
-        volumes = [volume for engine in self.engines for volume in engine.volumes]
-        only = all(engine.volumes for engine in self.engines)
-        return bool(volumes) and only and all(volume.snapshot is not None for volume in volumes)
+        """All that it names lies in snapshots: inside the cluster, or in a repository of the store's own."""
+        return bool(self.engines) and all(engine.snapshots_only for engine in self.engines)
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Of Elasticsearch's servers, where they keep what belongs to this backup."""
+        parts = (engine.elasticsearch for engine in self.engines)
+        return tuple(part.repository for part in parts if part is not None and part.repository)
 
     @property
     def mongodb(self) -> MongoRecord | None:

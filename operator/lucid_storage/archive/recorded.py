@@ -1,7 +1,7 @@
 """A manifest as it was found in a destination: what it says, whether that can be believed, and how it was proved.
 
-Timelines, retention and restores decide over these. A slice has no proof of its own: the destination confirmed its size
-and checksum before its manifest was written.
+Timelines, retention and restores decide over these. A slice needs no proof: the destination confirmed its size and
+checksum before its manifest was written. It gets one when a check that reads it finds damage, and is a hole then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Proof
+from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Proof, ProofLevel
 
 
 class Trust(StrEnum):
@@ -55,8 +55,24 @@ class Recorded:
 
     @property
     def good(self) -> bool:
-        """A base for others, and what "last good" means. Slices are confirmed by their manifest alone."""
-        return self.readable and (self.proved or self.kind is BackupKind.SLICE)
+        """A base for others, and what "last good" means. A slice is good as long as no check found it damaged."""
+        unjudged = self.kind is BackupKind.SLICE and self.proof is None
+        return self.readable and (self.proved or unjudged)
+
+    @property
+    def level(self) -> ProofLevel | None:
+        """How all that it stands for was proved; None when it was not. A store's own snapshot is read by a restore
+        alone.
+        """
+        if self.proof is None or not self.proved:
+            return None
+        unread = self.manifest.repositories and self.proof.level is not ProofLevel.RESTORE
+        return ProofLevel.UPLOAD if unread else self.proof.level
+
+    @property
+    def unread(self) -> bool:
+        """All that it names lies in snapshots that nobody restored: what a disaster leaves of it is not known."""
+        return self.manifest.snapshots_only and self.level is not ProofLevel.RESTORE
 
     @property
     def engines(self) -> frozenset[str]:

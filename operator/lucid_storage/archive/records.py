@@ -76,9 +76,9 @@ class Listing:
                 raise ArchiveDamagedError(f"{one.message} Use another backup.")
 
     def taken(self, folder: ChainFolder) -> frozenset[SliceName]:
-        """Names of slices that lie there and cannot be believed: nothing else can be written under them."""
+        """Names of slices that lie there and cannot be used: nothing else can be written under them."""
         paths = (folder.slice_of(one.path) for one in self.unreadable)
-        broken = (r.manifest for r in self.records if r.kind is BackupKind.SLICE and not r.readable)
+        broken = (r.manifest for r in self.records if r.kind is BackupKind.SLICE and not r.good)
         named = ((m.timeline, m.prev.optime) for m in broken if m.prev is not None)
         return frozenset([*(one for one in paths if one is not None), *named])
 
@@ -90,6 +90,15 @@ def manifest_path(folder: ChainFolder, manifest: Manifest) -> str:
     if manifest.prev is None:
         raise ValueError("a slice without its beginning")
     return folder.slice_manifest(manifest.timeline, manifest.prev.optime)
+
+
+def proof_path(folder: ChainFolder, manifest: Manifest) -> str:
+    """Where its proof belongs. Raises ValueError for a slice that does not say where it begins."""
+    if manifest.kind is not BackupKind.SLICE:
+        return folder.proof(manifest.id)
+    if manifest.prev is None:
+        raise ValueError("a slice without its beginning")
+    return folder.slice_proof(manifest.timeline, manifest.prev.optime)
 
 
 def write_manifest(store: ObjectStore, folder: ChainFolder, manifest: Manifest, key: Key | None) -> str:
@@ -119,9 +128,11 @@ def manifest_digest(store: ObjectStore, folder: ChainFolder, manifest: Manifest)
     return Envelope.model_validate_json(data).sha256 if data is not None else None
 
 
-def write_proof(store: ObjectStore, folder: ChainFolder, proof: Proof, key: Key | None) -> None:
-    """Writes or renews what a check found. Raises DestinationError."""
-    path = folder.proof(proof.id)
+def write_proof(
+    store: ObjectStore, folder: ChainFolder, proof: Proof, key: Key | None, path: str | None = None
+) -> None:
+    """Writes or renews what a check found; `path` is given for a slice. Raises DestinationError."""
+    path = path or folder.proof(proof.id)
     data, _ = _enveloped("proof", proof, key)
     store.put(path, data)
     if store.get(path) != data:
@@ -158,9 +169,14 @@ def list_slices(
 ) -> Listing:
     """All slices of a chain or of one timeline, in order of time within each timeline."""
     below = folder.slices if timeline is None else f"{folder.slices}/{timeline}"
-    found = (entry.path for entry in store.list(below))
+    found = {entry.path for entry in store.list(below)}
     manifests = sorted(p for p in found if p.endswith(".json") and _depth(folder.slices, p) == 1)
-    return _read_all(manifests, lambda path: _read(store, folder, path, keyring, proof_there=False))
+    return _read_all(
+        manifests,
+        lambda path: _read(
+            store, folder, path, keyring, proof_there=f"{path.removesuffix('.json')}.proof" in found
+        ),
+    )
 
 
 def newest_slice(store: ObjectStore, folder: ChainFolder, keyring: Keyring) -> Recorded | None:
@@ -235,7 +251,7 @@ def _at_home(folder: ChainFolder, path: str, manifest: Manifest) -> bool:
 
 def _proof(store: ObjectStore, folder: ChainFolder, manifest: Manifest, keyring: Keyring) -> Proof | None:
     """None for one that cannot be believed: the backup is not proved then, and can be checked again."""
-    data = store.get(folder.proof(manifest.id))
+    data = store.get(proof_path(folder, manifest))
     if data is None:
         return None
     try:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from lucid_storage.archive import retention_rules
-from lucid_storage.archive.continuity import begin, end, restorable, sound
+from lucid_storage.archive.continuity import restorable
 from lucid_storage.archive.manifest import BackupKind, Optime
 from lucid_storage.archive.recorded import Recorded, Trust, of_kind
 from lucid_storage.archive.retention_rules import RuleBook
@@ -57,6 +57,10 @@ class Question:
     """Ids that a running restore, check or incremental reads."""
     marked: frozenset[str] = frozenset()
     """Ids whose object was deleted together with its data while something needed them."""
+    only: frozenset[str] | None = None
+    """Ids that the rules are asked about; all others stay unless they are marked. None: about all."""
+    by_hand: frozenset[str] = frozenset()
+    """Ids whose objects say themselves how long they are kept."""
     unreadable: bool = False
     """There are manifests that could not even be parsed, so that nobody knows what they need."""
 
@@ -94,6 +98,7 @@ def judge(records: Sequence[Recorded], question: Question) -> tuple[Verdict, ...
             ledger.keep(key, reason)
     for record in kept.with_slices:
         ledger.lower(record)
+    ruled |= _keep_unasked(unmarked, question, ledger)
     _keep_untouchable(records, question, ledger)
     _keep_in_use(unmarked, question, ledger)
     _keep_last_good(backups, ours, ledger)
@@ -140,6 +145,18 @@ def _keep_untouchable(records: Sequence[Recorded], question: Question, ledger: _
 def _stands_alone(record: Recorded) -> bool:
     """A full needs nothing. That it is one is believed of a manifest whose key is missing, not of a broken one."""
     return record.trust is Trust.KEY_MISSING and record.kind is BackupKind.FULL
+
+
+def _keep_unasked(backups: Iterable[Recorded], question: Question, ledger: _Ledger) -> set[str]:
+    """With the slices behind them, as if a rule kept them."""
+    spared: set[str] = set()
+    for record in backups:
+        unasked = question.only is not None and record.id not in question.only
+        if unasked or record.id in question.by_hand:
+            ledger.keep(record.id, "nobody asked for its removal" if unasked else "its object says how long")
+            ledger.lower(record)
+            spared.add(record.id)
+    return spared
 
 
 def _keep_in_use(backups: Sequence[Recorded], question: Question, ledger: _Ledger) -> None:
@@ -211,9 +228,11 @@ def _keep_needed(ours: Sequence[Recorded], ledger: _Ledger) -> None:
             used.setdefault(record.manifest.timeline, []).append((start, to.optime))
     merged = {timeline: _merged(spans) for timeline, spans in used.items()}
     for piece in ours:
-        if piece.kind is not BackupKind.SLICE or ledger.reasons[piece.id] or not sound(piece):
+        prev, to = piece.manifest.prev, piece.to
+        if piece.kind is not BackupKind.SLICE or ledger.reasons[piece.id] or prev is None or to is None:
             continue
-        start, stop = begin(piece.manifest).optime, end(piece.manifest).optime
+        # One that a check found damaged stays too: it may be put back, as the data of a failed backup may.
+        start, stop = prev.optime, to.optime
         if any(stop > a and start < b for a, b in merged.get(piece.manifest.timeline, ())):
             ledger.keep(piece.id, "an incremental backup needs it")
 

@@ -27,7 +27,7 @@ from lucid_storage.jobs.destination import Place, Uploads
 from lucid_storage.jobs.engines import OBJECT_KINDS, Engines
 from lucid_storage.jobs.proving import prove
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of
+from lucid_storage.jobs.results import left_out, made_before, outcome_of, result_of, selection_of
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.backup import BackupEngine, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
@@ -48,7 +48,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
     records = list(listing.records)
     before = made_before(order, records)
     if before is not None:
-        return _finished(order, place, before, environ, reporter)
+        return _finished(order, place, before, environ, reporter, stop)
     with Engines.of(order, place, environ) as engines:
         decision = engines.decide(order, place, listing)
         uploads = Uploads(place, order.id)
@@ -71,7 +71,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
             raise
         finally:
             watcher.end()
-    proof, note = prove(order, place, manifest, environ, reporter)
+    proof, note = prove(order, place, manifest, environ, reporter, stop)
     return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision)
 
 
@@ -108,7 +108,12 @@ def _reading(order: BackupOrder, place: Place, decision: Decision) -> Iterator[N
 
 
 def _finished(
-    order: BackupOrder, place: Place, record: Recorded, environ: Mapping[str, str], reporter: Reporter
+    order: BackupOrder,
+    place: Place,
+    record: Recorded,
+    environ: Mapping[str, str],
+    reporter: Reporter,
+    stop: Stop,
 ) -> BackupResult:
     """A backup that is there already: of a worker that was lost after its manifest, or of a cluster that was rebuilt.
 
@@ -121,9 +126,9 @@ def _finished(
         if order.verify is Verify.UPLOAD:
             # Nobody saw the destination confirm it: what lies there has to be read.
             order = order.model_copy(update={"verify": Verify.CHECKSUM})
-        proof, note = prove(order, place, record.manifest, environ, reporter)
+        proof, note = prove(order, place, record.manifest, environ, reporter, stop)
         record = Recorded(record.manifest, record.trust, proof)
-    return result_of(order, place, record, (), note, None)
+    return result_of(order, place, record, left_out(record.manifest), note, None)
 
 
 @dataclass(slots=True)

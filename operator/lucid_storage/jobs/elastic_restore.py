@@ -278,7 +278,7 @@ def _make_live(
         raise
     for left in leftovers(http):
         if left.run == run.run and left.switched:
-            complete(http, left)
+            notes += complete(http, left)
     return notes
 
 

@@ -25,22 +25,34 @@ from lucid_storage.jobs.mongodb_restore_plan import (
     oplog_pieces,
     oplogs,
 )
+from lucid_storage.stores.mongodb.restore import scratch
 from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
+from lucid_storage.stores.mongodb.restore.comparing import Expected
 from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
+from lucid_storage.stores.mongodb.restore.holding import Leases
 from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
 from lucid_storage.stores.mongodb.restore.pacing import SlicePace
 from lucid_storage.stores.mongodb.restore.rewriting import Rewritten
-from lucid_storage.stores.mongodb.restore.staging import Expected, InPlace, Staging
+from lucid_storage.stores.mongodb.restore.staging import InPlace, Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 
 logger = logging.getLogger(__name__)
 
-INCOMPLETE = "The target is incomplete, as strategy InPlace leaves it after a failure: restore again."
+_DAMAGED = frozenset(
+    {Reason.COUNT_MISMATCH, Reason.ARCHIVE_DAMAGED, Reason.REPLAY_REFUSED, Reason.KEY_MISSING}
+)
+"""What another attempt with the same backup would find again."""
 
 _KINDS = ("inserts", "updates", "deletes")
 
 Report = Callable[[int, int], None]
+
+
+def incomplete(reason: Reason) -> str:
+    """What a failure in place leaves, and what to do about it."""
+    again = "restore another backup over it" if reason in _DAMAGED else "restore again"
+    return f"The target is incomplete, as strategy InPlace leaves it after a failure: {again}."
 
 
 @dataclass(slots=True)
@@ -59,6 +71,8 @@ class MongoRestoreRun:
     slices_reach: Callable[[], int | None] = lambda: None
     """The second that slices reach to, where some follow the target."""
     in_place: InPlace | None = None
+    leases: Leases | None = None
+    """Of the databases that are written."""
     accounts: bool = False
     """Users and roles too."""
 
@@ -90,27 +104,33 @@ def stage(run: MongoRestoreRun) -> MongoStaged:
             run.report,
             run.owner,
             run.in_place,
+            run.leases,
         )
         try:
             return _staged(run, staging)
         except LucidError as error:
-            _discard(run, staging)
+            # Who lost the right to write takes nothing back either: that is the operator's then.
+            if error.reason is not Reason.WORKER_LOST:
+                _discard(run, staging)
             if staging.touched:
-                error.message = f"{error.message} {INCOMPLETE}"
+                error.message = f"{error.message} {incomplete(error.reason)}"
             raise
         except BaseException:
             _discard(run, staging)
             raise
 
 
-def prove(run: MongoRestoreRun) -> MongoStaged:
+def prove(run: MongoRestoreRun, seconds: int) -> MongoStaged:
     """Everything up to the journal in databases of its own, which are dropped at the end, whatever it is.
 
-    `run.plan.targets` must name databases that nobody else uses. Raises LucidError when the backup cannot be restored
+    `run.plan.targets` must name scratch databases, and `seconds` is the longest that they are used: those of a worker
+    that was killed are dropped by the next one after that. Raises LucidError when the backup cannot be restored
     or is not what its manifest says.
     """
     try:
         with Target(run.uri, check=run.check) as target:
+            scratch.drop_ended(target)
+            scratch.stamp(target, run.plan.databases, seconds)
             staging = Staging(
                 target,
                 run.run,
@@ -123,8 +143,7 @@ def prove(run: MongoRestoreRun) -> MongoStaged:
             return _staged(run, staging)
     finally:
         with Target(run.uri) as target:
-            for database in run.plan.databases:
-                target.write(database, {"dropDatabase": 1}, f"drop the scratch database {database}")
+            scratch.drop(target, run.plan.databases)
 
 
 def _discard(run: MongoRestoreRun, staging: Staging) -> None:
@@ -220,6 +239,9 @@ def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:
     for piece, raws in oplog_pieces(run.plan.path, run.open_source):
         unread, before = _Unread(raws, last), _counts(staging.replayed)
         if not staging.replay(unread, run.plan.until):
+            # The rest is not replayed, and what was is believed only when the whole object was checked.
+            for _ in raws:
+                run.check()
             return
         prev = piece.prev
         if prev is not None and (prev.optime.seconds, prev.optime.counter) == last:
@@ -242,8 +264,8 @@ def _compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple
             found, wanted = applied[(count.namespace, kind)], int(getattr(count, kind))
             if found != wanted:
                 raise LucidError(
-                    f"{found} {kind} were replayed on {count.namespace}, and the backup {piece.id} holds {wanted}."
-                    " Nothing was swapped; restore to a moment before it.",
+                    f"{found} {kind} were replayed on {count.namespace}, and the backup {piece.id} holds {wanted};"
+                    " restore to a moment before it.",
                     reason=Reason.COUNT_MISMATCH,
                 )
 

@@ -7,26 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from lucid_storage.archive.content import streamed
 from lucid_storage.archive.manifest import CollectionRecord, Manifest, MongoRecord, ObjectKind, StoredObject
-from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, CollectionEntry, Prelude
+from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, Prelude
 from lucid_storage.archive.restore_path import LAST_COUNTER, RestorePath
-from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
+from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import Source
+from lucid_storage.jobs.mongodb_restore_targets import check_accounts, choose_targets
+from lucid_storage.jobs.mongodb_restore_warnings import warnings_of
 from lucid_storage.models.meta import RESERVED_DATABASES
 from lucid_storage.models.orders import RestoreOrder
-from lucid_storage.stores.mongodb.restore.accounts import USERS
-from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name, stageable
+from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name
 from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
+from lucid_storage.stores.mongodb.restore.outcome import Made, Outcome, outcome
 from lucid_storage.stores.mongodb.restore.scanning import Scan
 
-MOST_DATABASES = 64
-"""That one restore writes: a status names them all."""
-MOST_NAME_BYTES = 2048
-"""Of their names together: the worker's result names them, and a termination message has 4,096 bytes."""
 SPACE_FACTOR = 1.2
 """Of data and indexes: what each member must have free (rule 2.8)."""
 
@@ -50,6 +47,10 @@ class MongoPlan:
     warnings: tuple[str, ...]
     moving: frozenset[Name] = frozenset()
     """Public names that the replay makes, drops or changes."""
+    made: tuple[Made, ...] = ()
+    """What the replay makes and the base does not have."""
+    gone: frozenset[Name] = frozenset()
+    """Public names of the base that nothing has at the restored moment."""
 
     def steady(self, name: Name) -> bool:
         """Whether a collection of the base has its name all the time."""
@@ -80,7 +81,11 @@ class MongoPlan:
         return next(found, None) or {}
 
     def target_of(self, record: CollectionRecord) -> tuple[str, str]:
-        return self.targets[record.database], record.name
+        return self.place_of((record.database, record.name))
+
+    def place_of(self, name: Name) -> Name:
+        """Where a collection of the backup goes, both by their public names."""
+        return self.targets[name[0]], name[1]
 
 
 def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -> MongoPlan:
@@ -92,12 +97,15 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
     scan = Scan(dump_end, until)
     for _, raws in oplog_pieces(path, open_source):
         if not scan.feed(raws):
+            for _ in raws:
+                pass  # to the checked end
             break
     targets = choose_targets(order, _databases(mongodb, prelude) | scan.databases)
     if order.users_and_roles:
-        _check_accounts(order, prelude)
+        check_accounts(order, prelude)
     names = tuple((database, name) for database in targets for name in order.collections)
     lineage = scan.lineage(names) if names else everything(targets, _selected(path.full.manifest))
+    found = _outcome(mongodb, scan, lineage, frozenset(names))
     records = tuple(r for r in mongodb.collections if r.database in targets and lineage.base(data_name(r)))
     _check_chosen(order, names, lineage, records, scan)
     return MongoPlan(
@@ -109,73 +117,21 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
         lineage=lineage,
         records=records,
         cut_transactions=scan.cut(names) if names else 0,
-        warnings=_warnings(order, prelude, records),
+        warnings=warnings_of(order, prelude, records),
         moving=_moving(scan),
+        made=found.made,
+        gone=found.gone,
     )
 
 
-def _check_accounts(order: RestoreOrder, prelude: Prelude) -> None:
-    """Users and roles are of the whole deployment. Raises RefusedError, NotAllowedError."""
-    if "*" not in order.database_patterns:
-        raise NotAllowedError(
-            "This namespace may not write all databases, so it restores no users and roles; leave usersAndRoles out.",
-            reason=Reason.DATABASE_NOT_ALLOWED,
-        )
-    if order.source_database or order.target_database or order.collections:
-        raise RefusedError(
-            "Users and roles come back with everything only; leave out usersAndRoles, or sourceDatabase,"
-            " targetDatabase and collections.",
-            reason=Reason.RESTORE_BLOCKED,
-        )
-    if not any(tuple(found.namespace) == USERS for found in prelude.collections):
-        raise RefusedError(
-            "The backup holds no users: it is not of everything, or its login may not read them (the role backup may);"
-            " leave usersAndRoles out.",
-            reason=Reason.RESTORE_BLOCKED,
-        )
+def _outcome(mongodb: MongoRecord, scan: Scan, lineage: Lineage, names: frozenset[Name]) -> Outcome:
+    base = {(record.database, record.name): record.type for record in mongodb.collections}
+    return outcome(base, scan.events, lineage, names.__contains__ if names else lineage.base)
 
 
 def _moving(scan: Scan) -> frozenset[Name]:
     names = (name for event in scan.events for name in (event.name, event.to) if name is not None)
     return frozenset((database, public_name(name)) for database, name in names)
-
-
-def choose_targets(order: RestoreOrder, found: frozenset[str]) -> dict[str, str]:
-    """Which database of the backup goes where. Raises RefusedError, NotAllowedError."""
-    databases = found - set(RESERVED_DATABASES)
-    if order.source_database is not None:
-        if order.source_database not in databases:
-            raise RefusedError(
-                f"The backup holds no database {order.source_database}; it holds {_some(databases)}. Name one of them"
-                " in sourceDatabase.",
-                reason=Reason.RESTORE_BLOCKED,
-            )
-        databases = frozenset({order.source_database})
-    if order.target_database is not None and len(databases) > 1:
-        raise RefusedError(
-            f"The backup holds several databases ({_some(databases)}); name in sourceDatabase which of them goes to"
-            f" {order.target_database}.",
-            reason=Reason.RESTORE_BLOCKED,
-        )
-    targets = {database: order.target_database or database for database in sorted(databases)}
-    for target in targets.values():
-        if not any(fnmatchcase(target, pattern) for pattern in order.database_patterns):
-            raise NotAllowedError(
-                f"This namespace may not write the database {target}; choose another with targetDatabase.",
-                reason=Reason.DATABASE_NOT_ALLOWED,
-            )
-    if not targets:
-        raise RefusedError("The backup holds no database to restore.", reason=Reason.RESTORE_BLOCKED)
-    if (
-        len(targets) > MOST_DATABASES
-        or sum(len(name.encode()) for name in targets.values()) > MOST_NAME_BYTES
-    ):
-        raise RefusedError(
-            f"The backup holds {len(targets)} databases, and one Restore writes at most {MOST_DATABASES}, with names of"
-            f" {MOST_NAME_BYTES} bytes together; make one Restore for each, with sourceDatabase.",
-            reason=Reason.RESTORE_BLOCKED,
-        )
-    return targets
 
 
 def definitions(plan: MongoPlan) -> Iterator[Definition]:
@@ -193,7 +149,7 @@ def definitions(plan: MongoPlan) -> Iterator[Definition]:
 
 
 def oplog_pieces(path: RestorePath, open_source: OpenSource) -> Iterator[tuple[Manifest, Iterator[bytes]]]:
-    """Each slice or differential with its entries, in order. Each is read to its checked end or given up."""
+    """Each slice or differential with its entries, in order. Size and checksum are compared at an object's end only."""
     for piece in path.then:
         for stored in oplogs(piece.manifest):
             source = open_source(piece.manifest, stored)
@@ -282,57 +238,3 @@ def _check_chosen(
             " moment.",
             reason=Reason.RESTORE_BLOCKED,
         )
-
-
-def _warnings(order: RestoreOrder, prelude: Prelude, records: Sequence[CollectionRecord]) -> tuple[str, ...]:
-    chosen = {(record.database, record.name) for record in records}
-    entries = [e for e in prelude.collections if tuple(e.namespace) in chosen]
-    found = list(_IN_PLACE[order.drop_existing]) if order.in_place else []
-    expiring = sorted(str(e.namespace) for e in entries if _expires(e))
-    if expiring:
-        found.append(
-            f"Documents that are past their time to live are deleted soon after the swap: {_some(expiring)}."
-        )
-    direct = sorted(
-        str(e.namespace)
-        for e in entries
-        if e.type == "timeseries"
-        or (e.type != "view" and not stageable(e.namespace.collection, e.options or {}))
-    )
-    if direct and not order.in_place:
-        found.append(
-            f"Loaded under their own name before the swap, since they cannot be renamed: {_some(direct)}."
-        )
-    if len(records) > 1 and not order.in_place:
-        found.append("Collections are swapped one after another; the swap is not atomic over all of them.")
-    if not order.in_place or order.drop_existing:
-        found.append("Change streams on replaced collections end with the swap.")
-    if order.users_and_roles:
-        found.append(
-            "Users and roles come last; those that are there, the operator's own and root users stay."
-        )
-    if order.collections:
-        found.append("Transactions are restored as far as they wrote the chosen collections.")
-    return tuple(found)
-
-
-_IN_PLACE: Mapping[bool, tuple[str, ...]] = {
-    True: (
-        "InPlace: each collection is dropped and loaded under its own name; a failure leaves the target incomplete.",
-    ),
-    False: (
-        "InPlace: only documents whose _id is absent are added; a failure leaves the target with some of them.",
-        "Options, indexes and documents that are there stay as they are.",
-    ),
-}
-
-
-def _expires(entry: CollectionEntry) -> bool:
-    return "expireAfterSeconds" in (entry.options or {}) or any(
-        "expireAfterSeconds" in i for i in entry.indexes
-    )
-
-
-def _some(names: Sequence[str] | frozenset[str]) -> str:
-    shown = sorted(names)
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

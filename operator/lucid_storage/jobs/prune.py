@@ -19,7 +19,7 @@ from lucid_storage.archive.destination import Entry, ObjectStore
 from lucid_storage.archive.layout import MANIFEST, MARK, PROOF, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, RetentionRules
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_chain, manifest_path
+from lucid_storage.archive.records import list_chain, manifest_path, proof_path
 from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
 from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import LucidError, Reason
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 MOST_REMOVED = 40
 """Ids that one result names: a termination message has 4,096 bytes."""
 MOST_RETAINED = 12
+CLOCKS = timedelta(minutes=5)
+"""That the clocks of two nodes may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +64,36 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     """Removes what may go. Raises LucidError; what is left then is found the next time."""
     place = Place.of(order, environ)
     now = datetime.now(UTC)
+    if order.due is not None and now < order.due - CLOCKS:
+        raise LucidError(
+            f"By this worker's clock the data may go at {order.due:%Y-%m-%d %H:%MZ} only, and by the operator's that is"
+            " over: set the clocks of the nodes right. Nothing was removed.",
+            reason=Reason.UNHEALTHY,
+        )
     folders = tuple(dict.fromkeys((*homes(place.store, place.folder), *map(place.folder.of, order.adopted))))
-    chain = _mark(place.store, _read(place, folders), order.remove)
+    chain = _mark(place.store, _found(order, place, folders), order.remove)
     _discard(place.store, chain, order.discard)
     judged = judge(chain.records, _question(order, chain, now, frozenset()))
     held = _announce(place.store, chain, order, judged, now)
     judged = judge(chain.records, _question(order, chain, now, held))
-    chosen = deletion_order(v for v in judged if order.sweep or v.record.id in order.remove)
+    chosen = deletion_order(judged)
     going, more = _first(chosen)
     _remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
     for folder in chain.folders:
         holds.removal_over(place.store, folder, order.run)
-    if order.sweep:
-        _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
+    _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
     return _result(order, _read(place, folders), judged, more)
 
 
 def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more: bool) -> PruneResult:
-    there = {r.id for r in after.records}
-    asked = (*order.remove, *order.discard, *order.known)
+    there, named = {r.id for r in after.records}, {*order.remove, *order.expire}
+    asked = (*order.remove, *order.expire, *order.discard, *order.known)
     # A manifest that cannot be parsed may be the one of an id that is missed: nothing is called gone then.
     gone = [key for key in dict.fromkeys(asked) if key not in there] if not after.unreadable else []
     retained = [
         Retained(id=v.record.id, because=_sentence(v.because))
         for v in verdicts
-        if v.outcome is Outcome.KEEP and v.record.id in asked and (not v.ruled or v.record.id in order.remove)
+        if v.outcome is Outcome.KEEP and v.record.id in asked and (not v.ruled or v.record.id in named)
     ]
     return PruneResult(
         run=order.run,
@@ -111,6 +118,8 @@ def _question(order: PruneOrder, chain: _Chain, now: datetime, held: frozenset[s
         rules=RuleBook(rules, order.default_days, ZoneInfo(order.time_zone)),
         held=held,
         marked=chain.marked,
+        only=None if order.sweep else frozenset(order.expire),
+        by_hand=frozenset(order.by_hand),
         unreadable=chain.unreadable > 0,
     )
 
@@ -129,6 +138,20 @@ def _read(place: Place, folders: tuple[ChainFolder, ...]) -> _Chain:
     for one in found.unreadable:
         logger.warning("%s", one.message)
     return _Chain(folders, found.records, len(found.unreadable), frozenset(marks))
+
+
+def _found(order: PruneOrder, place: Place, folders: tuple[ChainFolder, ...]) -> _Chain:
+    """The chain. Raises LucidError where nothing lies of all that objects claim to have data: the last good backup is
+    never removed, so this is another place, or an empty one that was mounted instead.
+    """
+    chain = _read(place, folders)
+    if order.known and not chain.records and not chain.unreadable:
+        raise LucidError(
+            f"None of the backups of the chain {order.chain} lies in {place.store.location}/{place.folder.path}. See"
+            " whether that is the right bucket, prefix or volume; nothing was removed.",
+            reason=Reason.DESTINATION_UNAVAILABLE,
+        )
+    return chain
 
 
 def _mark(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> _Chain:
@@ -187,6 +210,8 @@ def _remove(
         if record.kind is BackupKind.SLICE:
             for stored in record.manifest.objects:
                 store.delete(stored.path)
+            if record.proof is not None:
+                store.delete(proof_path(folder, record.manifest))
         else:
             _empty(store, f"{folder.backups}/{record.id}")
         reporter.add(sum(o.stored_bytes for o in record.manifest.objects), 1)

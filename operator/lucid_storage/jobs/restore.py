@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -19,15 +19,16 @@ from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedEr
 from lucid_storage.jobs import restore_marker
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
-from lucid_storage.jobs.mongodb_restore import INCOMPLETE, MongoRestoreRun, MongoStaged, stage
+from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, MongoStaged, incomplete, stage
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.restore_engines import OtherEngine, other_engines
 from lucid_storage.jobs.restore_planning import whole_plan
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.backup import BackupEngine
-from lucid_storage.models.orders import RestoreOrder, RestorePlanned, RestoreResult
+from lucid_storage.models.orders import EngineOutcome, RestoreOrder, RestorePlanned, RestoreResult
 from lucid_storage.models.settings import SettingsError, StoreSettings
+from lucid_storage.stores.mongodb.restore.holding import Leases
 from lucid_storage.stores.mongodb.restore.staging import InPlace
 
 logger = logging.getLogger(__name__)
@@ -50,22 +51,44 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
         if order.plan_only:
             restore_marker.refuse_done(work.place.store, order, servers)
         plan = make_plan(order, reading.path, work.source) if reading.path is not None else None
-        planned = whole_plan(order, lambda: work.uri, plan, reading.others)
+        planned = work.planned(reading, plan)
         result = _result(order, reading.wanted, plan, planned if order.plan_only else None)
         if order.plan_only:
             return result
-        if planned.blocked_by is not None:
-            raise RefusedError(planned.blocked_by, reason=planned.blocked_reason or Reason.RESTORE_BLOCKED)
-        if plan is not None:
-            result = _with_staged(result, stage(work.run(plan)))
-        outcomes = []
+        _refuse(planned)
+        with ExitStack() as held:
+            if plan is not None:
+                leases = held.enter_context(work.leases(plan))
+                if leases.waited:
+                    _refuse(work.planned(reading, plan))  # another restore may have left documents
+                result = _with_staged(result, stage(work.run(plan, leases)))
+            outcomes: list[EngineOutcome] = []
+            for other in reading.others:
+                reporter.phase("Loading", sum(o.plain_bytes for o in other.manifest.objects))
+                with _incomplete_when_failed(order, plan), _told_when_failed(outcomes):
+                    outcomes.append(other.restore())
+            with _incomplete_when_failed(order, plan), _told_when_failed(outcomes):
+                restore_marker.leave(work.place.store, order, servers)
         for other in reading.others:
-            reporter.phase("Loading", sum(o.plain_bytes for o in other.manifest.objects))
-            with _incomplete_when_failed(order, plan):
-                outcomes.append(other.restore())
-        with _incomplete_when_failed(order, plan):
-            restore_marker.leave(work.place.store, order, servers)
+            other.settle(whole=plan is None)  # collections are swapped after this worker
     return result.model_copy(update={"engines": tuple(outcomes)})
+
+
+def _refuse(planned: RestorePlanned) -> None:
+    if planned.blocked_by is not None:
+        raise RefusedError(planned.blocked_by, reason=planned.blocked_reason or Reason.RESTORE_BLOCKED)
+
+
+@contextmanager
+def _told_when_failed(done: Sequence[EngineOutcome]) -> Iterator[None]:
+    """Engines that have no swap are live when they are restored: a failure after that says so."""
+    try:
+        yield
+    except LucidError as error:
+        if done:
+            names = ", ".join(str(one.engine) for one in done)
+            error.message = f"{error.message} Restored before that, and not taken back: {names}."
+        raise
 
 
 @contextmanager
@@ -75,7 +98,7 @@ def _incomplete_when_failed(order: RestoreOrder, plan: MongoPlan | None) -> Iter
         yield
     except LucidError as error:
         if order.in_place and plan is not None:
-            error.message = f"{error.message} {INCOMPLETE}"
+            error.message = f"{error.message} {incomplete(error.reason)}"
         raise
 
 
@@ -171,7 +194,14 @@ class _Work:
         if self.stop.event.is_set():
             raise CancelledError("The restore was stopped.")
 
-    def run(self, plan: MongoPlan) -> MongoRestoreRun:
+    def planned(self, reading: _Reading, plan: MongoPlan | None) -> RestorePlanned:
+        return whole_plan(self.order, lambda: self.uri, plan, reading.others)
+
+    def leases(self, plan: MongoPlan) -> Leases:
+        """Of the databases that are written, until the worker ends."""
+        return Leases(self.uri, plan.databases, self.order.run, live=self.order.in_place, check=self.check)
+
+    def run(self, plan: MongoPlan, leases: Leases) -> MongoRestoreRun:
         owner = self.order.owner
         return MongoRestoreRun(
             run=self.order.run,
@@ -189,6 +219,7 @@ class _Work:
             phase=self.reporter.phase,
             slices_reach=self.slices_reach,
             in_place=InPlace(self.order.drop_existing, plan.steady) if self.order.in_place else None,
+            leases=leases,
             accounts=self.order.users_and_roles,
         )
 

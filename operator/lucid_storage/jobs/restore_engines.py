@@ -103,6 +103,11 @@ class OtherEngine:
             size_bytes=restored.bytes,
         )
 
+    def settle(self, *, whole: bool) -> None:
+        """The last act, when all engines are complete; `whole` unless something of the restore is left to do."""
+        if self.engine is BackupEngine.VOLUMES:
+            self._volumes().settle(whole=whole)
+
     def volumes(self) -> tuple[PlannedVolume, ...]:
         """What the operator makes claims from; none for another engine."""
         return self._volumes().planned() if self.engine is BackupEngine.VOLUMES else ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from lucid_storage.archive.manifest import CollectionRecord
 from lucid_storage.errors import AccessDeniedError, Reason
@@ -11,13 +12,17 @@ from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, data_name
 from lucid_storage.jobs.restore_engines import OtherEngine
 from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
-from lucid_storage.stores.mongodb.restore.catalog import stageable
+from lucid_storage.stores.mongodb.restore.catalog import Name, stageable
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
 from lucid_storage.stores.mongodb.restore.staging import InPlace
+from lucid_storage.stores.mongodb.restore.swap import same_view
 
 TOLD_TARGETS = 12
 """Targets that fit a termination message beside the rest."""
 TOLD_PIECES = 12
+
+There = Mapping[tuple[str, str], Occupant]
+"""What has the names of targets now."""
 
 
 def whole_plan(
@@ -63,17 +68,12 @@ def told(
 ) -> RestorePlanned:
     """Pure: what the plan says, and what blocks it."""
     there = {(occupant.database, occupant.name): occupant for occupant in occupants}
-    items = []
-    for record in plan.records:
-        occupant = there.get(plan.target_of(record))
-        items.append(
-            PlannedItem(
-                target=".".join(plan.target_of(record)),
-                documents=record.documents,
-                overwrites=occupant.documents if occupant is not None and occupant.documents else None,
-                note=record.type if record.type != "collection" else None,
-            )
-        )
+    items = [_item(plan, record, there) for record in plan.records]
+    for made in plan.made:
+        occupant = there.get(plan.place_of(made.name))
+        documents = occupant.documents if occupant is not None and occupant.documents else None
+        note = "made after the full backup"
+        items.append(PlannedItem(target=".".join(plan.place_of(made.name)), overwrites=documents, note=note))
     sizes = [member.free_bytes for member in members]
     known = [size for size in sizes if size is not None]
     pieces = (plan.path.full, *plan.path.then)
@@ -96,32 +96,15 @@ def told(
 def _blocked(
     order: RestoreOrder,
     plan: MongoPlan,
-    there: Mapping[tuple[str, str], Occupant],
+    there: There,
     sizes: list[int | None],
 ) -> tuple[Reason, str] | None:
     """Consent, types and space (rule 2.1, 2.6, 2.8). The first thing that must change."""
-    for record in plan.records:
-        target, occupant = ".".join(plan.target_of(record)), there.get(plan.target_of(record))
-        if occupant is None:
-            continue
-        if occupant.type != record.type:
-            return (
-                Reason.RESTORE_BLOCKED,
-                f"{target} is a {occupant.type} now and a {record.type} in the backup; drop or rename it, or restore"
-                " into another database with targetDatabase.",
-            )
-        if occupant.documents and not _may_stay(order, plan, record):
-            how = (
-                "set dropExisting to true to replace what is there"
-                if stageable(data_name(record)[1], plan.options_of(record))
-                else "a time series, stored functions and what has encrypted fields cannot be replaced by rename: move"
-                " its documents away"
-            )
-            return (
-                Reason.TARGET_NOT_EMPTY,
-                f"{target} holds {occupant.documents} documents; {how}, or restore into another database with"
-                " targetDatabase.",
-            )
+    for wanted in _wanted(order, plan):
+        occupant = there.get(plan.place_of(wanted.name))
+        refused = _refused(".".join(plan.place_of(wanted.name)), wanted, occupant)
+        if refused is not None:
+            return refused
     if None in sizes and not order.allow_unknown_space:
         return (
             Reason.SPACE_UNKNOWN,
@@ -138,18 +121,89 @@ def _blocked(
     return None
 
 
-def _may_stay(order: RestoreOrder, plan: MongoPlan, record: CollectionRecord) -> bool:
-    """Whether documents that are there stand in nobody's way: they are replaced, or others are added to them.
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A name that is written."""
 
-    The worker judges by the same two functions, so that it refuses nothing which the plan let pass.
+    name: Name
+    type: str
+    stageable: bool
+    replaces: bool
+    """Documents that are there stand in nobody's way: they are replaced, or others are added to them."""
+    view: Mapping[str, object] | None = None
+    """What one that is there must be, as it is not replaced."""
+
+
+def _wanted(order: RestoreOrder, plan: MongoPlan) -> Iterator[_Wanted]:
+    """Of the base, and of what the replay makes. What is gone at the restored moment touches nothing of its name,
+    unless it lies there on the way.
+
+    The worker judges by the same functions, so that it refuses nothing which the plan let pass.
     """
-    name = data_name(record)
-    if order.in_place and InPlace(order.drop_existing, plan.steady).owns(name):
-        return True
-    return stageable(name[1], plan.options_of(record)) and (order.in_place or order.drop_existing)
+    in_place = InPlace(order.drop_existing, plan.steady) if order.in_place else None
+    consent = order.in_place or order.drop_existing
+    for record in plan.records:
+        name = data_name(record)
+        beside = stageable(name[1], plan.options_of(record))
+        if (record.database, record.name) in plan.gone and beside:
+            continue
+        owned = in_place is not None and in_place.owns(name)
+        public = (record.database, record.name)
+        # Of one that the replay changes the last definition is not known yet.
+        fixed = record.type == "view" and not order.drop_existing and plan.steady(name)
+        yield _Wanted(
+            public,
+            record.type,
+            beside,
+            replaces=owned or (beside and consent),
+            view=plan.options_of(record) if fixed else None,
+        )
+    for made in plan.made:
+        yield _Wanted(made.name, made.type, made.stageable, replaces=made.stageable and consent)
 
 
-def _freed(order: RestoreOrder, plan: MongoPlan, there: Mapping[tuple[str, str], Occupant]) -> int:
+def _refused(target: str, wanted: _Wanted, occupant: Occupant | None) -> tuple[Reason, str] | None:
+    if occupant is None:
+        return None
+    if occupant.type != wanted.type:
+        return (
+            Reason.RESTORE_BLOCKED,
+            f"{target} is a {occupant.type} now and a {wanted.type} in the backup; drop or rename it, or restore"
+            " into another database with targetDatabase.",
+        )
+    if wanted.view is not None and not same_view(occupant.view or {}, wanted.view):
+        return (
+            Reason.TARGET_NOT_EMPTY,
+            f"The view {target} is another one than in the backup; set dropExisting to true to replace it.",
+        )
+    if not occupant.documents or wanted.replaces:
+        return None
+    how = (
+        "set dropExisting to true to replace what is there"
+        if wanted.stageable
+        else "a time series, stored functions and what has encrypted fields cannot be replaced by rename: move"
+        " its documents away"
+    )
+    return (
+        Reason.TARGET_NOT_EMPTY,
+        f"{target} holds {occupant.documents} documents; {how}, or restore into another database with targetDatabase.",
+    )
+
+
+def _item(plan: MongoPlan, record: CollectionRecord, there: There) -> PlannedItem:
+    occupant = there.get(plan.target_of(record))
+    gone = (record.database, record.name) in plan.gone
+    replaced = occupant.documents if occupant is not None and not gone else 0
+    note = record.type if record.type != "collection" else None
+    return PlannedItem(
+        target=".".join(plan.target_of(record)),
+        documents=record.documents,
+        overwrites=replaced or None,
+        note="not there at that moment" if gone else note,
+    )
+
+
+def _freed(order: RestoreOrder, plan: MongoPlan, there: There) -> int:
     """Bytes that a restore in place gives back before it takes others: of collections that keep their name."""
     if not (order.in_place and order.drop_existing):
         return 0

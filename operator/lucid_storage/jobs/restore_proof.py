@@ -3,8 +3,8 @@
 MongoDB is restored on the server of BACKUP_VERIFY_URI, from the full through all slices up to the backup's own end,
 into databases of its own that are dropped afterwards. The server that was read may be named there only when the data
 are less than a fifth of its oplog: every document that is loaded goes through it. Elasticsearch is loaded under
-reserved names on the cluster that was read, which has no oplog. A Redis data set was parsed whole, key by key, by the
-check before.
+reserved names on the cluster that was read, which has no oplog. For Redis and for volumes there is no scratch place:
+the check before read and compared all of them, and a backup that holds one is proved no further than that.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import replace
 from lucid_storage.archive.manifest import (
     BackupKind,
     ElasticRecord,
+    EngineRecord,
     Manifest,
     MongoRecord,
     ObjectKind,
@@ -23,24 +24,28 @@ from lucid_storage.archive.manifest import (
 )
 from lucid_storage.archive.restore_path import Blocked, to_backup
 from lucid_storage.errors import DestinationError, LucidError, Reason
-from lucid_storage.jobs.contract import Source
+from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
 from lucid_storage.jobs.elastic_restore import prove as prove_elasticsearch
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
 from lucid_storage.jobs.mongodb_restore import prove as prove_mongodb
 from lucid_storage.jobs.mongodb_restore_plan import make_plan
+from lucid_storage.jobs.notes import Note
 from lucid_storage.jobs.proving import with_this
 from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.worker import Stop
 from lucid_storage.models.orders import BackupOrder, RestoreOrder
 from lucid_storage.models.settings import StoreSettings
 from lucid_storage.stores.mongodb.dump.oplog import Oplog
 from lucid_storage.stores.mongodb.dump.pinning import pin
+from lucid_storage.stores.mongodb.restore.scratch import scratch_name
 
 VERIFY_VARIABLE = "BACKUP_VERIFY_URI"
 OPLOG_SHARE = 5
 """The data must be less than this part of the oplog of a server that is proof of itself."""
-NO_SERVER = Reason.NO_VERIFY_SERVER.value
+ENDING_SECONDS = 60
+"""That a worker may take beyond its deadline to end."""
 
 _FAILING = frozenset(
     {
@@ -58,30 +63,53 @@ _FAILING = frozenset(
 
 
 def prove_by_restore(
-    order: BackupOrder, place: Place, manifest: Manifest, environ: Mapping[str, str], reporter: Reporter
-) -> tuple[ProofLevel, str, str | None]:
-    """The level that was reached, what is wrong (empty when nothing), and why no higher level was reached.
+    order: BackupOrder,
+    place: Place,
+    manifest: Manifest,
+    environ: Mapping[str, str],
+    reporter: Reporter,
+    stop: Stop,
+) -> tuple[ProofLevel, str, Note | None]:
+    """The level that all engines reached, what is wrong (empty when nothing), and why no higher level was reached.
 
     Called after Checksum passed. A verify server that is away or refuses makes no backup bad: the level stays Checksum.
     """
-    if all(record.volumes for record in manifest.engines):
-        # That read and compared every file: there is no scratch place for more.
-        return ProofLevel.CHECKSUM, "", None
+    note: Note | None = None
     try:
         for record in manifest.engines:
-            if record.mongodb is not None:
-                refused = _mongodb(order, place, manifest, record.mongodb, environ, reporter)
-                if refused is not None:
-                    return ProofLevel.CHECKSUM, "", refused
-            elif record.elasticsearch is not None:
-                _elasticsearch(order, place, manifest, record.elasticsearch, environ, reporter)
-    except DestinationError:
+            refused = _prove(order, place, manifest, record, environ, reporter, stop)
+            note = note or refused
+    except (DestinationError, CancelledError):
         raise
     except LucidError as error:
+        if stop.event.is_set():
+            raise
         if error.reason in _FAILING:
             return ProofLevel.RESTORE, error.message, None
-        return ProofLevel.CHECKSUM, "", f"{NO_SERVER}: {error.message}"
-    return ProofLevel.RESTORE, "", None
+        return ProofLevel.CHECKSUM, "", Note(Reason.NO_VERIFY_SERVER, error.message)
+    return (ProofLevel.RESTORE if note is None else ProofLevel.CHECKSUM), "", note
+
+
+def _prove(
+    order: BackupOrder,
+    place: Place,
+    manifest: Manifest,
+    record: EngineRecord,
+    environ: Mapping[str, str],
+    reporter: Reporter,
+    stop: Stop,
+) -> Note | None:
+    """Why it cannot be tried; None when it was restored. Raises LucidError when that failed."""
+    if record.mongodb is not None:
+        return _mongodb(order, place, manifest, record.mongodb, environ, reporter, stop)
+    if record.elasticsearch is not None:
+        _elasticsearch(order, place, manifest, record.elasticsearch, environ, reporter, stop)
+        return None
+    return Note(
+        Reason.NO_VERIFY_SERVER,
+        f"What the backup holds of {record.engine} was read back and compared, and was not restored: there is no"
+        " scratch place for that; ask for verify: Checksum, or make a backup of its own of it.",
+    )
 
 
 def _mongodb(
@@ -91,14 +119,18 @@ def _mongodb(
     record: MongoRecord,
     environ: Mapping[str, str],
     reporter: Reporter,
-) -> str | None:
-    """Why it cannot be tried; None when it was restored. Raises LucidError when that failed."""
+    stop: Stop,
+) -> Note | None:
     uri = environ.get(VERIFY_VARIABLE)
     if not uri:
-        return NO_SERVER
+        return Note(
+            Reason.NO_VERIFY_SERVER,
+            "No server for restore proofs is configured; set BACKUP_VERIFY_URI to a MongoDB that is not the one which"
+            " is backed up.",
+        )
     if not any(c.type != "view" for c in record.collections) and manifest.kind is BackupKind.FULL:
         return None  # it holds nothing that could be restored
-    path = to_backup(with_this(place, manifest), manifest.id)
+    path = to_backup(with_this(place.records(), manifest), manifest.id)
     if isinstance(path, Blocked):
         raise LucidError(path.message, reason=path.reason)
     wanted = RestoreOrder.model_validate(
@@ -109,20 +141,27 @@ def _mongodb(
         if member.identity().identity == record.identity:
             budget = Oplog(member).size_bytes() // OPLOG_SHARE
             if sum(c.bytes for c in plan.records) >= budget:
-                return (
-                    f"{NO_SERVER}: BACKUP_VERIFY_URI is the server that was read, and the data are more than a fifth of"
-                    " its oplog; name another server."
+                return Note(
+                    Reason.NO_VERIFY_SERVER,
+                    "BACKUP_VERIFY_URI is the server that was read, and the data are more than a fifth of its oplog;"
+                    " name another server.",
                 )
-    scratch = {name: f"lucid_stg_{order.run[:20]}_{n}" for n, name in enumerate(sorted(plan.targets))}
+    scratch = {name: scratch_name(order.run, n) for n, name in enumerate(sorted(plan.targets))}
+
+    def check() -> None:
+        if stop.event.is_set():
+            raise CancelledError("The check was stopped.")
+
     run = MongoRestoreRun(
         run=order.run,
         uri=uri,
         plan=replace(plan, targets=scratch),
         open_source=place.source,
         owner={"namespace": order.owner.namespace, "name": order.owner.name, "uid": order.owner.uid},
+        check=check,
         report=reporter.add,
     )
-    prove_mongodb(run)
+    prove_mongodb(run, order.deadline_seconds + ENDING_SECONDS)
     return None
 
 
@@ -133,10 +172,12 @@ def _elasticsearch(
     record: ElasticRecord,
     environ: Mapping[str, str],
     reporter: Reporter,
+    stop: Stop,
 ) -> None:
     """Raises LucidError when it cannot be loaded or is not what the manifest says."""
     url = StoreSettings.read(environ).elasticsearch()
-    assert url is not None, "it was read a moment ago"
+    if url is None:
+        raise LucidError("No Elasticsearch is configured to load it on; set ELASTICSEARCH_URL.")
     exports = [stored for stored in manifest.objects if stored.kind is ObjectKind.ELASTICSEARCH_EXPORT]
 
     def open_source() -> Source:
@@ -150,5 +191,6 @@ def _elasticsearch(
         deadline_seconds=order.deadline_seconds,
         index_patterns=order.index_patterns,
         report=reporter.add,
+        cancelled=stop.event,
     )
     prove_elasticsearch(run)

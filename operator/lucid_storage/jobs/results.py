@@ -18,6 +18,7 @@ from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import manifest_digest
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.notes import Note
 from lucid_storage.jobs.volume_told import sentence as volumes_sentence
 from lucid_storage.models.backup import BackupEngine, BackupType, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
@@ -42,12 +43,23 @@ def outcome_of(engine: BackupEngine, error: LucidError) -> EngineOutcome:
     return EngineOutcome(engine=engine, ok=False, reason=error.reason, message=error.message)
 
 
+def left_out(manifest: Manifest) -> tuple[EngineOutcome, ...]:
+    """The engines that failed when a backup was made, as its manifest tells: found again it is no better."""
+    taken = {engine.engine for engine in manifest.engines}
+    said = "It failed when the backup was made, and is not in it."
+    return tuple(
+        EngineOutcome(engine=BackupEngine(e), ok=False, reason=Reason.PARTIALLY_FAILED, message=said)
+        for e in manifest.selection.engines
+        if e not in taken
+    )
+
+
 def result_of(
     order: BackupOrder,
     place: Place,
     record: Recorded,
     failures: tuple[EngineOutcome, ...],
-    note: str | None,
+    note: Note | None,
     decision: Decision | None,
 ) -> BackupResult:
     """`note` says why a higher level of proof was not reached."""
@@ -75,8 +87,9 @@ def result_of(
         manifest_sha256=manifest_digest(place.store, place.home(manifest), manifest),
         location=f"{place.store.location}/{place.home(manifest).backups}/{manifest.id}",
         server_identity=mongodb.identity if mongodb is not None else None,
-        verified=Verify(proof.level) if proof is not None and passed else None,
-        verify_note=note,
+        verified=Verify(record.level) if record.level is not None else None,
+        verify_note=str(note.reason) if note is not None else None,
+        verify_message=note.message if note is not None else "",
         verified_at=proof.at if proof is not None and passed else None,
         verify_seconds=proof.seconds if proof is not None else None,
         completed_at=manifest.completed_at,
@@ -115,9 +128,16 @@ def _outcome(manifest: Manifest, record: EngineRecord) -> EngineOutcome:
         size_bytes=sum(o.plain_bytes for o in stored) + (mongodb.slices_plain_bytes if mongodb else 0),
         stored_bytes=sum(o.stored_bytes for o in stored) + (mongodb.slices_bytes if mongodb else 0),
         taken_at=record.taken_at,
+        server_identity=_server(record),
         unencrypted=True if record.elasticsearch is not None and record.elasticsearch.snapshot else None,
         in_cluster=True if any(volume.snapshot is not None for volume in record.volumes) else None,
     )
+
+
+def _server(record: EngineRecord) -> str | None:
+    """A master's replication id names no Redis: it is another one after each failover."""
+    part = record.mongodb or record.elasticsearch
+    return part.identity if part is not None else None
 
 
 def _documents(part: MongoRecord | RedisRecord | ElasticRecord | None) -> int:

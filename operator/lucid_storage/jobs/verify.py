@@ -25,7 +25,7 @@ from lucid_storage.errors import (
     RefusedError,
 )
 from lucid_storage.jobs.destination import Place
-from lucid_storage.jobs.proving import examine
+from lucid_storage.jobs.proving import examine, prove_slices
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.results import result_of
 from lucid_storage.jobs.worker import Stop, run_worker
@@ -50,7 +50,8 @@ def verify(order: VerifyOrder, environ: Mapping[str, str], reporter: Reporter, s
     manifest = record.manifest
     as_made = _as_made(order, manifest)
     with _reading(order, place, records):
-        proof, note = examine(as_made, place, manifest, environ, reporter)
+        found = examine(as_made, place, manifest, environ, reporter, stop)
+        proof = found.proof
         if proof.level is ProofLevel.UPLOAD and proof.passed:
             proof = _uploaded(place, manifest, proof)
         if stop.event.is_set():
@@ -58,7 +59,8 @@ def verify(order: VerifyOrder, environ: Mapping[str, str], reporter: Reporter, s
         settled = settle(record.proof, proof)
         if settled is not record.proof:
             write_proof(place.store, place.home(manifest), settled, key_for(manifest.packing, place.keyring))
-    return result_of(as_made, place, Recorded(manifest, record.trust, settled), (), note, None)
+        prove_slices(as_made, place, manifest, found, stop)
+    return result_of(as_made, place, Recorded(manifest, record.trust, settled), (), found.note, None)
 
 
 def settle(before: Proof | None, now: Proof) -> Proof:

@@ -138,6 +138,7 @@ def _result(order: VolumeCopyOrder, compared: Compared, copied_bytes: int) -> Vo
         copied_bytes=copied_bytes,
         owners_not_kept=compared.owners_not_kept,
         attributes_not_kept=compared.xattrs_not_kept,
+        top_mode_kept=compared.top_mode_kept,
         skipped=compared.skipped,
         stamp=digest_text(compared.stamp),
         digest=digest_text(compared.digest),

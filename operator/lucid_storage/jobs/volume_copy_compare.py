@@ -43,6 +43,8 @@ class Compared:
     unreadable: int = 0
     owners_not_kept: int = 0
     xattrs_not_kept: int = 0
+    top_mode_kept: bool = True
+    """Of the folder that is the volume itself."""
     stamp: int = 0
     digest: int = 0
     again: set[bytes] = field(default_factory=set)
@@ -101,6 +103,8 @@ class Comparison:
         if kind_of(there.st_mode) is not node.kind or not self._same_besides(node, path, there):
             self._differs(node)
             return
+        if not node.path:
+            self._found.top_mode_kept = keeping.same_top_mode(node.stat, there)
         with self._lock:
             self._found.owners_not_kept += not _same_owner(node, there)
             self._found.digest += _about(node, path)
@@ -109,7 +113,7 @@ class Comparison:
 
     def _same_besides(self, node: Node, path: bytes, there: os.stat_result) -> bool:
         """Everything but contents of files. The root folder belongs to whoever made the volume: only its entries and
-        attributes that can be set without owning it count.
+        attributes that can be set without owning it count; what else of it was not kept is told.
         """
         if node.kind is EntryKind.DIRECTORY and not self._same_names(node, path):
             return False
@@ -139,10 +143,11 @@ class Comparison:
         ours, theirs = keeping.xattrs(node.full), keeping.xattrs(path)
         if ours == theirs:
             return True
-        if {k: v for k, v in ours.items() if k.startswith(b"user.")} != {
+        users = {k: v for k, v in ours.items() if k.startswith(b"user.")} != {
             k: v for k, v in theirs.items() if k.startswith(b"user.")
-        }:
-            return not node.path and there.st_uid != os.geteuid()
+        }
+        if users and (node.path or there.st_uid == os.geteuid()):
+            return False
         self._found.xattrs_not_kept += 1  # capabilities and access lists that need rights
         return True
 

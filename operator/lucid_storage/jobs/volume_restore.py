@@ -1,7 +1,8 @@
 """Volumes come back into empty claims: staged in a hidden folder, compared with the manifest, then moved up by rename.
 
 Whoever looks at the volume sees nothing or everything that was proved, except while the entries at its top are moved.
-A worker that dies then is followed by one that goes on: the folder's name says that it is complete.
+A worker that dies then is followed by one that goes on: the folder's name says that it is complete. Of a volume that is
+complete a record stays until the whole restore is done (volume_done), so that it can go on with the next one.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from lucid_storage.archive.manifest import Manifest, ObjectKind, StoredObject, VolumeRecord
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.jobs import volume_done
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.volume_copy import write_out
+from lucid_storage.jobs.volume_done import Done
 from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
 from lucid_storage.jobs.volume_tree import Tree, digest_of, is_ours
+from lucid_storage.models.orders import Owner
 from lucid_storage.stores.filesystem.renaming import rename_new
 from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
 
@@ -30,6 +36,7 @@ STAGED: Final = ".lucid-restore-"
 READY: Final = ".lucid-ready-"
 """With the backup's id and the volume's name: unpacked and proved; only moving it up is left."""
 
+LONGEST_NAME: Final = 150
 MODES: Final = ".lucid-modes"
 """In a complete folder: the modes of folders that their owner may not write into."""
 
@@ -39,6 +46,7 @@ class VolumeRestoreRun:
     """One volume of one restore."""
 
     run: str
+    owner: Owner
     record: VolumeRecord
     manifest: Manifest
     root: Path
@@ -56,18 +64,26 @@ class VolumeRestored:
     kept: Kept
     of_snapshot: bool = False
     """The storage filled the claim: it was read through, and compared with nothing."""
+    before: datetime | None = None
+    """When an earlier run of this restore completed it; it was left as it is."""
 
 
 def blocked(run: VolumeRestoreRun) -> RefusedError | None:
     """Why the claim cannot be restored into: something is there. Reads only. Of a snapshot the claim is made full."""
     if run.record.snapshot is not None:
         return None
-    there = next(_occupants(run), None)
-    if there is None:
+    if next(_occupants(run), None) is None or _done_before(run) is not None:
         return None
+    there = volume_done.read(run.root)
+    known = ""
+    if there is not None and (there.backup, there.volume) == (run.manifest.id, run.record.name):
+        known = (
+            f" It was restored from this backup by the Restore {there.namespace}/{there.restore} at"
+            f" {there.at:%Y-%m-%dT%H:%M:%SZ}: if that is what you want, leave it out of spec.volumes."
+        )
     return RefusedError(
         f'The volume that "{run.record.name}" would be restored into is not empty, and files of a volume are never'
-        " replaced: name another one with `target`, and let the pods use that; or empty it.",
+        f" replaced: name another one with `target`, and let the pods use that; or empty it.{known}",
         reason=Reason.TARGET_NOT_EMPTY,
     )
 
@@ -79,6 +95,9 @@ def restore(run: VolumeRestoreRun) -> VolumeRestored:
         raise refusal
     if run.record.snapshot is not None:
         return _looked_through(run)
+    before = _done_before(run)
+    if before is not None:
+        return VolumeRestored(run.record.entries, run.record.bytes, Kept(), before=before.at)
     ready, kept = _ready(run), Kept()
     try:
         if not ready.is_dir():
@@ -87,6 +106,31 @@ def restore(run: VolumeRestoreRun) -> VolumeRestored:
     except OSError as error:
         raise disk_refusal(error) from error
     return VolumeRestored(run.record.entries, run.record.bytes, kept)
+
+
+def settle(root: Path, *, whole: bool) -> None:
+    """The last act at a volume, when all others are complete: its top gets its owner and mode back.
+
+    `whole` says that nothing of the restore can fail any more, so the record goes. Raises nothing: the data are there.
+    """
+    done = volume_done.read(root)
+    if done is None:
+        return
+    if whole:
+        volume_done.remove(root)
+    volume_done.dress_top(root, done)
+
+
+def _done_before(run: VolumeRestoreRun) -> Done | None:
+    """What an earlier run of this restore wrote when the volume was complete. An emptied one is restored again."""
+    done = volume_done.read(run.root)
+    if done is None or _ready(run).is_dir() or next(_occupants(run), None) is None:
+        return None
+    return done if done.same_restore(_done(run, run.root.stat())) else None
+
+
+def _done(run: VolumeRestoreRun, top: os.stat_result) -> Done:
+    return Done.of(run.owner, run.manifest.id, run.record.name, run.run, top)
 
 
 def _occupants(run: VolumeRestoreRun) -> Iterator[str]:
@@ -101,7 +145,12 @@ def _occupants(run: VolumeRestoreRun) -> Iterator[str]:
 
 
 def _ready(run: VolumeRestoreRun) -> Path:
-    return run.root / f"{READY}{run.manifest.id}-{run.record.name}"
+    name = run.record.name
+    if (
+        len(name) > LONGEST_NAME
+    ):  # a claim's name has up to 253 characters, and a file's 255 with what is before it
+        name = f"{name[:LONGEST_NAME]}-{sha256(name.encode()).hexdigest()[:16]}"
+    return run.root / f"{READY}{run.manifest.id}-{name}"
 
 
 def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
@@ -185,9 +234,10 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
         (run.root / os.fsdecode(bytes.fromhex(name))).chmod(mode)
     write_out(os.fsencode(ready))  # while a worker that comes after this one would still go on
     top = ready.stat()
+    kept.owners += not volume_done.may_dress(run.root, top)
     noted.unlink(missing_ok=True)
+    volume_done.write(run.root, _done(run, top))
     ready.rmdir()
-    _dress_top(run.root, top, kept)
 
 
 def _came_in(run: VolumeRestoreRun) -> RefusedError:
@@ -196,18 +246,6 @@ def _came_in(run: VolumeRestoreRun) -> RefusedError:
         " whatever writes there, move it away, and run the restore again.",
         reason=Reason.TARGET_NOT_EMPTY,
     )
-
-
-def _dress_top(root: Path, wanted: os.stat_result, kept: Kept) -> None:
-    """The top belongs to the mount, and often to root: what this process may not set is told."""
-    now = root.stat()
-    try:
-        if (now.st_uid, now.st_gid) != (wanted.st_uid, wanted.st_gid):
-            os.chown(root, wanted.st_uid, wanted.st_gid)
-        if stat.S_IMODE(now.st_mode) != stat.S_IMODE(wanted.st_mode):
-            root.chmod(stat.S_IMODE(wanted.st_mode))
-    except PermissionError:
-        kept.owners += 1
 
 
 def _looked_through(run: VolumeRestoreRun) -> VolumeRestored:

@@ -11,7 +11,8 @@ from lucid_storage.archive.manifest import EngineRecord, Manifest, StoredObject,
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.volume_extract import Kept
-from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, blocked, restore
+from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, blocked, restore, settle
+from lucid_storage.kube.paths import is_name
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.orders import EngineOutcome, PlannedItem, PlannedVolume, RestoreOrder, VolumeTarget
 
@@ -30,6 +31,13 @@ class VolumesOfRestore:
     def chosen(self) -> list[tuple[VolumeTarget, VolumeRecord]]:
         """Those that the order names, else all of the backup. Raises RefusedError for one that is not in it."""
         held = {volume.name: volume for volume in self.record.volumes}
+        odd = next((name for name in held if not is_name(name)), None)
+        if odd is not None:  # it becomes the name of a claim, and of a folder
+            raise RefusedError(
+                f"The backup names a volume {odd[:63]!r}, which no claim can be called: somebody changed its manifest."
+                " Choose another backup.",
+                reason=Reason.RESTORE_BLOCKED,
+            )
         targets = self.order.volumes or tuple(VolumeTarget(name=n, target=n) for n in sorted(held))
         missing = next((t.name for t in targets if t.name not in held), None)
         if missing is not None:
@@ -92,11 +100,18 @@ class VolumesOfRestore:
             size_bytes=sum(one.bytes for one in done),
         )
 
+    def settle(self, *, whole: bool) -> None:
+        """The last act, when every engine is complete; `whole` unless something of the restore is left to do."""
+        for target, record in self.chosen():
+            if target.path is not None and record.snapshot is None:
+                settle(Path(target.path), whole=whole)
+
     def _run(self, target: VolumeTarget, record: VolumeRecord) -> VolumeRestoreRun:
         if target.path is None:
             raise LucidError(f'The claim "{target.target}" is not mounted in this worker.')
         return VolumeRestoreRun(
             run=self.order.run,
+            owner=self.order.owner,
             record=record,
             manifest=self.manifest,
             root=Path(target.path),
@@ -112,10 +127,16 @@ class VolumesOfRestore:
 
 def _proofs(done: list[VolumeRestored]) -> Iterator[str]:
     """What was proved: there is nothing to compare a snapshot's contents with."""
-    for of_snapshot, how in (
-        (False, "compared after writing"),
-        (True, "made from a snapshot and read through"),
+    written = [one for one in done if not one.of_snapshot and one.before is None]
+    earlier = [one.before for one in done if one.before is not None]
+    for ones, how in (
+        (written, "compared after writing"),
+        ([one for one in done if one.of_snapshot], "made from a snapshot and read through"),
     ):
-        ones = [one for one in done if one.of_snapshot is of_snapshot]
         if ones:
             yield f"{len(ones)} volumes, {sum(one.entries for one in ones)} files and folders, {how}."
+    if earlier:
+        yield (
+            f"{len(earlier)} volumes were completed by an earlier run of this restore, the last at"
+            f" {max(earlier):%Y-%m-%dT%H:%M:%SZ}, and left as they are."
+        )

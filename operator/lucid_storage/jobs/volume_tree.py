@@ -25,7 +25,7 @@ from lucid_storage.stores.filesystem.tree import (
 
 READ_BYTES: Final = 1024 * 1024
 _OURS: Final = re.compile(
-    rb"\.lucid-(checksums(\.new)?|modes|restore-[0-9a-f]{12}|ready-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[a-z0-9.-]+)"
+    rb"\.lucid-(checksums(\.new)?|restored(\.new)?|modes|restore-[0-9a-f]{12}|ready-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[a-z0-9.-]+)"
 )
 """Names that a check and a restore give at the top of a volume, in full: users' own names may begin alike."""
 MOST_RANGES: Final = 100_000
@@ -40,8 +40,9 @@ TYPES: Final = {
 }
 
 
-CHECKSUMS: Final = b".lucid-checksums"
-"""A check's list: it is there for good, so leaving it out is not worth a word."""
+_UNSAID: Final = (b".lucid-checksums", b".lucid-restored")
+"""A check's list is there for good, and the record of a volume that is complete holds nothing of the volume: leaving
+them out is not worth a word."""
 
 
 def is_ours(name: bytes) -> bool:
@@ -119,7 +120,7 @@ class Tree:
         except OSError as error:
             raise disk_error(error) from error
         ours = frozenset(filter(is_ours, names))
-        self.leftovers = sum(not name.startswith(CHECKSUMS) for name in ours)
+        self.leftovers = sum(not name.startswith(_UNSAID) for name in ours)
         return self.skip | ours
 
     def _opened(self, node: Node) -> Opened:

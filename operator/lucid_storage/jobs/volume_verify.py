@@ -8,7 +8,6 @@ accepted into the new list: the check fails until somebody puts the file back or
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from lucid_storage.archive.keys import Key
+from lucid_storage.archive.own_file import open_own
 from lucid_storage.archive.volume_digest import ContentHash
-from lucid_storage.archive.volume_list import KnownList, Listed, ListWriter, open_list
+from lucid_storage.archive.volume_list import KnownList, Listed, ListWriter, draft_of, open_list
 from lucid_storage.archive.volume_tar import EntryType
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
@@ -63,6 +63,8 @@ class Findings:
             return f"First list: {self.files} files, {self.bytes} bytes. The next check compares with it."
         since = f"Since {self.since:%Y-%m-%d %H:%M:%SZ}" if self.since is not None else "First list"
         said = f"{since}: {self.added} added, {self.removed} removed, {self.changed} changed of {self.files} files."
+        if self.last_change is not None and self.since is not None:
+            said += f" The newest of it is from {self.last_change:%Y-%m-%d %H:%M:%SZ}."
         if self.backdated:
             said += f" {self.backdated} of them were changed and got their old time back."
         if not self.intact:
@@ -89,18 +91,40 @@ def verify_volume(
     or the list is no regular file.
     """
     begun = datetime.now(UTC)
-    for path in (listed, listed.with_name(f"{listed.name}.new")):
-        _require_file(path)
+    draft = open_own(draft_of(listed))  # what is no file of ours there is said, and not removed
+    if draft is not None:
+        draft.close()
     known = open_list(listed, key)
     findings.since = known.at if known is not None else None
     try:
-        writer = ListWriter(listed, begun, key)
+        _compare(root, known, _writer(listed, begun, key), findings, check, accept=accept, report=report)
+    finally:
+        if known is not None:
+            known.close()
+    return findings
+
+
+def _writer(listed: Path, begun: datetime, key: Key | None) -> ListWriter:
+    try:
+        return ListWriter(listed, begun, key)
     except OSError as error:
         raise LucidError(
             f"The list of checksums cannot be written ({error.strerror}); name a file that can be, with"
             " --state, or set spec.copy.runAsUser of the Volume to whom its top folder belongs.",
             reason=Reason.ACCESS_DENIED,
         ) from error
+
+
+def _compare(
+    root: Path,
+    known: KnownList | None,
+    writer: ListWriter,
+    findings: Findings,
+    check: Callable[[], None],
+    *,
+    accept: bool,
+    report: Callable[[int, int], None],
+) -> None:
     try:
         for before, now in _paired(known, _entries(root, check, report)):
             kept = _compared(before, now, findings, first=known is None)
@@ -110,21 +134,6 @@ def verify_volume(
         writer.finish()
     finally:
         writer.abort()
-    return findings
-
-
-def _require_file(path: Path) -> None:
-    """Who writes to the volume may put anything in the list's place: to open a FIFO would wait for ever."""
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise LucidError(
-            f"{path.name} cannot be looked at ({error.strerror}).", reason=Reason.ACCESS_DENIED
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise LucidError(f"{path.name} is no regular file; remove it.", reason=Reason.ACCESS_DENIED)
 
 
 def _entries(root: Path, check: Callable[[], None], report: Callable[[int, int], None]) -> Iterator[Listed]:
@@ -224,7 +233,10 @@ def _changed(before: Listed, now: Listed, findings: Findings) -> Listed:
 
 
 def _note_time(entry: Listed, findings: Findings) -> None:
-    at = datetime.fromtimestamp(entry.mtime_ns // 1_000_000_000, UTC)
+    try:
+        at = datetime.fromtimestamp(entry.mtime_ns // 1_000_000_000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return  # users may set any time, also one that no calendar has
     if findings.last_change is None or at > findings.last_change:
         findings.last_change = at
 
@@ -264,6 +276,7 @@ def verify(
         corrupted=found.corrupted,
         unreadable=found.unreadable,
         since=found.since,
+        last_change=found.last_change,
         checked_at=datetime.now(UTC),
     )
 

@@ -128,6 +128,9 @@ class ScheduleFigures:
     verified_level: str = ""
     verified_to: datetime | None = None
     """The newest second that good backups hold."""
+    recoverable_from: datetime | None = None
+    recoverable_to: datetime | None = None
+    """The newest span of seconds of which each can be restored."""
     next_at: datetime | None = None
     stored_bytes: int | None = None
     """Of the last good backup."""
@@ -185,6 +188,16 @@ class ScheduleMetrics(Collector):
             ("next_timestamp_seconds", "When the next run is due.", lambda f: _stamp(f.next_at)),
             ("interval_seconds", "Expected time between two runs now.", lambda f: f.interval_seconds),
             ("rpo_seconds", "Seconds since the last verified point.", self._rpo),
+            (
+                "recoverable_from_timestamp_seconds",
+                "The first second of the newest span that can be restored to the second.",
+                lambda f: _stamp(f.recoverable_from),
+            ),
+            (
+                "recoverable_to_timestamp_seconds",
+                "The last second of the newest span that can be restored to the second.",
+                lambda f: _stamp(f.recoverable_to),
+            ),
             ("suspended", "Whether no new backups are made.", lambda f: f.suspended),
             ("missed_runs", "Runs that did not take place.", lambda f: f.missed),
             (

@@ -94,6 +94,17 @@ class ResourceCache:
         found = (self._resources.get(k) for k in keys)
         return [r for r in found if r is not None and r.deleted is None]
 
+    def others(self, resource: Resource, target: str) -> list[Resource]:
+        """Live resources of other kinds with the same target."""
+        keys = {
+            key
+            for (plural, about), found in self._by_target.items()
+            if about == target and plural != resource.key.plural
+            for key in found
+        }
+        found = (self._resources.get(k) for k in sorted(keys))
+        return [r for r in found if r is not None and r.deleted is None]
+
     def of_kind(self, plural: str) -> list[Resource]:
         return [r for k, r in self._resources.items() if k.plural == plural]
 

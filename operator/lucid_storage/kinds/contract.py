@@ -110,6 +110,10 @@ class Scope:
     """This generation was applied in full before, so a difference now is drift."""
     peers: Sequence[Resource] = ()
     """Other live resources of this kind with the same target."""
+    others: Sequence[Resource] = ()
+    """At a deletion: live resources of other kinds with the same target."""
+    forbid_drops: bool = False
+    """The operator's settings forbid all drops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,8 @@ class Disposal:
 
     drop: bool
     message: str
+    passing: bool = False
+    """What stands in the way may be about to go too: asked again for some seconds."""
 
 
 class Kind(Protocol[D, V, S]):
@@ -155,8 +161,11 @@ class Kind(Protocol[D, V, S]):
     def disposal(self, resource: Resource, desired: D, status: S, scope: Scope) -> Disposal:
         """Whether deletion may drop the real object: policy, proof of ownership, other claims. Pure."""
 
-    async def dispose(self, resource: Resource, desired: D, status: S) -> str:
-        """Drop the real object, with proof that it is still the one. Returns what was done."""
+    async def dispose(self, resource: Resource, desired: D, status: S, scope: Scope) -> str:
+        """Drop the real object, with proof that it is still the one. Returns what was done.
+
+        Here `scope.peers` are all that may be on the same server, also those that declare something else there.
+        """
 
     def forget(self, key: Key) -> None:
         """The resource is gone, is going or may not act: nothing is remembered of it or done in its name."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Generic
 
 from lucid_storage.errors import OUTAGE_GRACE_SECONDS, LucidError, Reason, StoreUnavailableError
 from lucid_storage.kinds import drift
-from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
+from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, Status, V, Verdict
 from lucid_storage.kinds.identity import kept, same_server, surely_another
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.protecting import Protecting, note_done
@@ -29,6 +29,8 @@ ROUNDS = 12
 """Observations in one look before it counts as a defect: no plan needs more than a few."""
 SWAP_SECONDS = 5.0
 """How often to look whether a restore's swap is over."""
+PASSING_SECONDS = 5.0
+"""How long a deletion waits for another resource that may be about to be deleted too."""
 LET_GO_SECONDS = 45.0
 """How long a Delete is tried in a terminating namespace; a namespace goes within a minute."""
 
@@ -59,6 +61,8 @@ class Services:
     """The real object behind a target was made or changed: whoever waits for it looks again."""
     remember: Callable[[Resource, str], None]
     """The status of this resource was written under this resourceVersion."""
+    others: Callable[[Resource, str], Sequence[Resource]] = lambda resource, target: ()
+    """Live resources of other kinds with this target."""
     forbid_drops: bool = False
     swapping: Callable[[str, str], str | None] = lambda identity, database: None
     """(server, database) -> the Restore that swaps collections there now; nothing is written meanwhile."""
@@ -134,6 +138,7 @@ class Cycle(Generic[D, V, S]):
             now=self._services.now(),
             settled=status.applied_generation == resource.generation,
             peers=self._services.peers(resource, desired.target),
+            forbid_drops=self._services.forbid_drops,
         )
         await self._check_claims(resource, desired, identity, scope)
         status.observed_generation = resource.generation
@@ -312,20 +317,25 @@ class Cycle(Generic[D, V, S]):
         if resource.paused:
             raise LucidError("the resource is paused; remove the annotation to go on.", reason=Reason.PAUSED)
         desired = await self.kind.desired(resource)
-        claims = [
-            p
-            for p in self._services.peers(resource, desired.target)
-            if not surely_another(status.server_identity, p.status.get("serverIdentity"))
-            and await self._may_claim(p, desired)
-        ]
-        scope = Scope(now=self._services.now(), settled=True, peers=claims)
+        peers = _not_elsewhere(self._services.peers(resource, desired.target), status)
+        scope = Scope(
+            now=self._services.now(),
+            settled=True,
+            peers=[p for p in peers if await self._may_claim(p, desired)],
+            others=await self._staying(
+                _not_elsewhere(self._services.others(resource, desired.target), status)
+            ),
+        )
         disposal = self.kind.disposal(resource, desired, status, scope)
+        since = resource.deleting_since()
+        if disposal.passing and since is not None and scope.now - since < timedelta(seconds=PASSING_SECONDS):
+            raise LucidError(disposal.message, reason=Reason.DELETING)
         if not disposal.drop:
             return disposal.message
         if self._services.forbid_drops:
             return f"{desired.target} stays: the operator's settings forbid all drops (FORBID_DROPS)."
         self._check_pinned(desired, status, await self.kind.identity(resource, desired))
-        return await self.kind.dispose(resource, desired, status)
+        return await self.kind.dispose(resource, desired, status, replace(scope, peers=peers))
 
     async def _may_claim(self, peer: Resource, desired: D) -> bool:
         """Whether a resource declares the same object; in doubt it does, since a drop cannot be undone."""
@@ -333,6 +343,12 @@ class Cycle(Generic[D, V, S]):
             return self.kind.same_object(desired, await self.kind.desired(peer))
         except LucidError:
             return True
+
+    async def _staying(self, found: Sequence[Resource]) -> list[Resource]:
+        """Those that are not about to go with their namespace."""
+        namespaces = {resource.key.namespace for resource in found}
+        going = {name for name in namespaces if await self._services.namespace_terminating(name)}
+        return [resource for resource in found if resource.key.namespace not in going]
 
     async def _seconds_left(self, resource: Resource) -> float | None:
         """How long a failing deletion may still be tried; None means for ever."""
@@ -345,6 +361,12 @@ class Cycle(Generic[D, V, S]):
         if desired.deletion_policy is DeletionPolicy.DELETE:
             return await self._services.finalizers.hold(resource)
         return await self._services.finalizers.release(resource)
+
+
+def _not_elsewhere(found: Sequence[Resource], status: Status) -> list[Resource]:
+    """Those that are not surely about another server."""
+    mine = status.server_identity
+    return [r for r in found if not surely_another(mine, r.status.get("serverIdentity"))]
 
 
 def _is_ready(resource: Resource) -> bool:

@@ -63,8 +63,8 @@ class IndexKind:
     def disposal(self, resource: Resource, desired: Any, status: IndexStatus, scope: Scope) -> Disposal:
         return self._half(resource).disposal(resource, desired, status, scope)
 
-    async def dispose(self, resource: Resource, desired: Any, status: IndexStatus) -> str:
-        return await self._half(resource).dispose(resource, desired, status)
+    async def dispose(self, resource: Resource, desired: Any, status: IndexStatus, scope: Scope) -> str:
+        return await self._half(resource).dispose(resource, desired, status, scope)
 
     def forget(self, key: Key) -> None:
         for half in self._halves.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from lucid_storage.errors import Reason
@@ -27,7 +28,7 @@ class Protecting:
         known = protection.opened(_known(status), resource)
         if known is None:
             return None
-        seen = await self._protector.seen(resource, known.backup, self._now())
+        seen = await self._seen(resource, status, known, ())
         return _waiting(status, seen) if seen.standing is Standing.UNDER_WAY else None
 
     async def missing(self, resource: Resource, status: S, need: Need, teller: Teller[S]) -> Plan[S] | None:
@@ -35,10 +36,10 @@ class Protecting:
 
         Raises LucidError(BackupUnavailable) where none can be made.
         """
-        known, now = protection.opened(_known(status), resource, need.engine), self._now()
-        seen = await self._protector.seen(resource, known.backup, now) if known is not None else None
-        if known is None or seen is None or seen.standing is Standing.STALE:
-            known, seen = protection.begun(resource, need.engine, now), Seen(Standing.ABSENT)
+        known = protection.opened(_known(status), resource, need.engine)
+        seen = await self._seen(resource, status, known, (need,)) if known is not None else None
+        if known is None or seen is None or _over(known, seen):
+            known, seen = protection.begun(resource, need.engine, self._now()), Seen(Standing.ABSENT)
             _note(status, known)
             # Its name first: whoever comes next finds it and makes no second one.
             said = f"Makes the Backup {known.backup}, which backupBefore asks for."
@@ -48,6 +49,26 @@ class Protecting:
             said = f"Waits for the Backup {known.backup}, which backupBefore asks for."
             seen = Seen(Standing.UNDER_WAY, said)
         return None if seen.standing is Standing.DONE else _waiting(status, seen)
+
+    async def _seen(self, resource: Resource, status: S, known: Protection, needs: tuple[Need, ...]) -> Seen:
+        """The Backup of a record. That it was seen is noted: one that is removed is not made again under its name,
+        where the data of the first would be taken for its own (rule 1.10).
+        """
+        servers: dict[BackupEngine, str] = {}
+        if status.server_identity is not None:
+            servers = {n.engine: status.server_identity for n in needs if n.engine is not BackupEngine.REDIS}
+        wanted = protection.demand(resource, known.since, needs, servers)
+        now = self._now()
+        seen = await self._protector.seen(resource, known.backup, replace(wanted, uid=known.uid), now)
+        if seen.uid is not None and known.uid is None:
+            _note(status, known.model_copy(update={"uid": seen.uid}))
+        return seen
+
+
+def _over(known: Protection, seen: Seen) -> bool:
+    """Whether nothing can come of the Backup any more, so that another one is needed."""
+    removed = seen.standing is Standing.ABSENT and known.uid is not None
+    return removed or seen.standing is Standing.STALE
 
 
 def note_done(resource: Resource, status: object) -> None:

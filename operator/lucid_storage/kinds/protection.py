@@ -7,18 +7,28 @@ is made, so that whoever is interrupted finds it again; it serves one change and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import ValidationError
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.backup.desired import backup_id
+from lucid_storage.kinds.identity import same_server
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.objects import Objects
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupEngine, BackupTemplate
+from lucid_storage.models.backup import (
+    BackupEngine,
+    BackupPhase,
+    BackupSpec,
+    BackupStatus,
+    BackupTemplate,
+    BackupType,
+    Verify,
+)
 from lucid_storage.models.base import Protection
 from lucid_storage.models.meta import API_VERSION, PROTECTS
 
@@ -30,6 +40,11 @@ FAILED_SECONDS = 30.0
 """How soon it is noticed that somebody removed a Backup that failed."""
 REFUSALS = frozenset({403, 404, 422})
 """No right, a quota, an admission rule, a namespace that is going or gone."""
+CLOCKS = timedelta(minutes=1)
+"""That the clocks of the operator and of the API server may differ."""
+ENDED_BADLY = frozenset(
+    {BackupPhase.PARTIALLY_FAILED, BackupPhase.FAILED, BackupPhase.CANCELLED, BackupPhase.EXPIRED}
+)
 NAME_CHARACTERS = 40
 CHAIN_CHARACTERS = 63
 
@@ -43,6 +58,24 @@ class Need:
     """`<database>.<collection>`; none are all."""
     databases: tuple[str, ...] = ()
     indices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a Backup must be to protect from one change."""
+
+    owner: str
+    """UID of whom it protects."""
+    chain: str
+    connection: str | None
+    """Secret with the logins that the change is made with."""
+    since: datetime
+    """When the change was asked for: what was made before protects another one."""
+    needs: tuple[Need, ...] = ()
+    servers: Mapping[BackupEngine, str] = field(default_factory=dict)
+    """Identities of the servers that are about to be changed. Redis has none that is kept."""
+    uid: str | None = None
+    """Of the Backup, once it was seen: another one of its name is another one."""
 
 
 class Standing(StrEnum):
@@ -63,6 +96,8 @@ class Seen:
     standing: Standing
     message: str = ""
     """For people, where it is not done."""
+    uid: str | None = None
+    """Of the Backup, where it is ours."""
 
 
 def opened(
@@ -122,29 +157,100 @@ def backup_body(
     }
 
 
-def judge(backup: Json | None, owner_uid: str, now: datetime) -> Seen:
-    """What a Backup is worth. Pure."""
+def demand(
+    resource: Resource, since: datetime, needs: Iterable[Need], servers: Mapping[BackupEngine, str]
+) -> Demand:
+    """What the Backup before a change of a resource must be."""
+    return Demand(resource.uid, chain(resource.key), resource.secret, since, tuple(needs), servers)
+
+
+def judge(backup: Json | None, wanted: Demand, now: datetime) -> Seen:
+    """What a Backup is worth to whom it is to protect. Pure."""
     if backup is None:
         return Seen(Standing.ABSENT)
-    meta, status = backup["metadata"], backup.get("status") or {}
-    name, phase = meta["name"], status.get("phase")
-    if (meta.get("annotations") or {}).get(PROTECTS) != owner_uid:
-        return Seen(
-            Standing.FAILED, f"A Backup named {name} that was made by somebody else stands in the way."
-        )
+    meta = backup["metadata"]
+    name, uid = meta["name"], str(meta["uid"])
     if meta.get("deletionTimestamp") is not None:
         return Seen(Standing.UNDER_WAY, f"The Backup {name} is being deleted; then another one is made.")
-    said = {c["type"]: c for c in status.get("conditions") or []}
-    ready = str((said.get("Ready") or {}).get("message") or "")
-    if phase == "Completed":
-        if (said.get("Verified") or {}).get("status") != "True":
-            return Seen(Standing.FAILED, f"The Backup {name} is complete and was not verified.")
-        at = datetime.fromisoformat(str(status.get("completedAt")))
-        return Seen(Standing.DONE if now - at <= FRESH else Standing.STALE)
-    if phase in {"PartiallyFailed", "Failed", "Cancelled", "Expired"}:
-        return Seen(Standing.FAILED, f"The Backup {name} is {phase}: {ready}".rstrip(": "))
+    try:
+        spec = BackupSpec.model_validate(backup.get("spec") or {})
+        status = BackupStatus.model_validate(backup.get("status") or {})
+    except ValidationError:
+        return Seen(Standing.FAILED, f"The Backup {name} cannot be read.")
+    foreign = _foreign(meta, spec, wanted)
+    if foreign is not None:
+        return Seen(
+            Standing.FAILED, f"The Backup {name} stands in the way and protects from nothing: {foreign}."
+        )
+    said = {c.type: c for c in status.conditions or ()}
+    ready = said["Ready"].message if "Ready" in said else ""
+    if status.phase is BackupPhase.COMPLETED:
+        verified = "Verified" in said and said["Verified"].status == "True"
+        lacks = _lacks(uid, status, wanted) if verified else "it was not verified"
+        if lacks is not None:
+            return Seen(
+                Standing.FAILED, f"The Backup {name} is complete and protects from nothing: {lacks}.", uid
+            )
+        moments = [moment for moment in (status.started_at, status.completed_at) if moment is not None]
+        return Seen(Standing.DONE if moments and now - max(moments) <= FRESH else Standing.STALE, "", uid)
+    if status.phase in ENDED_BADLY:
+        return Seen(Standing.FAILED, f"The Backup {name} is {status.phase}: {ready}".rstrip(": "), uid)
     waits = f"Waits for the Backup {name}, which backupBefore asks for"
-    return Seen(Standing.UNDER_WAY, f"{waits}: {ready}" if ready else f"{waits}.")
+    return Seen(Standing.UNDER_WAY, f"{waits}: {ready}" if ready else f"{waits}.", uid)
+
+
+def _foreign(meta: Json, spec: BackupSpec, wanted: Demand) -> str | None:
+    """Why a Backup is another one than the one that was asked for, whatever became of it."""
+    created = datetime.fromisoformat(str(meta["creationTimestamp"]))
+    others = (meta.get("annotations") or {}).get(PROTECTS) != wanted.owner
+    if others or (wanted.uid is not None and meta["uid"] != wanted.uid):
+        return "somebody else made it"
+    if created < wanted.since - CLOCKS:
+        return "it is older than what it is to protect from"
+    if spec.type is not BackupType.FULL or spec.verify is Verify.UPLOAD:
+        return f"it is of the type {spec.type} with the check {spec.verify}, and a full one that is read back is needed"
+    if spec.chain != wanted.chain:
+        return f"it belongs to the chain {spec.chain}, and not to {wanted.chain}"
+    if (spec.connection.secret_name if spec.connection else None) != wanted.connection:
+        return "it was made with other credentials"
+    return next((why for need in wanted.needs if (why := _left_out(spec, need)) is not None), None)
+
+
+def _left_out(spec: BackupSpec, need: Need) -> str | None:
+    """What of a need a Backup does not ask for."""
+    if spec.engines is not None and need.engine not in spec.engines:
+        return f"it leaves {need.engine} out"
+    if need.engine is BackupEngine.MONGODB and spec.mongodb is not None:
+        databases, collections = spec.mongodb.databases, spec.mongodb.collections
+        everything = not need.collections and not need.databases
+        if (everything and (databases or collections)) or (need.databases and collections):
+            return "it holds only some databases or collections"
+        for name in (*need.collections, *need.databases):
+            chosen = collections is None or name in collections
+            if not chosen or (databases is not None and name.split(".", 1)[0] not in databases):
+                return f"it leaves {name} out"
+    if need.engine is BackupEngine.ELASTICSEARCH and spec.elasticsearch is not None:
+        indices = spec.elasticsearch.indices
+        if indices is not None and (not need.indices or not set(need.indices) <= set(indices)):
+            return "it holds only some indices"
+    return None
+
+
+def _lacks(uid: str, status: BackupStatus, wanted: Demand) -> str | None:
+    """What the data of a Backup that is complete lack."""
+    if status.id != backup_id(uid):
+        return "it shows the data of an earlier Backup of that name"
+    taken = {e.engine: e for e in status.engines or () if e.phase is BackupPhase.COMPLETED}
+    for need in wanted.needs:
+        if need.engine not in taken:
+            return f"it holds no {need.engine}"
+        server = wanted.servers.get(need.engine)
+        read = taken[need.engine].server_identity
+        if server is not None and (read is None or not same_server(read, server)):
+            return (
+                f"it was made of another server ({read or 'unknown'}) than the one that is changed ({server})"
+            )
+    return None
 
 
 class Protector:
@@ -158,9 +264,9 @@ class Protector:
         self._objects = objects
         self._schedules = schedules
 
-    async def seen(self, resource: Resource, name: str, now: datetime) -> Seen:
+    async def seen(self, resource: Resource, name: str, wanted: Demand, now: datetime) -> Seen:
         """How far the Backup of this name is. Read from the API server: what is remembered may be older."""
-        return judge(await self._objects.get(_key(resource, name)), resource.uid, now)
+        return judge(await self._objects.get(_key(resource, name)), wanted, now)
 
     async def make(
         self,

@@ -57,10 +57,16 @@ class Claims:
                 return None
             raise _refusal(error, f'The claim "{body["metadata"]["name"]}" cannot be made') from None
 
-    async def expand(self, claim: Claim, size: int) -> None:
-        """Ask for a larger size of this very claim; harmless when it is gone. Raises as `create` does."""
+    async def expand(self, claim: Claim, size: int, *, grown: bool) -> None:
+        """Ask for a larger size of this very claim; harmless when it is gone. Raises as `create` does.
+
+        With `grown` it is noted on the claim that nobody declared this size.
+        """
+        metadata: Json = {"uid": claim.uid}
+        if grown:
+            metadata["annotations"] = {GROWN_TO: to_text(size)}
         patch = {
-            "metadata": {"uid": claim.uid, "annotations": {GROWN_TO: to_text(size)}},
+            "metadata": metadata,
             "spec": {"resources": {"requests": {"storage": to_text(size)}}},
         }
         try:

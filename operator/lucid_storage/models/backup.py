@@ -174,6 +174,8 @@ class EngineResult(StatusModel):
     """Bytes in the destination."""
     taken_at: datetime | None = None
     """The moment that the engine's data are consistent to."""
+    server_identity: ShortText | None = None
+    """The MongoDB deployment or Elasticsearch cluster that was read, by its own id."""
     in_cluster: bool | None = None
     """The data lie only inside the cluster, as a CSI snapshot does."""
     unencrypted: bool | None = None

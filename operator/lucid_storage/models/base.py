@@ -25,7 +25,9 @@ class SpecModel(BaseModel):
     `rules` become CEL rules of the object in the CRD; they are checked by the API server, not here.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
 
@@ -33,7 +35,9 @@ class SpecModel(BaseModel):
 class StatusModel(BaseModel):
     """Part of a status. Unknown fields are ignored: an older operator may read what a newer one wrote."""
 
-    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
     def to_dict(self) -> dict[str, object]:
         """The JSON form that belongs into the object: camelCase, and no absent field."""
@@ -231,6 +235,8 @@ class Protection(StatusModel):
     """The generation of the spec that asked for the change."""
     since: datetime
     """When it was asked for."""
+    uid: ShortText | None = None
+    """Its UID, once it was seen: another Backup of its name protects from nothing."""
     used: bool | None = None
     """Whether the change was made, or is not wanted any more: the next one gets a Backup of its own."""
 

@@ -41,7 +41,7 @@ class Capped(SpecModel):
     size_bytes: Annotated[int, Field(ge=1, le=1_125_899_906_842_624)]
     """Size in bytes; the server's own limit is 1 PiB."""
     max_documents: Annotated[int, Field(ge=0, le=2_147_483_647)] | None = None
-    """Largest number of documents; 0 means no such limit."""
+    """Largest number of documents; 0 means no such limit. Absent leaves the limit as the server has it."""
 
 
 class Granularity(StrEnum):
@@ -253,6 +253,8 @@ class KeySpaceStatus(StatusModel):
     """When the scan ended."""
     enforced: bool | None = None
     """Whether the TTL has been enforced before, so that no further consent is needed."""
+    enforced_on: ShortText | None = None
+    """In which Redis: the master's replication id and the number of the database. In another one it is counted anew."""
 
 
 class CollectionStatus(KindStatus):

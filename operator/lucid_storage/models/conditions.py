@@ -21,6 +21,10 @@ CONDITIONS: Mapping[str, str] = {
     "Verified": "True when the backup was proved; reason and message say how and when.",
     "UsageWarning": "True when the use of the volume is at or above warningPercent.",
     "UsageCritical": "True when the use of the volume is at or above criticalPercent.",
+    "UsageUnknown": "True when nobody tells the use of a volume that is in use; the message says what to set.",
     "Expandable": "Whether the storage class can expand the volume in place, and if not, why.",
-    "OwnersNotKept": "True when a migration could not keep the owners of all files.",
+    "Intact": "False when the last check found files that rotted or cannot be read; absent before the first one.",
+    "ContentChecked": "False while a check of the content that was asked for comes to nothing.",
+    "OwnersNotKept": "True when a migration could not keep the owners of all files, or the mode of the top folder.",
+    "AttributesNotKept": "True when a migration could not keep all capabilities and access lists.",
 }

@@ -152,6 +152,8 @@ class ElasticStatus(StatusModel):
     """Next month's index, made in advance."""
     indices: Count | None = None
     """Indices of the series."""
+    oldest: ShortText | None = None
+    """The oldest month of the series; an index of an earlier one that turns up overdue is left alone."""
     policy: ShortText | None = None
     """Name of the lifecycle policy on the server."""
     managed_by: ManagedBy | None = None

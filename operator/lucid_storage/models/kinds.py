@@ -199,7 +199,17 @@ VOLUME = KindInfo(
         Column("CLASS", ".status.storageClassName", "Storage class."),
         Column("PHASE", ".status.phase", "Where it stands."),
     ),
-    conditions=("Paused", "UsageWarning", "UsageCritical", "Expandable", "OwnersNotKept"),
+    conditions=(
+        "Paused",
+        "UsageWarning",
+        "UsageCritical",
+        "UsageUnknown",
+        "Expandable",
+        "Intact",
+        "ContentChecked",
+        "OwnersNotKept",
+        "AttributesNotKept",
+    ),
 )
 
 KINDS: Mapping[str, KindInfo] = {

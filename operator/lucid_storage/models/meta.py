@@ -77,6 +77,9 @@ MIGRATION_CLAIM_LABEL = f"{GROUP}/migration-of"
 MIGRATION_FINALIZER = f"{GROUP}/migration"
 """Keeps a claim's name taken, while it is replaced, until the new volume can take it."""
 
+GIVE_UP_MIGRATION = f"{GROUP}/give-up-migration"
+"""Annotation of a Volume: the run of a migration whose switch cannot go on; the claim gets its old volume back."""
+
 RELEASE_OLD_VOLUME = f"{GROUP}/release-old-volume"
 """Annotation of a Volume: the name of the old PersistentVolume that may go after a migration."""
 

@@ -37,7 +37,9 @@ VOLUMES_FOLDER_VARIABLE = "LUCID_VOLUMES"
 class Message(BaseModel):
     """Part of an order or of an answer. Unknown fields are ignored, as operator and worker may differ by a release."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
 
 class Destination(Message):
@@ -165,6 +167,7 @@ class EngineOutcome(Message):
     size_bytes: int = 0
     stored_bytes: int = 0
     taken_at: datetime | None = None
+    server_identity: str | None = None
     unencrypted: bool | None = None
     in_cluster: bool | None = None
     """The data lie only inside the cluster."""
@@ -194,7 +197,9 @@ class BackupResult(Message):
     verified: Verify | None = None
     """The level that passed."""
     verify_note: str | None = None
-    """Why a higher level was not reached, such as NoVerifyServer."""
+    """The reason why a higher level was not reached, such as NoVerifyServer."""
+    verify_message: str = ""
+    """The same as a sentence."""
     verified_at: datetime | None = None
     verify_seconds: int | None = None
     completed_at: datetime | None = None
@@ -206,6 +211,12 @@ class PruneOrder(Order):
 
     remove: tuple[str, ...] = ()
     """Ids of backups whose data go, unless a kept restore point needs them or they are the last good ones."""
+    expire: tuple[str, ...] = ()
+    """Ids of backups whose schedule is gone and whose days are over: their data go unless one of its rules, or a kept
+    restore point, keeps them."""
+    due: AwareDatetime | None = None
+    """When the days of those ids were over by the operator's clock: a worker whose own clock is before that removes
+    nothing, since one of the two is wrong."""
     discard: tuple[str, ...] = ()
     """Ids of backups that were stopped: whatever lies in their folders goes."""
     sweep: bool = False
@@ -218,6 +229,9 @@ class PruneOrder(Order):
     """An upload without a manifest is left over when nothing of it moved for so long: no worker lives longer."""
     time_zone: str = "Etc/UTC"
     """Of days, weeks and months."""
+    by_hand: tuple[str, ...] = ()
+    """Ids of backups made by hand whose objects are there: these say how long the data are kept, which can be changed,
+    and not the manifests."""
     known: tuple[str, ...] = ()
     """Ids of backups that objects claim to have data; the answer names those that have none any more."""
     adopted: tuple[str, ...] = ()
@@ -447,6 +461,8 @@ class VolumeCopyResult(Message):
     """Entries whose owner this worker may not set."""
     attributes_not_kept: int = 0
     """Entries with capabilities or access lists that this worker may not set."""
+    top_mode_kept: bool = True
+    """The new volume's top folder lets in whom the old one's did."""
     skipped: int = 0
     """Sockets and device nodes."""
     stamp: str | None = None
@@ -483,4 +499,6 @@ class VolumeVerifyResult(Message):
     unreadable: Count = 0
     since: AwareDatetime | None = None
     """Moment of the checksums that it was compared with; None for the first ones."""
+    last_change: AwareDatetime | None = None
+    """The newest time of modification among what changed or was added."""
     checked_at: AwareDatetime | None = None

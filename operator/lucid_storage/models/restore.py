@@ -256,6 +256,19 @@ class RestoredVolume(StatusModel):
     """The VolumeSnapshot that the claim is made from."""
 
 
+class KeptRun(StatusModel):
+    """What an earlier run replaced, until it is dropped."""
+
+    run: ShortText
+    """Its id."""
+    databases: Annotated[list[DatabaseName], Field(max_length=64)]
+    """Where the replaced collections lie."""
+    until: datetime
+    """When they are dropped."""
+    server_identity: ShortText | None = None
+    """The deployment that they lie in."""
+
+
 class RestoreStatus(KindStatus):
     """What became of the restore."""
 
@@ -295,6 +308,8 @@ class RestoreStatus(KindStatus):
     """Collections that came up during the swap and were moved aside."""
     old_until: datetime | None = None
     """When the replaced collections are dropped."""
+    kept: Annotated[list[KeptRun], Field(max_length=16)] | None = None
+    """What earlier runs replaced and is still there."""
     volumes: Annotated[list[RestoredVolume], Field(max_length=32), ListMap("target")] | None = None
     """Volumes that are filled."""
     backup_before: ShortText | None = None

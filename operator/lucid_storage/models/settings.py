@@ -253,7 +253,7 @@ class VolumeSettings(BackupSettings):
         None,
         description=(
             "Certificate authority of the kubelets, as PEM text or as a path. Without it no kubelet is asked."
-            " k3s: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt."
+            " The chart gives /var/run/secrets/kubernetes.io/serviceaccount/ca.crt."
         ),
     )
     kubelet_service_account: str | None = Field(
@@ -286,7 +286,10 @@ class Settings(VolumeSettings):
     forbid_drops: bool = Field(
         False,
         alias="FORBID_DROPS",
-        description="Never drop a collection or index because a resource is deleted.",
+        description=(
+            "Drop no collection, index or volume: not because a resource is deleted, not for replacePolicy: DropFirst,"
+            " and no Elasticsearch index whose days are over by a lifecycle that the operator carries out."
+        ),
     )
     balancer_window: Annotated[str, AfterValidator(_window)] | None = Field(
         None,

@@ -143,6 +143,7 @@ class KeyVerdict(StrEnum):
 
     GOOD = "Good"
     ACCEPTABLE = "Acceptable"
+    UNKNOWN = "Unknown"
     POOR = "Poor"
     REFUSED = "Refused"
 
@@ -151,10 +152,11 @@ class PreflightCheck(StatusModel):
     """One check before what cannot be undone."""
 
     check: ShortText
-    """What was looked at: SupportingIndex, UniqueIndexes, Uniqueness, ArrayKeys, NullKeys, Cardinality or
-    Monotonicity."""
+    """What was looked at: SupportingIndex, UniqueIndexes, Coverage (what was read), Uniqueness, ArrayKeys, NullKeys,
+    Cardinality or Monotonicity."""
     verdict: KeyVerdict
-    """What was found. Poor needs your consent; Refused cannot be done, and the message says what to change."""
+    """What was found. Poor needs your consent, and Unknown too, of which too little could be read; Refused cannot be
+    done, and the message says what to change."""
     message: Annotated[str, StringConstraints(max_length=512)]
     """One sentence about it."""
 
@@ -169,7 +171,7 @@ class Preflight(StatusModel):
     key: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """The shard key that was judged."""
     documents: Count | None = None
-    """Documents of the collection."""
+    """Documents of the collection, as its primaries count them; 0 only where these say that it is empty."""
     sampled: Count | None = None
     """Documents of the sample."""
     verdict: KeyVerdict
@@ -252,6 +254,9 @@ class ShardedCollectionStatus(KindStatus):
     """What is under way: Sharding, Refining or Resharding."""
     progress: ShortText | None = None
     """Percent of it, or its phase."""
+    resharding_seen: Count | None = None
+    """The generation of the spec whose resharding was seen to run: one that ends without the new key is not begun
+    again for it."""
     failure: ChangeFailure | None = None
     """The last change of the key that failed; change the spec to try again."""
     backup_needed_since: datetime | None = None

@@ -20,6 +20,7 @@ from lucid_storage.models.base import (
     StatusModel,
 )
 from lucid_storage.models.cel import ListSet, Rule, Rules, immutable
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 
 class VolumeType(StrEnum):
@@ -193,6 +194,14 @@ class Migration(StatusModel):
     """Bytes copied and checked."""
     owners_kept: bool | None = None
     """Whether all owners could be set."""
+    owners_not_kept: Count | None = None
+    """Files and folders whose owner could not be set."""
+    attributes_not_kept: Count | None = None
+    """Files and folders whose capabilities or access lists could not be set."""
+    top_mode_kept: bool | None = None
+    """Whether the new volume's top folder lets in whom the old one's did."""
+    skipped: Count | None = None
+    """Sockets and device nodes, which are left out."""
     why: ShortText | None = None
     """Why the volume is moved."""
     old_claim_uid: ShortText | None = None
@@ -210,7 +219,9 @@ class Migration(StatusModel):
     settled: bool | None = None
     """The copy was compared after nobody could write to the old volume any more."""
     attempts: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Workers that were started and gave no copy."""
+    """Workers in a row that gave no copy and came no further than one before them."""
+    reached: Annotated[int, Field(ge=0, le=200)] | None = None
+    """How far the best worker came, in percent; beyond 100 the copy is being compared."""
     failed_generation: Count | None = None
     """Generation of the Volume whose migration failed; another one begins a new attempt."""
     run_again: ShortText | None = None
@@ -234,33 +245,6 @@ class UsageSample(StatusModel):
     """When."""
     used_bytes: Count
     """Bytes in use."""
-
-
-class ContentCheck(StatusModel):
-    """The last check of the content against the checksums of the one before."""
-
-    asked: ShortText
-    """Value of the annotation that asked for it."""
-    at: datetime
-    """When it ended."""
-    since: datetime | None = None
-    """When the checksums were made that it compared with; absent for the first check."""
-    intact: bool
-    """No file changed without being written, and all can be read."""
-    files: Count
-    """Files of the volume."""
-    added: Count
-    """Files and folders that were not there before."""
-    removed: Count
-    """Files and folders that are gone."""
-    changed: Count
-    """Files and folders that somebody changed."""
-    corrupted: Count
-    """Files that changed although nobody wrote them."""
-    unreadable: Count
-    """Files that the disk does not give."""
-    message: Annotated[str, StringConstraints(max_length=1024)]
-    """The same in a sentence."""
 
 
 class VolumeStatus(KindStatus):
@@ -304,6 +288,8 @@ class VolumeStatus(KindStatus):
     """Where the figures come from: the kubelet, or a reader pod."""
     stats_time: datetime | None = None
     """When the figures were taken."""
+    usage_unknown: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Why nobody tells the use; absent when somebody does, or when no pod can change it."""
     history: Annotated[list[UsageSample], Field(max_length=48)] | None = None
     """The last 48 figures that differed."""
     full_at: datetime | None = None
@@ -320,5 +306,7 @@ class VolumeStatus(KindStatus):
     """The last check of the content."""
     checksums_at: datetime | None = None
     """When the content was last checked."""
+    check_failed: FailedCheck | None = None
+    """Why the check that is asked for now has no result yet."""
     message: Annotated[str, StringConstraints(max_length=2048)] | None = None
     """What to do, or nothing."""

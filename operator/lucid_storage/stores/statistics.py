@@ -13,9 +13,7 @@ from typing import NoReturn, cast
 from pymongo import ReadPreference
 
 from lucid_storage.errors import AccessDeniedError
-from lucid_storage.stores.elasticsearch.connection import ElasticConnection
 from lucid_storage.stores.mongodb.connection import Connection
-from lucid_storage.stores.redis.connection import RedisConnection
 
 CALL_SECONDS = 5.0
 
@@ -175,6 +173,8 @@ class RedisStatistics:
     """Figures of one Redis. Errors as in MongoPort."""
 
     def __init__(self, url: str, *, label: str = "rest", ca_path: str | None = None) -> None:
+        from lucid_storage.stores.redis.connection import RedisConnection
+
         self._connection = RedisConnection(url, label, ca_path)
 
     async def health(self) -> StoreHealth:
@@ -211,6 +211,8 @@ class ElasticStatistics:
     """Figures of one Elasticsearch cluster. Errors as in MongoPort."""
 
     def __init__(self, url: str, *, label: str = "rest", ca_path: str | None = None) -> None:
+        from lucid_storage.stores.elasticsearch.connection import ElasticConnection
+
         self._connection = ElasticConnection(url, label, ca_path=ca_path)
         self._client = self._connection.client
         self._version = ""

@@ -1,16 +1,18 @@
 """Backups by snapshot into the servers' own repository, on a real server."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from workshop import Workshop
 
 from jobs.elastic.elastic_bed import Bed, Readable
+from lucid_storage.archive.continuity import last_verified_point
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.elastic_backup import check, delete_taken, take
 from lucid_storage.jobs.elastic_restore import prove, restore
-from lucid_storage.models.backup import ElasticMethod, ElasticSelection
+from lucid_storage.models.backup import ElasticMethod, ElasticSelection, Verify
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -82,6 +84,21 @@ async def test_a_snapshot_replaces_only_with_consent_and_is_proved_under_reserve
     assert bed.count(index) == 150
     restore(bed.restore_run(backup, drop_existing=True))
     assert bed.count(index) == 100
+
+
+async def test_a_snapshot_that_nobody_read_back_is_not_called_checked(
+    bed: Bed, repository: str, workshop: Callable[..., Workshop]
+) -> None:
+    shop = workshop(ELASTICSEARCH_URL=bed.server.url)
+    bed.fill(bed.index("kept"), 100)
+    chosen = selection(bed, repository).model_dump(mode="json", by_alias=True)
+    told = shop.back_up("checked", ["elasticsearch"], elasticsearch=chosen)
+    assert (told.ok, told.verified, told.verify_note) == (True, Verify.UPLOAD, "SnapshotOnly"), told.message
+    assert repository in told.verify_message
+    assert last_verified_point(shop.records()) is None
+    told = shop.back_up("restored", ["elasticsearch"], elasticsearch=chosen, verify="Restore")
+    assert (told.ok, told.verified, told.verify_note) == (True, Verify.RESTORE, None), told.message
+    assert last_verified_point(shop.records()) is not None
 
 
 async def test_a_partial_snapshot_fails_with_its_shards_and_is_removed(bed: Bed, repository: str) -> None:

@@ -19,6 +19,13 @@ from lucid_storage.jobs.contract import BackupRun, Sink
 from lucid_storage.models.backup import BackupEngine, BackupType, MongoSelection
 from lucid_storage.models.orders import BackupOrder, Destination, Owner
 
+ROLLS_OVER_SOON: dict[str, Any] = {
+    "oplog_mib": 1,
+    "checkpoint_seconds": 1,
+    "parameters": {"minOplogTruncationPoints": "2"},
+}
+"""Options of a server whose oplog is soon too short."""
+
 
 class MemorySink:
     """An object in memory. `gate` is called before each write and may block or raise."""
@@ -181,4 +188,28 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     return answer
 
 
-__all__ = ["OPLOG", "Bed", "MemorySink", "Namespace", "Taken", "apart", "counting", "live", "order", "until"]
+def oldest(client: MongoClient[Any]) -> Any:
+    """The time of the oplog's first entry."""
+    return client.local["oplog.rs"].find_one(sort=[("$natural", 1)])["ts"]  # type: ignore[index]
+
+
+def newest(client: MongoClient[Any]) -> Any:
+    """The time of the oplog's last entry."""
+    return client.local["oplog.rs"].find_one(sort=[("$natural", -1)])["ts"]  # type: ignore[index]
+
+
+__all__ = [
+    "OPLOG",
+    "ROLLS_OVER_SOON",
+    "Bed",
+    "MemorySink",
+    "Namespace",
+    "Taken",
+    "apart",
+    "counting",
+    "live",
+    "newest",
+    "oldest",
+    "order",
+    "until",
+]

@@ -12,7 +12,7 @@ import bson
 import pytest
 from bson import Decimal128, Int64, ObjectId, Regex
 from bson.raw_bson import RawBSONDocument
-from dump_bed import Bed, Taken, apart, counting, live, until
+from dump_bed import ROLLS_OVER_SOON, Bed, Taken, apart, counting, live, newest, oldest, until
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import OperationFailure
 from standalone import standalone
@@ -426,23 +426,19 @@ def test_a_cancelled_dump_leaves_nothing(mongodb_rs3: MongoDB, client: MongoClie
 
 
 def test_an_oplog_that_rolls_over_meanwhile_is_a_gap(private_mongodb: Any) -> None:
-    server: MongoDB = private_mongodb(
-        oplog_mib=1, parameters={"minOplogTruncationPoints": "2", "enableTestCommands": "1"}
-    )
+    server: MongoDB = private_mongodb(**ROLLS_OVER_SOON)
     with server.client() as client:
         client.shop.a.insert_one({})
 
         def flood() -> None:
-            first = client.local["oplog.rs"].find_one(sort=[("$natural", 1)])
+            """Until nothing is left of the oplog from before the dump's first read."""
+            begun = newest(client)
 
             def truncated() -> bool:
                 client.shop.noise.insert_many([{"x": "y" * 50_000} for _ in range(100)])
-                return bool(client.local["oplog.rs"].find_one(sort=[("$natural", 1)]) != first)
+                return oldest(client) > begun
 
             until(truncated, "a truncated oplog", 120)
-            # What is removed goes in pieces; the dump's own beginning has to be among them.
-            for _ in range(60):
-                client.shop.noise.insert_many([{"x": "y" * 50_000} for _ in range(100)])
 
         bed = Bed(gate=once(flood))
         with pytest.raises(LucidError) as caught:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from chain_bed import Chain, running, told
-from dump_bed import counting, until
+from dump_bed import ROLLS_OVER_SOON, counting, oldest, until
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import OperationFailure
 
@@ -267,7 +267,7 @@ def test_a_transaction_of_several_entries_is_kept_whole_and_cut(
 def test_an_oplog_that_rolled_over_is_a_gap_by_hand_and_a_full_on_a_schedule(
     private_mongodb: Any, chain_of: Callable[[MongoDB], Chain]
 ) -> None:
-    server: MongoDB = private_mongodb(oplog_mib=1, parameters={"minOplogTruncationPoints": "2"})
+    server: MongoDB = private_mongodb(**ROLLS_OVER_SOON)
     chain = chain_of(server)
     with server.client() as client:
         client.shop.a.insert_one({"_id": 0})
@@ -299,8 +299,8 @@ def roll_over(client: MongoClient[Any], last: Manifest) -> None:
 
     def gone() -> bool:
         client.noise.x.insert_many([{"x": "y" * 50_000} for _ in range(100)])
-        first = client.local["oplog.rs"].find_one(sort=[("$natural", 1)])
-        return bool(first is not None and (first["ts"].time, first["ts"].inc) > (end.seconds, end.counter))
+        first = oldest(client)
+        return bool((first.time, first.inc) > (end.seconds, end.counter))
 
     until(gone, "an oplog that begins later", 120)
 

@@ -1,6 +1,7 @@
 """What the plan lets pass is what the worker can do: documents that stand in the way are told before anything goes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from lucid_storage.jobs.restore_planning import told
 from lucid_storage.models.orders import Destination, Owner, RestoreOrder
 from lucid_storage.stores.mongodb.restore.catalog import Definition
 from lucid_storage.stores.mongodb.restore.lineage import everything
+from lucid_storage.stores.mongodb.restore.outcome import Made
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
 from lucid_storage.stores.mongodb.restore.staging import InPlace, Staging
 from lucid_storage.stores.mongodb.restore.target import Target
@@ -83,6 +85,63 @@ def test_documents_that_the_worker_would_refuse_block_the_plan(
         given = order(drop_existing=drop, in_place=where)
         planned = told(given, plan_of(case), occupants, (MemberSpace("m", 10**12),))
         assert planned.blocked_reason is (None if passes else Reason.TARGET_NOT_EMPTY), (where, planned)
+
+
+SERIES_MADE = Made(("shop", "late"), "timeseries", stageable=False)
+MADE = Made(("shop", "late"), "collection")
+VIEW_MADE = Made(("shop", "late"), "view")
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize(
+    ("made", "there", "drop", "reason"),
+    [
+        (MADE, Occupant("shop", "late", "collection", 1), True, None),
+        (MADE, Occupant("shop", "late", "collection", 0), False, None),
+        (MADE, Occupant("shop", "late", "view", 0), True, Reason.RESTORE_BLOCKED),
+        (VIEW_MADE, Occupant("shop", "late", "collection", 0), True, Reason.RESTORE_BLOCKED),
+        (SERIES_MADE, Occupant("shop", "late", "timeseries", 1), True, Reason.TARGET_NOT_EMPTY),
+        (SERIES_MADE, Occupant("shop", "late", "timeseries", 0), True, None),
+        (SERIES_MADE, Occupant("shop", "late", "collection", 0), True, Reason.RESTORE_BLOCKED),
+    ],
+)
+def test_what_the_replay_makes_is_refused_by_the_plan_and_not_when_something_was_dropped_already(
+    made: Made, there: Occupant, drop: bool, reason: Reason | None, in_place: bool
+) -> None:
+    plan = replace(plan_of(PLAIN), made=(made,))
+    planned = told(order(drop_existing=drop, in_place=in_place), plan, (there,), (MemberSpace("m", 10**12),))
+    assert planned.blocked_reason is reason
+    item = planned.targets[-1]
+    assert (item.target, item.overwrites) == ("shop.late", there.documents or None)
+
+
+def test_consent_is_asked_for_what_the_replay_makes_too() -> None:
+    plan = replace(plan_of(PLAIN), made=(MADE,))
+    there = (Occupant("shop", "late", "collection", 1),)
+    planned = told(order(), plan, there, (MemberSpace("m", 10**12),))
+    assert planned.blocked_reason is Reason.TARGET_NOT_EMPTY
+    assert "shop.late" in (planned.blocked_by or "")
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize(
+    ("on", "drop", "passes"), [("a", False, True), ("x", False, False), ("x", True, True)]
+)
+def test_another_view_of_the_name_is_refused_before_anything_is_written(
+    on: str, drop: bool, passes: bool, in_place: bool
+) -> None:
+    plan = plan_of(("v", "view", {"viewOn": "a", "pipeline": []}, True))
+    there = (Occupant("shop", "v", "view", 0, view={"viewOn": on, "pipeline": []}),)
+    planned = told(order(drop_existing=drop, in_place=in_place), plan, there, (MemberSpace("m", 10**12),))
+    assert planned.blocked_reason is (None if passes else Reason.TARGET_NOT_EMPTY)
+
+
+def test_a_name_that_nothing_has_at_the_moment_overwrites_nothing() -> None:
+    plan = replace(plan_of(PLAIN), gone=frozenset({("shop", "a")}))
+    there = (Occupant("shop", "a", "collection", 5),)
+    planned = told(order(), plan, there, (MemberSpace("m", 10**12),))
+    assert planned.blocked_reason is None
+    assert planned.targets[0].overwrites is None
 
 
 class Occupied(Target):

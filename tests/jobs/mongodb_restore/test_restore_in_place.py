@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,13 +11,10 @@ import pytest
 from test_restore_worker import documents, only, restore, swap
 from workshop import Workshop
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import Reason
 from lucid_storage.models.orders import RestoreResult
-from lucid_storage.stores.mongodb.restore import lease
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
-from lucid_storage.stores.mongodb.restore.lease import Lease
-from lucid_storage.stores.mongodb.restore.target import Target
 from testbed.stores.mongodb import Client, MongoDB
 
 pytestmark = pytest.mark.mongodb
@@ -143,43 +139,3 @@ async def test_a_worker_that_was_given_up_writes_no_further_batch(
     told = RestoreResult.model_validate_json(shop.termination(order).read_text())
     assert (told.ok, told.reason) == (False, Reason.WORKER_LOST)
     assert live.a.count_documents({}) < 40_000
-
-
-def test_the_next_run_waits_until_a_given_up_lease_is_over(
-    mongodb: MongoDB, client: Client, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 2)
-    journals = client[database][JOURNALS]
-    journals.insert_many([{"_id": "one", "state": "loading"}, {"_id": "two", "state": "loading"}])
-    with Target(mongodb.uri) as target:
-        first, second = (Lease(target, database, run) for run in ("one", "two"))
-        first.renew()
-        journals.update_one({"_id": "one"}, {"$set": {"revoked": True}})
-        with pytest.raises(LucidError) as lost:
-            first.renew()
-        assert lost.value.reason is Reason.WORKER_LOST
-        begun = time.monotonic()
-        waiting = threading.Thread(target=second.await_others, args=([database],))
-        waiting.start()
-        waiting.join(0.5)
-        assert waiting.is_alive()
-        waiting.join(20)
-        assert 1 < time.monotonic() - begun < 20
-    assert [one["_id"] for one in journals.find()] == ["two"]
-
-
-def test_a_worker_whose_lease_ran_out_cannot_renew_it_once_the_next_run_begins(
-    mongodb: MongoDB, client: Client, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 0.05)
-    journals = client[database][JOURNALS]
-    journals.insert_many([{"_id": "one", "state": "loading"}, {"_id": "two", "state": "loading"}])
-    with Target(mongodb.uri) as target:
-        first, second = (Lease(target, database, run) for run in ("one", "two"))
-        first.renew()
-        second.await_others([database])
-        second.renew()
-        with pytest.raises(LucidError) as lost:
-            first.renew()
-    assert lost.value.reason is Reason.WORKER_LOST
-    assert {one["_id"] for one in journals.find()} == {"one", "two"}, "the operator undoes by it"

@@ -3,7 +3,7 @@
 import pytest
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.jobs.mongodb_restore_plan import choose_targets
+from lucid_storage.jobs.mongodb_restore_targets import choose_targets
 from lucid_storage.models.orders import Destination, Owner, RestoreOrder
 
 

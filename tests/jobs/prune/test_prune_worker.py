@@ -14,10 +14,11 @@ from chain_builder import CLUSTER, full, incremental, piece
 from lucid_storage.archive import holds
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
-from lucid_storage.archive.layout import ChainFolder
-from lucid_storage.archive.manifest import BackupKind, ObjectKind, StoredObject
+from lucid_storage.archive.layout import MARK, ChainFolder
+from lucid_storage.archive.manifest import BackupKind, ObjectKind, RetentionRules, StoredObject
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices, write_manifest, write_proof
+from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.prune import prune
 from lucid_storage.jobs.reporting import TERMINATION_BYTES, Reporter, packed
 from lucid_storage.jobs.worker import Stop
@@ -281,3 +282,80 @@ def test_a_worker_that_is_stopped_removes_nothing_more(bucket: Bucket) -> None:
     stop.event.set()
     bucket.prune(stop=stop)
     assert bucket.there() == {f"f{d}" for d in range(1, 9)}
+
+
+def by_hand(days: int, keep: int = 30, **more: Any) -> Recorded:
+    return nightly(days, schedule=None, retention_days=keep, **more)
+
+
+def test_a_place_where_nothing_lies_is_taken_for_another_one_and_no_backup_for_gone(bucket: Bucket) -> None:
+    """A volume that was not mounted, a bucket that a setting changed: the objects must not be deleted."""
+    with pytest.raises(LucidError) as error:
+        bucket.prune(known=("f1", "f2"))
+    assert error.value.reason is Reason.DESTINATION_UNAVAILABLE
+    assert "nothing was removed" in error.value.message
+    assert bucket.prune().removed == ()
+
+
+def test_a_sweep_leaves_those_made_by_hand_to_their_objects(bucket: Bucket) -> None:
+    """retentionDays can be raised: the manifest still has the days of the beginning."""
+    bucket.add(by_hand(50), by_hand(40), nightly(1))
+    bucket.prune(by_hand=("f50",))
+    assert bucket.there() == {"f50", "f1"}, "the object of f40 is gone, so its manifest says how long"
+
+
+def test_what_a_gone_schedule_left_goes_after_its_days_unless_another_of_its_rules_keeps_it(
+    bucket: Bucket,
+) -> None:
+    rules = RetentionRules(days=3, keep_last=1)
+    bucket.add(*(nightly(d, rules=rules) for d in (9, 8, 7)))
+    result = bucket.prune(sweep=False, rules={}, expire=("f8", "f7"))
+    assert bucket.there() == {"f9", "f7"}, "nobody asked for f9 yet"
+    assert result.removed == ("f8",)
+    assert [r.id for r in result.retained] == ["f7"]
+    assert "one of the last 1" in result.retained[0].because
+
+
+def test_in_a_chain_without_a_schedule_slices_go_with_what_needed_them(bucket: Bucket) -> None:
+    """Nobody sweeps there: what incrementals by hand wrote would lie there for ever."""
+    early = piece(50 * DAY, 60 * DAY, completed_at=ago(40), schedule=None)
+    late = piece(60 * DAY, 95 * DAY, completed_at=ago(5), schedule=None)
+    bucket.add(
+        by_hand(50),
+        early,
+        incremental("i40", 60 * DAY, "f50", completed_at=ago(40), schedule=None),
+        by_hand(20),
+        late,
+        incremental("i5", 95 * DAY, "f20", completed_at=ago(5), schedule=None),
+    )
+    held = bucket.prune(sweep=False, rules={}, remove=("f50",))
+    assert [r.because for r in held.retained] == ["The backup i40 builds on it."]
+    assert len(bucket.there()) == 6
+    bucket.prune(sweep=False, rules={}, remove=("i40",))
+    assert bucket.there() == {"f20", "i5", late.id}, "the full that was marked goes too, and its slices"
+    assert not any("/f50/" in path or early.id in path for path in bucket.files())
+
+
+def test_without_a_schedule_too_what_stopped_workers_left_goes_when_it_is_old(bucket: Bucket) -> None:
+    bucket.add(by_hand(1))
+    left = FOLDER.object("stopped", ObjectKind.MONGODB_ARCHIVE)
+    bucket.store.put(left, b"half")
+    bucket.prune(sweep=False, remove=("f1",))
+    assert left in bucket.files()
+    long_ago = ago(3).timestamp()
+    os.utime(bucket.path / left, (long_ago, long_ago))
+    bucket.prune(sweep=False, remove=("f1",))
+    assert left not in bucket.files()
+
+
+def test_a_clock_that_runs_ahead_lets_no_data_go(bucket: Bucket) -> None:
+    bucket.add(by_hand(5), by_hand(1))
+    with pytest.raises(LucidError) as error:
+        bucket.prune(sweep=False, remove=("f5",), due=ago(-25))
+    assert "set the clocks of the nodes right" in error.value.message
+    assert bucket.there() == {"f5", "f1"}
+    assert not any(path.endswith(MARK) for path in bucket.files()), (
+        "it is not marked for a later worker either"
+    )
+    bucket.prune(sweep=False, remove=("f5",), due=ago(0.1))
+    assert bucket.there() == {"f1"}

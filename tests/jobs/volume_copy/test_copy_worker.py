@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -201,6 +202,43 @@ def test_the_root_folders_group_is_the_mounts_own_and_its_user_is_not(bed: Bed) 
     assert bed.as_nobody().owners_not_kept == 0
     os.chown(bed.source, 999, -1)
     assert bed.as_nobody().owners_not_kept == 1
+
+
+@ROOT
+def test_a_top_folder_that_lets_in_fewer_users_than_before_is_told(bed: Bed) -> None:
+    for folder in (bed.source, bed.target):
+        os.chown(folder, 0, NOBODY)
+    bed.target.chmod(0o2775)  # as a kubelet gives a new volume to an fsGroup
+    for mode, kept in ((0o777, False), (0o755, True), (0o2770, False), (0o2775, True)):
+        bed.source.chmod(mode)
+        result = bed.as_nobody()
+        assert (result.ok, result.top_mode_kept) == (True, kept), oct(mode)
+    bed.source.chmod(0o777)
+    assert bed.copy().top_mode_kept
+    assert stat.S_IMODE(bed.target.stat().st_mode) == 0o777, "root can keep it"
+
+
+@ROOT
+def test_attributes_that_need_rights_and_were_not_kept_are_counted(bed: Bed) -> None:
+    everything(bed.source)
+    for path in bed.source.rglob("*"):
+        if not path.is_symlink():
+            os.chmod(path, path.stat().st_mode | 0o444 | (0o111 if path.is_dir() else 0))
+    bind_low_ports = struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0)  # struct vfs_cap_data, revision 2
+    os.setxattr(bed.source / "empty", "security.capability", bind_low_ports)
+    assert bed.as_nobody().attributes_not_kept == 1
+    assert bed.copy().attributes_not_kept == 0
+    assert os.getxattr(bed.target / "empty", "security.capability") == bind_low_ports
+
+
+@ROOT
+def test_an_attribute_of_the_top_folder_that_only_its_owner_may_set_is_counted(bed: Bed) -> None:
+    bed.target.chmod(
+        0o1777
+    )  # in a folder like /tmp only the owner may set user attributes of the folder itself
+    os.setxattr(bed.source, "user.note", b"of the volume")
+    result = bed.as_nobody()
+    assert (result.ok, result.attributes_not_kept) == (True, 1)
 
 
 @ROOT
@@ -401,6 +439,48 @@ def test_a_worker_that_is_told_to_stop_stops(bed: Bed) -> None:
     stop.event.set()
     with pytest.raises(LucidError, match="stopped"):
         bed.copy(stop=stop)
+
+
+def begun(bed: Bed, phase: str) -> subprocess.Popen[str]:
+    """A worker in a process of its own that has told that it is in this phase."""
+    order = bed.order().model_dump_json(by_alias=True)
+    made = subprocess.Popen(
+        [sys.executable, "-m", "lucid_storage", "volume-copy"],
+        env={
+            **os.environ,
+            **bed.environment(),
+            ORDER_VARIABLE: order,
+            TERMINATION_VARIABLE: str(bed.root / "said"),
+        },
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert made.stdout is not None
+    assert any(f'"phase":"{phase}"' in line for line in made.stdout)
+    return made
+
+
+@pytest.mark.parametrize("phase", ["Copying", "Verifying"])
+def test_what_a_killed_worker_left_is_completed_by_the_next_one(bed: Bed, phase: str) -> None:
+    everything(bed.source)
+    names = [f"{number:04}" for number in range(1000)]
+    for name in names:
+        (bed.source / name).write_text(name)
+    worker = begun(bed, phase)
+    try:
+        if phase == "Copying":
+            while not (bed.target / names[20]).exists():
+                assert worker.poll() is None
+    finally:
+        worker.kill()
+        worker.communicate()
+    assert not (bed.root / "said").exists(), "it was killed before it could tell anything"
+    half = len(os.listdir(bed.target))
+    assert half < len(os.listdir(bed.source)) or phase == "Verifying"
+    result = bed.copy()
+    assert result.ok
+    assert result.copied_bytes < result.bytes
+    assert inventory(bed.target) == inventory(bed.source)
 
 
 def test_no_name_and_no_content_of_a_user_is_in_what_the_worker_says(bed: Bed) -> None:

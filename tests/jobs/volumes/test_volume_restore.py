@@ -3,7 +3,9 @@
 import errno
 import io
 import os
+import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,15 +31,16 @@ from lucid_storage.archive.manifest import (
 )
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason, RefusedError
-from lucid_storage.jobs import volume_restore
+from lucid_storage.jobs import volume_done, volume_restore
 from lucid_storage.jobs.contract import Sink
 from lucid_storage.jobs.volume_archive import write_archive
-from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, blocked, restore
-from lucid_storage.jobs.volume_restoring import _proofs
+from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, blocked, restore, settle
+from lucid_storage.jobs.volume_restoring import VolumesOfRestore, _proofs
 from lucid_storage.jobs.volume_tree import Tree, digest_of
-from lucid_storage.models.orders import RestoreResult
+from lucid_storage.models.orders import Owner, RestoreOrder, RestoreResult
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
+OWNER = Owner(cluster="c", namespace="n", name="again", uid="u", spec_hash="h")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def run_of(archive: Archive, root: Path, run: str = "0123456789ab") -> VolumeRes
     )
     return VolumeRestoreRun(
         run=run,
+        owner=OWNER,
         record=record,
         manifest=Manifest(
             id="5c6a7a52-3a51-5d0e-9c6e-2f5d4f1f9a10",
@@ -112,6 +116,13 @@ def run_of(archive: Archive, root: Path, run: str = "0123456789ab") -> VolumeRes
         check=lambda: None,
         report=lambda size, files: None,
     )
+
+
+def whole(run: VolumeRestoreRun) -> VolumeRestored:
+    """A restore of this volume alone, to its end."""
+    done = restore(run)
+    settle(run.root, whole=True)
+    return done
 
 
 def order_of(shop: Workshop, target: Path | None, **more: Any) -> dict[str, Any]:
@@ -149,7 +160,7 @@ def test_what_is_there_is_never_replaced(shop: Workshop, target: Path) -> None:
 
 def test_ext4s_own_folder_is_no_content(archived: Archive, volume: Path, target: Path) -> None:
     (target / "lost+found").mkdir()
-    restore(run_of(archived, target))
+    whole(run_of(archived, target))
     (target / "lost+found").rmdir()
     assert described(target) == described(volume)
 
@@ -260,7 +271,7 @@ def test_a_worker_that_dies_while_it_moves_entries_up_is_followed_up(
     assert len(seen) == max(0, moves - 1)
     again = run_of(archived, target, "ba9876543210")
     assert blocked(again) is None
-    restore(again)
+    whole(again)
     assert described(target) == described(volume)
 
 
@@ -271,7 +282,7 @@ def test_what_a_killed_worker_had_unpacked_goes(archived: Archive, volume: Path,
     half.chmod(0)
     run = run_of(archived, target)
     assert blocked(run) is None
-    restore(run)
+    whole(run)
     assert described(target) == described(volume)
 
 
@@ -368,7 +379,149 @@ def test_without_privileges_contents_come_back_and_owners_are_told(archived: Arc
             os.setuid(65532)
             owners = 0
             with suppress(BaseException):
-                owners = restore(run).kept.owners
+                owners = whole(run).kept.owners
             os._exit(7 if owners else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         assert described(root, owners=False) == described(volume, owners=False)
+
+
+# Several volumes
+
+
+@pytest.fixture
+def pair(shop: Workshop, tmp_path: Path, volume: Path) -> Workshop:
+    """With one backup of two volumes."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "file").write_text("of the second volume")
+    sources = [
+        {"name": name, "claim": name, "folder": folder, "requestedBytes": 1 << 30}
+        for name, folder in (("data", "volume"), ("logs", "more"))
+    ]
+    told = shop.back_up("w", ["volumes"], volumes=sources)
+    assert told.ok, told.message
+    return shop
+
+
+def of_two(shop: Workshop) -> Recorded:
+    return next(r for r in shop.records() if len(r.manifest.engines[0].volumes) == 2)
+
+
+def both(shop: Workshop, targets: dict[str, Path], **more: Any) -> dict[str, Any]:
+    backup = of_two(shop)
+    volumes = [{"name": n, "target": n, "path": str(path)} for n, path in targets.items()]
+    return {**shop.order("r", ["volumes"]), "backupId": backup.id, "volumes": volumes, **more}
+
+
+def test_a_restore_of_several_volumes_goes_on_with_the_one_that_failed(
+    pair: Workshop, volume: Path, target: Path, tmp_path: Path
+) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    targets = {"data": target, "logs": second}
+    archive = pair.destination / next(o.path for o in of_two(pair).manifest.objects if o.part == "logs")
+    stored = archive.read_bytes()
+    archive.write_bytes(stored[:-40] + bytes(40))
+    failed = told(pair, both(pair, targets))
+    assert (failed.ok, failed.reason) == (False, Reason.ARCHIVE_DAMAGED)
+    assert (target / volume_done.NAME).exists(), "the first volume is complete"
+    archive.write_bytes(stored)
+    (target / "first").write_text("an application was there meanwhile")
+    again = told(pair, both(pair, targets))
+    assert again.ok, again.message
+    assert (second / "file").read_text() == "of the second volume"
+    assert (target / "first").read_text() == "an application was there meanwhile"
+    assert "completed by an earlier run" in (again.engines[0].message or "")
+    assert not [p for folder in targets.values() for p in folder.iterdir() if p.name.startswith(".lucid")]
+    (target / "first").write_text("first")
+    assert target.stat().st_mode == volume.stat().st_mode
+
+
+def test_another_restore_does_not_take_the_record_for_its_own(archived: Archive, target: Path) -> None:
+    restore(run_of(archived, target))
+    other = replace(run_of(archived, target), owner=OWNER.model_copy(update={"name": "other"}))
+    with pytest.raises(RefusedError, match="by the Restore n/again at"):
+        restore(other)
+    assert restore(run_of(archived, target, "ba9876543210")).before is not None
+
+
+def test_a_volume_that_was_emptied_since_is_restored_again(
+    archived: Archive, volume: Path, target: Path
+) -> None:
+    restore(run_of(archived, target))
+    for path in target.iterdir():
+        if not path.name.startswith("."):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in target.glob(".[!l]*"):
+        path.unlink()
+    assert [p.name for p in target.iterdir()] == [volume_done.NAME]
+    assert whole(run_of(archived, target)).before is None
+    assert described(target) == described(volume)
+
+
+@pytest.mark.parametrize("what", ["fifo", "link", "folder", "rubbish", "long"])
+def test_what_somebody_put_in_the_records_place_is_not_believed(
+    archived: Archive, target: Path, tmp_path: Path, what: str
+) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    restore(run_of(archived, aside))
+    place = target / volume_done.NAME
+    match what:
+        case "fifo":
+            os.mkfifo(place)
+        case "link":
+            place.symlink_to(aside / volume_done.NAME)
+        case "folder":
+            place.mkdir()
+        case "rubbish":
+            place.write_text("{}")
+        case "long":
+            place.write_bytes(b" " * 100_000 + (aside / volume_done.NAME).read_bytes())
+    (target / "mine").write_text("precious")
+    with pytest.raises(RefusedError, match="not empty"):
+        restore(run_of(archived, target))
+    assert (target / "mine").read_text() == "precious"
+
+
+def test_a_worker_that_dies_before_the_record_is_written_is_followed_up(
+    archived: Archive, volume: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(root: Path, done: volume_done.Done) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(volume_done, "write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            restore(run_of(archived, target))
+    assert whole(run_of(archived, target, "ba9876543210")).before is None
+    assert described(target) == described(volume)
+
+
+def test_the_record_is_no_part_of_a_backup(archived: Archive, target: Path) -> None:
+    restore(run_of(archived, target))
+    tree = Tree(target)
+    assert digest_of(tree, lambda: None).hexdigest() == archived.content_hash
+    assert tree.leftovers == 0
+
+
+def test_a_claim_with_a_long_name_is_restored(archived: Archive, volume: Path, target: Path) -> None:
+    run = run_of(archived, target)
+    record = run.record.model_copy(update={"name": "v" * 253})
+    stored = run.manifest.objects[0].model_copy(update={"part": record.name})
+    whole(replace(run, record=record, manifest=run.manifest.model_copy(update={"objects": (stored,)})))
+    assert described(target) == described(volume)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "Data", "", "."])
+def test_a_volume_whose_name_no_claim_can_have_is_refused(name: str) -> None:
+    record = VolumeRecord(name=name, claim="data", taken_at=NOW)
+    of = VolumesOfRestore(
+        order=cast(RestoreOrder, None),  # not looked at before the names
+        manifest=cast(Manifest, None),
+        record=EngineRecord(engine="volumes", taken_at=NOW, volumes=(record,)),
+        open_source=lambda of, stored: io.BytesIO(),
+        report=lambda size, files: None,
+        cancelled=threading.Event(),
+    )
+    with pytest.raises(RefusedError, match="no claim can be called"):
+        of.chosen()

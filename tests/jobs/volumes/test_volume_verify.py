@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 from volume_trees import ODD_NAME, OLD_NS
 
 from lucid_storage.archive.keys import Key
+from lucid_storage.archive.own_file import open_draft, open_own
+from lucid_storage.archive.volume_list import LONGEST_LINE
 from lucid_storage.errors import ArchiveDamagedError, LucidError
 from lucid_storage.jobs.volume_verify import LIST_NAME, Findings, verify_volume
 from lucid_storage.models.orders import VolumeVerifyResult
@@ -126,6 +129,48 @@ def test_a_list_that_rotted_or_was_changed_is_not_believed(volume: Path, tmp_pat
     assert checked(volume, listed).intact
 
 
+def test_a_list_that_is_changed_while_it_is_compared_with_is_not_believed(
+    volume: Path, tmp_path: Path
+) -> None:
+    """Who writes to the volume could change list and files between the two readings of the list."""
+    listed = tmp_path / "list"
+    for n in range(500):  # more than a reader keeps in its memory
+        (volume / f"many-{n}").write_text("x")
+    checked(volume, listed, KEY)
+    place = listed.read_bytes().rindex(b'"file"')
+
+    def forge() -> None:
+        with listed.open("r+b") as file:
+            file.seek(place)
+            file.write(b'"fire"')
+
+    with pytest.raises(ArchiveDamagedError):
+        verify_volume(volume, listed, KEY, Findings(), forge)
+    assert b'"fire"' in listed.read_bytes(), "no new list was made of it"
+
+
+@pytest.mark.parametrize("what", ["fifo", "link"])
+def test_what_is_put_into_the_lists_place_after_a_look_is_neither_followed_nor_waited_for(
+    tmp_path: Path, what: str
+) -> None:
+    aim, place = tmp_path / "aim", tmp_path / "list"
+    aim.write_text("of somebody else")
+    os.mkfifo(place) if what == "fifo" else place.symlink_to(aim)
+    with pytest.raises(LucidError, match="is no regular file; remove it"):
+        open_own(place)
+    draft = open_draft(place)
+    draft.close()
+    assert stat.S_ISREG(place.lstat().st_mode)
+    assert aim.read_text() == "of somebody else"
+
+
+def test_a_line_that_would_fill_the_memory_is_damage(volume: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    listed.write_bytes(b"{" * (LONGEST_LINE + 1))
+    with pytest.raises(ArchiveDamagedError):
+        checked(volume, listed)
+
+
 def test_with_a_key_nobody_else_can_write_the_list(volume: Path, tmp_path: Path) -> None:
     listed = tmp_path / "list"
     checked(volume, listed, KEY)
@@ -185,3 +230,13 @@ def test_a_worker_tells_counts_and_no_names(volume: Path, tmp_path: Path) -> Non
     assert (told.ok, told.intact, told.files, told.since) == (True, True, 10, None)
     assert "journal" not in done.stdout + done.stderr
     assert (volume / LIST_NAME).exists()
+
+
+@pytest.mark.parametrize("seconds", [1 << 34, -(1 << 31)])
+def test_a_time_that_users_set_far_away_breaks_no_check(volume: Path, tmp_path: Path, seconds: int) -> None:
+    listed = tmp_path / "list"
+    checked(volume, listed)
+    odd = volume / "odd-time"
+    odd.write_text("x")
+    os.utime(odd, (seconds, seconds))
+    assert (checked(volume, listed).added, checked(volume, listed).added) == (1, 0)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, job_name, resolve, run_id
+from lucid_storage.kinds.backup.keeping import Keeping
 from lucid_storage.kinds.backup.observed import BackupObserved
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
@@ -70,7 +71,7 @@ def observed(made: Resource | None = None, **more: Any) -> BackupObserved:
         cluster="cluster-1",
         topology=Topology.REPLICA_SET,
         identity="set-1",
-        retention_days=30,
+        keeping=Keeping(30),
         prune_job=job_name(made, "prune"),
     )
     return replace(base, **more)

@@ -21,15 +21,17 @@ from backup_builder import (
 from lucid_storage.errors import LucidError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import backup_request
+from lucid_storage.kinds.backup.keeping import Keeping
 from lucid_storage.kinds.backup.observed import PATIENCE
 from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.oneshot import Standing
-from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase
+from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.models.backup import BackupPhase, BackupStatus, Verify
 from lucid_storage.models.meta import SLICING
 from lucid_storage.models.orders import BackupOrder, Progress, PruneOrder
 from lucid_storage.stores.mongodb.types import Topology
 
+CLEARED = ended(ok=True)
 GOOD: dict[str, Any] = {
     "ok": True,
     "id": ID,
@@ -168,8 +170,9 @@ class TestWhileAWorkerIsAtIt:
         assert [type(a) for a in step.actions] == [StartWorker]
 
     def test_a_job_that_was_made_and_is_gone_is_not_made_again(self) -> None:
-        step = plan(resource(), observed(worker=ABSENT), running(), NOW)
-        assert (step.status.phase, step.actions) == (BackupPhase.FAILED, ())
+        step = plan(resource(), observed(worker=ABSENT, prune=CLEARED), running(), NOW)
+        assert step.status.phase is BackupPhase.FAILED
+        assert [type(a) for a in step.actions] == [RemoveWorker]
         assert step.said is not None
         assert step.said.reason is Reason.WORKER_LOST
 
@@ -200,13 +203,35 @@ class TestWhileAWorkerIsAtIt:
         assert step.said is not None
         assert "its node does not answer" in step.said.message
 
-    def test_the_job_of_a_worker_that_died_stays_for_its_log(self) -> None:
-        lost = worker(WorkerPhase.LOST, "it used more memory than its limit (OOMKilled)", over=True)
-        assert plan(resource(), observed(worker=lost), running(), NOW).actions == ()
+    @pytest.mark.parametrize(
+        "gone",
+        [worker(WorkerPhase.LOST, "it used more memory than its limit (OOMKilled)", over=True), ABSENT],
+    )
+    def test_what_a_worker_uploaded_that_died_goes_and_a_manifest_stays(self, gone: WorkerState) -> None:
+        step = plan(resource(), observed(worker=gone), running(), NOW)
+        (start,) = step.actions
+        assert isinstance(start, StartWorker)
+        order = start.request.order
+        assert isinstance(order, PruneOrder)
+        assert (order.discard, order.remove, order.expire, order.sweep) == ((ID,), (), (), False)
+        assert step.status.phase is BackupPhase.RUNNING
+        waits = plan(resource(), observed(worker=gone, prune=worker(WorkerPhase.RUNNING)), step.status, NOW)
+        assert (waits.status.phase, waits.actions) == (BackupPhase.RUNNING, ())
+        done = plan(resource(), observed(worker=gone, prune=CLEARED), step.status, NOW)
+        assert done.status.phase is BackupPhase.FAILED
+        # The Job of the backup stays for its log.
+        assert done.actions == (RemoveWorker(observed().prune_job),)
+
+    @pytest.mark.parametrize("prune", [worker(WorkerPhase.LOST), ended(ok=False, message="away"), ABSENT])
+    def test_what_hinders_that_does_not_hold_up_the_failure(self, prune: WorkerState) -> None:
+        lost = worker(WorkerPhase.LOST, "it died", over=True)
+        trouble = LucidError("away") if prune is ABSENT else None
+        step = plan(resource(), observed(worker=lost, prune=prune, trouble=trouble), running(), NOW)
+        assert step.status.phase is BackupPhase.FAILED
 
     def test_a_deadline_is_told_as_such(self) -> None:
         lost = worker(WorkerPhase.LOST, "it did not end within its deadline", overdue=True, over=True)
-        step = plan(resource(), observed(worker=lost), running(), NOW)
+        step = plan(resource(), observed(worker=lost, prune=CLEARED), running(), NOW)
         assert step.said is not None
         assert step.said.reason is Reason.DEADLINE_EXCEEDED
 
@@ -357,11 +382,11 @@ class TestAfterwards:
         assert step.said is None
 
     def test_a_longer_retention_moves_the_end(self) -> None:
-        step = plan(resource(retentionDays=60), observed(retention_days=60), completed(), NOW)
+        step = plan(resource(retentionDays=60), observed(keeping=Keeping(60)), completed(), NOW)
         assert step.status.expires_at == NOW + timedelta(days=60)
 
     def test_what_a_schedule_made_is_left_to_the_schedule(self) -> None:
-        step = plan(resource(), observed(retention_days=None), completed(), later(days=400))
+        step = plan(resource(), observed(keeping=Keeping(None)), completed(), later(days=400))
         assert (step.actions, step.status.expires_at) == ((), None)
 
     def test_expired_data_are_removed_and_the_object_stays(self) -> None:

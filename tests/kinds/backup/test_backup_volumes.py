@@ -138,6 +138,7 @@ def test_a_snapshot_alone_needs_no_mount_and_the_workers_own_user() -> None:
         ((facts(claim=None),), Reason.CLAIM_MISSING, 'no claim "data"'),
         ((facts(claim=claim(phase="Pending")),), Reason.CLAIM_NOT_BOUND, "Pending"),
         ((facts(claim=claim(volume_mode="Block")),), Reason.NOT_SUPPORTED, "raw block device"),
+        ((facts(claim=claim(deleting=True)),), Reason.CLAIM_NOT_BOUND, "being deleted"),
         (
             (facts(claim=claim(access_modes=("ReadWriteOncePod",)), users=(pod(),)),),
             Reason.CLAIM_IN_USE,

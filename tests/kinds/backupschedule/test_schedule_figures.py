@@ -11,7 +11,7 @@ from lucid_storage.kinds.backup_metrics import ScheduleFigures, ScheduleMetrics
 from lucid_storage.kinds.backupschedule.cron import Cron
 from lucid_storage.kinds.backupschedule.metrics import expected_interval, figures_of
 from lucid_storage.kube.resources import Key
-from lucid_storage.models.backupschedule import BackupScheduleStatus
+from lucid_storage.models.backupschedule import BackupScheduleStatus, RecoverableWindow
 from lucid_storage.models.slicing import SliceReport
 
 NOW = "2026-05-06T12:00"
@@ -75,6 +75,29 @@ def test_the_recovery_point_ages_while_nobody_looks() -> None:
     rpo = "rpo_seconds default nightly"
     assert told(known, now="2026-05-06T13:00")[rpo] - told(known)[rpo] == 3600
     assert told(known, now="2026-05-05T00:00")[rpo] == 0, "a clock that went back"
+
+
+def test_a_snapshot_that_nobody_read_back_is_no_recovery_point() -> None:
+    snapshot = backup("2026-05-06T02:00", verified="Upload, SnapshotOnly", to=at("2026-05-06T02:00"))
+    assert "rpo_seconds default nightly" not in told((KEY, figures(snapshot)))
+    with_oplog = backup(
+        "2026-05-06T02:00",
+        verified="Upload, SnapshotOnly",
+        to=at("2026-05-06T02:00"),
+        toOptime="1.1",
+    )
+    assert "rpo_seconds default nightly" in told((KEY, figures(with_oplog)))
+
+
+def test_the_newest_span_that_can_be_restored_is_told() -> None:
+    spans = [("2026-05-01T00:00", "2026-05-02T00:00"), ("2026-05-03T00:00", "2026-05-06T11:00")]
+    known = BackupScheduleStatus(
+        recoverable=[RecoverableWindow(from_time=at(first), to=at(last)) for first, last in spans]
+    )
+    values = told((KEY, figures(status=known)))
+    first, last = (f"recoverable_{end}_timestamp_seconds default nightly" for end in ("from", "to"))
+    assert (values[first], values[last]) == (at(spans[1][0]).timestamp(), at(spans[1][1]).timestamp())
+    assert first not in told((KEY, figures()))
 
 
 def test_slices_move_the_recovery_point_and_tell_the_oplog() -> None:

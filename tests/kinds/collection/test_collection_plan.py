@@ -110,6 +110,81 @@ def test_a_cap_no_longer_declared_cannot_be_undone_in_place() -> None:
     assert not made.actions
 
 
+EXPIRING: dict[str, dict[str, Any]] = {
+    "timeSeries": {"timeField": "at"},
+    "clusteredIndex": {"name": "_id_"},
+}
+
+
+def expiring(block: str, seconds: int | None) -> CollectionOptions:
+    kept = {} if seconds is None else {"expireAfterSeconds": seconds}
+    have = {**EXPIRING[block], **kept}
+    if block == "timeSeries":
+        return CollectionOptions(time_series=have)
+    return CollectionOptions(clustered_index={"unique": True, **have})
+
+
+@pytest.mark.parametrize("block", ["timeSeries", "clusteredIndex"])
+def test_an_expiry_no_longer_declared_is_switched_off(block: str) -> None:
+    with_expiry = desired(**{block: {**EXPIRING[block], "expireAfterSeconds": 900}})
+    have = expiring(block, 900)
+    settled = plan(with_expiry, observed(have), status(), scope()).status
+    assert f"{block}.expireAfterSeconds" in (settled.managed_fields or [])
+    without = desired(**{block: EXPIRING[block]})
+    made = plan(without, observed(have), settled, scope())
+    assert [a.change for a in made.actions if isinstance(a, ChangeCollection)] == [
+        CollectionChange(expire_after_seconds=-1)
+    ]
+    done = plan(without, observed(expiring(block, None)), settled, scope())
+    assert not done.actions
+    assert done.verdict is None
+    assert done.status.managed_fields == [block], "from now on an expiry is somebody else's"
+
+
+@pytest.mark.parametrize("block", ["timeSeries", "clusteredIndex"])
+def test_an_expiry_that_was_never_declared_is_left_alone(block: str) -> None:
+    made = plan(
+        desired(**{block: EXPIRING[block]}),
+        observed(expiring(block, 900)),
+        status(managed_fields=[block]),
+        scope(),
+    )
+    assert not made.actions
+    assert made.verdict is None
+
+
+def test_a_time_series_no_longer_declared_says_that_documents_go_on_expiring() -> None:
+    known = status(managed_fields=["timeSeries", "timeSeries.expireAfterSeconds"])
+    made = plan(desired(), observed(expiring("timeSeries", 900)), known, scope())
+    assert made.verdict is not None
+    assert made.verdict.reason is Reason.NOT_IN_PLACE
+    assert "go on expiring" in made.verdict.message
+
+
+def test_a_limit_on_documents_that_is_not_declared_is_left_alone() -> None:
+    have = observed(CollectionOptions(capped=Capped(8192, 100)))
+    same = {"sizeBytes": 8192}
+    assert not plan(desired(capped=same), have, status(managed_fields=["capped"]), scope()).actions
+    larger = plan(desired(capped={"sizeBytes": 16384}), have, status(managed_fields=["capped"]), scope())
+    assert [a.change for a in larger.actions if isinstance(a, ChangeCollection)] == [
+        CollectionChange(capped_size_bytes=16384)
+    ]
+
+
+def test_a_limit_on_documents_goes_when_it_is_declared_as_none_or_no_longer_declared() -> None:
+    have = observed(CollectionOptions(capped=Capped(8192, 100)))
+    settled = plan(desired(capped={"sizeBytes": 8192, "maxDocuments": 100}), have, status(), scope()).status
+    assert settled.managed_fields == ["capped", "capped.maxDocuments"]
+    for asked in ({"sizeBytes": 8192}, {"sizeBytes": 8192, "maxDocuments": 0}):
+        made = plan(desired(capped=asked), have, settled, scope())
+        assert not made.questions
+        assert [a.change for a in made.actions if isinstance(a, ChangeCollection)] == [
+            CollectionChange(capped_max_documents=0)
+        ]
+    none = observed(CollectionOptions(capped=Capped(8192)))
+    assert not plan(desired(capped={"sizeBytes": 8192, "maxDocuments": 0}), none, status(), scope()).actions
+
+
 def test_documents_are_counted_before_a_validator_changes() -> None:
     asked = desired(validator=VALIDATOR)
     made = plan(asked, observed(), status(), scope())

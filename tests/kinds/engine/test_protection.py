@@ -1,16 +1,30 @@
 """backupBefore: what could lose data waits for a verified Backup of its own, whatever is interrupted."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.backup.desired import backup_id
 from lucid_storage.kinds.contract import Plan
 from lucid_storage.kinds.cycle import Cycle, Outcome, Services
 from lucid_storage.kinds.metrics import Metrics
-from lucid_storage.kinds.protection import FRESH, Need, Protector, backup_body, place_of
+from lucid_storage.kinds.protection import (
+    CLOCKS,
+    FRESH,
+    Demand,
+    Need,
+    Protector,
+    Standing,
+    backup_body,
+    chain,
+    judge,
+    place_of,
+)
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec
@@ -44,12 +58,13 @@ class Lossy:
     wanted: bool = True
     looks: int = 0
     failure: LucidError | None = None
+    server: str = "server"
 
     async def desired(self, resource: Resource) -> Wanted:
         return Wanted()
 
     async def identity(self, resource: Resource, desired: Wanted) -> str:
-        return "server"
+        return self.server
 
     async def observe(self, *_: object) -> bool:
         self.looks += 1
@@ -87,6 +102,7 @@ class Bed:
     secret: str | None = None
     schedules: list[Resource] = field(default_factory=list)
     refusal: KubeApiError | None = None
+    made: int = 0
 
     def __post_init__(self) -> None:
         self.kind = Lossy()
@@ -134,10 +150,14 @@ class Bed:
             {"type": "Ready", "status": "True", "message": "It is over."},
             {"type": "Verified", "status": verified, "message": ""},
         ]
+        for condition in conditions:
+            condition |= {"reason": "It", "lastTransitionTime": self.now.isoformat()}
         self.backups[name]["status"] = {
             "phase": phase,
+            "id": backup_id(self.backups[name]["metadata"]["uid"]),
             "completedAt": self.now.isoformat(),
             "conditions": conditions,
+            "engines": [{"engine": "mongodb", "phase": phase, "serverIdentity": self.kind.server}],
         }
         return name
 
@@ -150,6 +170,8 @@ class Bed:
         if self.refusal is not None:
             raise self.refusal
         BackupSpec.model_validate(body["spec"])
+        self.made += 1
+        body["metadata"] |= {"uid": f"uid-{self.made}", "creationTimestamp": self.now.isoformat()}
         return self.backups.setdefault(body["metadata"]["name"], body) is body
 
     async def write(self, resource: Resource, status: dict[str, Any]) -> str:
@@ -267,8 +289,13 @@ async def test_a_backup_that_failed_stops_the_change_until_somebody_acts(
     assert name in bed.message()
     assert "backupBefore: false" in bed.message()
     del bed.backups[name]
+    bed.now += timedelta(minutes=1)
     await bed.look()
-    assert list(bed.backups) == [name], "removed, it is made once more"
+    (another,) = bed.backups
+    assert another != name, "under its name the data of the one that failed would be found again (rule 1.10)"
+    bed.end()
+    await bed.look()
+    assert bed.kind.made
 
 
 async def test_a_backup_of_somebody_else_proves_nothing(bed: Bed) -> None:
@@ -337,3 +364,129 @@ def test_one_backup_can_hold_several_stores() -> None:
     assert spec.engines == [BackupEngine.MONGODB, BackupEngine.REDIS, BackupEngine.ELASTICSEARCH]
     assert spec.chain is not None
     assert len(spec.chain) == 63
+
+
+async def test_a_backup_that_takes_the_place_of_the_one_that_was_seen_proves_nothing(bed: Bed) -> None:
+    await bed.look()
+    await bed.look()
+    name = bed.end()
+    bed.backups[name]["metadata"]["uid"] = "another"
+    bed.backups[name]["status"]["id"] = backup_id("another")
+    await bed.look()
+    assert (bed.kind.made, bed.reason()) == (False, "BackupUnavailable")
+    assert "somebody else made it" in bed.message()
+
+
+async def test_a_backup_of_the_server_before_does_not_protect_the_one_of_now(bed: Bed) -> None:
+    await bed.look()
+    bed.end()
+    bed.kind.server, bed.status["serverIdentity"] = "another", "another"
+    await bed.look()
+    assert (bed.kind.made, bed.reason()) == (False, "BackupUnavailable")
+    assert "another server" in bed.message()
+
+
+OWNER = Resource.from_body("collections", {"metadata": {"name": "users", "namespace": "ns", "uid": "u"}})
+SINCE = datetime(2026, 11, 21, 12, tzinfo=UTC)
+WANTED = Demand("u", chain(OWNER.key), None, SINCE, (NEED,), {BackupEngine.MONGODB: "server"})
+
+
+def good() -> Json:
+    """A Backup that protects."""
+    body = backup_body(OWNER, "before", [NEED], None)
+    body["metadata"] |= {"uid": "b", "creationTimestamp": SINCE.isoformat()}
+    at = (SINCE + timedelta(minutes=5)).isoformat()
+    verified = {
+        "type": "Verified",
+        "status": "True",
+        "reason": "Verified",
+        "message": "",
+        "lastTransitionTime": at,
+    }
+    engine = {"engine": "mongodb", "phase": "Completed", "serverIdentity": "server"}
+    body["status"] = {
+        "phase": "Completed",
+        "id": backup_id("b"),
+        "startedAt": SINCE.isoformat(),
+        "completedAt": at,
+        "conditions": [verified],
+        "engines": [engine],
+    }
+    return body
+
+
+def test_what_was_asked_for_protects() -> None:
+    assert judge(good(), WANTED, SINCE + timedelta(hours=1)).standing is Standing.DONE
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda b: b["metadata"].update(annotations={}), "somebody else"),
+        (lambda b: b["metadata"].update(creationTimestamp=(SINCE - 2 * CLOCKS).isoformat()), "older"),
+        (lambda b: b["spec"].update(type="incremental"), "incremental"),
+        (lambda b: b["spec"].update(verify="Upload"), "Upload"),
+        (lambda b: b["spec"].update(chain="manual"), "chain manual"),
+        (lambda b: b["spec"].update(connection={"secretName": "mine"}), "credentials"),
+        (lambda b: b["spec"].update(engines=["redis"], mongodb=None), "leaves mongodb out"),
+        (lambda b: b["spec"]["mongodb"].update(collections=["db.other"]), "leaves db.users out"),
+        (lambda b: b["spec"].update(mongodb={"databases": ["other"]}), "leaves db.users out"),
+        (lambda b: b["status"].update(id="of another"), "earlier Backup"),
+        (lambda b: b["status"].update(engines=[]), "holds no mongodb"),
+        (lambda b: b["status"]["engines"][0].update(phase="Failed"), "holds no mongodb"),
+        (lambda b: b["status"]["engines"][0].update(serverIdentity="other"), "another server (other)"),
+        (lambda b: b["status"]["engines"][0].pop("serverIdentity"), "another server (unknown)"),
+        (lambda b: b["status"].update(conditions=[]), "not verified"),
+        (lambda b: b["status"].update(phase="Expired"), "Expired"),
+        (lambda b: b["status"].update(phase="PartiallyFailed"), "PartiallyFailed"),
+        (lambda b: b.update(spec={"type": "odd"}), "cannot be read"),
+    ],
+)
+def test_what_differs_from_what_was_asked_for_protects_from_nothing(
+    change: Callable[[Json], None], why: str
+) -> None:
+    body = good()
+    change(body)
+    seen = judge(body, WANTED, SINCE + timedelta(hours=1))
+    assert seen.standing is Standing.FAILED
+    assert why in seen.message
+
+
+@pytest.mark.parametrize(
+    ("need", "selection", "held"),
+    [
+        (Need(BackupEngine.MONGODB, databases=("db",)), {}, True),
+        (Need(BackupEngine.MONGODB, databases=("db",)), {"databases": ["db", "other"]}, True),
+        (Need(BackupEngine.MONGODB, databases=("db",)), {"databases": ["other"]}, False),
+        (Need(BackupEngine.MONGODB, databases=("db",)), {"collections": ["db.users"]}, False),
+        (Need(BackupEngine.MONGODB), {"databases": ["db"]}, False),
+        (Need(BackupEngine.MONGODB), {}, True),
+        (NEED, {"databases": ["db"]}, True),
+    ],
+)
+def test_a_backup_protects_what_it_holds(need: Need, selection: Json, held: bool) -> None:
+    body = good()
+    body["spec"]["mongodb"] = selection
+    seen = judge(body, replace(WANTED, needs=(need,)), SINCE + timedelta(hours=1))
+    assert (seen.standing is Standing.DONE) is held
+
+
+@pytest.mark.parametrize(("indices", "held"), [(None, True), (["a-*", "b"], True), (["b"], False)])
+def test_a_backup_of_indices_protects_those_that_it_names(indices: list[str] | None, held: bool) -> None:
+    need = Need(BackupEngine.ELASTICSEARCH, indices=("a-*",))
+    body = good()
+    body["spec"] |= {"engines": ["elasticsearch"], "elasticsearch": {"indices": indices} if indices else {}}
+    body["spec"].pop("mongodb")
+    body["status"]["engines"] = [{"engine": "elasticsearch", "phase": "Completed", "serverIdentity": "es"}]
+    wanted = replace(WANTED, needs=(need,), servers={BackupEngine.ELASTICSEARCH: "es"})
+    assert (judge(body, wanted, SINCE).standing is Standing.DONE) is held
+    assert judge(
+        deepcopy(body), replace(wanted, servers={BackupEngine.ELASTICSEARCH: "x"}), SINCE
+    ).standing is (Standing.FAILED)
+
+
+def test_the_clock_of_a_worker_that_is_behind_makes_no_backup_after_backup() -> None:
+    body = good()
+    body["status"]["completedAt"] = (SINCE - timedelta(days=3)).isoformat()
+    assert judge(body, WANTED, SINCE + timedelta(hours=1)).standing is Standing.DONE
+    assert judge(body, WANTED, SINCE + FRESH + timedelta(hours=1)).standing is Standing.STALE

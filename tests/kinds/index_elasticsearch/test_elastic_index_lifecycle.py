@@ -1,15 +1,25 @@
 """The lifecycle of a series: by the operator on a real server, by the server's ILM on the fake that has it."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from kinds.index_elasticsearch.elastic_bed import NOVEMBER, UID, Series
-from lucid_storage.kinds.index_elasticsearch.lifecycle import Phase, deletes_after, phase, policy_body
+from lucid_storage.kinds.index_elasticsearch.desired import resolve
+from lucid_storage.kinds.index_elasticsearch.lifecycle import Phase, phase, policy_body
+from lucid_storage.kinds.index_elasticsearch.losses import left_alone
 from lucid_storage.kinds.index_elasticsearch.months import Month
 from lucid_storage.models.elasticindex import Lifecycle, ManagedBy
-from lucid_storage.stores.elasticsearch.types import LifecyclePolicyState, TemplateState
+from lucid_storage.models.index import IndexSpec
+from lucid_storage.stores.elasticsearch.ages import deletes_after
+from lucid_storage.stores.elasticsearch.types import (
+    AliasState,
+    ElasticIndexState,
+    LifecyclePolicyState,
+    TemplateState,
+)
 
 DAYS: dict[str, Any] = {"hotDays": 7, "warmDays": 30, "coldDays": 90, "deleteDays": 90}
 BY_OPERATOR = {**DAYS, "managedBy": "Operator"}
@@ -69,13 +79,19 @@ def test_the_age_at_which_a_policy_deletes_is_read(policy: Any, days: int | None
 
 
 async def test_the_operator_deletes_an_index_when_its_days_are_over(sessions: Series) -> None:
-    await sessions.occupy("2026.08", documents=2)
+    sessions.now = datetime.now(UTC)  # a real server says when it made an index
+    month = Month.at(sessions.now)
+    await sessions.occupy(str(month), documents=2)
     status = await sessions.declare(settings=SETTINGS, lifecycle=BY_OPERATOR)
     assert status["elasticsearch"]["managedBy"] == "Operator"
-    await sessions.look(datetime(2026, 11, 29, 23, tzinfo=UTC))
-    assert "2026.08" in await sessions.indices()
-    await sessions.look(datetime(2026, 11, 30, 0, tzinfo=UTC))
-    assert sorted(await sessions.indices()) == ["2026.11", "2026.12"]
+    assert status["elasticsearch"]["oldest"] == str(month)
+    over = month.end + timedelta(days=90)
+    await sessions.look(over - timedelta(hours=1))
+    assert str(month) in await sessions.indices()
+    status = await sessions.look(over)
+    assert str(month) not in await sessions.indices()
+    assert str(month.next) in await sessions.indices()
+    assert status["elasticsearch"]["oldest"] == str(month.next)
     assert not sessions.drift()
 
 
@@ -129,6 +145,75 @@ async def test_an_old_index_that_turns_up_later_is_left_alone(sessions: Series) 
     assert "2025.01" in await sessions.indices()
     assert "is left alone" in status["message"]
     assert sessions.is_ready()
+
+
+async def test_an_old_index_that_a_restore_brought_back_is_left_alone(sessions: Series) -> None:
+    await sessions.declare(settings=SETTINGS, lifecycle=BY_OPERATOR)
+    marked = {"_meta": {"lucid-storage": UID}}
+    await sessions.port.create_index(sessions.month("2025.01"), marked, {}, {sessions.stem: AliasState()})
+    status = await sessions.look()
+    assert "2025.01" in await sessions.indices()
+    assert "is left alone" in status["message"]
+    assert status["elasticsearch"]["oldest"] == "2026.11"
+    await sessions.declare(settings={**SETTINGS, "refresh_interval": "5s"}, lifecycle=BY_OPERATOR)
+    assert sessions.condition("Stalled")["reason"] == "DataLossRefused", "a new generation counts it"
+    consent = {"allowDataLoss": sessions.stem}
+    await sessions.declare(consent, settings={**SETTINGS, "refresh_interval": "5s"}, lifecycle=BY_OPERATOR)
+    assert "2025.01" not in await sessions.indices()
+
+
+async def test_where_drops_are_forbidden_the_operator_deletes_nothing_and_says_so(sessions: Series) -> None:
+    sessions.now = datetime.now(UTC)  # a real server says when it made an index
+    month = Month.at(sessions.now)
+    await sessions.declare(settings=SETTINGS, lifecycle=BY_OPERATOR)
+    sessions.cycle._services.forbid_drops = True
+    status = await sessions.look(month.end + timedelta(days=90))
+    assert sessions.is_ready(), sessions.shown()
+    assert str(month) in await sessions.indices()
+    assert "FORBID_DROPS" in status["message"]
+    sessions.cycle._services.forbid_drops = False
+    await sessions.look()
+    assert str(month) not in await sessions.indices()
+
+
+OVERDUE = ElasticIndexState(
+    "lucid-sessions-2026.07",
+    "uuid",
+    {"_meta": {"lucid-storage": UID}},
+    {},
+    {"lucid-sessions": AliasState()},
+    "green",
+    1,
+    227,
+    created=datetime(2026, 7, 1, tzinfo=UTC),
+)
+OVER = datetime(2026, 10, 30, tzinfo=UTC)
+"""90 days after July."""
+
+
+@pytest.mark.parametrize(
+    ("change", "oldest", "by_policy", "alone"),
+    [
+        ({}, "2026.07", False, False),
+        ({}, None, False, False),
+        ({"created": OVER - timedelta(seconds=1)}, "2026.07", False, False),
+        ({"created": OVER}, "2026.07", False, True),
+        ({}, "2026.08", False, True),
+        ({"aliases": {}, "mappings": {}}, "2026.07", False, True),
+        ({"settings": {"index.lifecycle.name": "lucid-sessions"}}, "2026.08", True, False),
+        ({}, "2026.08", True, True),
+    ],
+)
+def test_what_cannot_be_the_index_that_was_agreed_to_is_left_alone(
+    change: dict[str, Any], oldest: str | None, by_policy: bool, alone: bool
+) -> None:
+    spec: dict[str, Any] = {"engine": "elasticsearch"}
+    block = {"pattern": "lucid-sessions-{YYYY.MM}", "lifecycle": BY_OPERATOR}
+    declared = IndexSpec.model_validate({**spec, "elasticsearch": block})
+    assert declared.elasticsearch is not None
+    desired = resolve(declared, declared.elasticsearch, UID)
+    index = replace(OVERDUE, **change)
+    assert left_alone(desired, [index], oldest, by_policy=by_policy) == ((index,) if alone else ())
 
 
 # By the server
@@ -190,6 +275,41 @@ async def test_a_shorter_policy_is_refused_until_the_loss_is_agreed_to(with_ilm:
     assert with_ilm.is_ready(), with_ilm.shown()
     policy: Any = await with_ilm.port.policy("lucid-sessions")
     assert policy.policy["phases"]["delete"]["min_age"] == "30d"
+
+
+LATER = datetime(2026, 12, 5, tzinfo=UTC)
+"""The days of August are over, and the server has not deleted its index yet."""
+
+
+@pytest.mark.parametrize("how", ["a longer policy", "no policy", "detached", "another origin"])
+async def test_putting_a_lifecycle_back_is_counted_where_it_would_delete_at_once(
+    with_ilm: Series, how: str
+) -> None:
+    await with_ilm.occupy("2026.08", documents=4)
+    await with_ilm.declare(settings=SETTINGS, lifecycle=DAYS)
+    await with_ilm.look(LATER)
+    assert with_ilm.is_ready(), with_ilm.shown()
+    old = with_ilm.month("2026.08")
+    if how == "a longer policy":
+        longer: Any = policy_body(Lifecycle(delete_days=365), {})
+        await with_ilm.port.put_policy(LifecyclePolicyState("lucid-sessions", longer))
+    elif how == "no policy":
+        await with_ilm.port.delete_policy("lucid-sessions")
+    elif how == "detached":
+        await with_ilm.port.put_settings(old, {"index.lifecycle.name": None})
+    else:
+        await with_ilm.port.put_settings(old, {"index.lifecycle.origination_date": END_OF_NOVEMBER})
+    before = (await with_ilm.port.policy("lucid-sessions"), (await with_ilm.indices())["2026.08"].settings)
+    await with_ilm.look(datetime(2027, 1, 1, 0, 0, 1, tzinfo=UTC))
+    assert with_ilm.condition("Stalled")["reason"] == "DataLossRefused", with_ilm.shown()
+    assert "1 index with 4 documents" in with_ilm.condition("Stalled")["message"]
+    assert with_ilm.drift()
+    after = (await with_ilm.port.policy("lucid-sessions"), (await with_ilm.indices())["2026.08"].settings)
+    assert after == before
+    assert await with_ilm.writes_to() == ["2027.01"], "the months turn all the same"
+    await with_ilm.declare({"allowDataLoss": "lucid-sessions"}, settings=SETTINGS, lifecycle=DAYS)
+    assert with_ilm.is_ready(), with_ilm.shown()
+    assert (await with_ilm.indices())["2026.08"].settings["index.lifecycle.name"] == "lucid-sessions"
 
 
 @pytest.mark.parametrize("lifecycle", [None, BY_OPERATOR])

@@ -256,6 +256,32 @@ def test_a_new_or_shorter_ttl_is_counted_first(have: Any, asks: bool) -> None:
     assert made.questions == ((CountExpired("email", 60),) if asks else ())
 
 
+OLD_FILTER = {"partial_filter": {"active": True}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "have", "asks"),
+    [
+        ({"keys": [{"field": "seen", "order": 1}]}, {}, "seen"),
+        ({"partialFilterExpression": {"active": False}}, OLD_FILTER, "email"),
+        ({}, OLD_FILTER, "email"),
+        ({"partialFilterExpression": {"active": True}, "sparse": True}, OLD_FILTER, None),
+    ],
+)
+def test_a_ttl_of_the_same_seconds_over_other_documents_is_counted_first(
+    asked: dict[str, Any], have: dict[str, Any], asks: str | None
+) -> None:
+    old = index(expire_after_seconds=60, **have)
+    wanted = desired({"name": NAME}, expireAfterSeconds=60, **asked)
+    made = plan(wanted, observed(old), status(), scope())
+    assert made.questions == ((CountExpired(asks, 60),) if asks else ())
+    if asks:
+        counted = observed(old, answers={CountExpired(asks, 60): 3})
+        assert reason(plan(wanted, counted, status(), scope())) is Reason.DATA_LOSS_REFUSED
+    else:
+        assert any(isinstance(a, BuildIndex) for a in made.actions)
+
+
 def test_documents_that_would_expire_at_once_need_consent() -> None:
     seen = observed(answers={CountExpired("email", 60): 12})
     refused = plan(desired(expireAfterSeconds=60), seen, fresh(), scope())

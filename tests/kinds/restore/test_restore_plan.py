@@ -57,7 +57,7 @@ from lucid_storage.stores.mongodb.restore.port import Marker
 from lucid_storage.stores.mongodb.types import Topology
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
-RUN = run_id("u1", "")
+RUN = run_id("u1", "", "rs")
 
 
 def resource(deleted: bool = False, annotations: dict[str, str] | None = None, **spec: Any) -> Resource:
@@ -202,7 +202,7 @@ class TestBefore:
     def test_the_annotation_asks_for_another_run_with_a_name_of_its_own(self) -> None:
         mine = resource(annotations={RUN_AGAIN: "2"})
         step = plan(mine, fit(mine, marker=marker(mine)), RestoreStatus(), NOW)
-        assert step.status.run == run_id("u1", "2") != RUN
+        assert step.status.run == run_id("u1", "2", "rs") != RUN
 
     def test_cancelled_before_it_began(self) -> None:
         step = plan(resource(cancel=True), RestoreObserved(), RestoreStatus(), NOW)
@@ -346,7 +346,7 @@ class TestBackupBefore:
             mine, RestoreObserved(), status(RestorePhase.FAILED, databases=None, backup_before="x"), NOW
         )
         assert fresh.status.backup_before is None
-        assert run_id("u1", "2")[:8] != RUN[:8]
+        assert run_id("u1", "2", "rs")[:8] != RUN[:8]
 
     def test_a_dry_run_makes_none(self) -> None:
         assert self.waits(dryRun=True).backup_before is None
@@ -534,7 +534,7 @@ class TestSwapping:
         first = plan(mine, RestoreObserved(), swapped, NOW)
         assert first.actions == (Mark(("shop",)),)
         assert first.status.phase is RestorePhase.SWAPPING
-        done = plan(mine, RestoreObserved(marker=marker(mine)), swapped, NOW)
+        done = plan(mine, RestoreObserved(marker=marker(mine), replaced=1), swapped, NOW)
         assert done.status.phase is RestorePhase.COMPLETED
         assert done.status.old_until == NOW + timedelta(minutes=5)
 
@@ -548,7 +548,7 @@ class TestAfterwards:
     def test_then_they_are_dropped_and_forgotten_only_when_that_is_done(self) -> None:
         done = status(RestorePhase.COMPLETED, old_until=NOW)
         step = plan(resource(), RestoreObserved(), done, NOW)
-        assert step.actions == (DropOld(RUN, ("shop",)),)
+        assert step.actions == (DropOld(RUN, ("shop",), "rs"),)
         assert step.status.old_until == NOW
         after = plan(resource(), RestoreObserved(settled=True), done, NOW)
         assert (after.actions, after.status.old_until) == ((), None)

@@ -107,6 +107,7 @@ def test_the_claim_that_this_very_restore_made_from_a_snapshot_is_taken() -> Non
             Reason.CLAIM_IN_USE,
             "app-0",
         ),
+        (TargetFacts(wanted(), there(volume_mode="Block")), Reason.NOT_SUPPORTED, "raw block device"),
         (TargetFacts(wanted(), there(deleting=True)), Reason.CLAIM_TERMINATING, "being deleted"),
         (TargetFacts(wanted(snapshot="s"), there()), Reason.TARGET_NOT_EMPTY, "new claim only"),
         (

@@ -1,22 +1,14 @@
-"""A cluster in memory that dies with the operator at the n-th write, and what drives a kind against it."""
+"""A cluster in memory that lets the operator die, or its router go away, at the n-th write."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
-from sharded_builder import ID_INDEX, NOW, balancer, index, server, shard_key
+from sharded_builder import ID_INDEX, balancer, index, server
 
-from lucid_storage.errors import LucidError, ServerRefusedError
-from lucid_storage.kinds.cycle import Cycle, Outcome, Services
-from lucid_storage.kinds.longcalls import LongCalls
-from lucid_storage.kinds.metrics import Metrics
-from lucid_storage.kinds.shardedcollection import backup_needed
-from lucid_storage.kinds.shardedcollection.kind import ShardedCollectionKind
-from lucid_storage.kinds.shardedcollection.metrics import ShardMetrics
-from lucid_storage.kube.events import Event
-from lucid_storage.kube.resources import Resource
+from lucid_storage.errors import LucidError, Reason, ServerRefusedError
 from lucid_storage.stores.mongodb.sharding.bounds import same_range
 from lucid_storage.stores.mongodb.sharding.types import (
     Balance,
@@ -24,6 +16,7 @@ from lucid_storage.stores.mongodb.sharding.types import (
     KeyGaps,
     KeyRange,
     KeySample,
+    Occupancy,
     Resharding,
     ReshardPhase,
     ShardChunks,
@@ -55,12 +48,21 @@ class ClusterDouble:
 
     keys: tuple[ShardKey, ...] = ()
     """Keys that an index carries."""
+    documents: int = 20
+    lagging: bool = False
+    """Secondaries have not heard of any document yet."""
     die_at: int | None = None
-    """The write, from 0 on, at which the operator dies."""
+    """The write, from 0 on, at which it happens."""
     before: bool = True
-    """Whether it dies before the server heard of that write, or after it was done."""
+    """Whether it happens before the server heard of that write, or after it was done."""
+    end: Callable[[], Exception] = KilledError
+    """What happens."""
+    meanwhile: Callable[[str], None] = lambda what: None
+    """Somebody else acts after the look and right before a write."""
     reshard_error: LucidError | None = None
     writes: list[str] = field(default_factory=list)
+    uuid: str | None = None
+    """Of the collection, sharded or not; None where there is none."""
     state: ShardedState | None = None
     members: dict[str, set[str]] = field(default_factory=dict)
     ranges: list[tuple[str, KeyRange]] = field(default_factory=list)
@@ -68,22 +70,36 @@ class ClusterDouble:
     looks_left: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Whether no resharding runs any more."""
+    aborted: bool = False
 
     @property
     def sharding(self) -> "ClusterDouble":
         return self
 
-    def _write(self, what: str) -> bool:
-        """Counts a write; whether the operator dies once it is done."""
-        number = len(self.writes)
-        dying = number == self.die_at
-        if dying and self.before:
+    @contextmanager
+    def _write(self, what: str, uuid: str | None = None) -> Iterator[None]:
+        """Counts a write, at which the operator may end; refuses another collection than `uuid`."""
+        self.meanwhile(what)
+        ending = len(self.writes) == self.die_at
+        if ending:
             self.die_at = None
-            raise KilledError(what)
+        if ending and self.before:
+            raise self.end()
+        if uuid is not None and uuid != self.uuid:
+            raise _not_now("the collection was made anew in between", Reason.COLLECTION_NOT_READY)
         self.writes.append(what)
-        if dying:
-            self.die_at = None
-        return dying
+        yield
+        if ending:
+            raise self.end()
+
+    def make_anew(self, uuid: str = "d" * 32) -> None:
+        """Somebody drops the collection, and makes another one that is not sharded."""
+        self.uuid, self.state = uuid, None
+
+    def abort(self) -> None:
+        """Somebody aborts the resharding that runs."""
+        self.running, self.aborted = None, True
+        self.ended.set()
 
     # What MongoPort tells
 
@@ -91,12 +107,12 @@ class ClusterDouble:
         return server()
 
     async def collection(self, database: str, name: str) -> CollectionState | None:
-        if self.state is None:
+        if self.uuid is None:
             return None
-        return CollectionState(database, name, "collection", self.state.uuid, CollectionOptions())
+        return CollectionState(database, name, "collection", self.uuid, CollectionOptions())
 
     async def indexes(self, database: str, name: str) -> tuple[IndexState, ...] | None:
-        return (ID_INDEX, *(index(*key) for key in self.keys)) if self.state is not None else None
+        return (ID_INDEX, *(index(*key) for key in self.keys)) if self.uuid is not None else None
 
     # What ShardingPort tells
 
@@ -129,6 +145,9 @@ class ClusterDouble:
             for name in names
         )
 
+    async def zone_users(self, *_: object) -> dict[str, frozenset[str]]:
+        return {zone: frozenset({"shop.orders"}) for zone, _ in self.ranges}
+
     async def resharding(self, *_: object) -> Resharding | None:
         if self.running is not None and self.running.phase is not ReshardPhase.COMMITTING:
             self.looks_left -= 1
@@ -136,189 +155,87 @@ class ClusterDouble:
                 self._end_resharding()
         return self.running
 
+    async def occupancy(self, *_: object) -> Occupancy:
+        return Occupancy(empty=not self.documents, documents=self.documents)
+
     async def key_gaps(self, *_: object) -> KeyGaps:
-        return KeyGaps(20, 0, 0, complete=True)
+        return KeyGaps(0 if self.lagging else self.documents, 0, 0, complete=True)
 
     async def key_sample(self, *_: object) -> KeySample | None:
-        return None
+        drawn = 0 if self.lagging else self.documents
+        return KeySample(drawn, drawn, min(1, drawn), 0, drawn, 0.0)
 
     # What ShardingPort does
 
     async def enable_sharding(self, database: str) -> None:
-        if self._write("enable"):
-            raise KilledError
+        with self._write("enable"):
+            pass
 
-    async def shard(self, database: str, name: str, key: ShardKey, **options: Any) -> None:
-        dying = self._write("shard")
-        self.state = ShardedState(database, name, "a" * 32, key, unique=False, balancing=True)
-        if dying:
-            raise KilledError
+    async def shard(
+        self, database: str, name: str, key: ShardKey, *, uuid: str | None, empty: bool, **options: Any
+    ) -> None:
+        with self._write("shard", uuid):
+            if empty and self.uuid is not None and self.documents:
+                self.writes.pop()
+                raise _not_now("documents came in between", Reason.PROGRESSING)
+            self.uuid = self.uuid or "a" * 32
+            self.state = ShardedState(database, name, self.uuid, key, unique=False, balancing=True)
 
-    async def refine(self, database: str, name: str, key: ShardKey) -> None:
-        assert self.state is not None
-        dying = self._write("refine")
-        self.state = replace(self.state, key=key)
-        if dying:
-            raise KilledError
+    async def refine(self, database: str, name: str, key: ShardKey, *, uuid: str | None) -> None:
+        with self._write("refine", uuid):
+            assert self.state is not None
+            self.state = replace(self.state, key=key)
 
-    async def reshard(self, database: str, name: str, key: ShardKey, **options: Any) -> None:
+    async def reshard(
+        self, database: str, name: str, key: ShardKey, *, uuid: str | None, **options: Any
+    ) -> None:
         assert self.running is None, "it was begun twice"
-        dying = self._write("reshard")
-        if self.reshard_error is not None:
-            raise self.reshard_error
-        self.running = Resharding(ReshardPhase.COPYING, key, percent=10)
-        self.ended.clear()
-        self.looks_left = RESHARDING_LOOKS
-        if dying:
-            raise KilledError
+        with self._write("reshard", uuid):
+            if self.reshard_error is not None:
+                raise self.reshard_error
+            self.running = Resharding(ReshardPhase.COPYING, key, percent=10)
+            self.ended.clear()
+            self.looks_left = RESHARDING_LOOKS
         await self.ended.wait()
+        if self.aborted:
+            raise ServerRefusedError("cannot reshard: it was aborted.")
 
     def _end_resharding(self) -> None:
         assert self.state is not None
         assert self.running is not None
         assert self.running.key is not None
-        self.state = replace(self.state, key=self.running.key, uuid="b" * 32)
+        self.uuid = "b" * 32
+        self.state = replace(self.state, key=self.running.key, uuid=self.uuid)
         self.running = None
         self.ended.set()
 
     async def set_balancing(self, database: str, name: str, *, enabled: bool) -> None:
-        assert self.state is not None
-        dying = self._write("balancing")
-        self.state = replace(self.state, balancing=enabled)
-        if dying:
-            raise KilledError
+        with self._write("balancing"):
+            assert self.state is not None
+            self.state = replace(self.state, balancing=enabled)
 
     async def add_shard_to_zone(self, shard: str, zone: str) -> None:
-        dying = self._write("add")
-        self.members.setdefault(zone, set()).add(shard)
-        if dying:
-            raise KilledError
+        with self._write("add"):
+            self.members.setdefault(zone, set()).add(shard)
 
     async def remove_shard_from_zone(self, shard: str, zone: str) -> None:
-        dying = self._write("remove")
-        if self.members.get(zone) == {shard} and any(z == zone for z, _ in self.ranges):
-            raise ServerRefusedError("the last shard of a zone with ranges")
-        self.members.get(zone, set()).discard(shard)
-        if dying:
-            raise KilledError
+        with self._write("remove"):
+            if self.members.get(zone) == {shard} and any(z == zone for z, _ in self.ranges):
+                raise ServerRefusedError("the last shard of a zone with ranges")
+            self.members.get(zone, set()).discard(shard)
 
     async def assign_range(self, database: str, name: str, bounds: KeyRange, zone: str) -> None:
         if not self.members.get(zone):
             raise ServerRefusedError("the zone has no shard")
-        dying = self._write("assign")
-        self.ranges.append((zone, bounds))
-        if dying:
-            raise KilledError
+        with self._write("assign"):
+            self.ranges.append((zone, bounds))
 
     async def clear_range(self, database: str, name: str, bounds: KeyRange) -> None:
-        dying = self._write("clear")
-        self.ranges = [(zone, known) for zone, known in self.ranges if not same_range(known, bounds)]
-        if dying:
-            raise KilledError
+        with self._write("clear"):
+            self.ranges = [(zone, known) for zone, known in self.ranges if not same_range(known, bounds)]
 
 
-class Life:
-    """One resource over the lives of several operators; its status is what was last written."""
-
-    def __init__(self, cluster: ClusterDouble, key: ShardKey, **spec: Any) -> None:
-        self.cluster = cluster
-        self.spec = {"collection": "orders", "database": "shop", "shardKey": shard_key(key), **spec}
-        self.generation = 1
-        self.status: dict[str, Any] = {}
-        self.events: list[Event] = []
-
-    def change(self, key: ShardKey, **spec: Any) -> None:
-        self.spec = {**self.spec, "shardKey": shard_key(key), **spec}
-        self.generation += 1
-
-    async def until_ready(self, looks: int = 40) -> dict[str, Any]:
-        """Looks until it is Ready, with a new operator whenever one died; returns the status."""
-        operator = self._operator()
-        for _ in range(looks):
-            try:
-                await operator.run(self._resource())
-            except KilledError:
-                operator = self._operator()
-                continue
-            if self.ready["status"] == "True":
-                return self.status
-            await asyncio.sleep(0)  # a call that ended meanwhile returns
-        raise AssertionError(f"not ready: {self.status}")
-
-    async def look(self) -> Outcome:
-        return await self._operator().run(self._resource())
-
-    @property
-    def ready(self) -> dict[str, Any]:
-        return next((c for c in self.status.get("conditions", ()) if c["type"] == "Ready"), {"status": ""})
-
-    def _resource(self) -> Resource:
-        metadata = {
-            "name": "orders",
-            "namespace": "lucid",
-            "uid": "u",
-            "generation": self.generation,
-            "creationTimestamp": "2026-11-21T10:00:00Z",
-        }
-        body = {"metadata": metadata, "spec": self.spec, "status": dict(self.status)}
-        return Resource.from_body("shardedcollections", body)
-
-    def _operator(self) -> Cycle[Any, Any, Any]:
-        life: Any = self
-        services = Services(
-            status=life,
-            events=life,
-            finalizers=life,
-            metrics=Metrics(),
-            namespace_terminating=self.namespace_terminating,
-            peers=lambda resource, target: [],
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-            now=lambda: NOW,
-        )
-        metrics = Metrics()
-        kind = ShardedCollectionKind(
-            cast("Any", _Connected(self.cluster)),
-            LongCalls(lambda _: None),
-            lambda resource, secret: 60,
-            ShardMetrics(type(metrics.registry)()),
-            known=lambda plural: [],
-            about=lambda plural, target: [],
-        )
-        return Cycle(kind, services, backup_needed.conditions)
-
-    # What the services are asked
-
-    async def write(self, resource: Resource, status: dict[str, Any]) -> str:
-        self.status = status
-        return "11"
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    async def hold(self, resource: Resource) -> bool:
-        return True
-
-    async def release(self, resource: Resource) -> bool:
-        return True
-
-    async def namespace_terminating(self, namespace: str) -> bool:
-        return False
-
-
-class _Connected:
-    """Connections with one deployment, which answers always."""
-
-    def __init__(self, cluster: ClusterDouble) -> None:
-        self.port = cluster
-
-    async def mongodb(self, namespace: str, secret: str | None) -> "_Connected":
-        return self
-
-    @asynccontextmanager
-    async def watching(self, deployment: "_Connected") -> AsyncIterator[ClusterDouble]:
-        yield self.port
-
-    def use(self, database: str) -> None: ...
-
-    def check_database(self, namespace: str, secret: str | None, database: str) -> None: ...
+def _not_now(said: str, reason: Reason) -> ServerRefusedError:
+    error = ServerRefusedError(said, reason=reason)
+    error.stalled = False
+    return error

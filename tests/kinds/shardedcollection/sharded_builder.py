@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lucid_storage.kinds.contract import Plan, Scope
-from lucid_storage.kinds.shardedcollection.actions import ExamineKey, KeyFindings
+from lucid_storage.kinds.shardedcollection.actions import NO_DOCUMENTS, ExamineKey, KeyFindings
 from lucid_storage.kinds.shardedcollection.desired import ShardedDesired, resolve
 from lucid_storage.kinds.shardedcollection.observed import ShardedObserved
 from lucid_storage.kinds.shardedcollection.plan import plan
@@ -141,7 +141,6 @@ def gaps(checked: int = 10_000, missing: int = 0, arrays: int = 0, *, complete: 
 def sample(**more: Any) -> KeySample:
     """One that nobody would complain about."""
     good: dict[str, Any] = {
-        "documents": 10_000,
         "sampled": 5_000,
         "distinct": 4_900,
         "most_frequent": 3,
@@ -152,8 +151,8 @@ def sample(**more: Any) -> KeySample:
     return KeySample(**{**good, **more})
 
 
-EMPTY = KeyFindings(KeyGaps(0, 0, 0, complete=True))
-GOOD = KeyFindings(gaps(), sample())
+EMPTY = NO_DOCUMENTS
+GOOD = KeyFindings(gaps(), sample(), documents=10_000)
 
 
 def planned(

@@ -17,6 +17,8 @@ from sharded_builder import (
     planned,
     sample,
     scope,
+    settled,
+    sharded,
     status,
     unsharded,
 )
@@ -26,11 +28,14 @@ from lucid_storage.kinds.shardedcollection.actions import ExamineKey, KeyFinding
 from lucid_storage.kinds.shardedcollection.observed import Neighbours
 from lucid_storage.kinds.shardedcollection.plan import plan
 from lucid_storage.models.shardedcollection import Preflight, ShardedCollectionStatus
+from lucid_storage.stores.mongodb.sharding.types import KeyGaps
 from lucid_storage.stores.mongodb.types import DuplicateReport
 
 DUPLICATES = DuplicateReport('{"region": 1}', groups=2, documents=5, complete=True, examples=(("1", "2"),))
 NO_DUPLICATES = DuplicateReport('{"region": 1}', groups=0, documents=0, complete=True)
 REGION_INDEX = index(("region", 1))
+UNREAD = KeyGaps(checked=0, missing=0, arrays=0, complete=False)
+NONE_FOUND = KeyGaps(checked=0, missing=0, arrays=0, complete=True)
 
 
 def verdicts(known: ShardedCollectionStatus) -> dict[str, str]:
@@ -42,6 +47,7 @@ def test_a_good_key_is_good_in_every_respect() -> None:
     made = planned(desired(), unsharded())
     assert verdicts(made.status) == {
         "SupportingIndex": "Good",
+        "Coverage": "Good",
         "NullKeys": "Good",
         "Cardinality": "Good",
         "Monotonicity": "Good",
@@ -139,8 +145,10 @@ def test_arrays_in_the_key_are_refused() -> None:
         (KeyFindings(gaps(), sample(most_frequent=2_600)), "Cardinality", "Poor"),
         (KeyFindings(gaps(), sample(most_frequent=600)), "Cardinality", "Acceptable"),
         (KeyFindings(gaps(), sample(distinct=50, most_frequent=200)), "Cardinality", "Acceptable"),
-        (KeyFindings(gaps(), sample(sampled=20, distinct=20)), "Cardinality", "Acceptable"),
-        (KeyFindings(gaps(), None), "Cardinality", "Acceptable"),
+        (KeyFindings(gaps(20), sample(sampled=20, distinct=20)), "Cardinality", "Acceptable"),
+        (KeyFindings(gaps(complete=False), sample()), "NullKeys", "Acceptable"),
+        (KeyFindings(gaps(complete=False), sample(missing=600)), "NullKeys", "Poor"),
+        (KeyFindings(UNREAD, sample(missing=5)), "NullKeys", "Acceptable"),
         (KeyFindings(gaps(), sample(correlation=0.99)), "Monotonicity", "Poor"),
         (KeyFindings(gaps(), sample(correlation=-0.95)), "Monotonicity", "Poor"),
         (KeyFindings(gaps(), sample(correlation=0.7)), "Monotonicity", "Acceptable"),
@@ -161,6 +169,67 @@ def test_a_poor_key_waits_for_consent_and_an_acceptable_one_does_not(
     assert 'accept-shard-key: "region:1"' in made.verdict.message
     accepted = planned(desired(accepted="region:1"), unsharded(), found=findings)
     assert isinstance(accepted.actions[1], ShardCollection)
+
+
+@pytest.mark.parametrize(
+    ("findings", "check"),
+    [
+        (KeyFindings(UNREAD), "Coverage"),
+        (KeyFindings(UNREAD), "NullKeys"),
+        (KeyFindings(UNREAD, documents=10_000), "Cardinality"),
+        (KeyFindings(NONE_FOUND, sample(sampled=0, distinct=0, most_frequent=0), documents=3), "Coverage"),
+        (KeyFindings(NONE_FOUND), "Cardinality"),
+        (KeyFindings(gaps(40), sample(sampled=40, distinct=40), documents=10_000), "Coverage"),
+        (KeyFindings(gaps(), None, documents=10_000), "Cardinality"),
+        (KeyFindings(gaps(), sample(sampled=0, distinct=0, most_frequent=0)), "Cardinality"),
+        (KeyFindings(gaps(), sample(sampled=30, distinct=30)), "Cardinality"),
+    ],
+)
+def test_what_was_not_read_is_unknown_and_waits_for_consent(findings: KeyFindings, check: str) -> None:
+    made = planned(desired(), unsharded(), found=findings)
+    assert verdicts(made.status)[check] == "Unknown"
+    assert not made.actions
+    assert made.verdict is not None
+    assert (made.verdict.reason, made.verdict.stalled) == (Reason.SHARD_KEY_UNKNOWN, True)
+    assert 'accept-shard-key: "region:1"' in made.verdict.message
+    assert made.status.preflight is not None
+    assert made.status.preflight.verdict == "Unknown"
+    assert made.status.preflight.documents, "it is not told to be empty"
+    accepted = planned(desired(accepted="region:1"), unsharded(), found=findings)
+    assert isinstance(accepted.actions[1], ShardCollection)
+    assert not accepted.actions[1].empty
+
+
+def test_what_was_not_read_is_not_resharded_either_without_consent() -> None:
+    carried = sharded(indexes=(ID_INDEX, index(*SESSION)))
+    unread = KeyFindings(UNREAD, documents=10_000)
+    made = planned(desired(SESSION, changePolicy="Reshard"), carried, settled(), found=unread)
+    assert not made.actions
+    assert made.verdict is not None
+    assert made.verdict.reason is Reason.SHARD_KEY_UNKNOWN
+
+
+def test_a_poor_key_is_told_before_what_is_unknown() -> None:
+    found = KeyFindings(gaps(missing=5_000), None, documents=10_000)
+    made = planned(desired(), unsharded(), found=found)
+    assert made.verdict is not None
+    assert made.verdict.reason is Reason.POOR_SHARD_KEY
+
+
+def test_the_verdict_says_what_was_read_and_from_where() -> None:
+    made = planned(desired(), unsharded())
+    assert made.status.preflight is not None
+    (coverage,) = [check for check in made.status.preflight.checks if check.check == "Coverage"]
+    for part in ("10000 of about 10000", "5000 drawn as a sample", "secondaries"):
+        assert part in coverage.message
+
+
+def test_an_empty_collection_is_told_so_by_its_primaries_and_must_be_so_still() -> None:
+    made = planned(desired(), unsharded(indexes=(ID_INDEX,)), found=EMPTY)
+    assert isinstance(made.actions[1], ShardCollection)
+    assert made.actions[1].empty
+    assert made.status.preflight is not None
+    assert made.status.preflight.documents == 0
 
 
 def test_a_rising_value_is_no_matter_where_the_key_begins_hashed() -> None:
@@ -188,11 +257,18 @@ def test_a_refused_key_costs_no_scan_at_every_look() -> None:
     assert plan(desired(), unsharded(), changed, scope()).questions
 
 
-def test_an_index_that_was_missing_is_seen_without_another_scan() -> None:
+def test_what_was_found_before_refuses_a_key_and_never_allows_one() -> None:
+    """The collection may be another one by now, or have other documents."""
     first = planned(desired(), unsharded(indexes=(ID_INDEX,)))
-    then = plan(desired(), unsharded(), first.status, scope(now=NOW + timedelta(minutes=1)))
-    assert not then.questions
-    assert then.actions
+    soon = scope(now=NOW + timedelta(minutes=1))
+    still = plan(desired(), unsharded(indexes=(ID_INDEX,)), first.status, soon)
+    assert not still.questions
+    assert still.verdict == first.verdict
+    then = plan(desired(), unsharded(), first.status, soon)
+    assert then.questions
+    assert not then.actions
+    changed = KeyFindings(gaps(arrays=1), sample())
+    assert not planned(desired(), unsharded(), first.status, found=changed, now=soon.now).actions
 
 
 def test_what_is_found_has_room_in_status() -> None:

@@ -1,5 +1,6 @@
 """What status, conditions and metrics say of a sharded collection, and when."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -125,8 +126,10 @@ def test_metrics_name_the_resource_and_end_with_it() -> None:
     key = Key("shardedcollections", "lucid", "orders")
     labels = {"resource_namespace": "lucid", "sharded_collection": "orders"}
     metrics.tell(key, state(), spread(3, 1))
-    metrics.tell(key, state(), spread(4, 1, figures=False))
+    metrics.tell(key, replace(state(), resharding=True), spread(4, 1, figures=False), backup_needed=True)
     value = registry.get_sample_value
+    assert value("lucid_sharded_collection_resharding", labels) == 1
+    assert value("lucid_sharded_collection_backup_needed", labels) == 1
     assert value("lucid_sharded_collection_chunks", {**labels, "shard": "s0"}) == 4
     assert value("lucid_sharded_collection_documents", {**labels, "shard": "s0"}) == 300
     assert value("lucid_sharded_collection_balanced", labels) == 1
@@ -189,12 +192,14 @@ def test_a_full_backup_that_began_later_is_enough(made: Resource, enough: bool) 
     [
         ("2026-11-21T12:05:00Z", True),
         ("2026-11-21T11:55:00Z", False),
+        ("2999-01-01T00:00:00Z", False),
         ("2026-11-21T12:05:00", False),
         ("yes", False),
     ],
 )
 def test_somebody_can_tell_of_a_backup_made_by_other_means(said: str, enough: bool) -> None:
-    then = planned(desired(), sharded(backed_up_at=said), settled(backup_needed_since=NOW))
+    needed = settled(backup_needed_since=NOW)
+    then = planned(desired(), sharded(backed_up_at=said), needed, now=NOW + timedelta(minutes=6))
     assert (then.status.backup_needed_since is None) is enough
     rows = backup_needed.conditions(then.status, ["BackupNeeded"])
     assert [(kind, on) for kind, on, _, _ in rows] == [("BackupNeeded", not enough)]
@@ -237,6 +242,31 @@ def test_what_others_declare_is_found_on_the_same_server_only() -> None:
     assert (found.collection.declared_by, found.collection.capped) == ("lucid/orders", True)
     assert found.indexes == ("lucid/fits",)
     assert [(z.name, z.shards, z.older) for z in found.zones] == [("europe", frozenset({"s1"}), True)]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "connection", "found"),
+    [
+        ("lucid", None, True),
+        ("lucid", {"secretName": "s"}, True),
+        ("other", None, True),
+        ("other", {"secretName": "s"}, False),
+    ],
+)
+def test_what_never_logged_in_with_another_tenants_credentials_keeps_nobody_waiting(
+    namespace: str, connection: dict[str, str] | None, found: bool
+) -> None:
+    mine = resource("shardedcollections", "orders")
+    spec = {"collection": "orders"} | ({"connection": connection} if connection else {})
+    theirs = resource("collections", "orders", metadata={"namespace": namespace}, spec=spec)
+    near = neighbours.find(
+        mine,
+        desired(),
+        "cluster-1",
+        known=lambda plural: [],
+        about=lambda plural, target: [theirs] if plural == "collections" else [],
+    )
+    assert (near.collection is not None) is found
 
 
 def test_all_that_is_told_has_room_in_status() -> None:

@@ -11,22 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from volume_builders import claim, look, seen, settled
 from volume_builders import volume as declared
 
 from lucid_storage.errors import LeadershipLostError, LucidError, Reason
 from lucid_storage.jobs.volume_verify import LIST_NAME, Findings, verify_volume
-from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.volume.book import UsageBook
-from lucid_storage.kinds.volume.checking import ContentChecks, check_of, due, job_name, noted, request_of, row
+from lucid_storage.kinds.volume.checking import (
+    ContentChecks,
+    check_of,
+    due,
+    job_name,
+    noted,
+    request_of,
+    rows,
+)
+from lucid_storage.kinds.volume.metrics import VolumeFigures, VolumeMetrics
 from lucid_storage.kinds.workers.job import PodIdentity
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import Origin
 from lucid_storage.models.meta import PAUSED, RESTORED_FROM, VERIFY
 from lucid_storage.models.settings import Settings
-from lucid_storage.models.volume import ContentCheck, VolumeStatus
+from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -97,18 +107,73 @@ def test_the_job_is_the_same_for_whoever_leads_and_another_for_another_value() -
 
 def test_rot_is_a_condition_and_a_warning_once() -> None:
     found = check_of(ended(intact=False, corrupted=2, message="2 changed although nobody wrote them"), "1")
-    status, notices = noted(found, VolumeStatus())
+    status, notices = noted(seen(check=found), VolumeStatus())
     assert (status.check, status.checksums_at) == (found, NOW)
     assert [(n.reason, n.warning) for n in notices] == [("ContentDamaged", True)]
-    ((kind, holds, reason, said),) = row(status.check)
+    ((kind, holds, reason, said), complete) = rows(status)
     assert (kind, holds, reason) == ("Intact", False, Reason.CONTENT_DAMAGED)
     assert "nobody wrote" in said
-    assert noted(found, status) == (status, ())
+    assert complete == ("ContentChecked", True, Reason.CHECKED, "")
+    assert noted(seen(check=found), status) == (status, ())
 
 
 def test_an_intact_volume_says_so_and_an_unchecked_one_nothing() -> None:
-    assert row(None) == []
-    assert row(check())[0][:3] == ("Intact", True, Reason.INTACT)
+    assert rows(VolumeStatus()) == []
+    assert rows(VolumeStatus(check=check()))[0][:3] == ("Intact", True, Reason.INTACT)
+
+
+def failure(message: str = "No other pod can mount the claim.", **more: Any) -> FailedCheck:
+    return FailedCheck(asked="1", at=NOW, message=message).model_copy(update=more)
+
+
+def test_a_check_that_comes_to_nothing_is_a_condition_that_says_why_and_a_warning_once() -> None:
+    asked = seen(check_failed=failure(), check_asked="1")
+    status, notices = noted(asked, VolumeStatus())
+    assert [(n.reason, n.warning) for n in notices] == [("CheckFailed", True)]
+    ((kind, holds, reason, said),) = rows(status)
+    assert (kind, holds, reason) == ("ContentChecked", False, Reason.CHECK_FAILED)
+    assert said == (
+        'The check "1" has no result since 2026-11-21 12:00:00Z: No other pod can mount the claim. It is tried again'
+        " every 5 minutes."
+    )
+    later = seen(check_failed=failure(at=NOW + timedelta(minutes=5)), check_asked="1")
+    assert noted(later, status) == (status, ()), "the same failure costs no write"
+    assert noted(seen(check_asked="1"), status) == (status, ()), "another leader knows it from status"
+
+
+def test_a_failure_is_over_when_the_check_ended_or_nobody_asks_for_it_any_more() -> None:
+    status, _ = noted(seen(check_failed=failure(), check_asked="1"), VolumeStatus(check=check("0")))
+    assert [row[:2] for row in rows(status)] == [("Intact", True), ("ContentChecked", False)]
+    over = check(at=NOW + timedelta(hours=1))
+    done, _ = noted(seen(check=over, check_failed=failure(), check_asked="1"), status)
+    assert done.check_failed is None
+    assert rows(done)[1][:2] == ("ContentChecked", True)
+    assert noted(seen(check_asked="2"), status)[0].check_failed is None
+    assert noted(seen(), status)[0].check_failed is None
+
+
+def test_what_changed_and_when_is_in_status() -> None:
+    found = check_of(ended(changed=2, lastChange="2026-11-20T08:00:00.5Z"), "1")
+    assert (found.changed, found.last_change) == (2, datetime(2026, 11, 20, 8, tzinfo=UTC))
+
+
+def test_damage_and_failed_checks_are_metrics() -> None:
+    registry = CollectorRegistry()
+    metrics = VolumeMetrics(registry)
+    known = VolumeFigures(
+        bound=True, requested=None, warning_percent=80, critical_percent=95, full_at=None, check_failed=True
+    )
+    labels = {"resource_namespace": "app", "volume": "data"}
+
+    def value(name: str) -> float | None:
+        return registry.get_sample_value(f"lucid_volume_content_{name}", labels)
+
+    metrics.tell(Key("volumes", "app", "data"), known)
+    assert (value("intact"), value("check_failed")) == (None, 1)
+    damaged = check(intact=False, corrupted=2, unreadable=1)
+    metrics.tell(Key("volumes", "app", "data"), replace(known, check=damaged, check_failed=False))
+    assert (value("intact"), value("damaged_files"), value("check_failed")) == (0, 3, 0)
+    assert value("checked_timestamp_seconds") == NOW.timestamp()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +214,6 @@ class Checks(ContentChecks):
         self.volumes = list(volumes)
         self.begun: list[str] = []
         self.answers: dict[str, asyncio.Future[ContentCheck]] = {}
-        self.told: list[Notice] = []
         self.touched: list[Key] = []
         self.usage = UsageBook()
         super().__init__(
@@ -159,7 +223,6 @@ class Checks(ContentChecks):
             Settings(),
             volumes=lambda: self.volumes,
             touch=self.touched.append,
-            tell=lambda resource, notice: self.told.append(notice),
             now=lambda: NOW,
             pause=0.001,
         )
@@ -224,13 +287,13 @@ async def test_a_volume_whose_status_cannot_be_understood_keeps_no_other_from_it
         assert not task.done()
 
 
-async def test_a_check_that_came_to_nothing_is_an_event() -> None:
+async def test_a_check_that_came_to_nothing_is_told_to_the_volume() -> None:
     checks = Checks(placed("a"))
     async with checks.running():
         await checks.until(lambda: bool(checks.begun))
         checks.answers["a/data"].set_exception(LucidError("The claim has no volume now."))
-        await checks.until(lambda: bool(checks.told))
-    assert [(n.reason, n.warning) for n in checks.told] == [("CheckFailed", True)]
+        await checks.until(lambda: bool(checks.touched))
+    assert checks.usage.failed(("a", "data")) == failure("The claim has no volume now.")
 
 
 async def test_lost_leadership_ends_the_checks() -> None:
@@ -252,7 +315,7 @@ async def test_another_value_is_checked_without_the_rest_of_the_one_before() -> 
         checks.volumes = [placed("a", annotations={VERIFY: "2"})]
         await checks.until(lambda: len(checks.begun) == 2)
         checks.answers["a/data"].set_exception(LucidError("The claim has no volume now."))
-        await checks.until(lambda: bool(checks.told))
+        await checks.until(lambda: checks.usage.failed(("a", "data")) is not None)
         await asyncio.sleep(0.02)
     assert checks.begun == ["a/data"] * 2
 

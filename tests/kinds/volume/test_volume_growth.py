@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from volume_builders import (
     NOW,
+    UID,
     claim,
     condition,
     figures,
@@ -109,8 +110,25 @@ def test_what_only_another_claim_can_give_is_a_migration() -> None:
     assert needed({}, class_name="local-path") is None
 
 
-def test_a_volume_that_shrinks_on_paper_is_refused() -> None:
-    step = look(volume({"size": "5Gi"}), seen(claim(annotations={})))
+@pytest.mark.parametrize(
+    ("spec", "annotations"),
+    [
+        ({"size": "5Gi"}, {}),
+        ({"size": "5Gi", **GROWING}, {}),
+        ({"size": "5Gi"}, {GROWN_TO: "8Gi"}),
+        ({"size": "5Gi"}, {GROWN_TO: "a lot"}),
+    ],
+    ids=[
+        "declared",
+        "adopted, with autoExpand",
+        "declared after autoExpand",
+        "an annotation that is no size",
+    ],
+)
+def test_a_volume_that_shrinks_on_paper_is_refused(
+    spec: dict[str, object], annotations: dict[str, str]
+) -> None:
+    step = look(volume(spec), seen(claim(annotations=annotations)))
     assert step.said is not None
     assert (step.actions, step.said.standing, step.said.reason) == (
         (),
@@ -123,7 +141,7 @@ def test_a_volume_that_shrinks_on_paper_is_refused() -> None:
 @pytest.mark.parametrize(
     ("spec", "annotations"),
     [
-        ({"size": "5Gi", **GROWING}, {}),
+        ({"size": "5Gi", **GROWING}, {GROWN_TO: "10Gi", CREATED_FOR: UID}),
         ({"size": "5Gi"}, {GROWN_TO: "10Gi", CREATED_FOR: "somebody"}),
         ({}, {}),
     ],

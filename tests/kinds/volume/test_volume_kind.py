@@ -16,9 +16,12 @@ from lucid_storage.kinds.volume.kind import VolumeKind
 from lucid_storage.kinds.volume.metrics import VolumeMetrics
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kube.claims import Attachment, Claim, Claims, Class, Node, PersistentVolume, PodUse
+from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.volume import VolumeStatus
+
+GROWING = {"autoExpand": {"enabled": True, "stepPercent": 20}}
 
 
 class Cluster:
@@ -29,6 +32,7 @@ class Cluster:
         self.users = list(users)
         self.refuse: LucidError | None = None
         self.expanded: list[int] = []
+        self.by_itself: list[bool] = []
 
     async def get(self, namespace: str, name: str) -> Claim | None:
         return self.claim
@@ -48,10 +52,11 @@ class Cluster:
     async def attachments(self) -> list[Attachment]:
         return [Attachment("pv-1", "node-b", True)]
 
-    async def expand(self, known: Claim, size: int) -> None:
+    async def expand(self, known: Claim, size: int, *, grown: bool) -> None:
         if self.refuse is not None:
             raise self.refuse
         self.expanded.append(size >> 30)
+        self.by_itself.append(grown)
         self.claim = replace(known, requested=size)
 
 
@@ -110,6 +115,15 @@ async def test_a_refused_expansion_is_said_and_figures_go_on() -> None:
     changed = await look(made, volume({"size": "12Gi"}, generation=2), step.status)
     assert cluster.expanded == [12]
     assert changed.actions == ()
+
+
+@pytest.mark.parametrize(("spec", "grown"), [({"size": "12Gi"}, False), (GROWING, True)])
+async def test_only_a_size_that_nobody_declared_is_noted_as_grown(spec: Json, grown: bool) -> None:
+    cluster, book = Cluster(claim()), UsageBook()
+    made = kind(cluster, book)
+    book.put(("lucid", "chunks"), figures(85))
+    await look(made, volume(spec), VolumeStatus())
+    assert (cluster.expanded, cluster.by_itself) == ([12], [grown])
 
 
 async def test_use_and_thresholds_go_on_while_a_migration_waits() -> None:

@@ -118,6 +118,14 @@ async def test_without_an_authority_only_nodes_are_watched() -> None:
     assert told.nodes == [frozenset({"a"})]
 
 
+async def test_a_node_that_was_away_before_the_first_round_is_told_in_it() -> None:
+    cluster, told = Cluster(a=[], b=[]), Told()
+    cluster.away = {"a"}
+    made, _ = rounds(cluster, told, volume(), asks=False)
+    await made.round()
+    assert told.nodes == [frozenset({"a"})]
+
+
 async def test_few_are_asked_at_a_time_and_one_that_fails_hinders_nobody() -> None:
     many: dict[str, Any] = {f"n{i}": [] for i in range(20)}
     cluster, told = Cluster(**{**many, "bad": KubeletError("no"), "good": [used(50)]}), Told()
@@ -311,3 +319,19 @@ async def test_a_reader_that_fails_is_removed_and_told_once(trouble: WorkerState
     assert not task.done()
     task.cancel()
     assert notices == ([] if isinstance(trouble, ValueError) else ["UsageUnknown"])
+
+
+async def test_nodes_that_changed_are_asked_for_anew_whoever_asked_a_moment_ago() -> None:
+    answers = iter([[node()], [node(ready=False)]])
+
+    class Nodes:
+        async def nodes(self) -> list[Node]:
+            return next(answers)
+
+        classes = attachments = nodes
+
+    around = Surroundings(cast("Claims", Nodes()), seconds=3600)
+    assert (await around.nodes())[0].ready
+    assert (await around.nodes())[0].ready
+    around.nodes_changed()
+    assert not (await around.nodes())[0].ready

@@ -445,13 +445,17 @@ async def moved(there: Place) -> None:
     assert not body["metadata"].get("finalizers")
 
 
-async def killed(land: Ground, writes: int, *, forgets: bool) -> None:
-    """An operator that dies after so many writes, and another one that knows what is written down at most."""
+async def killed(land: Ground, writes: int, *, forgets: bool, exact: bool = True) -> None:
+    """An operator that dies after so many writes, and another one that knows what is written down at most.
+
+    On a real API server the number of writes varies a little with its pace: the last ones may not come.
+    """
     there = await place(land)
     await there.born(writes)
     try:
         await there.settled()
-        raise AssertionError(f"it did not come to {writes} writes")
+        assert not exact, f"it did not come to {writes} writes"
+        return await moved(there)
     except LeadershipLostError:
         pass
     if forgets:

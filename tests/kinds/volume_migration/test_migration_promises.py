@@ -1,7 +1,9 @@
 """What a migration promises besides moving the data: who is waited for, what is taken back, what is refused."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,13 +11,13 @@ import pytest
 from migration_bed import Ground, Place, crawl, held, moved, place, played_ground, says, target
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds.volume.migration import switching
+from lucid_storage.kinds.volume.migration import settling
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import claim_path
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.models.meta import RELEASE_OLD_VOLUME, RUN_AGAIN
-from lucid_storage.models.orders import VolumeCopyResult
+from lucid_storage.models.orders import Progress, VolumeCopyResult
 
 
 @pytest.fixture
@@ -203,11 +205,67 @@ async def test_a_lost_worker_is_replaced_a_bounded_number_of_times(land: Ground)
     await there.settled()
 
 
+def at(percent: int, phase: str = "Copying") -> WorkerState:
+    progress = Progress(phase=phase, total_bytes=1000, done_bytes=10 * percent)
+    return WorkerState(WorkerPhase.RUNNING, progress=progress)
+
+
+LOST = WorkerState(WorkerPhase.LOST, "its node is drained", over=True)
+OVERDUE = WorkerState(WorkerPhase.LOST, "it did not end within its deadline", overdue=True, over=True)
+CANCELLED = WorkerState(WorkerPhase.ENDED)
+"""Its result is made when its run is known."""
+
+
+@pytest.mark.parametrize("end", [LOST, OVERDUE, CANCELLED], ids=["drained", "overdue", "told to stop"])
+async def test_a_worker_that_came_further_than_those_before_it_is_always_followed_by_another(
+    land: Ground, end: WorkerState
+) -> None:
+    """What is copied is not thrown away because a large volume outlives the nodes that it is copied on."""
+    there = await place(land)
+    await there.born()
+    for seen in (at(4), at(30), at(90), at(10, "Verifying"), at(70, "Verifying")):
+        await worker_is(there, seen)
+        await worker_is(there, end)
+    assert (await there.migration())["attempts"] == 1
+    await worker_is(there, at(8))
+    await worker_is(there, end)
+    assert (await there.migration())["attempts"] == 2, "it came less far"
+    there.copies.refuse = lambda request: None
+    await there.settled()
+    await moved(there)
+    assert "reached" not in await there.migration()
+
+
+async def worker_is(there: Place, state: WorkerState) -> None:
+    """Look until this is seen of the worker that copies, and once more."""
+    there.copies.refuse = lambda request: WorkerState(WorkerPhase.WAITING, "its pod is starting")
+
+    async def begun() -> bool:
+        return bool(there.copies.results)
+
+    await there.until(begun, "a worker")
+    await asyncio.sleep(0)
+    (key,) = there.copies.results
+    if state is CANCELLED:
+        run = (await there.migration())["run"]
+        said = VolumeCopyResult(run=run, ok=False, reason=Reason.CANCELLED, message="It was told to stop.")
+        state = replace(state, result=said.model_dump_json(by_alias=True))
+    there.copies.results[key] = state
+    before = len(there.copies.started)
+    await there.look()
+    if state.phase is not WorkerPhase.RUNNING:
+
+        async def followed() -> bool:
+            return len(there.copies.started) > before
+
+        await there.until(followed, "the next worker", 10)
+
+
 async def test_the_last_look_that_fails_is_tried_again_until_it_succeeds(
     land: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the switch on nothing is given up."""
-    monkeypatch.setattr(switching, "FIRST_RETRY", timedelta(milliseconds=5))
+    monkeypatch.setattr(settling, "FIRST_RETRY", timedelta(milliseconds=5))
     there = await place(land)
     failures = iter(range(5))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import cast
 
@@ -33,6 +34,7 @@ class FakeIndex:
     health: str = "green"
     documents: int = 0
     bytes: int = 227
+    created: datetime | None = None
 
 
 class FakeElastic:
@@ -230,6 +232,7 @@ class FakeElastic:
             health=index.health,
             documents=index.documents,
             bytes=index.bytes,
+            created=index.created,
         )
 
 

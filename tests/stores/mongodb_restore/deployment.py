@@ -12,9 +12,10 @@ from pymongo.read_concern import ReadConcern
 
 from lucid_storage.archive.content import Tally
 from lucid_storage.stores.mongodb.restore.catalog import Definition, Name
+from lucid_storage.stores.mongodb.restore.comparing import Expected
 from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
-from lucid_storage.stores.mongodb.restore.staging import Expected, Staging
+from lucid_storage.stores.mongodb.restore.staging import Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 
 Client = MongoClient[dict[str, Any]]

@@ -26,9 +26,10 @@ from pymongo.errors import OperationFailure
 from lucid_storage.errors import DuplicateKeysError, LucidError, Reason
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.catalog import Definition
+from lucid_storage.stores.mongodb.restore.comparing import Expected
 from lucid_storage.stores.mongodb.restore.entries import bound, entry
 from lucid_storage.stores.mongodb.restore.lineage import chosen, everything, name_events
-from lucid_storage.stores.mongodb.restore.staging import Expected, Staging
+from lucid_storage.stores.mongodb.restore.staging import Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 from lucid_storage.stores.mongodb.restore.transactions import Transactions
 from testbed.stores.mongodb import MongoDB

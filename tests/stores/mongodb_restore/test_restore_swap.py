@@ -172,7 +172,7 @@ class TestSwap:
                 for found in live.list_collections(filter={"type": "collection"})
             }
             assert {d["state"] for d in live[kept[old]].find()} == {"live"}
-            assert await port.drop_old(RUN, [database]) == 1
+            assert await port.drop_old(RUN, [database]) == ()
             assert await port.journal([database], RUN) is None
         assert not [name for name in live.list_collection_names() if name.startswith("lucid_old_")]
 
@@ -235,6 +235,27 @@ class TestSwap:
             await port.drop_old(RUN, [database])
         assert [d["_id"] for d in client[database][name].find()] == ["gap"]
         assert client[database].a.count_documents({}) == 5
+
+    @pytest.mark.parametrize("consent", [False, True])
+    async def test_what_is_written_behind_the_last_look_is_dropped_with_consent_only(
+        self, mongodb: MongoDB, client: Client, database: str, consent: bool
+    ) -> None:
+        base = backup_of(client, database)
+        client[database].a.delete_many({})
+        stage(mongodb.uri, base, database)
+        async with restores(mongodb.uri, Crashing(1)) as port:  # the journal
+            with pytest.raises(CrashError):
+                await port.swap(RUN, [database], drop_existing=consent)
+        client[database].a.insert_one({"_id": "late"})
+        async with restores(mongodb.uri) as port:
+            done = await port.swap(RUN, [database], drop_existing=consent)
+            stays = await port.drop_old(RUN, [database])
+            assert await port.journal([database], RUN) is None
+        assert client[database].a.count_documents({}) == 5
+        old = [name for name in client[database].list_collection_names() if name.startswith("lucid_old_")]
+        assert stays == done.moved_aside == tuple(f"{database}.{name}" for name in old)
+        assert len(old) == (0 if consent else 1)
+        assert [d["_id"] for name in old for d in client[database][name].find()] == ["late"] * len(old)
 
     async def test_without_consent_nothing_is_replaced(
         self, mongodb: MongoDB, client: Client, database: str

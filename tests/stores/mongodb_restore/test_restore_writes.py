@@ -9,7 +9,8 @@ from pymongo.errors import AutoReconnect
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.mongodb.restore import accounts, target
 from lucid_storage.stores.mongodb.restore.accounts import Chosen
-from lucid_storage.stores.mongodb.restore.lease import Lease
+from lucid_storage.stores.mongodb.restore.holding import Leases
+from lucid_storage.stores.mongodb.restore.lease import LEASE_SECONDS
 from lucid_storage.stores.mongodb.restore.target import Target
 
 STEPPED_DOWN = {"ok": 1, "writeConcernError": {"code": 11602, "errmsg": "interrupted"}}
@@ -83,9 +84,16 @@ def test_a_write_that_no_majority_can_confirm_fails(server: Server) -> None:
     assert len(server.sent) == 1
 
 
+def held(server: Server, **more: Any) -> Leases:
+    """The lease of one database, taken by `with`."""
+    server.will({"ok": 1}, {"ok": 1, "value": {"number": 1}})
+    return Leases("", ["shop"], "r1", **more)
+
+
 def test_nothing_is_sent_again_without_the_right_to_write(server: Server) -> None:
-    with Target("", wait=lambda _: None) as opened:
-        opened.before_write = Lease(opened, "shop", "r1").renew
+    with held(server, live=True) as leases, Target("", wait=lambda _: None) as opened:
+        opened.before_write = leases.check
+        server.sent.clear()
         server.will({"ok": 1, "n": 1}, AutoReconnect("lost"), {"ok": 1, "n": 0})
         with pytest.raises(LucidError) as lost:
             opened.write("shop", {"drop": "a"}, "drop shop.a")
@@ -94,10 +102,22 @@ def test_nothing_is_sent_again_without_the_right_to_write(server: Server) -> Non
 
 
 def test_a_lease_whose_renewal_was_answered_late_is_renewed_once_more(server: Server) -> None:
-    moments = iter((0.0, 100.0, 100.0, 101.0))
-    with Target("", wait=lambda _: None) as opened:
-        Lease(opened, "shop", "r1", clock=lambda: next(moments)).renew()
+    moments = iter((0.0, 0.0, 0.0, 100.0, 100.0, 101.0))
+    with held(server, clock=lambda: next(moments)) as leases:
+        server.sent.clear()
+        leases.renew()
     assert server.names() == ["update", "update"]
+
+
+def test_beside_the_live_data_a_fresh_lease_is_not_renewed_before_each_write(server: Server) -> None:
+    passed = [0.0]
+    with held(server, clock=lambda: passed[0]) as leases:
+        server.sent.clear()
+        leases.check()
+        assert server.names() == []
+        passed[0] = LEASE_SECONDS
+        leases.check()
+    assert server.names() == ["update"]
 
 
 def test_users_that_were_sent_before_the_connection_was_lost_are_kept(server: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import LucidError, StoreUnavailableError
 from lucid_storage.stores.redis.patterns import PatternMatcher
 from lucid_storage.stores.redis.tally import Tally
 from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport, RedisInfo
@@ -50,9 +50,15 @@ class FakeRedis:
         return RedisInfo(self.identity, self.version, role="master", cluster=False, keys=len(self.keys))
 
     async def scan(
-        self, spaces: Sequence[KeySpace], *, keys_per_second: int = 20_000, sample: int = 100
+        self,
+        spaces: Sequence[KeySpace],
+        *,
+        at: str | None = None,
+        keys_per_second: int = 20_000,
+        sample: int = 100,
     ) -> dict[str, KeySpaceReport]:
         self._check()
+        here = await self.info()
         self.scans.append(tuple(spaces))
         tallies: dict[str, Tally] = {}
         for space in spaces:
@@ -66,6 +72,8 @@ class FakeRedis:
             if tally.draw():
                 tally.add_size(key.size)
             if tally.add_key(key.ttl):
+                if at is not None and not here.is_at(at):
+                    raise StoreUnavailableError("Another Redis answers.")
                 self._correct(tally, key)
         return {pattern: tally.report() for pattern, tally in tallies.items()}
 

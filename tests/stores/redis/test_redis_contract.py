@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from lucid_storage.errors import LeadershipLostError
+from lucid_storage.errors import LeadershipLostError, StoreUnavailableError
 from lucid_storage.stores.redis.adapter import RedisDeployment
 from lucid_storage.stores.redis.port import RedisPort
 from lucid_storage.stores.redis.types import KeySpace
@@ -160,3 +160,14 @@ async def test_patterns_without_keys_and_no_patterns_at_all_are_answered(bench: 
 async def test_closing_twice_is_harmless(bench: Bench) -> None:
     await bench.port.close()
     await bench.port.close()
+
+
+async def test_no_ttl_is_set_in_another_redis_than_the_one_that_is_named(bench: Bench) -> None:
+    space = KeySpace(f"{bench.prefix}moved:{{id}}", 60, enforce=True)
+    bench.put(f"{bench.prefix}moved:1")
+    place = (await bench.port.info()).place
+    for elsewhere in ("another/0", place.removesuffix("/0") + "/9"):
+        with pytest.raises(StoreUnavailableError):
+            await bench.port.scan([space], at=elsewhere)
+    assert bench.ttl(f"{bench.prefix}moved:1") is None
+    assert (await bench.port.scan([space], at=place))[space.pattern].corrected == 1

@@ -1,23 +1,19 @@
 """The adapter on a real cluster: what it says is what the servers have, and what it does is done."""
 
-import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import pytest
 from sharding_bed import Cluster, counted, insert
 
 from lucid_storage.errors import (
     NotShardedError,
-    NotSupportedError,
     Reason,
     ServerRefusedError,
-    StoreUnavailableError,
 )
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
 from lucid_storage.stores.mongodb.sharding.bounds import full_range, same_range
 from lucid_storage.stores.mongodb.sharding.supporting import supporting_indexes
-from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ReshardPhase, ShardKey
+from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardKey
 from lucid_storage.stores.mongodb.types import CollectionOptions, IndexDefinition
 from testbed.stores.mongodb import MongoDB
 from testbed.stores.sharded import Sharded
@@ -119,68 +115,6 @@ async def test_a_collection_with_a_collation_is_sharded_by_the_simple_one(
     assert found.names == ("country_1",)
 
 
-async def test_a_time_series_shows_the_key_in_its_own_words(
-    router: MongoDeployment, sharded: Cluster, sharded_database: str
-) -> None:
-    sharding = router.sharding
-    series = {"timeField": "at", "metaField": "sensor"}
-    await router.create_collection(sharded_database, "readings", CollectionOptions(time_series=series))
-    key: ShardKey = (("sensor.id", 1), ("at", 1))
-    await sharding.shard(sharded_database, "readings", key)
-    documents = [{"at": datetime.now(UTC), "sensor": {"id": n % 5}} for n in range(50)]
-    insert(sharded, sharded_database, "readings", documents)
-    state = await sharding.sharded(sharded_database, "readings")
-    assert state is not None
-    assert (state.key, state.time_series) == (key, True)
-    assert sum(found.chunks for found in await sharding.chunks(state)) == 1
-    (figures,) = await sharding.figures(sharded_database, "readings", 10) or ()
-    assert (figures.documents, figures.size_bytes > 0) == (None, True)
-    assert (await sharding.balance(sharded_database, "readings")).compliant
-    sample = await sharding.key_sample(sharded_database, "readings", (("sensor.id", 1),), 100, 10)
-    assert sample is not None
-    assert (sample.documents, sample.distinct) == (50, 5)
-    await sharding.set_balancing(sharded_database, "readings", enabled=False)
-    state = await sharding.sharded(sharded_database, "readings")
-    assert state is not None
-    assert not state.balancing
-    await router.create_index(
-        sharded_database, "readings", "by_sensor", IndexDefinition(keys=(("sensor.id", 1),))
-    )
-
-
-async def test_the_key_of_a_time_series_is_not_changed(
-    router: MongoDeployment, sharded_database: str
-) -> None:
-    sharding = router.sharding
-    series = {"timeField": "at", "metaField": "sensor"}
-    await router.create_collection(sharded_database, "readings", CollectionOptions(time_series=series))
-    await sharding.shard(sharded_database, "readings", (("sensor", 1),))
-    bounds = KeyRange({"sensor": 1}, {"sensor": 5})
-    for change in (
-        sharding.refine(sharded_database, "readings", (("sensor", 1), ("at", 1))),
-        sharding.reshard(sharded_database, "readings", (("sensor", "hashed"),)),
-        sharding.assign_range(sharded_database, "readings", bounds, "zone"),
-    ):
-        with pytest.raises(NotSupportedError, match="time series"):
-            await change
-
-
-async def test_refining_adds_fields_and_needs_their_index(
-    router: MongoDeployment, sharded_database: str
-) -> None:
-    sharding = router.sharding
-    await sharding.shard(sharded_database, "places", COUNTRY)
-    with pytest.raises(ServerRefusedError, match="create an index"):
-        await sharding.refine(sharded_database, "places", COUNTRY_DAY)
-    definition = IndexDefinition(keys=COUNTRY_DAY)
-    await router.create_index(sharded_database, "places", "country_1_day_1", definition)
-    await sharding.refine(sharded_database, "places", COUNTRY_DAY)
-    await sharding.refine(sharded_database, "places", COUNTRY_DAY)
-    state = await sharding.sharded(sharded_database, "places")
-    assert state is not None
-    assert state.key == COUNTRY_DAY
-
-
 async def test_a_unique_index_apart_from_the_key_is_refused_with_the_way_out(
     router: MongoDeployment, sharded_database: str
 ) -> None:
@@ -207,6 +141,8 @@ async def test_zones_are_set_and_cleared(
         (found,) = await sharding.zones(sharded_database, "places")
         assert (found.name, found.shards) == (zone, (shard,))
         assert same_range(found.ranges[0], full_range(bounds, COUNTRY_DAY))
+        users = await sharding.zone_users([zone, "nowhere"])
+        assert users == {zone: frozenset({f"{sharded_database}.places"})}
         inside = KeyRange({"country": "BE"}, {"country": "DE"})
         with pytest.raises(ServerRefusedError, match="overlapping"):
             await sharding.assign_range(sharded_database, "places", inside, zone)
@@ -253,66 +189,3 @@ async def test_the_balancers_window_leaves_its_other_settings(
         assert (state.enabled, state.window) == (False, None)
     finally:
         await router.close()
-
-
-@pytest.mark.usefixtures("resharding_alone")
-async def test_a_resharding_is_seen_while_it_runs_and_goes_on_without_the_caller(
-    router: MongoDeployment, sharded: Cluster, sharded_database: str
-) -> None:
-    sharding = router.sharding
-    await sharding.shard(sharded_database, "events", COUNTRY)
-    insert(sharded, sharded_database, "events", [{"country": "AT", "user": n} for n in range(300)])
-    assert await sharding.resharding(sharded_database, "events") is None
-    point = "reshardingPauseCoordinatorBeforeBlockingWrites"
-    sharded.fail_point("config", point, on=True)
-    try:
-        caller = asyncio.create_task(sharding.reshard(sharded_database, "events", USER, num_initial_chunks=4))
-        async with asyncio.timeout(60):
-            while True:
-                found = await sharding.resharding(sharded_database, "events")
-                if found is not None and found.phase is ReshardPhase.CATCHING_UP:
-                    break
-                await asyncio.sleep(0.05)
-        assert found.key == USER
-        assert found.percent is not None
-        state = await sharding.sharded(sharded_database, "events")
-        assert state is not None
-        assert (state.resharding, state.key) == (True, COUNTRY)
-        with pytest.raises(StoreUnavailableError, match="conflicting operation"):
-            await sharding.reshard(sharded_database, "events", (("day", "hashed"),))
-        caller.cancel()
-        await asyncio.gather(caller, return_exceptions=True)
-        joined = asyncio.create_task(sharding.reshard(sharded_database, "events", USER, num_initial_chunks=4))
-    finally:
-        sharded.fail_point("config", point, on=False)
-    await asyncio.wait_for(joined, 60)
-    state = await sharding.sharded(sharded_database, "events")
-    assert state is not None
-    assert (state.resharding, state.key) == (False, USER)
-    assert await sharding.resharding(sharded_database, "events") is None
-    assert sum(counted(sharded, sharded_database, "events").values()) == 300
-
-
-@pytest.mark.usefixtures("resharding_alone")
-async def test_an_aborted_resharding_is_told_as_such(
-    router: MongoDeployment, sharded: Cluster, sharded_database: str
-) -> None:
-    sharding, point = router.sharding, "reshardingPauseCoordinatorBeforeBlockingWrites"
-    await sharding.shard(sharded_database, "events", COUNTRY)
-    sharded.fail_point("config", point, on=True)
-    try:
-        caller = asyncio.create_task(sharding.reshard(sharded_database, "events", USER))
-        async with asyncio.timeout(60):
-            while True:
-                if await sharding.resharding(sharded_database, "events") is not None:
-                    break
-                await asyncio.sleep(0.05)
-        with sharded.client() as client:
-            client.admin.command("abortReshardCollection", f"{sharded_database}.events")
-    finally:
-        sharded.fail_point("config", point, on=False)
-    with pytest.raises(ServerRefusedError, match="it was aborted, and the old key stays"):
-        await asyncio.wait_for(caller, 60)
-    state = await sharding.sharded(sharded_database, "events")
-    assert state is not None
-    assert state.key == COUNTRY

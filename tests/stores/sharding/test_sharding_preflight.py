@@ -5,15 +5,59 @@ from datetime import UTC, datetime
 
 import pytest
 from bson import ObjectId
+from pymongo import monitoring
 from sharding_bed import Cluster, insert
 
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
-from lucid_storage.stores.mongodb.sharding.types import ShardKey
+from lucid_storage.stores.mongodb.sharding.types import Occupancy, ShardKey
+from lucid_storage.stores.mongodb.types import CollectionOptions
 
 pytestmark = pytest.mark.mongodb
 
 COUNTRY: ShardKey = (("country", 1),)
 DRAW = random.Random(5)
+
+
+async def test_whether_there_are_documents_is_told_of_every_sort_of_collection(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    sharding = router.sharding
+    assert await sharding.occupancy(sharded_database, "nowhere") == Occupancy(empty=True, documents=0)
+    await sharding.shard(sharded_database, "spread", (("user", "hashed"),), num_initial_chunks=4)
+    series = {"timeField": "at", "metaField": "sensor"}
+    await router.create_collection(sharded_database, "series", CollectionOptions(time_series=series))
+    for name in ("plain", "spread", "series"):
+        assert (await sharding.occupancy(sharded_database, name)).empty
+        insert(sharded, sharded_database, name, [{"user": n, "at": datetime.now(UTC)} for n in range(9)])
+    assert await sharding.occupancy(sharded_database, "plain") == Occupancy(empty=False, documents=9)
+    assert await sharding.occupancy(sharded_database, "spread") == Occupancy(empty=False, documents=9)
+    assert await sharding.occupancy(sharded_database, "series") == Occupancy(empty=False, documents=None)
+
+
+async def test_whether_there_are_documents_is_asked_of_primaries_and_a_majority_whatever_the_uri_says(
+    sharded: Cluster, sharded_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[object, object]] = []
+
+    class Listener(monitoring.CommandListener):
+        def started(self, event: monitoring.CommandStartedEvent) -> None:
+            if event.command_name == "find":
+                mode = event.command.get("$readPreference", {}).get("mode", "primary")
+                sent.append((event.command["readConcern"]["level"], mode))
+
+        def succeeded(self, event: object) -> None: ...
+
+        def failed(self, event: object) -> None: ...
+
+    listeners = monitoring._LISTENERS._replace(command_listeners=[Listener()])
+    monkeypatch.setattr(monitoring, "_LISTENERS", listeners)
+    uri = f"{sharded.uri}{'&' if '?' in sharded.uri else '?'}readPreference=secondaryPreferred"
+    router = MongoDeployment(uri, label="cluster", app_name="lucid-test", guard=lambda: None)
+    try:
+        assert (await router.sharding.occupancy(sharded_database, "nowhere")).empty
+    finally:
+        await router.close()
+    assert sent == [("local", "primary"), ("majority", "primary")]
 
 
 async def test_gaps_of_a_key_are_counted(
@@ -37,7 +81,7 @@ async def test_an_empty_collection_has_no_gaps_and_no_sample(
     await router.sharding.shard(sharded_database, "orders", COUNTRY)
     sample = await router.sharding.key_sample(sharded_database, "orders", COUNTRY, 1000, 10)
     assert sample is not None
-    assert (sample.documents, sample.sampled, sample.distinct, sample.correlation) == (0, 0, 0, None)
+    assert (sample.sampled, sample.distinct, sample.correlation) == (0, 0, None)
 
 
 async def test_without_a_budget_there_is_no_answer(
@@ -58,10 +102,21 @@ async def test_a_sample_tells_few_values_and_a_common_one(
     insert(sharded, sharded_database, "orders", [{"country": country} for country in countries])
     sample = await router.sharding.key_sample(sharded_database, "orders", COUNTRY, 1000, 10)
     assert sample is not None
-    assert (sample.documents, sample.sampled, sample.distinct) == (100, 100, 3)
+    assert (sample.sampled, sample.distinct) == (100, 3)
     assert (sample.most_frequent, sample.most_frequent_share, sample.missing) == (80, 0.8, 0)
     assert sample.correlation is not None
     assert abs(sample.correlation) < 0.5
+
+
+async def test_values_are_told_apart_as_shard_keys_are_and_not_by_the_collections_collation(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    options = CollectionOptions(collation={"locale": "de", "strength": 1})
+    await router.create_collection(sharded_database, "orders", options)
+    insert(sharded, sharded_database, "orders", [{"country": one} for one in ("at", "AT", "\u00e4t", "de")])
+    sample = await router.sharding.key_sample(sharded_database, "orders", COUNTRY, 1000, 10)
+    assert sample is not None
+    assert (sample.distinct, sample.most_frequent) == (4, 1)
 
 
 async def test_growing_keys_are_told_from_random_ones(
@@ -113,7 +168,7 @@ async def test_a_sharded_collection_is_sampled_over_all_shards(
     insert(sharded, sharded_database, "orders", [{"user": 7}])
     sample = await router.sharding.key_sample(sharded_database, "orders", (("day", 1),), 5000, 10)
     assert sample is not None
-    assert (sample.documents, sample.sampled, sample.missing) == (301, 301, 1)
+    assert (sample.sampled, sample.missing) == (301, 1)
     assert sample.correlation is not None
     assert sample.correlation > 0.95
     gaps = await router.sharding.key_gaps(sharded_database, "orders", (("day", 1),), 10)

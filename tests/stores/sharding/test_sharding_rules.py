@@ -6,11 +6,14 @@ import pytest
 from bson import Binary
 from hypothesis import given
 from hypothesis import strategies as st
+from sharding_bed import Cluster
 
 from lucid_storage.errors import NotSupportedError
+from lucid_storage.stores.documents import to_bson
 from lucid_storage.stores.mongodb.sharding.actions import require_resharding
 from lucid_storage.stores.mongodb.sharding.bounds import full_bound, full_range, same_range
 from lucid_storage.stores.mongodb.sharding.catalogue import sharded_state
+from lucid_storage.stores.mongodb.sharding.order import UnknownOrderError, in_order
 from lucid_storage.stores.mongodb.sharding.preflight import rank_correlation
 from lucid_storage.stores.mongodb.sharding.supporting import supporting_indexes
 from lucid_storage.stores.mongodb.sharding.types import KeyRange, ShardKey
@@ -92,6 +95,53 @@ def test_bounds_are_filled_in_as_the_server_does() -> None:
     assert full_bound({"$maxKey": 1}, A_B) == {"a": MAX, "b": MAX}
     assert full_bound({"b": 5}, A_B) == {"b": 5}
     assert full_bound({"a": 5, "c": 1}, A_B) == {"a": 5, "c": 1}
+
+
+ASCENDING: list[Any] = [
+    MIN,
+    None,
+    {"$numberDecimal": "-Infinity"},
+    -5,
+    {"$numberLong": "-4"},
+    0.5,
+    {"$numberDecimal": "0.75"},
+    {"$numberLong": "9007199254740993"},
+    "",
+    "Z",
+    "a",
+    "\u00e9",
+    "\U0001f600",
+    {"$oid": "0" * 24},
+    {"$oid": "f" * 24},
+    False,
+    True,
+    {"$date": "1969-01-01T00:00:00Z"},
+    {"$date": "2026-01-01T00:00:00Z"},
+    MAX,
+]
+
+
+@pytest.mark.mongodb
+async def test_bounds_are_sorted_as_the_server_sorts_them(sharded: Cluster, sharded_database: str) -> None:
+    """By a server's own order of an ascending index, and by ours."""
+    documents = [to_bson({"_id": place, "a": value}) for place, value in enumerate(ASCENDING)]
+    with sharded.client() as client:
+        collection = client[sharded_database].sorted
+        collection.insert_many(documents[::-1])
+        assert [found["_id"] for found in collection.find().sort("a", 1)] == list(range(len(ASCENDING)))
+    key: ShardKey = (("a", 1),)
+    for place, low in enumerate(ASCENDING):
+        for other, high in enumerate(ASCENDING):
+            assert in_order(KeyRange({"a": low}, {"a": high}), key) is (place < other)
+
+
+@pytest.mark.parametrize("value", [{"b": 1}, [1], {"$uuid": "00000000-0000-4000-8000-000000000000"}])
+def test_what_only_the_server_can_compare_is_left_to_it(value: Any) -> None:
+    key: ShardKey = (("a", 1),)
+    with pytest.raises(UnknownOrderError):
+        in_order(KeyRange({"a": value}, {"a": value}), key)
+    assert in_order(KeyRange({"a": MIN}, {"a": value}), key)
+    assert in_order(KeyRange({"a": value}, {"a": MAX}), key)
 
 
 def test_ranges_are_compared_by_value() -> None:

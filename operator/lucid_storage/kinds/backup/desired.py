@@ -27,6 +27,9 @@ from lucid_storage.models.storage import Compression, CompressionAlgorithm
 
 MANUAL_CHAIN = "manual"
 PRUNE_SECONDS = 1800
+ABANDONED_SECONDS = 86_400
+ABANDONED_MARGIN_SECONDS = 3600
+"""Beyond the deadline of a backup: clocks differ, and a worker takes its time to end."""
 NAME_CHARACTERS = 40
 """Of the resource's name that a Job's name has room for."""
 _IDS = UUID("8f1c6f5e-6f0c-4d8e-9f5b-2f0f6f1b7c3a")
@@ -67,6 +70,11 @@ class BackupDesired:
     @property
     def key_id(self) -> str | None:
         return self.spec.encryption.key_id if self.spec.encryption else None
+
+
+def abandoned_seconds(deadline_seconds: int) -> int:
+    """How long nothing moves in an upload that no worker can be at any more."""
+    return max(ABANDONED_SECONDS, deadline_seconds + ABANDONED_MARGIN_SECONDS)
 
 
 def backup_id(uid: str) -> str:
@@ -154,8 +162,20 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
     )
 
 
-def prune_request(desired: BackupDesired, cluster: str, *, discard: bool, known_id: str) -> WorkerRequest:
-    """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest."""
+def prune_request(
+    desired: BackupDesired,
+    cluster: str,
+    *,
+    discard: bool,
+    known_id: str,
+    ruled: bool = False,
+    unfinished: bool = False,
+    due: datetime | None = None,
+) -> WorkerRequest:
+    """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest, with
+    `unfinished` nothing but that, and with `ruled` only if no rule of its schedule keeps them. `due` is when their days
+    were over, where that is why.
+    """
     resource = desired.resource
     order = PruneOrder(
         run=run_id(resource.uid),
@@ -164,8 +184,11 @@ def prune_request(desired: BackupDesired, cluster: str, *, discard: bool, known_
         chain=desired.chain,
         key_id=desired.key_id,
         deadline_seconds=PRUNE_SECONDS,
-        remove=(known_id,),
+        remove=() if ruled or unfinished else (known_id,),
+        expire=(known_id,) if ruled else (),
+        due=due,
         discard=(known_id,) if discard else (),
+        abandoned_seconds=abandoned_seconds(desired.deadline_seconds),
     )
     return _request(desired, "prune", job_name(resource, "prune"), order)
 

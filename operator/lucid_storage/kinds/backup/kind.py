@@ -18,9 +18,10 @@ from lucid_storage.kinds.backup.actions import (
 )
 from lucid_storage.kinds.backup.chaining import check_destination
 from lucid_storage.kinds.backup.desired import BackupDesired, job_name, resolve
+from lucid_storage.kinds.backup.keeping import Keeping, keeping
 from lucid_storage.kinds.backup.observed import WORKING, BackupObserved, Plan
 from lucid_storage.kinds.backup.plan import hindered, plan
-from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA
+from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action
@@ -31,7 +32,6 @@ from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupStatus, BackupType
 from lucid_storage.models.kinds import KINDS, KindInfo
-from lucid_storage.models.meta import SCHEDULE
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -65,6 +65,7 @@ class BackupKind:
         volumes: BackupVolumes,
         *,
         others: Callable[[], Iterable[Resource]],
+        schedules: Callable[[], Iterable[Resource]],
         wake: Callable[[Callable[[Resource], bool]], None],
         rng: Random | None = None,
     ) -> None:
@@ -74,6 +75,7 @@ class BackupKind:
         self._settings = settings
         self._volumes = volumes
         self._others = others
+        self._schedules = schedules
         self._wake = wake
         self._prunes: dict[Key, _Prune] = {}
         self._rng = rng or Random()  # noqa: S311 - spreading, not a secret
@@ -87,7 +89,7 @@ class BackupKind:
         deleting = resource.deleted is not None
         prune_due = finished and not deleting and self._prune_due(resource, status, now)
         base = BackupObserved(
-            retention_days=self._retention_days(resource),
+            keeping=self._keeping(resource),
             prune_due=prune_due,
             prune_job=job_name(resource, "prune"),
         )
@@ -215,19 +217,20 @@ class BackupKind:
             resource.key.namespace, resource.secret, job, now, owner_uid=resource.uid
         )
 
-    def _retention_days(self, resource: Resource) -> int | None:
-        if SCHEDULE in resource.annotations:
-            return None
-        days = resource.spec.get("retentionDays")
-        return days if isinstance(days, int) else self._settings.backup_retention_days
+    def _keeping(self, resource: Resource) -> Keeping:
+        return keeping(resource, self._schedules(), self._settings)
 
     def _prune_due(self, resource: Resource, status: BackupStatus, now: datetime) -> bool:
-        if status.phase not in WITH_DATA or status.manifest_sha256 is None or status.expires_at is None:
+        if status.phase not in WITH_DATA or status.manifest_sha256 is None:
             return False
+        days = self._keeping(resource).days
+        due = expiry(status, days).expires_at
+        if due is None or days is None:
+            return False  # what status says of a schedule's Backup is the schedule's to act on
         note = self._prunes.get(resource.key)
         if note is None and status.retained_because is not None:
             # After a restart those that are kept for a reason are not all tried at once.
             note = self._prunes[resource.key] = _Prune(now - PRUNE_AGAIN * self._rng.random(), open=False)
         if note is None:
-            return now >= status.expires_at
+            return now >= due
         return note.open or now - note.at >= PRUNE_AGAIN

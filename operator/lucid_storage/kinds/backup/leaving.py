@@ -15,7 +15,11 @@ from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupPhase, BackupStatus
 from lucid_storage.models.base import DeletionPolicy
+from lucid_storage.models.meta import SCHEDULE
 from lucid_storage.models.orders import BackupResult, PruneResult
+
+SCHEDULE_SECONDS = 86_400.0
+"""How often a Backup is looked at for a schedule that is gone."""
 
 
 def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
@@ -37,7 +41,29 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
     )
     failed = said_of.standing is Standing.FAILED
     notice = Notice(str(said_of.reason), said_of.message, warning=failed)
-    return Step(expiry(done, observed.retention_days), said_of, hold=holds(resource, done), notices=(notice,))
+    return Step(expiry(done, observed.keeping.days), said_of, hold=holds(resource, done), notices=(notice,))
+
+
+def given_up(
+    observed: BackupObserved, status: BackupStatus, reason: Reason, message: str, now: datetime
+) -> Plan:
+    """The end of a worker that is over and gave no result: what it uploaded goes first, a manifest that it wrote stays.
+
+    What hinders the removal does not hold up the failure: every later prune of the chain finds what lies there.
+    """
+    prune = observed.prune
+    if prune.phase in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
+        if observed.trouble is not None or observed.desired is None or status.id is None:
+            return ended(status, BackupPhase.FAILED, reason, message, now)
+        request = prune_request(
+            observed.desired, observed.cluster, discard=True, known_id=status.id, unfinished=True
+        )
+        said = Said(Standing.UNDER_WAY, reason, f"{message} What it uploaded is being removed.")
+        return Step(status, said, (StartWorker(request),), hold=True)
+    if prune.alive:
+        return Step(status, None, hold=True, recheck_seconds=POLL_SECONDS)
+    step = ended(status, BackupPhase.FAILED, reason, message, now)
+    return Step(step.status, step.said, (RemoveWorker(observed.prune_job),), notices=step.notices)
 
 
 # Cancelling and leaving
@@ -56,9 +82,9 @@ def cancel(resource: Resource, observed: BackupObserved, status: BackupStatus, n
     step = _stopped(observed, status, said)
     if step is not None:
         return step
-    done = ended(
-        status, BackupPhase.CANCELLED, Reason.CANCELLED, "Cancelled; what was uploaded is removed.", now
-    )
+    kept = _kept_because(observed, status)
+    told = "what was uploaded is removed" if kept is None else f"its data stay for now: {kept.rstrip('.')}"
+    done = ended(status, BackupPhase.CANCELLED, Reason.CANCELLED, f"Cancelled; {told}.", now)
     if observed.prune.phase is WorkerPhase.ABSENT:
         return done
     return Step(done.status, done.said, (RemoveWorker(observed.prune_job),), notices=done.notices)
@@ -76,14 +102,24 @@ def _stopped(observed: BackupObserved, status: BackupStatus, said: Said) -> Plan
     return _pruned(observed, status, said, discard=True)
 
 
-def _pruned(observed: BackupObserved, status: BackupStatus, said: Said, *, discard: bool) -> Plan | None:
+def _pruned(
+    observed: BackupObserved,
+    status: BackupStatus,
+    said: Said,
+    *,
+    discard: bool,
+    ruled: bool = False,
+    due: datetime | None = None,
+) -> Plan | None:
     """Have a prune worker remove the data; None when it said that it did."""
     prune = observed.prune
     if prune.phase in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
         if observed.trouble is not None or observed.desired is None:
             raise observed.trouble or LucidError("The Backup cannot be read.")
         known = status.id or ""
-        request = prune_request(observed.desired, observed.cluster, discard=discard, known_id=known)
+        request = prune_request(
+            observed.desired, observed.cluster, discard=discard, ruled=ruled, due=due, known_id=known
+        )
         return Step(status, said, (StartWorker(request),), hold=True)
     if prune.alive:
         return Step(status, said, hold=True, recheck_seconds=POLL_SECONDS)
@@ -127,12 +163,14 @@ def leave(resource: Resource, observed: BackupObserved, status: BackupStatus, no
 
 def after(resource: Resource, observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
     """It ended: its data go in their time."""
-    status = expiry(status, observed.retention_days)
+    status = expiry(status, observed.keeping.days)
     hold = holds(resource, status)
-    due = status.expires_at
+    due = status.expires_at if observed.keeping.days is not None else None
     has_data = status.phase in WITH_DATA and status.manifest_sha256 is not None
     if status.phase is BackupPhase.EXPIRED or not has_data or due is None:
-        return Step(status, None, hold=hold)
+        # Nobody tells when the schedule goes that decides about it.
+        again = SCHEDULE_SECONDS if has_data and SCHEDULE in resource.annotations else None
+        return Step(status, None, hold=hold, recheck_seconds=again)
     if now < due:
         seconds = (due - now).total_seconds() + 1
         return Step(status, None, hold=hold, recheck_seconds=seconds)
@@ -145,7 +183,8 @@ def _expire(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Pl
     """Retention has passed: the data go, the object stays."""
     remove = RemoveWorker(observed.prune_job)
     unsaid = Said(Standing.DONE, Reason.EXPIRED, "")
-    step = _pruned(observed, status, unsaid, discard=False)
+    ruled, due = observed.keeping.ruled, status.expires_at
+    step = _pruned(observed, status, unsaid, discard=False, ruled=ruled, due=due)
     if step is not None:
         return Step(
             status, None, step.actions, hold=hold, recheck_seconds=step.recheck_seconds, retry=step.retry
@@ -171,6 +210,8 @@ def _kept_because(observed: BackupObserved, status: BackupStatus) -> str | None:
     for retained in result.retained:
         if retained.id == status.id:
             return retained.because
+    if result.more:
+        return "Other data have to be removed before it."
     return "Something in the chain cannot be read, so nothing was removed."
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.backup.desired import BackupDesired
+from lucid_storage.kinds.backup.keeping import BY_OTHERS, Keeping
 from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.models.backup import BackupPhase, BackupStatus
@@ -50,8 +51,8 @@ class BackupObserved:
     worker: WorkerState = ABSENT
     prune: WorkerState = ABSENT
     prune_job: str = ""
-    retention_days: int | None = None
-    """Of a backup that was made by hand."""
+    keeping: Keeping = BY_OTHERS
+    """Who decides how long its data are kept."""
     prune_due: bool = False
     """Long enough after the last attempt to remove expired data."""
 

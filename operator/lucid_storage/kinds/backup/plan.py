@@ -12,7 +12,7 @@ from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import figures
 from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, backup_request, run_id
-from lucid_storage.kinds.backup.leaving import after, cancel, ended, failed, judged, leave
+from lucid_storage.kinds.backup.leaving import after, cancel, ended, failed, given_up, judged, leave
 from lucid_storage.kinds.backup.observed import (
     LASTING,
     PATIENCE,
@@ -171,10 +171,10 @@ def _during(resource: Resource, observed: BackupObserved, status: BackupStatus, 
     if worker.phase is WorkerPhase.ENDED:
         return judged(resource, observed, status, now)
     if worker.phase is WorkerPhase.LOST:
-        return _lost(status, worker, now)
+        return _lost(observed, status, now)
     if worker.phase is WorkerPhase.ABSENT and status.started_at is not None:
         said = f"The Job {status.job_name} was removed before it gave its result."
-        return ended(status, BackupPhase.FAILED, Reason.WORKER_LOST, said, now)
+        return given_up(observed, status, Reason.WORKER_LOST, said, now)
     if worker.phase in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
         if observed.trouble is not None or observed.desired is None:
             error = observed.trouble or LucidError("The Backup cannot be read.")
@@ -212,11 +212,14 @@ def _shown(progress: Progress) -> str:
     return figures.size(progress.done_bytes)
 
 
-def _lost(status: BackupStatus, worker: WorkerState, now: datetime) -> Plan:
+def _lost(observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
+    worker = observed.worker
     reason = Reason.DEADLINE_EXCEEDED if worker.overdue else Reason.WORKER_LOST
     said = f"The worker {status.job_name} gave no result: {worker.message}."
+    if worker.over:
+        return given_up(observed, status, reason, said, now)
     step = ended(status, BackupPhase.FAILED, reason, said, now)
-    if worker.over or status.job_name is None:
+    if status.job_name is None:
         return step
     # What is said is written first: without its Job a lost worker would look like one that somebody removed.
     return Step(step.status, step.said, (StopWorker(status.job_name, worker.message),), notices=step.notices)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds import figures
+from lucid_storage.kinds.identity import kept
 from lucid_storage.kinds.oneshot import Said, Standing
 from lucid_storage.models.backup import (
     BackupPhase,
@@ -121,6 +122,7 @@ def _engine(outcome: EngineOutcome) -> EngineResult:
         size_bytes=outcome.size_bytes,
         stored_bytes=outcome.stored_bytes,
         taken_at=outcome.taken_at,
+        server_identity=kept(outcome.server_identity) if outcome.server_identity else None,
         unencrypted=outcome.unencrypted,
         in_cluster=outcome.in_cluster,
     )
@@ -132,17 +134,20 @@ def _skew(outcomes: Sequence[EngineOutcome]) -> int | None:
 
 
 def _note(result: BackupResult) -> Reason | None:
-    note = result.verify_note
-    return next((reason for reason in Reason if reason == note), None)
+    """What speaks against the check. A word that is not known does too: a worker may be newer than this."""
+    if result.verify_note is None:
+        return None
+    word = result.verify_note.partition(":")[0]
+    return next((reason for reason in Reason if reason == word), Reason.VERIFY_FAILED)
 
 
 def _verified_column(result: BackupResult) -> str | None:
+    if result.reason is Reason.VERIFY_FAILED:
+        return str(Reason.VERIFY_FAILED)
     note = _note(result)
     if note is not None:
         return f"{result.verified}, {note}" if result.verified else str(note)
-    if result.verified is not None:
-        return str(result.verified)
-    return str(Reason.VERIFY_FAILED) if result.reason is Reason.VERIFY_FAILED else None
+    return str(result.verified) if result.verified is not None else None
 
 
 def _verification(result: BackupResult) -> VerificationResult | None:
@@ -155,14 +160,15 @@ def _verification(result: BackupResult) -> VerificationResult | None:
 
 def _verified(result: BackupResult) -> tuple[str, bool, Reason, str]:
     note = _note(result)
-    if result.verified is not None and note is None and result.reason is not Reason.VERIFY_FAILED:
+    if result.reason is Reason.VERIFY_FAILED:
+        return "Verified", False, Reason.VERIFY_FAILED, result.message or "The check failed."
+    if result.verified is not None and note is None:
         at = f" at {_second(result.verified_at):%Y-%m-%d %H:%M:%SZ}" if result.verified_at else ""
         said = f"{_HOW[result.verified]}{at}."
         return "Verified", True, Reason.VERIFIED, said
     if note is not None:
-        return "Verified", False, note, str(note.__doc__)
-    said = result.verify_note or "Nothing of it was proved."
-    return "Verified", False, Reason.VERIFY_FAILED, said
+        return "Verified", False, note, result.verify_message or str(note.__doc__)
+    return "Verified", False, Reason.VERIFY_FAILED, "Nothing of it was proved."
 
 
 _HOW = {

@@ -140,7 +140,12 @@ def _readable(one: VolumeFacts) -> Claim:
         )
     if claim.volume_mode != "Filesystem":
         raise NotSupportedError(
-            f'The claim "{one.name}" is a raw block device, and only file systems are backed up; use method Snapshot.'
+            f'The claim "{one.name}" is a raw block device, and only file systems are backed up; leave it out of'
+            " spec.volumes, and save it by the means of what writes to it."
+        )
+    if claim.deleting:
+        raise ClaimNotReadyError(
+            f'The claim "{one.name}" is being deleted, so no pod can mount it; it is looked at again.'
         )
     if not claim.bound:
         raise ClaimNotReadyError(

@@ -49,6 +49,12 @@ class Child:
         return self.status.phase is BackupPhase.COMPLETED
 
     @property
+    def proved(self) -> bool:
+        """Whether what it holds was read back: of snapshots nobody knows what a disaster leaves (rule 1.11)."""
+        in_oplog = self.status.to_optime is not None
+        return in_oplog or str(Reason.SNAPSHOT_ONLY) not in (self.status.verified or "")
+
+    @property
     def holds_data(self) -> bool:
         """Whether its data lie there: it completed, or its manifest was written before its check failed."""
         status = self.status

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
+from lucid_storage.kinds.backup.desired import abandoned_seconds
 from lucid_storage.kinds.backupschedule.cron import Cron
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
@@ -27,9 +28,6 @@ from lucid_storage.models.storage import Compression, CompressionAlgorithm
 FULL_EVERY = 7
 """Where the template is not full and nothing is given."""
 PRUNE_SECONDS = 3600
-ABANDONED_SECONDS = 86_400
-ABANDONED_MARGIN_SECONDS = 3600
-"""Beyond the deadline of a backup: clocks differ, and a worker takes its time to end."""
 NAME_CHARACTERS = 40
 """Of the schedule's name that a Job's name has room for."""
 _RUNS = UUID("0d9d3f6e-4b0e-4a54-9a55-0a4a3a1f4d11")
@@ -168,6 +166,7 @@ def prune_request(
     place: Place,
     rules: dict[str, dict[str, int]],
     known: tuple[str, ...],
+    by_hand: tuple[str, ...],
     settings: Settings,
 ) -> WorkerRequest:
     """The worker that applies retention. `trigger` says what it is made for: once for each."""
@@ -191,9 +190,10 @@ def prune_request(
         sweep=True,
         rules=rules,
         default_days=settings.backup_retention_days,
-        abandoned_seconds=max(ABANDONED_SECONDS, settings.backup_deadline_seconds + ABANDONED_MARGIN_SECONDS),
+        abandoned_seconds=abandoned_seconds(settings.backup_deadline_seconds),
         time_zone=desired.cron.zone_name,
         known=known,
+        by_hand=by_hand,
     )
     return WorkerRequest(
         command="prune",

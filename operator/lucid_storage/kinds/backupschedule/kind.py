@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from lucid_storage.errors import LucidError, NotAllowedError, Reason
+from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds import conditions
 from lucid_storage.kinds.backupschedule import desired as wanted
 from lucid_storage.kinds.backupschedule import slicing
@@ -21,7 +21,8 @@ from lucid_storage.kinds.backupschedule.actions import (
     RemovePrune,
     StartPrune,
 )
-from lucid_storage.kinds.backupschedule.children import children_of
+from lucid_storage.kinds.backupschedule.belonging import check_chain, lies_in
+from lucid_storage.kinds.backupschedule.children import Child, children_of
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
 from lucid_storage.kinds.backupschedule.metrics import figures_of
 from lucid_storage.kinds.backupschedule.plan import ScheduleObserved, SchedulePlan, plan
@@ -37,8 +38,10 @@ from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.objects import Objects
 from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.backup import BackupPhase
 from lucid_storage.models.backupschedule import BackupScheduleStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.meta import SCHEDULE
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.slicing import SliceReport
 
@@ -116,7 +119,9 @@ class ScheduleCycle:
 
     async def _observe(self, desired: ScheduleDesired, status: BackupScheduleStatus) -> ScheduleObserved:
         resource = desired.resource
-        children = tuple(children_of(resource.key, self._known("backups")))
+        await self._check_chain(desired, status)
+        backups = [b for b in self._known("backups") if b.key.namespace == resource.key.namespace]
+        children = tuple(children_of(resource.key, backups))
         retaining, trouble = None, ""
         if due(status, children, self._services.now()):
             retaining, trouble = await self._retaining(desired)
@@ -124,7 +129,7 @@ class ScheduleCycle:
         return ScheduleObserved(
             created_at=datetime.fromisoformat(resource.created),
             children=children,
-            busy=self._busy(resource.key.namespace),
+            busy=self._busy(desired),
             prune=await self._prune_state(desired, status),
             retaining=retaining,
             retention_trouble=trouble,
@@ -132,6 +137,28 @@ class ScheduleCycle:
             slicing_trouble=silent,
             slicer_namespace=job_namespace(self._settings, resource.key.namespace, desired.connection),
             paused=resource.paused,
+            elsewhere=self._elsewhere(desired, backups, children),
+        )
+
+    async def _check_chain(self, desired: ScheduleDesired, status: BackupScheduleStatus) -> None:
+        """Raises RefusedError(ChainMismatch) where an older schedule has the chain; nothing is written then."""
+        try:
+            check_chain(desired, self._known("backupschedules"), self._settings)
+        except LucidError:
+            if status.slicer is not None and status.slicer.namespace is not None:
+                await self._apply(desired, EndSlicing(slicing.name(desired), status.slicer.namespace))
+            raise
+
+    def _elsewhere(
+        self, desired: ScheduleDesired, backups: Iterable[Resource], children: Iterable[Child]
+    ) -> frozenset[Key]:
+        mine = {child.key for child in children}
+        try:
+            place = wanted.place_of(desired, self._settings)
+        except LucidError:
+            return frozenset(mine)
+        return frozenset(
+            b.key for b in backups if b.key in mine and not lies_in(b, desired, place, self._settings)
         )
 
     async def _prune_state(self, desired: ScheduleDesired, status: BackupScheduleStatus) -> WorkerState:
@@ -195,11 +222,22 @@ class ScheduleCycle:
             return None, error.message
         schedules = [r for r in self._known("backupschedules") if r.key.namespace == namespace]
         rules = wanted.rules_of_chain(desired.chain, schedules, self._settings)
-        return Retaining(cluster, place, rules, self._settings), ""
+        by_hand = tuple(
+            str(b.status["id"])
+            for b in self._known("backups")
+            if b.key.namespace == namespace and SCHEDULE not in b.annotations and _of(b, desired.chain)
+        )
+        return Retaining(cluster, place, rules, self._settings, by_hand), ""
 
-    def _busy(self, namespace: str) -> bool:
-        """Whether something reads or writes backups of this namespace: retention waits until it is done."""
-        work = (*self._known("backups"), *self._known("restores"))
+    def _busy(self, desired: ScheduleDesired) -> bool:
+        """Whether something writes the chain or may read it: retention waits until it is done. Of other chains there
+        may always be something under way.
+        """
+        namespace = desired.resource.key.namespace
+        work = [
+            *(b for b in self._known("backups") if b.status.get("chain") in (None, desired.chain)),
+            *self._known("restores"),
+        ]
         return any(r.key.namespace == namespace and r.status.get("phase") in ACTIVE for r in work)
 
     # Acting
@@ -227,7 +265,7 @@ class ScheduleCycle:
 
     async def _create(self, namespace: str, name: str, body: dict[str, Any]) -> None:
         try:
-            await self._objects.create("backups", body)
+            made = await self._objects.create("backups", body)
         except KubeApiError as error:
             if error.status not in REFUSALS:
                 raise
@@ -235,6 +273,14 @@ class ScheduleCycle:
                 f'The Backup "{name}" cannot be made in the namespace "{namespace}": {error.message}',
                 reason=Reason.ACCESS_DENIED if error.status == 403 else Reason.INVALID_SPEC,
             ) from None
+        there = None if made else await self._objects.get(Key("backups", namespace, name))
+        given = (there["metadata"].get("annotations") or {}) if there is not None else {}
+        if there is not None and given.get(SCHEDULE) != body["metadata"]["annotations"][SCHEDULE]:
+            raise RefusedError(
+                f'A Backup named "{name}" that this schedule did not make stands in the way of its run; delete it, or'
+                " make it again under another name.",
+                reason=Reason.CONFLICT,
+            )
 
     # Telling
 
@@ -267,3 +313,11 @@ class ScheduleCycle:
                     notice.warning,
                 )
             )
+
+
+def _of(backup: Resource, chain: str) -> bool:
+    """Whether a Backup has data in a chain, as far as its status tells."""
+    status = backup.status
+    return (
+        bool(status.get("id")) and status.get("chain") == chain and status.get("phase") != BackupPhase.EXPIRED
+    )

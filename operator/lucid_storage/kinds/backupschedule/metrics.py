@@ -31,6 +31,7 @@ def figures_of(
     sliced = slicing.wanted(desired)
     point_in_time = desired.spec.point_in_time
     level = status.last_verified_level
+    newest = max(status.recoverable or (), key=lambda window: window.to, default=None)
     return ScheduleFigures(
         created_at=datetime.fromisoformat(desired.resource.created),
         interval_seconds=expected_interval(desired.cron, now).total_seconds(),
@@ -40,6 +41,8 @@ def figures_of(
         verified_at=status.last_verified_at,
         verified_level=level.value if level is not None else "",
         verified_to=_verified_to(status, children, slices),
+        recoverable_from=newest.from_time if newest is not None else None,
+        recoverable_to=newest.to if newest is not None else None,
         next_at=status.next_at,
         stored_bytes=good.status.stored_bytes if good is not None else None,
         seconds=_seconds(good) if good is not None else None,

@@ -20,6 +20,7 @@ from lucid_storage.kinds.backupschedule.retaining import Retaining, retain
 from lucid_storage.kinds.backupschedule.telling import columns
 from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
+from lucid_storage.kube.resources import Key
 from lucid_storage.models.backup import BackupPhase, BackupType, Verify
 from lucid_storage.models.backupschedule import BackupScheduleStatus, ConcurrencyPolicy
 from lucid_storage.models.slicing import SliceReport
@@ -53,6 +54,8 @@ class ScheduleObserved:
     slicer_namespace: str = ""
     """Where it runs or is to run."""
     paused: bool = False
+    elsewhere: frozenset[Key] = frozenset()
+    """Its Backups whose data lie in another place or chain than it writes now."""
 
 
 @dataclass(frozen=True, slots=True)

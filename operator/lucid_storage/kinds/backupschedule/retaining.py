@@ -39,6 +39,8 @@ class Retaining:
     place: Place
     rules: dict[str, dict[str, int]]
     settings: Settings
+    by_hand: tuple[str, ...] = ()
+    """Ids of the chain's Backups that say themselves how long they are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def retain(
         cluster=seen.retaining.cluster,
         place=seen.retaining.place,
         rules=seen.retaining.rules,
-        known=tuple(c.status.id for c in seen.children if c.holds_data and c.ended and c.status.id),
+        known=tuple(c.status.id for c in _here(seen) if c.holds_data and c.ended and c.status.id),
+        by_hand=seen.retaining.by_hand,
         settings=seen.retaining.settings,
     )
     state.job, state.done = request.name, attempt
@@ -115,8 +118,13 @@ def _waited(
     state.message, state.removed = None, len(result.removed)
     if result.more:
         state.done = None
-    actions = [*_removed(seen.children, result), *_explained(desired, seen.children, result)]
+    actions = [*_removed(_here(seen), result), *_explained(desired, _here(seen), result, now)]
     return Retained((*failures, *actions, over), report=result.chain)
+
+
+def _here(seen: ScheduleObserved) -> list[Child]:
+    """Those whose data a prune worker of the schedule finds."""
+    return [child for child in seen.children if child.key not in seen.elsewhere]
 
 
 def _parsed(text: str | None, run: str) -> PruneResult | None:
@@ -137,7 +145,9 @@ def _removed(children: Sequence[Child], result: PruneResult) -> list[Action]:
     ]
 
 
-def _explained(desired: ScheduleDesired, children: Sequence[Child], result: PruneResult) -> list[Action]:
+def _explained(
+    desired: ScheduleDesired, children: Sequence[Child], result: PruneResult, now: datetime
+) -> list[Action]:
     """When a backup expires, and why it stays if it is over."""
     because = {r.id: r.because for r in result.retained}
     gone = set(result.removed)
@@ -147,7 +157,10 @@ def _explained(desired: ScheduleDesired, children: Sequence[Child], result: Prun
         if not child.holds_data or not child.ended or status.id in gone or status.completed_at is None:
             continue
         reason = because.get(status.id or "")
-        patch = _patch(child, _expires_at(desired, child), reason)
+        at = _expires_at(desired, child)
+        if at is not None and at <= now and not result.more:
+            at = None  # its days are over, and it is there still: another rule keeps it
+        patch = _patch(child, at, reason)
         if patch:
             explained.append(ExplainBackup(child.key, child.uid, patch))
     return explained
@@ -184,4 +197,8 @@ def _patch(child: Child, at: datetime | None, reason: str | None) -> Json:
 
 def _old_failures(children: Sequence[Child]) -> list[Action]:
     failed = [c for c in children if c.status.phase in (BackupPhase.FAILED, BackupPhase.CANCELLED)]
-    return [DeleteBackup(c.key, c.uid, "it came to nothing, long ago") for c in failed[:-FAILURES]]
+    expired = [c for c in children if c.status.phase is BackupPhase.EXPIRED]
+    return [
+        *(DeleteBackup(c.key, c.uid, "it came to nothing, long ago") for c in failed[:-FAILURES]),
+        *(DeleteBackup(c.key, c.uid, "it expired, and its data were removed") for c in expired),
+    ]

@@ -33,7 +33,7 @@ def columns(
     if good is not None and _later(good.status.completed_at, status.last_successful_at):
         status.last_successful_backup, status.last_successful_at = good.key.name, good.status.completed_at
         status.timeline = good.status.timeline or status.timeline
-        if good.status.to is not None and _later(good.status.to, status.verified_to):
+        if good.status.to is not None and good.proved and _later(good.status.to, status.verified_to):
             status.verified_to = good.status.to
     _verified(children, status, zone)
     if status.next_at is not None:

@@ -22,6 +22,8 @@ OPTION_FIELDS: Mapping[str, str] = {
     "validation_action": "validationAction",
 }
 """Options by the names of `CollectionOptions`, with the names people write."""
+EXPIRY = "expireAfterSeconds"
+CAPPED_DOCUMENTS = "capped.maxDocuments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,17 @@ class CollectionDesired:
 
     @property
     def managed(self) -> list[str]:
-        """Names of the declared options, as they are kept in status."""
-        return sorted(
-            shown for field, shown in OPTION_FIELDS.items() if getattr(self.options, field) is not None
-        )
+        """Names of the declared options, as they are kept in status; of some also the parts that can change alone."""
+        options = self.options
+        names = [shown for field, shown in OPTION_FIELDS.items() if getattr(options, field) is not None]
+        names += [
+            f"{OPTION_FIELDS[field]}.{EXPIRY}"
+            for field in ("time_series", "clustered_index")
+            if EXPIRY in (getattr(options, field) or {})
+        ]
+        if options.capped is not None and options.capped.max_documents is not None:
+            names.append(CAPPED_DOCUMENTS)
+        return sorted(names)
 
 
 def resolve(spec: CollectionSpec, resource_name: str, database: str) -> CollectionDesired:
@@ -71,7 +80,7 @@ def resolve(spec: CollectionSpec, resource_name: str, database: str) -> Collecti
 def _options(spec: CollectionSpec) -> CollectionOptions:
     capped = spec.capped
     return CollectionOptions(
-        capped=Capped(capped.size_bytes, capped.max_documents or None) if capped else None,
+        capped=Capped(capped.size_bytes, capped.max_documents) if capped else None,
         time_series=_document(spec.time_series),
         clustered_index=_document(spec.clustered_index),
         collation=_document(spec.collation),

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from lucid_storage.kinds.collection.desired import OPTION_FIELDS, CollectionDesired
+from lucid_storage.kinds.collection.desired import (
+    CAPPED_DOCUMENTS,
+    EXPIRY,
+    OPTION_FIELDS,
+    CollectionDesired,
+)
 from lucid_storage.stores.documents import collation_equivalent, equivalent
 from lucid_storage.stores.mongodb.definition import capped_size_matches
 from lucid_storage.stores.mongodb.types import (
@@ -46,6 +51,8 @@ _DEFAULTS: dict[str, object] = {
     "validationAction": "error",
 }
 """What the server has where nothing was set; a field that is no longer declared returns to it."""
+_OFF = -1
+"""An expiry that was declared before and is to end, as `CollectionChange` says it."""
 
 
 def wanted_options(desired: CollectionDesired, managed_before: list[str]) -> CollectionOptions:
@@ -55,12 +62,20 @@ def wanted_options(desired: CollectionDesired, managed_before: list[str]) -> Col
         for field, shown in OPTION_FIELDS.items()
         if shown in _DEFAULTS and shown in managed_before and getattr(desired.options, field) is None
     }
+    capped = desired.options.capped
+    if capped is not None and capped.max_documents is None and CAPPED_DOCUMENTS in managed_before:
+        changes["capped"] = replace(capped, max_documents=0)
+    for field in ("time_series", "clustered_index"):
+        declared = getattr(desired.options, field)
+        if declared is not None and f"{OPTION_FIELDS[field]}.{EXPIRY}" in managed_before:
+            changes[field] = {EXPIRY: _OFF, **declared}
     return replace(desired.options, **changes)  # type: ignore[arg-type]
 
 
 def no_longer_declared(desired: CollectionDesired, managed_before: list[str]) -> list[str]:
     """Options that were declared before, are not now, and cannot return to a default in place."""
-    return [f for f in managed_before if f not in _DEFAULTS and f not in desired.managed and f != "cache"]
+    whole = set(OPTION_FIELDS.values()) - _DEFAULTS.keys() - set(desired.managed)
+    return [name for name in managed_before if name in whole]
 
 
 def differences(
@@ -90,7 +105,7 @@ def _capped(wanted: Capped | None, observed: Capped | None, server: ServerInfo) 
         )
         return
     size_differs = not capped_size_matches(wanted.size_bytes, observed.size_bytes)
-    count_differs = wanted.max_documents != observed.max_documents
+    count_differs = wanted.max_documents is not None and wanted.max_documents != (observed.max_documents or 0)
     if not size_differs and not count_differs:
         return
     if not server.at_least(6):
@@ -108,14 +123,14 @@ def _capped(wanted: Capped | None, observed: Capped | None, server: ServerInfo) 
         _limits(observed),
         change=CollectionChange(
             capped_size_bytes=wanted.size_bytes if size_differs else None,
-            capped_max_documents=(wanted.max_documents or 0) if count_differs else None,
+            capped_max_documents=wanted.max_documents if count_differs else None,
         ),
         shrinks_to=wanted if smaller else None,
     )
 
 
 def _fewer(wanted: int | None, observed: int | None) -> bool:
-    return wanted is not None and (observed is None or wanted < observed)
+    return wanted is not None and wanted > 0 and (observed is None or wanted < observed)
 
 
 def _limits(capped: Capped) -> str:
@@ -187,13 +202,18 @@ def _clustered(wanted: JsonDoc | None, observed: JsonDoc | None) -> Iterator[Dif
 
 
 def _expiry(field: str, wanted: JsonDoc, observed: JsonDoc, date_field: str) -> Iterator[Difference]:
-    want, have = wanted.get("expireAfterSeconds"), observed.get("expireAfterSeconds")
+    want, have = wanted.get(EXPIRY), observed.get(EXPIRY)
     if want is None or _equal(want, have):
         return
     seconds = int(str(want))
+    if seconds == _OFF:
+        if have is not None:
+            change = CollectionChange(expire_after_seconds=_OFF)
+            yield Difference(f"{field}.{EXPIRY}", "off", have, change=change)
+        return
     sooner = have is None or not equivalent({"v": max(seconds, _seconds(have))}, {"v": seconds})
     yield Difference(
-        f"{field}.expireAfterSeconds",
+        f"{field}.{EXPIRY}",
         want,
         have,
         change=CollectionChange(expire_after_seconds=seconds),

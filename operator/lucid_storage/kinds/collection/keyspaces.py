@@ -11,7 +11,7 @@ from lucid_storage.kinds import consent, figures
 from lucid_storage.kinds.collection.desired import CollectionDesired
 from lucid_storage.kinds.contract import Action, Verdict
 from lucid_storage.models.collection import KeySpaceStatus
-from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport
+from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport, RedisInfo
 
 FIRST_SCAN_SECONDS = 2.0
 
@@ -21,6 +21,8 @@ class EnforceKeySpaces:
     """From now on, keys of these patterns without a TTL get one."""
 
     spaces: tuple[KeySpace, ...]
+    place: str
+    """The Redis in which that was agreed to."""
 
     def describe(self) -> str:
         named = ", ".join(s.pattern for s in self.spaces if s.enforce)
@@ -40,9 +42,11 @@ class CacheJudgement:
     """The actions make keys expire that would have lived on."""
 
 
-def effective(declared: Sequence[KeySpace], known: Sequence[KeySpaceStatus]) -> tuple[KeySpace, ...]:
+def effective(
+    declared: Sequence[KeySpace], known: Sequence[KeySpaceStatus], server: RedisInfo
+) -> tuple[KeySpace, ...]:
     """The key spaces as they may be scanned now: a TTL is set only where enforcing was agreed to before."""
-    enforced = {k.key_pattern for k in known if k.enforced}
+    enforced = _enforced_there(known, server)
     return tuple(replace(s, enforce=s.enforce and s.pattern in enforced) for s in declared)
 
 
@@ -51,9 +55,10 @@ def judge(
     known: Sequence[KeySpaceStatus],
     reports: Mapping[str, KeySpaceReport] | None,
     trouble: LucidError | None,
+    server: RedisInfo | None,
     now: datetime,
 ) -> CacheJudgement:
-    """Status, refusals and the first enforcement."""
+    """Status, refusals and the first enforcement. `server` is what answers now, known where there is no trouble."""
     before = {k.key_pattern: k for k in known}
     kept = [before.get(s.pattern) or KeySpaceStatus(key_pattern=s.pattern) for s in desired.cache]
     if not desired.cache:
@@ -63,48 +68,58 @@ def judge(
         return CacheJudgement(kept, message=_strays(kept), recheck_seconds=trouble.grace_seconds)
     if trouble is not None:
         return CacheJudgement(kept, verdict=Verdict(trouble.reason, trouble.message, stalled=trouble.stalled))
+    assert server is not None
+    enforced = _enforced_there(kept, server)
+    fresh = [s for s in desired.cache if s.enforce and s.pattern not in enforced]
     if reports is None or any(s.pattern not in reports for s in desired.cache):
-        if scanned:
+        if scanned and not fresh:
             return CacheJudgement(kept, message=_strays(kept))  # scanned before this process began
         waiting = Verdict(Reason.PROGRESSING, "The keys in Redis are being counted.")
         return CacheJudgement(kept, verdict=waiting, recheck_seconds=FIRST_SCAN_SECONDS)
     status = [_moved(k, reports[k.key_pattern], now) for k in kept]
-    refusal = _refusal(desired, status, reports) or _unwritable(desired, reports)
+    refusal = _refusal(desired, fresh, reports) or _unwritable(desired, reports)
     if refusal is not None:
         return CacheJudgement(
             status, verdict=Verdict(refusal.reason, refusal.message, stalled=refusal.stalled)
         )
-    judged = _enforced(desired, status)
-    return replace(judged, loses=bool(judged.actions) and any(_first_enforced(desired, status, reports)))
+    judged = _enforced(desired, status, server)
+    return replace(judged, loses=bool(judged.actions) and any(reports[s.pattern].without_ttl for s in fresh))
 
 
-def _enforced(desired: CollectionDesired, status: list[KeySpaceStatus]) -> CacheJudgement:
+def _enforced_there(known: Sequence[KeySpaceStatus], server: RedisInfo) -> set[str]:
+    """The patterns that were agreed to for this Redis. Consent does not follow a name to another one."""
+    return {k.key_pattern for k in known if k.enforced and server.is_at(k.enforced_on)}
+
+
+def _enforced(desired: CollectionDesired, status: list[KeySpaceStatus], server: RedisInfo) -> CacheJudgement:
     wanted = {s.pattern for s in desired.cache if s.enforce}
-    agreed = [k.model_copy(update={"enforced": True if k.key_pattern in wanted else None}) for k in status]
-    spaces = effective(desired.cache, agreed)
-    actions = (EnforceKeySpaces(spaces),) if spaces != effective(desired.cache, status) else ()
+    agreed = [
+        k.model_copy(
+            update={"enforced": True, "enforced_on": server.place}
+            if k.key_pattern in wanted
+            else {"enforced": None, "enforced_on": None}
+        )
+        for k in status
+    ]
+    spaces = effective(desired.cache, agreed, server)
+    changed = spaces != effective(desired.cache, status, server)
+    actions = (EnforceKeySpaces(spaces, server.place),) if changed else ()
     return CacheJudgement(agreed, actions=actions, message=_strays(agreed))
 
 
 def _refusal(
-    desired: CollectionDesired, status: Sequence[KeySpaceStatus], reports: Mapping[str, KeySpaceReport]
+    desired: CollectionDesired, fresh: Sequence[KeySpace], reports: Mapping[str, KeySpaceReport]
 ) -> LucidError | None:
     """The first Enforce makes keys expire that would have lived on: counted, and refused without consent."""
-    for space, strays in _first_enforced(desired, status, reports):
+    for space in fresh:
+        strays = reports[space.pattern].without_ttl
+        if not strays:
+            continue
         loss = f"let {strays} keys of {space.pattern} expire in {space.ttl_seconds} s that have no TTL now"
         refusal = consent.demand(desired.allow_data_loss, space.pattern, loss)
         if refusal is not None:
             return refusal
     return None
-
-
-def _first_enforced(
-    desired: CollectionDesired, status: Sequence[KeySpaceStatus], reports: Mapping[str, KeySpaceReport]
-) -> list[tuple[KeySpace, int]]:
-    """Key spaces that were not enforced before, with their keys that have no TTL; those without such keys left out."""
-    enforced = {k.key_pattern for k in status if k.enforced}
-    fresh = [s for s in desired.cache if s.enforce and s.pattern not in enforced]
-    return [(s, strays) for s in fresh if (strays := reports[s.pattern].without_ttl)]
 
 
 def _unwritable(desired: CollectionDesired, reports: Mapping[str, KeySpaceReport]) -> LucidError | None:

@@ -26,12 +26,13 @@ from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.collection import CollectionSpec, CollectionStatus
+from lucid_storage.models.index import Engine
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
 from lucid_storage.stores.mongodb.port import MongoPort
 from lucid_storage.stores.mongodb.types import CollectionStats
-from lucid_storage.stores.redis.types import KeySpaceReport
+from lucid_storage.stores.redis.types import KeySpaceReport, RedisInfo
 
 COUNT_SECONDS = 30.0
 """How long counting before a change may take, on a secondary."""
@@ -91,8 +92,8 @@ class CollectionKind:
                 made_now = status.origin is Origin.CREATED and status.uuid is None
                 stats = EMPTY if made_now else await port.collection_stats(desired.database, desired.name)
             answers = {q: await _answer(port, desired, q) for q in questions}
-        reports, trouble = await self._keyspaces(resource, desired, status)
-        return CollectionObserved(server, state, stats, answers, reports, trouble)
+        reports, trouble, redis = await self._keyspaces(resource, desired, status)
+        return CollectionObserved(server, state, stats, answers, reports, trouble, redis)
 
     def plan(
         self,
@@ -109,7 +110,7 @@ class CollectionKind:
     ) -> None:
         if isinstance(action, EnforceKeySpaces):
             redis = await self._connections.redis(resource.key.namespace, desired.secret)
-            self._scanner.declare(resource.key, redis, action.spaces)
+            self._scanner.declare(resource.key, redis, action.spaces, action.place)
             return
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
         async with self._connections.watching(deployment) as port:
@@ -135,6 +136,10 @@ class CollectionKind:
         if scope.peers:
             other = scope.peers[0].key
             return Disposal(False, f"{target} stays: {other.namespace}/{other.name} declares it too.")
+        for resting in filter(_rests_on, scope.others):
+            named = f"{resting.key.namespace}/{resting.key.name}"
+            kind = next(info.kind for info in KINDS.values() if info.plural == resting.key.plural)
+            return Disposal(False, f"{target} stays: the {kind} {named} declares it too.", passing=True)
         confirmed = resource.annotations.get(CONFIRM_DELETE) == target
         if status.origin is not Origin.CREATED and not confirmed:
             return Disposal(
@@ -144,7 +149,9 @@ class CollectionKind:
             )
         return Disposal(True, "")
 
-    async def dispose(self, resource: Resource, desired: CollectionDesired, status: CollectionStatus) -> str:
+    async def dispose(
+        self, resource: Resource, desired: CollectionDesired, status: CollectionStatus, scope: Scope
+    ) -> str:
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
         async with self._connections.watching(deployment) as port:
             dropped = await port.drop_collection(desired.database, desired.name, status.uuid or "")
@@ -166,18 +173,29 @@ class CollectionKind:
 
     async def _keyspaces(
         self, resource: Resource, desired: CollectionDesired, status: CollectionStatus
-    ) -> tuple[Mapping[str, KeySpaceReport] | None, LucidError | None]:
+    ) -> tuple[Mapping[str, KeySpaceReport] | None, LucidError | None, RedisInfo | None]:
         if not desired.cache:
             self._scanner.forget(resource.key)
-            return None, None
+            return None, None, None
         try:
             redis = await self._connections.redis(resource.key.namespace, desired.secret)
             async with self._connections.watching(redis) as port:
-                await port.info()
+                server = await port.info()
         except LucidError as error:
-            return None, error
-        spaces = keyspaces.effective(desired.cache, [] if resource.paused else status.cache or [])
-        return self._scanner.declare(resource.key, redis, spaces), None
+            return None, error, None
+        agreed = [] if resource.paused else status.cache or []
+        spaces = keyspaces.effective(desired.cache, agreed, server)
+        return self._scanner.declare(resource.key, redis, spaces, server.place), None, server
+
+
+def _rests_on(other: Resource) -> bool:
+    """Whether a resource of another kind means the collection to stay. An Index that is to be dropped does not."""
+    if other.key.plural == KINDS["Index"].plural:
+        return (
+            other.spec.get("engine") == Engine.MONGODB
+            and other.spec.get("deletionPolicy") != DeletionPolicy.DELETE
+        )
+    return other.key.plural == KINDS["ShardedCollection"].plural
 
 
 async def _answer(port: MongoPort, desired: CollectionDesired, question: object) -> Answer:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import consent, drift, figures
 from lucid_storage.kinds.collection import keyspaces
-from lucid_storage.kinds.collection.desired import CollectionDesired
+from lucid_storage.kinds.collection.desired import EXPIRY, CollectionDesired
 from lucid_storage.kinds.collection.differences import (
     Difference,
     differences,
@@ -32,7 +32,7 @@ from lucid_storage.stores.mongodb.types import (
     ServerInfo,
     Violations,
 )
-from lucid_storage.stores.redis.types import KeySpaceReport
+from lucid_storage.stores.redis.types import KeySpaceReport, RedisInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,8 @@ class CollectionObserved:
     answers: Mapping[object, Answer] = field(default_factory=dict)
     reports: Mapping[str, KeySpaceReport] | None = None
     redis_trouble: LucidError | None = None
+    redis: RedisInfo | None = None
+    """What answers; None where key spaces are not declared, or in trouble."""
 
 
 def plan(
@@ -133,7 +135,7 @@ def _present(
     stuck = [d for d in found if d.change is None]
     gone = no_longer_declared(desired, before)
     if stuck or gone:
-        return Plan(status, verdict=_not_in_place(stuck, gone), drift=_entries(stuck, scope))
+        return Plan(status, verdict=_not_in_place(stuck, gone, before), drift=_entries(stuck, scope))
     if found:
         return _change(desired, observed, status, found, scope)
     return _finish(desired, observed, status, scope)
@@ -179,7 +181,9 @@ def _finish(
     status = status.model_copy(update={"managed_fields": managed or None})
     if desired.options.validator is None:
         status = status.model_copy(update={"violations": None})
-    cache = keyspaces.judge(desired, status.cache or [], observed.reports, observed.redis_trouble, scope.now)
+    cache = keyspaces.judge(
+        desired, status.cache or [], observed.reports, observed.redis_trouble, observed.redis, scope.now
+    )
     status = status.model_copy(update={"cache": cache.status or None})
     return Plan(
         status,
@@ -253,7 +257,7 @@ def _loss(observed: CollectionObserved, difference: Difference) -> str | None:
 def _cut_off(limits: Capped, stats: CollectionStats | None) -> str | None:
     if stats is None:
         return "cut off an unknown number of documents"
-    if limits.max_documents is not None and stats.documents > limits.max_documents:
+    if limits.max_documents and stats.documents > limits.max_documents:
         return f"cut off the oldest {stats.documents - limits.max_documents} of {stats.documents} documents"
     if stats.size_bytes > limits.size_bytes:
         return f"cut off the oldest {stats.size_bytes - limits.size_bytes} of {stats.size_bytes} bytes"
@@ -283,13 +287,15 @@ def _misfit(desired: CollectionDesired, state: CollectionState) -> Verdict | Non
     return None
 
 
-def _not_in_place(stuck: Sequence[Difference], gone: Sequence[str]) -> Verdict:
+def _not_in_place(stuck: Sequence[Difference], gone: Sequence[str], before: Sequence[str]) -> Verdict:
     if stuck:
         first = stuck[0]
         expected, actual = drift.shown(first.expected), drift.shown(first.actual)
         said = f"{first.field} is {actual} and should be {expected}. {first.refusal}"
     else:
         said = f"{gone[0]} cannot be undone in place; put it back into the spec, or recreate the collection."
+        if f"{gone[0]}.{EXPIRY}" in before:
+            said += f" Documents go on expiring; put {gone[0]} back without {EXPIRY} to end that."
     return Verdict(Reason.NOT_IN_PLACE, said, stalled=True)
 
 

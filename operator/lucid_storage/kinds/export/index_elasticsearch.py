@@ -14,15 +14,11 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from lucid_storage.kinds.export.parts import Manifest, Skipped, manifest, misfit, resource_name
-from lucid_storage.kinds.index_elasticsearch.lifecycle import (
-    ORIGINATION_DATE,
-    POLICY_NAME,
-    deletes_after,
-    policy_body,
-)
+from lucid_storage.kinds.index_elasticsearch.lifecycle import policy_body
 from lucid_storage.kinds.index_elasticsearch.months import SUFFIX, Month, index_name, month_of
 from lucid_storage.models.elasticindex import Lifecycle, ManagedBy
 from lucid_storage.models.index import IndexSpec
+from lucid_storage.stores.elasticsearch.ages import ORIGINATION_DATE, POLICY_NAME, deletes_after
 from lucid_storage.stores.elasticsearch.compare import (
     mapping_differences,
     policy_differences,

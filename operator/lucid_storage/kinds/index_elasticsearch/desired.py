@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lucid_storage.errors import Reason, RefusedError
-from lucid_storage.kinds.index_elasticsearch.lifecycle import ORIGINATION_DATE, POLICY_NAME
 from lucid_storage.kinds.index_elasticsearch.months import SUFFIX, stem_of
 from lucid_storage.models.base import DeletionPolicy, DriftPolicy
 from lucid_storage.models.elasticindex import ElasticIndex, Lifecycle
 from lucid_storage.models.index import IndexSpec
+from lucid_storage.stores.elasticsearch.ages import ORIGINATION_DATE, POLICY_NAME
 from lucid_storage.stores.elasticsearch.settings import flat
 from lucid_storage.stores.mongodb.types import JsonDoc, JsonValue
 

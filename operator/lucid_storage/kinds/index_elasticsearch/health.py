@@ -51,6 +51,14 @@ def message(found: Series, server: ElasticInfo, left_alone: Sequence[ElasticInde
     return " ".join(said)
 
 
+def kept(overdue: Sequence[ElasticIndexState]) -> str:
+    """What is said of indices that the operator would delete and may not."""
+    return (
+        f"{_named([index.name for index in overdue])} is older than deleteDays and stays: the operator's settings"
+        " forbid all drops (FORBID_DROPS)."
+    )
+
+
 def _yellow(server: ElasticInfo) -> str:
     if server.data_nodes == 1:
         return "Health is yellow: replicas need a second data node. Add one, or set settings.number_of_replicas to 0."

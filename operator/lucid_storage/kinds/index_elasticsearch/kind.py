@@ -20,7 +20,6 @@ from lucid_storage.kinds.index_elasticsearch.actions import (
     UpdateAliases,
 )
 from lucid_storage.kinds.index_elasticsearch.desired import ElasticDesired, resolve
-from lucid_storage.kinds.index_elasticsearch.lifecycle import ORIGINATION_DATE, POLICY_NAME
 from lucid_storage.kinds.index_elasticsearch.months import month_of, stem_of, wildcard
 from lucid_storage.kinds.index_elasticsearch.plan import ElasticObserved, plan
 from lucid_storage.kinds.index_elasticsearch.removal import removal, said
@@ -30,6 +29,7 @@ from lucid_storage.models.index import ElasticStatus, IndexSpec, IndexStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.meta import CONFIRM_DELETE
 from lucid_storage.models.schema_checks import free_form_problems
+from lucid_storage.stores.elasticsearch.ages import ORIGINATION_DATE, POLICY_NAME
 from lucid_storage.stores.elasticsearch.port import ElasticPort
 
 
@@ -119,7 +119,9 @@ class ElasticIndexKind:
             )
         return Disposal(True, "")
 
-    async def dispose(self, resource: Resource, desired: ElasticDesired, status: IndexStatus) -> str:
+    async def dispose(
+        self, resource: Resource, desired: ElasticDesired, status: IndexStatus, scope: Scope
+    ) -> str:
         """Indices go by name and uuid; what is adopted needs the annotation with the stem (or the pattern)."""
         deployment = await self._connections.elasticsearch(resource.key.namespace, desired.secret)
         confirmed = resource.annotations.get(CONFIRM_DELETE) in {desired.stem, desired.pattern}

@@ -5,27 +5,12 @@ Policy format: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/ilm-
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from lucid_storage.kinds.index_elasticsearch.months import Month
 from lucid_storage.models.elasticindex import Lifecycle
 from lucid_storage.stores.mongodb.types import JsonDoc, JsonValue
-
-POLICY_NAME = "index.lifecycle.name"
-ORIGINATION_DATE = "index.lifecycle.origination_date"
-
-_DURATION = re.compile(r"([0-9]+) ?(d|h|m|s|ms|micros|nanos)", re.ASCII)
-_UNITS = {
-    "d": timedelta(days=1),
-    "h": timedelta(hours=1),
-    "m": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-    "ms": timedelta(milliseconds=1),
-    "micros": timedelta(microseconds=1),
-    "nanos": timedelta(0),
-}
 
 
 class Phase(StrEnum):
@@ -60,16 +45,6 @@ def policy_body(lifecycle: Lifecycle, meta: JsonDoc) -> JsonDoc:
         phases[str(name)] = {"min_age": f"{days}d", "actions": {"set_priority": {"priority": priority}}}
     phases["delete"] = {"min_age": f"{lifecycle.delete_days}d", "actions": {"delete": {}}}
     return {"_meta": dict(meta), "phases": phases} if meta else {"phases": phases}
-
-
-def deletes_after(policy: JsonDoc) -> timedelta | None:
-    """The age at which a policy deletes; None when it never does, or in a way that is not understood."""
-    phases = policy.get("phases")
-    last = phases.get("delete") if isinstance(phases, dict) else None
-    if not isinstance(last, dict):
-        return None
-    found = _DURATION.fullmatch(str(last.get("min_age", "0ms")))
-    return int(found[1]) * _UNITS[found[2]] if found else None
 
 
 def _starts(lifecycle: Lifecycle) -> list[tuple[Phase, int]]:

@@ -26,6 +26,7 @@ from lucid_storage.kinds.index_elasticsearch.months import (
     seconds_to_next_month,
     wildcard,
 )
+from lucid_storage.kinds.index_elasticsearch.policy import by_policy
 from lucid_storage.kinds.index_elasticsearch.series import Series
 from lucid_storage.kinds.index_elasticsearch.steps import Difference, Step
 from lucid_storage.kinds.protection import Need
@@ -76,35 +77,52 @@ def plan(
     if obstacle is not None:
         return Plan(status, verdict=Verdict(Reason.INDEX_CONFLICT, obstacle, stalled=True))
     overdue = losses.overdue(desired, observed.indices, scope.now)
-    protect = None
+    served = by_policy(desired, observed.server)
+    left_alone: tuple[ElasticIndexState, ...] = ()
+    if scope.settled:
+        oldest = (status.elasticsearch or ElasticStatus()).oldest
+        left_alone = losses.left_alone(desired, overdue, oldest, by_policy=served)
+    going = [index for index in overdue if index not in left_alone]
+    lost: tuple[ElasticIndexState, ...] = ()
+    # What the operator itself deletes in a settled series was agreed to; what the server would, once put back, was not.
+    if not scope.settled or (served and desired.drift_policy is DriftPolicy.CORRECT):
+        lost = losses.caused(desired, going, observed.policy, scope.now, by_policy=served)
+    found = _series(desired, observed, status, scope, left_alone)
+    refused = losses.refusal(desired, lost)
+    if refused is not None:
+        verdict = Verdict(refused.reason, refused.message, stalled=True)
+        return _held_back(_steps(found, observed, scope, ()), status, scope, verdict)
+    kept = going if scope.forbid_drops and not served else []
+    step = _converge(found, observed, status, scope, left_alone, [ix for ix in going if ix not in kept])
+    if kept:
+        return replace(step, message=" ".join(filter(None, (step.message, health.kept(kept)))))
+    if lost and desired.backup_before and step.actions:
+        return replace(step, protect=Need(BackupEngine.ELASTICSEARCH, indices=(wildcard(desired.stem),)))
+    return step
+
+
+def _held_back(
+    todo: Sequence[Step], status: IndexStatus, scope: Scope, verdict: Verdict
+) -> Plan[IndexStatus]:
+    """Nothing is made that was not agreed to; of a settled series the months turn all the same."""
     if not scope.settled:
-        lost = losses.caused(desired, overdue, observed.policy, by_policy=by_policy(desired, observed.server))
-        refused = losses.refusal(desired, lost)
-        if refused is not None:
-            return Plan(status, verdict=Verdict(refused.reason, refused.message, stalled=True))
-        if lost and desired.backup_before:
-            protect = Need(BackupEngine.ELASTICSEARCH, indices=(wildcard(desired.stem),))
-    step = _converge(desired, observed, status, scope, overdue)
-    return replace(step, protect=protect) if step.actions else step
-
-
-def by_policy(desired: ElasticDesired, server: ElasticInfo) -> bool:
-    """Whether the server carries out the lifecycle. One without that ability leaves it to the operator."""
-    return (
-        desired.lifecycle is not None and desired.lifecycle.managed_by is ManagedBy.SERVER and server.has_ilm
-    )
+        return Plan(status, verdict=verdict)
+    upkeep = [step for step in todo if step.upkeep]
+    if upkeep:
+        return Plan(status, actions=steps.actions(upkeep))
+    return Plan(status, verdict=verdict, drift=steps.entries(todo, scope.now))
 
 
 def _converge(
-    desired: ElasticDesired,
+    found: Series,
     observed: ElasticObserved,
     status: IndexStatus,
     scope: Scope,
-    overdue: Sequence[ElasticIndexState],
+    left_alone: Sequence[ElasticIndexState],
+    going: Sequence[ElasticIndexState],
 ) -> Plan[IndexStatus]:
-    left_alone = _left_alone(desired, overdue, scope)
-    found = _series(desired, observed, status, scope, left_alone)
-    todo = _steps(found, observed, scope, [ix for ix in overdue if ix not in left_alone])
+    desired = found.desired
+    todo = _steps(found, observed, scope, going)
     if scope.settled and desired.drift_policy is not DriftPolicy.CORRECT:
         upkeep = [step for step in todo if step.upkeep]
         if upkeep:
@@ -157,13 +175,6 @@ def _foreign(what: str, desired: ElasticDesired, fields: Sequence[str]) -> str:
         f"Elasticsearch has {what} {desired.stem} that differs from this declaration in {', '.join(fields[:5])}{more}."
         " Make the declaration equal to adopt it, or delete it by hand."
     )
-
-
-def _left_alone(
-    desired: ElasticDesired, overdue: Sequence[ElasticIndexState], scope: Scope
-) -> tuple[ElasticIndexState, ...]:
-    """Overdue indices that turned up after the lifecycle was agreed to: nobody counted them."""
-    return tuple(ix for ix in overdue if scope.settled and series.is_newcomer(ix, desired))
 
 
 def _series(
@@ -241,6 +252,7 @@ def _finish(
                 write_index=found.current,
                 next_index=found.following,
                 indices=len(found.indices),
+                oldest=str(found.oldest) if found.oldest is not None else None,
                 policy=desired.stem if found.by_policy else None,
                 managed_by=_managed_by(found),
                 health=worst,

@@ -10,9 +10,16 @@ from lucid_storage.kinds.index_elasticsearch.desired import ElasticDesired
 from lucid_storage.kinds.index_elasticsearch.lifecycle import policy_body
 from lucid_storage.kinds.index_elasticsearch.mappings import value_at
 from lucid_storage.kinds.index_elasticsearch.steps import Difference, Step
-from lucid_storage.models.elasticindex import Lifecycle
+from lucid_storage.models.elasticindex import Lifecycle, ManagedBy
 from lucid_storage.stores.elasticsearch.compare import policy_differences
-from lucid_storage.stores.elasticsearch.types import LifecyclePolicyState
+from lucid_storage.stores.elasticsearch.types import ElasticInfo, LifecyclePolicyState
+
+
+def by_policy(desired: ElasticDesired, server: ElasticInfo) -> bool:
+    """Whether the server carries out the lifecycle. One without that ability leaves it to the operator."""
+    return (
+        desired.lifecycle is not None and desired.lifecycle.managed_by is ManagedBy.SERVER and server.has_ilm
+    )
 
 
 def steps(

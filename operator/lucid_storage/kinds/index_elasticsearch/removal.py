@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from lucid_storage.kinds.index_elasticsearch import ownership
 from lucid_storage.kinds.index_elasticsearch.desired import ElasticDesired
-from lucid_storage.kinds.index_elasticsearch.lifecycle import POLICY_NAME
 from lucid_storage.kinds.index_elasticsearch.plan import ElasticObserved
 from lucid_storage.models.index import ElasticStatus, IndexStatus
+from lucid_storage.stores.elasticsearch.ages import POLICY_NAME
 from lucid_storage.stores.elasticsearch.types import ElasticIndexState
 
 

@@ -13,10 +13,10 @@ from lucid_storage.kinds.index_elasticsearch.actions import (
     UpdateAliases,
 )
 from lucid_storage.kinds.index_elasticsearch.desired import ElasticDesired
-from lucid_storage.kinds.index_elasticsearch.lifecycle import ORIGINATION_DATE, POLICY_NAME
 from lucid_storage.kinds.index_elasticsearch.months import Month, index_name, month_of
 from lucid_storage.kinds.index_elasticsearch.steps import Difference, Step
 from lucid_storage.kinds.index_elasticsearch.template import lets_go
+from lucid_storage.stores.elasticsearch.ages import ORIGINATION_DATE, POLICY_NAME
 from lucid_storage.stores.elasticsearch.compare import settings_differences
 from lucid_storage.stores.elasticsearch.settings import static_settings
 from lucid_storage.stores.elasticsearch.types import AliasAction, AliasState, ElasticIndexState
@@ -47,6 +47,13 @@ class Series:
     @property
     def following(self) -> str:
         return index_name(self.desired.stem, self.month.next)
+
+    @property
+    def oldest(self) -> Month | None:
+        """For a lifecycle: what is older and turns up was not there when it was agreed to."""
+        if self.desired.lifecycle is None:
+            return None
+        return min((m for ix in self.indices if (m := month_of(self.desired.stem, ix.name))), default=None)
 
     @property
     def live(self) -> tuple[ElasticIndexState, ...]:

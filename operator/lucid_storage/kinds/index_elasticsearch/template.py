@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 from lucid_storage.kinds.index_elasticsearch import mappings, ownership
 from lucid_storage.kinds.index_elasticsearch.actions import PutTemplate
 from lucid_storage.kinds.index_elasticsearch.desired import ElasticDesired
-from lucid_storage.kinds.index_elasticsearch.lifecycle import POLICY_NAME
 from lucid_storage.kinds.index_elasticsearch.months import wildcard
 from lucid_storage.kinds.index_elasticsearch.steps import Difference, Step
+from lucid_storage.stores.elasticsearch.ages import POLICY_NAME
 from lucid_storage.stores.elasticsearch.compare import mapping_differences, settings_differences
 from lucid_storage.stores.elasticsearch.settings import flat
 from lucid_storage.stores.elasticsearch.types import TemplateState

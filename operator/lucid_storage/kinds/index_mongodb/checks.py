@@ -10,6 +10,7 @@ from lucid_storage.kinds.contract import Plan, Verdict
 from lucid_storage.kinds.index_mongodb.actions import CheckDuplicates, CountExpired
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired
 from lucid_storage.models.index import DuplicateSummary, IndexStatus
+from lucid_storage.stores.mongodb.definition import same_definition
 from lucid_storage.stores.mongodb.types import DuplicateReport, IndexDefinition
 
 KEY_PATTERN_LIMIT = 400
@@ -30,8 +31,7 @@ def blocked(
     if status.duplicates is not None and wanted.unique:
         questions.append(CheckDuplicates())
     seconds = wanted.expire_after_seconds
-    before = old.expire_after_seconds if old is not None else None
-    if seconds is not None and (before is None or seconds < before):
+    if seconds is not None and (old is None or _expires_more(wanted, old)):
         questions.append(CountExpired(wanted.keys[0][0], seconds))
     unanswered = tuple(q for q in questions if q not in answers)
     if unanswered:
@@ -41,6 +41,14 @@ def blocked(
         if found is not None:
             return found
     return None
+
+
+def _expires_more(wanted: IndexDefinition, old: IndexDefinition) -> bool:
+    """Whether documents may expire that live on under the old index: of another date, sooner, or of another part."""
+    before = old.expire_after_seconds
+    if before is None or wanted.expire_after_seconds is None or wanted.expire_after_seconds < before:
+        return True
+    return bool({"keys", "partial_filter"} & set(same_definition(wanted, old)))
 
 
 def _judged(

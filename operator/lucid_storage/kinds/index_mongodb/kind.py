@@ -23,6 +23,7 @@ from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
 from lucid_storage.kinds.index_mongodb.checks import Answer, duplicates_said
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, resolve
 from lucid_storage.kinds.index_mongodb.plan import IndexObserved, plan
+from lucid_storage.kinds.index_mongodb.superseded import is_claimed, to_be_shown
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
 from lucid_storage.models.index import IndexSpec, IndexStatus
@@ -188,19 +189,34 @@ class MongoIndexKind:
             )
         return Disposal(True, "")
 
-    async def dispose(self, resource: Resource, desired: IndexDesired, status: IndexStatus) -> str:
+    async def dispose(
+        self, resource: Resource, desired: IndexDesired, status: IndexStatus, scope: Scope
+    ) -> str:
         await self._builds.forget(resource.key)
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
-        dropped = []
+        claimed = await self._claimed(status, scope)
+        hidden = {entry.index_name: entry for entry in status.superseded or ()}
+        dropped, kept = [], []
         async with self._connections.watching(deployment) as port:
             present = await port.indexes(desired.database, desired.collection)
             for name in _recorded_names(status):
                 index = next((ix for ix in present or () if ix.name == name), None)
-                if index is not None and _still_ours(index.definition, desired, name, status):
-                    await port.drop_index(desired.database, desired.collection, name)
-                    dropped.append(name)
+                if index is None or not _still_ours(index.definition, desired, name, status):
+                    continue
+                if is_claimed(index, claimed):
+                    if name in hidden and to_be_shown(hidden[name], index, claimed):
+                        await port.change_index(
+                            desired.database, desired.collection, name, IndexChange(hidden=False)
+                        )
+                    kept.append(name)
+                    continue
+                await port.drop_index(desired.database, desired.collection, name)
+                dropped.append(name)
+        stays = f" Others declare {', '.join(kept)}, which stays." if kept else ""
         if dropped:
-            return f"Dropped from {desired.target}: {', '.join(dropped)} (deletionPolicy: Delete)."
+            return f"Dropped from {desired.target}: {', '.join(dropped)} (deletionPolicy: Delete).{stays}"
+        if stays:
+            return f"Nothing was dropped from {desired.target}.{stays}"
         return f"The index was gone from {desired.target} already, or another one has its name; nothing was dropped."
 
     def forget(self, key: Key) -> None:
@@ -223,7 +239,7 @@ class MongoIndexKind:
                 theirs = await self.desired(peer)
             except LucidError:
                 continue  # no valid declaration, so it claims nothing
-            claimed.append((theirs.name, _visible(theirs)))
+            claimed.append((theirs.name, theirs.definition))
         return tuple(claimed)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from lucid_storage.errors import Reason
 from lucid_storage.kinds import drift
 from lucid_storage.kinds.contract import Action, Plan, Scope, Verdict
+from lucid_storage.kinds.identity import surely_another
 from lucid_storage.kinds.index_mongodb.actions import (
     BuildIndex,
     ChangeIndex,
@@ -145,7 +146,9 @@ def _ready(
     scope: Scope,
 ) -> Plan[IndexStatus]:
     adjust: list[Action] = []
-    hidden_by_us = serving.name in {s.index_name for s in status.superseded or ()}
+    hidden_by_us = serving.name in {s.index_name for s in status.superseded or ()} | _hidden_by_peers(
+        status, scope
+    )
     should_hide = wanted.hidden if wanted.hidden is not None or not hidden_by_us else False
     if should_hide is not None and should_hide != bool(serving.definition.hidden):
         adjust.append(ChangeIndex(desired.target, serving.name, IndexChange(hidden=should_hide)))
@@ -157,6 +160,17 @@ def _ready(
     if adjust:
         return Plan(status, actions=tuple(adjust), drift=found if scope.settled else ())
     return _settled(serving, desired, observed, status, scope)
+
+
+def _hidden_by_peers(status: IndexStatus, scope: Scope) -> set[str]:
+    """Indexes that other resources had replaced and hidden, before this one declared them."""
+    return {
+        str(entry.get("indexName"))
+        for peer in scope.peers
+        if not surely_another(status.server_identity, peer.status.get("serverIdentity"))
+        for entry in peer.status.get("superseded") or ()
+        if entry.get("hiddenAt")
+    }
 
 
 def _settled(
@@ -179,9 +193,15 @@ def _settled(
         status,
         actions=cleared.actions,
         journal=bool(cleared.actions),
-        message=cleared.message,
+        message=" ".join(filter(None, (cleared.message, _unseen(serving, desired)))),
         recheck_seconds=cleared.recheck_seconds,
     )
+
+
+def _unseen(serving: IndexState, desired: IndexDesired) -> str:
+    if not serving.definition.hidden or desired.definition.hidden is not None:
+        return ""
+    return f"The index {serving.name} is hidden, so no query uses it; declare hidden: false to show it."
 
 
 def _create(
@@ -250,6 +270,12 @@ def _replace(
         said = (
             f"The index {old.name} cannot change its {shown_fields(differing)} while it exists: set replacePolicy:"
             " DropFirst to have it dropped and built again (queries go without it meanwhile), or change it back."
+        )
+        return Plan(status, verdict=Verdict(Reason.NOT_IN_PLACE, said, stalled=True), drift=entries)
+    if scope.forbid_drops:
+        said = (
+            f"The index {old.name} cannot change its {shown_fields(differing)} while it exists, and the operator's"
+            " settings forbid all drops (FORBID_DROPS): drop it by hand, or change it back."
         )
         return Plan(status, verdict=Verdict(Reason.NOT_IN_PLACE, said, stalled=True), drift=entries)
     actions = (DropIndex(desired.target, old.name), BuildIndex(desired.target, desired.name, wanted))

@@ -8,13 +8,10 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Plan, Verdict
 from lucid_storage.kinds.index_mongodb.actions import BuildIndex, DropIndex
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired
-from lucid_storage.kinds.index_mongodb.superseded import is_claimed
+from lucid_storage.kinds.index_mongodb.superseded import Claimed, is_claimed
 from lucid_storage.models.base import DriftEntry
 from lucid_storage.models.index import IndexStatus, PendingIndex, SupersededIndex
 from lucid_storage.stores.mongodb.types import IndexDefinition, IndexState
-
-Claimed = Sequence[tuple[str, IndexDefinition]]
-"""Name and definition of what other Index resources declare on the same collection."""
 
 
 def build_first(

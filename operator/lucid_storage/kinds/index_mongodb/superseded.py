@@ -17,6 +17,10 @@ KEPT_AT_MOST = 12
 """Hidden indexes of one resource: a collection can have 64 in all. The oldest go early when changes come fast."""
 
 
+Claimed = Sequence[tuple[str, IndexDefinition]]
+"""Name and definition of what other Index resources declare on the same collection."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cleared:
     """`superseded` is what status must hold before the actions begin."""
@@ -31,7 +35,7 @@ def clear_away(
     serving: IndexState,
     desired: IndexDesired,
     indexes: Sequence[IndexState],
-    claimed: Sequence[tuple[str, IndexDefinition]],
+    claimed: Claimed,
     status: IndexStatus,
     now: datetime,
 ) -> Cleared:
@@ -39,12 +43,19 @@ def clear_away(
     actions: list[Action] = []
     kept: list[SupersededIndex] = []
     waits: list[float] = []
+    shown: set[str] = set()
     pending = status.pending.index_name if status.pending else None
     recorded = _recorded(status, serving.name)
     early = {entry.index_name for entry in recorded[: max(0, len(recorded) - KEPT_AT_MOST)]}
     for entry in recorded:
         index = next((ix for ix in indexes if ix.name == entry.index_name), None)
-        if index is None or is_claimed(index, claimed):
+        if index is None:
+            continue
+        if is_claimed(index, claimed):
+            if to_be_shown(entry, index, claimed):
+                actions.append(ChangeIndex(desired.target, index.name, IndexChange(hidden=False)))
+                kept.append(entry)
+                shown.add(index.name)
             continue
         if (
             index.building
@@ -65,7 +76,8 @@ def clear_away(
         else:
             waits.append(max(1.0, left))
         kept.append(SupersededIndex(index_name=index.name, hidden_at=hidden_at))
-    message = f"{kept[0].index_name} is hidden and will be dropped." if kept else ""
+    going = [entry.index_name for entry in kept if entry.index_name not in shown]
+    message = f"{going[0]} is hidden and will be dropped." if going else ""
     return Cleared(tuple(actions), tuple(kept), message, min(waits, default=None))
 
 
@@ -85,9 +97,21 @@ def _acts_while_hidden(index: IndexState) -> bool:
     return index.definition.unique or index.definition.expire_after_seconds is not None
 
 
-def is_claimed(index: IndexState, claimed: Sequence[tuple[str, IndexDefinition]]) -> bool:
+def is_claimed(index: IndexState, claimed: Claimed) -> bool:
     """Whether another resource declares this index, so that it is not ours to clear away."""
-    return any(
-        name == index.name or not same_definition(definition, index.definition)
+    return bool(_claims(index, claimed))
+
+
+def to_be_shown(entry: SupersededIndex, index: IndexState, claimed: Claimed) -> bool:
+    """Whether an index that is let go, because others declare it, is hidden by us and against their will."""
+    wanted = any(definition.hidden for definition in _claims(index, claimed))
+    return entry.hidden_at is not None and bool(index.definition.hidden) and not wanted
+
+
+def _claims(index: IndexState, claimed: Claimed) -> list[IndexDefinition]:
+    return [
+        definition
         for name, definition in claimed
-    )
+        if name == index.name
+        or not [f for f in same_definition(definition, index.definition) if f != "hidden"]
+    ]

@@ -92,6 +92,8 @@ class DropOld:
 
     run: str
     databases: tuple[str, ...]
+    server: str | None
+    """The deployment that they lie in."""
 
     def describe(self) -> str:
         return f"drop what the run {self.run} replaced"

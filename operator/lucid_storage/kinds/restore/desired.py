@@ -71,9 +71,12 @@ def restore_id(uid: str) -> str:
     return str(uuid5(_IDS, f"restore/{uid}"))
 
 
-def run_id(uid: str, asked: str) -> str:
-    """Id of one run: part of every name that it makes on a server."""
-    return uuid5(_IDS, f"run/{uid}/{asked}").hex[:12]
+def run_id(uid: str, asked: str, identity: str | None) -> str:
+    """Id of one run: part of every name that it makes on a server, and another one on another server.
+
+    So whatever a run left on the server that the connection led to before is nobody's on the one of now.
+    """
+    return uuid5(_IDS, f"run/{uid}/{asked}/{identity or ''}").hex[:12]
 
 
 def job_name(resource: Resource, work: str, run: str) -> str:

@@ -13,12 +13,14 @@ from lucid_storage.kinds.restore.desired import again
 from lucid_storage.kinds.restore.observed import FINISHED, Plan, RestoreObserved, second, target_after
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.restore import RestorePhase, RestoreStatus
+from lucid_storage.models.restore import KeptRun, RestorePhase, RestoreStatus
 
+MOST_KEPT = 16
+"""Runs whose replaced collections are kept at a time; with more, another run waits until one's time is over."""
 SWAP_SECONDS = 5.0
 """Between two attempts to go on with a swap."""
-UNREACHABLE = frozenset({Reason.SECRET_NOT_FOUND, Reason.NAMESPACE_NOT_SERVED})
-"""A namespace that is going takes its Secrets along, and without a login nobody can finish a swap."""
+UNREACHABLE = frozenset({Reason.SECRET_NOT_FOUND, Reason.NAMESPACE_NOT_SERVED, Reason.TARGET_CHANGED})
+"""A namespace that is going takes its Secrets along, and without a login to that server nobody can finish a swap."""
 
 
 def hindered(resource: Resource, status: RestoreStatus, error: LucidError, now: datetime) -> Plan:
@@ -128,29 +130,47 @@ def leave(observed: RestoreObserved, status: RestoreStatus) -> Plan:
 
 def after(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
     """It ended: another run, or what it replaced is dropped in its time."""
-    if again(resource) != (status.run_again or "") and again(resource) and not resource.spec.get("cancel"):
+    asked = (
+        again(resource) != (status.run_again or "") and again(resource) and not resource.spec.get("cancel")
+    )
+    kept = _kept(status)
+    if asked and len(kept) <= MOST_KEPT:
         fresh = RestoreStatus(
-            phase=RestorePhase.PENDING, id=status.id, backup=status.backup, conditions=status.conditions
+            phase=RestorePhase.PENDING,
+            id=status.id,
+            backup=status.backup,
+            job_name=status.job_name,  # a worker of the run before may still be there
+            conditions=status.conditions,
+            kept=kept or None,
         )
         said = Said(Standing.UNDER_WAY, Reason.QUEUED, "Another run was asked for by annotation.")
-        old = _old(status)
-        return Step(fresh, said, (old,) if old is not None else (), recheck_seconds=0.1)
-    if status.old_until is None or status.run is None:
-        return Step(status, None)
-    if now < status.old_until:
-        return Step(status, None, recheck_seconds=(status.old_until - now).total_seconds() + 1)
-    drop = _old(status)
-    if drop is None or observed.settled:
+        return Step(fresh, said, recheck_seconds=0.1)
+    if observed.settled:
+        return Step(status.model_copy(update={"old_until": None}), None, recheck_seconds=0.1)
+    if not kept:
         return Step(status.model_copy(update={"old_until": None}), None)
+    first = min(kept, key=lambda one: one.until)
+    if now < first.until:
+        return Step(status, None, recheck_seconds=(first.until - now).total_seconds() + 1)
     if observed.trouble is not None:
         return Step(status, None, recheck_seconds=QUEUE_SECONDS * 4)
-    return Step(status, None, (drop,))
+    return Step(status, None, (DropOld(first.run, tuple(first.databases), first.server_identity),))
 
 
-def _old(status: RestoreStatus) -> DropOld | None:
-    if status.old_until is None or status.run is None or not status.databases:
-        return None
-    return DropOld(status.run, tuple(status.databases))
+def _kept(status: RestoreStatus) -> list[KeptRun]:
+    """What this run and those before it replaced. Each stays its time, whatever is asked for meanwhile; while a run is
+    at work nothing is dropped.
+    """
+    kept = list(status.kept or ())
+    if status.old_until is not None and status.run is not None and status.databases:
+        mine = KeptRun(
+            run=status.run,
+            databases=status.databases,
+            until=status.old_until,
+            server_identity=status.server_identity,
+        )
+        kept.append(mine)
+    return kept
 
 
 def failed(status: RestoreStatus, reason: Reason, message: str, now: datetime) -> Plan:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,10 +11,9 @@ from pydantic import ValidationError
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
 from lucid_storage.kinds.backupschedule.slicing import following
-from lucid_storage.kinds.connections import Connections, label_of
+from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action
-from lucid_storage.kinds.identity import kept
-from lucid_storage.kinds.protection import Protector
+from lucid_storage.kinds.protection import Protector, demand
 from lucid_storage.kinds.protection import Standing as Protected
 from lucid_storage.kinds.restore.actions import (
     Discard,
@@ -31,6 +29,7 @@ from lucid_storage.kinds.restore.actions import (
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
     again,
+    backup_needs,
     job_name,
     resolve,
     run_id,
@@ -44,8 +43,11 @@ from lucid_storage.kinds.restore.observed import (
     RestoreObserved,
     done_before,
     telling,
+    told_aside,
 )
 from lucid_storage.kinds.restore.plan import plan
+from lucid_storage.kinds.restore.server import OpenRestores, TargetServer
+from lucid_storage.kinds.restore.server import key as marker_key
 from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
 from lucid_storage.kinds.restore.volumes import NOTHING
 from lucid_storage.kinds.workers.claims import DumpClaims, waiting
@@ -56,15 +58,7 @@ from lucid_storage.models.backup import BackupEngine, BackupSpec
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
 from lucid_storage.models.settings import Settings
-from lucid_storage.stores.mongodb.port import MongoPort
-from lucid_storage.stores.mongodb.restore.port import Marker, RestorePort
 from lucid_storage.stores.mongodb.types import Topology
-
-BEGUN = "Begun"
-"""Result in a marker whose data a later run has begun to write over."""
-
-OpenRestores = Callable[[str, str], RestorePort]
-"""(connection string, label) -> port; its guard lets only the leader write."""
 
 
 class RestoreKind:
@@ -96,7 +90,7 @@ class RestoreKind:
         self._workers = workers
         self._claims = claims
         self._settings = settings
-        self._open_restores = open_restores
+        self._server = TargetServer(connections, open_restores)
         self._protector = protector
         self._volumes = volumes
         self._others = others
@@ -145,20 +139,20 @@ class RestoreKind:
 
     async def _swapping(self, resource: Resource, status: RestoreStatus) -> RestoreObserved:
         databases, run = status.databases or [], status.run or ""
-        async with self._restores(resource) as port:
-            unfit = None
+        async with self._server.opened(resource, status.server_identity) as port:
             if status.swapped is None:
                 consent = bool(resource.spec.get("dropExisting"))
-                unfit = await port.unfit(run, databases, drop_existing=consent)
-            marker = await port.marker(databases, self._marker_key(resource, await self._workers.cluster()))
-        return RestoreObserved(unfit=unfit, marker=marker)
+                return RestoreObserved(unfit=await port.unfit(run, databases, drop_existing=consent))
+            marker = await port.marker(databases, marker_key(resource, await self._workers.cluster()))
+            journal = await port.journal(databases, run)
+        return RestoreObserved(marker=marker, replaced=journal.replaced if journal is not None else 0)
 
     async def _finished(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
         if status.phase is not RestorePhase.COMPLETED and status.databases and status.job_name is not None:
             return RestoreObserved(worker=await self._state(resource, status.job_name, now))
         if status.old_until is None or now < status.old_until or not status.databases or status.run is None:
             return RestoreObserved()
-        async with self._restores(resource) as port:
+        async with self._server.opened(resource, status.server_identity) as port:
             journal = await port.journal(status.databases, status.run)
         return RestoreObserved(settled=journal is None)
 
@@ -171,61 +165,58 @@ class RestoreKind:
         cluster = await self._workers.cluster()
         # Planned before, and a claim could not be filled: it waits here until that is over, and is not planned anew.
         await self._volumes.filling(resource, status)
-        protection = None
-        if status.backup_before is not None:
-            protection = await self._protector.seen(resource, status.backup_before, now)
         if BackupEngine.MONGODB not in (spec.engines or [BackupEngine.MONGODB]):
-            seen = RestoreObserved(cluster=cluster, protection=protection)
-            return await self._checked(resource, spec, seen, now)
+            return await self._checked(resource, spec, status, RestoreObserved(cluster=cluster), now)
         deployment = await self._connections.mongodb(resource.key.namespace, secret)
         async with self._connections.watching(deployment) as mongodb:
             info = await mongodb.info()
             seen = RestoreObserved(
                 cluster=cluster,
-                protection=protection,
                 topology=info.topology,
-                identity=kept(info.identity),
+                identity=await self._server.identity(resource),
                 spec_hash=spec_hash(spec),
             )
             if info.topology is not Topology.SHARDED:
-                found = [marker for _, marker in await self._markers(resource, mongodb, cluster)]
+                found = [marker for _, marker in await self._server.markers(resource, mongodb, cluster)]
                 seen = replace(seen, marker=telling(resource, found, seen))
         if done_before(resource, seen):
             return seen
-        seen = await self._checked(resource, spec, seen, now)
-        unprotected = protection is not None and protection.standing is not Protected.DONE
+        seen = await self._checked(resource, spec, status, seen, now)
+        unprotected = seen.protection is not None and seen.protection.standing is not Protected.DONE
         if info.topology is Topology.SHARDED or resource.paused or unprotected:
             return seen
-        return replace(seen, behind=self._behind(resource, kept(info.identity)))
+        return replace(seen, behind=self._behind(resource, seen.identity or ""))
 
     async def _checked(
-        self, resource: Resource, spec: RestoreSpec, seen: RestoreObserved, now: datetime
+        self,
+        resource: Resource,
+        spec: RestoreSpec,
+        status: RestoreStatus,
+        seen: RestoreObserved,
+        now: datetime,
     ) -> RestoreObserved:
         desired = self._desired(resource, spec)
         await self._workers.check(
             resource.key.namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
         )
-        return replace(seen, desired=desired, earlier=await self._earlier(resource, now))
+        run = run_id(resource.uid, again(resource), seen.identity)
+        seen = replace(seen, desired=desired, earlier=await self._earlier(resource, status, run, now))
+        name = status.backup_before
+        if name is None or status.run != run:
+            return seen
+        needs = backup_needs(desired, status.databases or (), status.plan)
+        servers = {BackupEngine.MONGODB: seen.identity} if seen.identity is not None else {}
+        wanted = demand(resource, status.started_at or now, needs, servers)
+        return replace(seen, protection=await self._protector.seen(resource, name, wanted, now))
 
-    async def _markers(
-        self, resource: Resource, mongodb: MongoPort, cluster: str
-    ) -> list[tuple[str, Marker]]:
-        """With their databases, whichever the restore went to: the backup that says so may be gone."""
-        databases = await mongodb.databases()
-        key = self._marker_key(resource, cluster)
-        async with self._restores(resource) as port:
-            found = [(database, await port.marker([database], key)) for database in databases]
-        return [(database, marker) for database, marker in found if marker is not None]
-
-    async def _earlier(self, resource: Resource, now: datetime) -> WorkerState:
-        """The worker of a run that was begun under another value of the annotation."""
-        for asked in {"", str(resource.status.get("runAgain") or "")} - {again(resource)}:
-            for work in ("plan", "restore"):
-                name = job_name(resource, work, run_id(resource.uid, asked))
-                state = await self._state(resource, name, now)
-                if state.alive:
-                    return state
-        return ABSENT
+    async def _earlier(
+        self, resource: Resource, status: RestoreStatus, run: str, now: datetime
+    ) -> WorkerState:
+        """The last worker, where it is of another run than the one that is to begin."""
+        mine = {job_name(resource, work, run) for work in ("plan", "restore")}
+        if status.job_name is None or status.job_name in mine:
+            return ABSENT
+        return await self._state(resource, status.job_name, now)
 
     def _desired(self, resource: Resource, spec: RestoreSpec) -> RestoreDesired:
         desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
@@ -279,7 +270,7 @@ class RestoreKind:
             case StartWorker(request=request):
                 await self._workers.start(request)
             case Unmark():
-                await self._unmark(resource)
+                await self._server.unmark(resource, status, await self._workers.cluster())
             case StopWorker(job=job):
                 await self._workers.stop(resource.key.namespace, resource.secret, job)
             case MakeBackup(name=name, needs=needs, like=like):
@@ -287,45 +278,25 @@ class RestoreKind:
             case MakeClaim(wanted=wanted, backup_id=backup_id):
                 await self._volumes.make(resource, wanted, backup_id)
             case Swap(run=run, databases=databases, drop_existing=consent):
-                async with self._restores(resource) as port:
+                async with self._server.opened(resource, status.server_identity) as port:
                     done = await port.swap(run, databases, drop_existing=consent)
                 status.swapped = done.collections
-                status.moved_aside = [name[:256] for name in done.moved_aside][:20] or None
+                status.moved_aside = told_aside(None, done.moved_aside)
             case Discard(run=run, databases=databases):
-                async with self._restores(resource) as port:
+                async with self._server.opened(resource) as port:
                     await port.discard(run, databases)
                 status.databases = None  # nothing of the run is left
-            case DropOld(run=run, databases=databases):
-                async with self._restores(resource) as port:
-                    await port.drop_old(run, databases)
+            case DropOld(run=run, databases=databases, server=server):
+                async with self._server.opened(resource, server) as port:
+                    stays = await port.drop_old(run, databases)
+                status.moved_aside = told_aside(status.moved_aside, stays)
+                status.kept = [one for one in status.kept or () if one.run != run] or None
+                if status.run == run:
+                    status.old_until = None
             case Mark(databases=databases):
-                await self._mark(resource, status, databases)
+                await self._server.mark(resource, status, databases, await self._workers.cluster())
             case _:
                 raise TypeError(f"Restore cannot do {type(action).__name__}")
-
-    async def _mark(self, resource: Resource, status: RestoreStatus, databases: tuple[str, ...]) -> None:
-        cluster = await self._workers.cluster()
-        marker = Marker(
-            cluster=cluster,
-            identity=status.server_identity or "",
-            namespace=resource.key.namespace,
-            name=resource.key.name,
-            spec_hash=spec_hash(specs.parse(RestoreSpec, resource)),
-            run=status.run or "",
-            result=str(RestorePhase.COMPLETED),
-            run_again=status.run_again or "",
-        )
-        async with self._restores(resource) as port:
-            await port.put_marker(databases, marker)
-
-    async def _unmark(self, resource: Resource) -> None:
-        cluster = await self._workers.cluster()
-        deployment = await self._connections.mongodb(resource.key.namespace, resource.secret)
-        async with self._connections.watching(deployment) as mongodb:
-            markers = await self._markers(resource, mongodb, cluster)
-        async with self._restores(resource) as port:
-            for database, marker in markers:
-                await port.put_marker([database], replace(marker, result=BEGUN))
 
     def ended(self, resource: Resource, status: RestoreStatus) -> None:
         self._claims.give(resource.key)
@@ -337,22 +308,7 @@ class RestoreKind:
         self._claims.give(key)
         self._wake(lambda other: other.status.get("phase") == "Queued")
 
-    @asynccontextmanager
-    async def _restores(self, resource: Resource) -> AsyncIterator[RestorePort]:
-        """The target server. Opened for each use: restores are rare, and credentials may change in between."""
-        namespace, secret = resource.key.namespace, resource.secret
-        deployment = await self._connections.mongodb(namespace, secret)
-        port = self._open_restores(deployment.address, label_of(namespace, secret))
-        try:
-            yield port
-        finally:
-            await port.close()
-
     async def _state(self, resource: Resource, job: str, now: datetime) -> WorkerState:
         return await self._workers.state(
             resource.key.namespace, resource.secret, job, now, owner_uid=resource.uid
         )
-
-    @staticmethod
-    def _marker_key(resource: Resource, cluster: str) -> str:
-        return f"{cluster}/{resource.key.namespace}/{resource.key.name}"

@@ -13,6 +13,7 @@ from lucid_storage.kinds.restore.desired import RestoreDesired, again
 from lucid_storage.kinds.restore.volumes import NOTHING, Filling
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.resources import Resource
+from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.restore import RestorePhase, RestoreStatus, Strategy
 from lucid_storage.stores.mongodb.restore.port import Marker
 from lucid_storage.stores.mongodb.types import Topology
@@ -20,6 +21,11 @@ from lucid_storage.stores.mongodb.types import Topology
 Plan = Step[RestoreStatus]
 
 FINISHED = frozenset({RestorePhase.COMPLETED, RestorePhase.FAILED, RestorePhase.CANCELLED})
+_AT_ONCE = {
+    BackupEngine.REDIS: "Redis",
+    BackupEngine.ELASTICSEARCH: "Elasticsearch",
+    BackupEngine.VOLUMES: "the volumes",
+}
 WORKING = frozenset({RestorePhase.PLANNING, RestorePhase.LOADING, RestorePhase.REPLAYING})
 
 
@@ -41,9 +47,11 @@ class RestoreObserved:
     worker: WorkerState = ABSENT
     """Of the Job that the phase is about."""
     earlier: WorkerState = ABSENT
-    """Of the run before this one."""
+    """Of the run before this one: another value of the annotation, or another server."""
     unfit: LucidError | None = None
     """Why the swap cannot begin, where it has not."""
+    replaced: int = 0
+    """Collections that the swap put aside, where it is done."""
     filling: Filling = NOTHING
     """The volumes that the loading worker fills."""
     settled: bool = False
@@ -83,10 +91,46 @@ def in_place(resource: Resource) -> bool:
 
 
 def target_after(resource: Resource, status: RestoreStatus) -> str:
-    """What became of the target when the work ended before the swap."""
-    if in_place(resource) and status.phase in (RestorePhase.LOADING, RestorePhase.REPLAYING):
-        return "the target may be incomplete, as strategy InPlace leaves it after a failure: restore again"
-    return "the target is as it was"
+    """What became of the target when the work ended before the swap, and a worker may have been at any point."""
+    at_work = status.phase in (RestorePhase.LOADING, RestorePhase.REPLAYING)
+    others = written_at_once(resource) if at_work else ""
+    if in_place(resource) and at_work and of_mongodb(resource):
+        known = saved(status)
+        told = f"the target may be incomplete, as strategy InPlace leaves it after a failure: restore again{known}"
+        return f"{told}; the same holds for {others}" if others else told
+    if not others:
+        return "the target is as it was"
+    rest = f"{others} may be restored already, in whole or in part: restore again"
+    return f"MongoDB is as it was, and {rest}" if of_mongodb(resource) else rest
+
+
+def of_mongodb(resource: Resource) -> bool:
+    """Whether MongoDB is restored."""
+    return BackupEngine.MONGODB in (resource.spec.get("engines") or [BackupEngine.MONGODB])
+
+
+def written_at_once(resource: Resource) -> str:
+    """The engines that have no swap: what the worker wrote is live, and is not taken back. Empty when there is none."""
+    asked = resource.spec.get("engines") or ()
+    names = [name for engine, name in _AT_ONCE.items() if engine in asked]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def saved(status: RestoreStatus) -> str:
+    """Where that is which a failure in place may have taken, as the end of a sentence."""
+    if status.backup_before is None:
+        return ""
+    return f"; the Backup {status.backup_before} holds what was there before"
+
+
+MOST_ASIDE = 20
+"""Names that a status has room for."""
+
+
+def told_aside(known: Sequence[str] | None, more: Sequence[str]) -> list[str] | None:
+    """Collections that a swap moved aside and that are never dropped, as status has them."""
+    names = dict.fromkeys([*(known or ()), *(name[:256] for name in more)])
+    return list(names)[:MOST_ASIDE] or None
 
 
 def second(moment: datetime) -> datetime:

@@ -6,7 +6,7 @@ deletion leaves the target as it was; from there it only rolls forward, and noth
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.backup.observed import QUEUE_SECONDS
@@ -14,7 +14,7 @@ from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.protection import WATCH_SECONDS, Need, Seen
 from lucid_storage.kinds.protection import Standing as Protected
-from lucid_storage.kinds.restore.actions import MakeBackup, Mark, StartWorker, Swap
+from lucid_storage.kinds.restore.actions import MakeBackup, StartWorker, StopWorker
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
     again,
@@ -40,10 +40,11 @@ from lucid_storage.kinds.restore.observed import (
     Plan,
     RestoreObserved,
     done_before,
-    in_place,
     second,
 )
+from lucid_storage.kinds.restore.placing import placed
 from lucid_storage.kinds.restore.working import during
+from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.meta import RUN_AGAIN
 from lucid_storage.models.restore import RestorePhase, RestoreStatus
@@ -53,7 +54,7 @@ from lucid_storage.stores.mongodb.types import Topology
 def plan(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
     """The next step."""
     if status.phase is RestorePhase.SWAPPING:
-        return _swap(resource, observed, status, now)
+        return placed(resource, observed, status, now)
     if status.phase in (RestorePhase.FAILED, RestorePhase.CANCELLED) and left_behind(status):
         return cleaned(observed, status)
     if resource.deleted is not None:
@@ -90,6 +91,7 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         return _already(observed, status, now)
     desired = observed.desired
     assert desired is not None
+    status = _of_this_run(resource, observed, status)
     if observed.topology is Topology.SHARDED:
         said = (
             "Restores into a sharded deployment are not supported; restore into a replica set and move the data from"
@@ -102,11 +104,36 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         if unprotected is not None:
             return unprotected
     if observed.earlier.alive:
-        said = "The worker of the run before this one is still there; it is waited for."
-        return Step(status, Said(Standing.UNDER_WAY, Reason.QUEUED, said), recheck_seconds=QUEUE_SECONDS)
+        return _ended_first(observed, status)
     if observed.behind is not None:
         return _queued(observed, status)
     return _begin(resource, desired, observed, status)
+
+
+def _of_this_run(resource: Resource, observed: RestoreObserved, status: RestoreStatus) -> RestoreStatus:
+    """Without what an earlier run planned: on another server, or for another value of the annotation, nothing of it
+    holds, its Backup neither.
+    """
+    if status.run in (None, run_id(resource.uid, again(resource), observed.identity)):
+        return status
+    return status.model_copy(
+        update={
+            "plan": None,
+            "databases": None,
+            "volumes": None,
+            "timeline": None,
+            "backup_before": None,
+            "progress": None,
+        }
+    )
+
+
+def _ended_first(observed: RestoreObserved, status: RestoreStatus) -> Plan:
+    said = "The worker of the run before this one is still there; it is waited for."
+    stop: tuple[StopWorker, ...] = ()
+    if status.job_name is not None and observed.earlier.phase is WorkerPhase.SUSPENDED:
+        stop = (StopWorker(status.job_name, "its run is over"),)  # it would never begin, and so never end
+    return Step(status, Said(Standing.UNDER_WAY, Reason.QUEUED, said), stop, recheck_seconds=QUEUE_SECONDS)
 
 
 def _unprotected(
@@ -182,7 +209,7 @@ def _queued(observed: RestoreObserved, status: RestoreStatus) -> Plan:
 def _begin(
     resource: Resource, desired: RestoreDesired, observed: RestoreObserved, status: RestoreStatus
 ) -> Plan:
-    run = run_id(resource.uid, again(resource))
+    run = run_id(resource.uid, again(resource), observed.identity)
     if status.plan is not None and (status.run, status.server_identity) == (run, observed.identity):
         return _load(resource, status)
     request = worker_request(desired, run, observed.cluster, observed.identity, plan_only=True)
@@ -203,6 +230,8 @@ def _begin(
     )
     said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} plans the restore.")
     notices = (Notice("Started", said.message),) if status.run is None else ()
+    if status.server_identity is not None and status.run not in (None, run):
+        notices = (Notice("PlannedAnew", f"It is planned anew, for the server {observed.identity}."),)
     return Step(begun, said, (StartWorker(request),), hold=True, notices=notices)
 
 
@@ -214,43 +243,3 @@ def _load(resource: Resource, status: RestoreStatus) -> Plan:
     )
     said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {job} is being started.")
     return Step(begun, said, hold=True, recheck_seconds=0.1)
-
-
-# The swap
-
-
-def _swap(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
-    """From here it only rolls forward, unless it turns out that it may not begin at all."""
-    databases = tuple(status.databases or ())
-    if observed.unfit is not None:
-        step = ended(status, RestorePhase.FAILED, observed.unfit.reason, observed.unfit.message, now)
-        return Step(step.status, step.said, left_behind(status), hold=True, notices=step.notices)
-    if status.swapped is None:
-        if observed.trouble is not None:
-            return hindered(resource, status, observed.trouble, now)
-        late = " It can no longer be cancelled." if resource.spec.get("cancel") else ""
-        said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The collections are being swapped.{late}")
-        swap = Swap(status.run or "", databases, bool(resource.spec.get("dropExisting")))
-        return Step(status, said, (swap,), hold=True, must_finish=True)
-    marker = observed.marker
-    if marker is None or (marker.run, marker.result) != (status.run, RestorePhase.COMPLETED):
-        said = Said(Standing.UNDER_WAY, Reason.RUNNING, "The collections are in place.")
-        return Step(status, said, (Mark(databases),), hold=True, must_finish=True)
-    kept = timedelta(minutes=int(resource.spec.get("keepOldMinutes", 60)))
-    done = status.model_copy(
-        update={
-            "phase": RestorePhase.COMPLETED,
-            "progress": "100%",
-            "completed_at": second(now),
-            "old_until": second(now + kept),
-        }
-    )
-    aside = status.moved_aside or []
-    until = f"{done.old_until:%Y-%m-%dT%H:%M:%SZ}"
-    old = "" if in_place(resource) else f"; the replaced ones stay until {until}"
-    said_text = f"{status.swapped} collections are in place{old}."
-    if aside:
-        said_text += f" Made meanwhile and moved aside, never dropped: {', '.join(aside[:3])}."
-    said = Said(Standing.DONE, Reason.COMPLETED, said_text)
-    seconds = kept.total_seconds()
-    return Step(done, said, notices=(Notice("Completed", said_text),), recheck_seconds=seconds + 1)

@@ -156,6 +156,12 @@ def _check_claim(one: TargetFacts, claim: Claim, backup_id: str) -> None:
             f'The claim "{claim.name}" is in use by {names}; stop it, or restore into another claim with `target`.',
             reason=Reason.CLAIM_IN_USE,
         )
+    if claim.volume_mode != "Filesystem":
+        raise RefusedError(
+            f'The claim "{claim.name}" is a raw block device, and only file systems are restored; name another'
+            " `target`.",
+            reason=Reason.NOT_SUPPORTED,
+        )
     if claim.deleting:
         raise RefusedError(
             f'The claim "{claim.name}" is being deleted; wait until it is gone, or name another `target`.',

@@ -13,7 +13,7 @@ from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, Swap, Unmark
 from lucid_storage.kinds.restore.desired import backup_name, job_name, wants_backup, worker_request
 from lucid_storage.kinds.restore.ending import failed, given_up, hindered
-from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, second, target_after
+from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, saved, second, target_after
 from lucid_storage.kinds.restore.volumes import Filling, restored_volumes
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
@@ -98,7 +98,8 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
     if status.phase is RestorePhase.PLANNING:
         return _planned(resource, observed, status, result, now)
     if not result.ok:
-        return given_up(observed, status, result.reason or Reason.INTERNAL_ERROR, result.message, now)
+        known = f"{result.message.rstrip('.')}{saved(status)}." if in_place(resource) else result.message
+        return given_up(observed, status, result.reason or Reason.INTERNAL_ERROR, known, now)
     if not result.databases:
         return _without_swap(status, result, now)
     staged = status.model_copy(

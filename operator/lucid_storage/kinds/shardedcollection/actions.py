@@ -35,6 +35,10 @@ class ShardCollection:
     num_initial_chunks: int | None = None
     simple_collation: bool = False
     """The collection's default collation is not the simple one, which shard keys have."""
+    uuid: str | None = None
+    """The collection that was examined; None where there is none yet, or the server does not compare."""
+    empty: bool = False
+    """It was judged as one without documents, and must be that still."""
 
     def describe(self) -> str:
         return f"shard {self.target} by {shown_key(self.key)}"
@@ -46,6 +50,8 @@ class RefineKey:
 
     target: str
     key: ShardKey
+    uuid: str | None = None
+    """The collection that was examined."""
 
     def describe(self) -> str:
         return f"refine the shard key of {self.target} to {shown_key(self.key)}"
@@ -60,6 +66,8 @@ class Reshard:
     num_initial_chunks: int | None = None
     simple_collation: bool = False
     """As for sharding."""
+    uuid: str | None = None
+    """The collection that was examined."""
 
     def describe(self) -> str:
         return f"reshard {self.target} by {shown_key(self.key)}"
@@ -148,7 +156,17 @@ class KeyFindings:
     gaps: KeyGaps
     sample: KeySample | None = None
     duplicates: DuplicateReport | None = None
+    documents: int | None = None
+    """Documents that the primaries count; None where they do not."""
+    empty: bool = False
+    """The primaries themselves say that there are none; that nothing was read is no proof of it."""
 
     @property
-    def empty(self) -> bool:
-        return self.gaps.complete and self.gaps.checked == 0
+    def about(self) -> int:
+        """How many documents there are, as far as anybody said."""
+        sampled = self.sample.sampled if self.sample is not None else 0
+        return 0 if self.empty else max(1, self.documents or 0, self.gaps.checked, sampled)
+
+
+NO_DOCUMENTS = KeyFindings(KeyGaps(checked=0, missing=0, arrays=0, complete=True), documents=0, empty=True)
+"""What is found where the primaries have none."""

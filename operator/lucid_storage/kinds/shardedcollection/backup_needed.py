@@ -6,7 +6,7 @@ Restores of older backups bring back documents that the new key may place elsewh
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lucid_storage.errors import Reason
 from lucid_storage.kube.resources import Resource
@@ -15,15 +15,22 @@ from lucid_storage.models.meta import BACKED_UP_AT
 from lucid_storage.models.shardedcollection import ShardedCollectionStatus
 
 CONDITION = "BackupNeeded"
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""A backup that began later than now never did: it would count for changes yet to come."""
 
 
 def still_needed(
-    since: datetime, target: str, identity: str | None, backups: Iterable[Resource], backed_up_at: str | None
+    since: datetime,
+    target: str,
+    identity: str | None,
+    backups: Iterable[Resource],
+    backed_up_at: str | None,
+    now: datetime,
 ) -> bool:
-    """Whether no backup of the namespace is known that began after `since`."""
+    """Whether no backup of the collection is known that began after `since`."""
     if backed_up_at is not None:
         said = _moment(backed_up_at)
-        if said is not None and said >= since:
+        if said is not None and since <= said <= now + CLOCKS_DIFFER:
             return False
     return not any(_covers(backup, since, target, identity) for backup in backups)
 
@@ -36,7 +43,7 @@ def said(status: ShardedCollectionStatus) -> str:
         f"The shard key of {status.target} changed at {moment}, and no backup is known that began later: make one"
         " with what you use for sharded deployments (mongodump through mongos with the balancer stopped, or"
         " snapshots), since the kind Backup does not support them yet, then set the annotation"
-        f" {BACKED_UP_AT} to the time at which it began (RFC 3339)."
+        f" {BACKED_UP_AT} to the time at which it began (RFC 3339, with its zone, not in the future)."
     )
 
 

@@ -15,7 +15,7 @@ from lucid_storage.kinds.shardedcollection.desired import ShardedDesired, shown_
 from lucid_storage.kinds.shardedcollection.observed import ShardedObserved
 from lucid_storage.kinds.shardedcollection.preflight import examine
 from lucid_storage.models.base import DriftPolicy
-from lucid_storage.models.shardedcollection import ChangePolicy, ShardedCollectionStatus
+from lucid_storage.models.shardedcollection import ChangeFailure, ChangePolicy, ShardedCollectionStatus
 from lucid_storage.stores.mongodb.sharding.types import ReshardPhase, ShardedState
 
 UNDER_WAY_SECONDS = 5.0
@@ -39,7 +39,7 @@ def under_way(
         return _resharding(desired, observed, status)
     if observed.running:
         name = next(iter(sorted(observed.running)))
-        said = f"{name} {desired.target} by {shown_key(desired.key)}."
+        said = f"{name} {desired.target}: the server is at work, and is not asked again meanwhile."
         status = status.model_copy(update={"operation": name})
         return Plan(status, verdict=Verdict(Reason.PROGRESSING, said), recheck_seconds=UNDER_WAY_SECONDS)
     return None
@@ -58,7 +58,10 @@ def _resharding(
     said += f" ({phase}{f', {percent}' if percent else ''}); reads and writes go on."
     if towards is not None and towards != desired.key:
         said += f" This resource declares {shown_key(desired.key)}, and waits until that is over."
-    status = status.model_copy(update={"operation": RESHARDING, "progress": percent or phase})
+    update: dict[str, object] = {"operation": RESHARDING, "progress": percent or phase}
+    if towards == desired.key or (towards is None and status.operation == RESHARDING):
+        update["resharding_seen"] = status.observed_generation
+    status = status.model_copy(update=update)
     return Plan(status, verdict=Verdict(Reason.RESHARDING, said), recheck_seconds=UNDER_WAY_SECONDS)
 
 
@@ -72,6 +75,7 @@ def change_key(
     """One step from the server's key to the declared one."""
     if scope.settled:
         return _changed_by_others(desired, state, status, scope)
+    status = _given_up(desired, observed, status)
     refusal = _refusal(desired, observed, state, status)
     if refusal is not None:
         return Plan(status, verdict=refusal)
@@ -86,13 +90,14 @@ def change_key(
         )
     action: Action
     if refining:
-        action, operation = RefineKey(desired.target, desired.key), REFINING
+        action, operation = RefineKey(desired.target, desired.key, uuid=state.uuid or None), REFINING
     else:
         action = Reshard(
             desired.target,
             desired.key,
             desired.num_initial_chunks,
             simple_collation=state.collation is not None,
+            uuid=state.uuid or None,
         )
         operation = RESHARDING
     cleared = zones.clear_all(desired.target, observed.zones) if operation == RESHARDING else ()
@@ -101,6 +106,23 @@ def change_key(
         update["initial_chunks"] = desired.num_initial_chunks
     status = examined.status.model_copy(update=update)
     return Plan(status, actions=(*cleared, action), journal=True)
+
+
+def _given_up(
+    desired: ShardedDesired, observed: ShardedObserved, status: ShardedCollectionStatus
+) -> ShardedCollectionStatus:
+    """A resharding that was seen, and is over without its key, was aborted while nobody waited for its answer."""
+    generation = status.observed_generation
+    if status.resharding_seen is None or status.resharding_seen != generation or observed.running:
+        return status
+    if status.failure is not None and status.failure.generation == generation:
+        return status
+    said = (
+        f"The resharding of {desired.target} by {shown_key(desired.key)} ended without the new key: somebody aborted"
+        " it, or the cluster gave it up."
+    )
+    failure = ChangeFailure(generation=status.resharding_seen, message=said)
+    return status.model_copy(update={"failure": failure, "operation": None, "progress": None})
 
 
 def _changed_by_others(
@@ -133,6 +155,10 @@ def _refusal(
     differ = (
         f"{desired.target} is sharded by {shown_key(state.key)} and declared with {shown_key(desired.key)}"
     )
+    if state.time_series:
+        return _unsupported(
+            f"{differ}; the key of a time series is not changed once it is sharded: set the declared key back."
+        )
     if desired.change_policy is ChangePolicy.REFUSE:
         refine = "changePolicy: Refine adds the new fields and moves nothing, " if extends else ""
         return _differs(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from lucid_storage.errors import Reason, RefusedError
 from lucid_storage.models.base import DeletionPolicy, DriftPolicy
 from lucid_storage.models.shardedcollection import ChangePolicy, ShardedCollectionSpec
 from lucid_storage.models.shardedcollection import Zone as DeclaredZone
 from lucid_storage.stores.mongodb.sharding.bounds import full_range
+from lucid_storage.stores.mongodb.sharding.order import UnknownOrderError, in_order, overlapping
 from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardKey
 from lucid_storage.stores.mongodb.types import JsonDoc
 
@@ -59,8 +62,14 @@ class ShardedDesired:
 
 
 def shown_key(key: ShardKey) -> str:
-    """The KEY column, and how an annotation names a key."""
-    return ", ".join(f"{field}:{order}" for field, order in key)[:KEY_LIMIT]
+    """The KEY column, and how an annotation names a key. A long one ends with its fingerprint: two keys are never taken
+    for one.
+    """
+    text = ", ".join(f"{field}:{order}" for field, order in key)
+    if len(text) <= KEY_LIMIT:
+        return text
+    mark = f"... sha256:{sha256(text.encode()).hexdigest()[:16]}"
+    return f"{text[: KEY_LIMIT - len(mark)]}{mark}"
 
 
 def resolve(
@@ -78,6 +87,10 @@ def resolve(
             reason=Reason.INVALID_SPEC,
         )
     key: ShardKey = tuple((part.field, part.order) for part in spec.shard_key)
+    if spec.unique and any(order == "hashed" for _, order in key):
+        raise RefusedError(
+            "A hashed shard key cannot be unique: remove unique, or use ranges.", reason=Reason.INVALID_SPEC
+        )
     secret = spec.connection.secret_name if spec.connection else None
     return ShardedDesired(
         database=database,
@@ -86,13 +99,38 @@ def resolve(
         key=key,
         unique=spec.unique,
         num_initial_chunks=spec.num_initial_chunks,
-        zones=None if spec.zones is None else tuple(_zone(zone, key) for zone in spec.zones),
+        zones=None if spec.zones is None else _zones(spec.zones, key),
         balancing=spec.balancing.enabled if spec.balancing else None,
         change_policy=spec.change_policy,
         drift_policy=spec.drift_policy,
         deletion_policy=spec.deletion_policy,
         accepted_key=accepted_key.strip() if accepted_key is not None else None,
         window=window if secret is None else None,
+    )
+
+
+def _zones(declared: Sequence[DeclaredZone], key: ShardKey) -> tuple[Zone, ...]:
+    """Refuses what the server would refuse in the middle of the work, when other ranges are cleared already."""
+    zones = tuple(_zone(zone, key) for zone in declared)
+    placed = [(zone.name, place, bounds) for zone in zones for place, bounds in enumerate(zone.ranges)]
+    try:
+        for name, place, bounds in placed:
+            if not in_order(bounds, key):
+                raise RefusedError(
+                    f"spec.zones: range {place + 1} of the zone {name} holds nothing, since its min does not come"
+                    " before its max; correct them.",
+                    reason=Reason.INVALID_SPEC,
+                )
+        found = overlapping([bounds for _, _, bounds in placed], key)
+    except UnknownOrderError:
+        return zones  # the server compares them
+    if found is None:
+        return zones
+    (name, place, _), (other, there, _) = placed[found[0]], placed[found[1]]
+    raise RefusedError(
+        f"spec.zones: range {place + 1} of the zone {name} and range {there + 1} of the zone {other} overlap, and a"
+        " value of the shard key can lie in one zone only; correct their bounds.",
+        reason=Reason.INVALID_SPEC,
     )
 
 

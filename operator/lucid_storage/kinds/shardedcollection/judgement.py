@@ -1,7 +1,7 @@
 """The pre-flight: is this a shard key that one would not regret? Pure: figures in, sentences out.
 
-What the server would refuse is Refused. What it would take and nobody could easily mend is Poor, and waits for
-consent. Background: https://www.mongodb.com/docs/manual/core/sharding-choose-a-shard-key/
+What the server would refuse is Refused. What it would take and nobody could easily mend is Poor, what could not be read
+is Unknown, and both wait for consent. Background: https://www.mongodb.com/docs/manual/core/sharding-choose-a-shard-key/
 """
 
 from __future__ import annotations
@@ -29,10 +29,19 @@ MANY_KEYS = 100
 """Distinct keys in a sample from which on splitting is no question."""
 RISING, LEANING = 0.9, 0.6
 """Correlation of the key's order with that of insertion: above, new documents all go to the last chunk."""
+SHOWN_SHARE = 0.5
+"""Of the documents that primaries count, those that a scan to its end must have found. The count is from metadata."""
+PLACE = "on secondaries where a shard has one"
 LINE = 500
 """Characters of a check's sentence."""
 
-ORDER = (KeyVerdict.GOOD, KeyVerdict.ACCEPTABLE, KeyVerdict.POOR, KeyVerdict.REFUSED)
+ORDER = (
+    KeyVerdict.GOOD,
+    KeyVerdict.ACCEPTABLE,
+    KeyVerdict.UNKNOWN,
+    KeyVerdict.POOR,
+    KeyVerdict.REFUSED,
+)
 
 _REASONS = {
     "SupportingIndex": Reason.SUPPORTING_INDEX_MISSING,
@@ -54,14 +63,21 @@ def hindrance(
         if check.verdict is KeyVerdict.REFUSED:
             reason = _REASONS.get(check.check, Reason.SERVER_REFUSED)
             return Verdict(reason, check.message, stalled=True)
-    poor = next((check for check in checks if check.verdict is KeyVerdict.POOR), None)
-    if poor is None or refining or desired.accepted_key == shown_key(desired.key):
+    if refining or desired.accepted_key == shown_key(desired.key):
         return None
-    said = (
-        f"{poor.message} A shard key is hard to change: choose a better one, or accept this one by the annotation"
-        f' {ACCEPT_SHARD_KEY}: "{shown_key(desired.key)}".'
-    )
-    return Verdict(Reason.POOR_SHARD_KEY, said, stalled=True)
+    consent = f'by the annotation {ACCEPT_SHARD_KEY}: "{shown_key(desired.key)}"'
+    poor = next((check for check in checks if check.verdict is KeyVerdict.POOR), None)
+    if poor is not None:
+        said = f"{poor.message} A shard key is hard to change: choose a better one, or accept this one {consent}."
+        return Verdict(Reason.POOR_SHARD_KEY, said, stalled=True)
+    unknown = next((check for check in checks if check.verdict is KeyVerdict.UNKNOWN), None)
+    if unknown is not None:
+        said = (
+            f"{unknown.message} A shard key is hard to change: it is examined again after 10 minutes, or accept it"
+            f" unseen {consent}."
+        )
+        return Verdict(Reason.SHARD_KEY_UNKNOWN, said, stalled=True)
+    return None
 
 
 def of_indexes(
@@ -92,14 +108,36 @@ def of_documents(desired: ShardedDesired, found: KeyFindings, shards: int) -> li
             _check(
                 "Cardinality",
                 KeyVerdict.ACCEPTABLE,
-                "The collection is empty, so nothing can be said of the key's values.",
+                "The collection is empty, by its primaries and a majority of their members, so nothing can be said of"
+                " the key's values.",
             )
         ]
     return [
+        _coverage(found),
         *_uniqueness(found),
-        *_gaps(desired.key, found.gaps),
-        *_sampled(desired.key, found.sample, shards),
+        *_gaps(desired.key, found.gaps, found.sample),
+        *_sampled(desired.key, found, shards),
     ]
+
+
+def _coverage(found: KeyFindings) -> PreflightCheck:
+    """What was read, and from where. Members that lag show fewer documents than there are."""
+    checked, complete = found.gaps.checked, found.gaps.complete
+    sampled = found.sample.sampled if found.sample is not None else 0
+    total = f" of about {found.about}" if found.documents is not None else ""
+    if not checked and not sampled:
+        said = (
+            f"None{total} documents could be read {PLACE}, and the primaries have some: see that all members answer and"
+            " are up to date."
+        )
+        return _check("Coverage", KeyVerdict.UNKNOWN, said)
+    read = f"{checked}{total} documents were looked at and {sampled} drawn as a sample, {PLACE}"
+    if complete and checked < found.about * SHOWN_SHARE:
+        said = f"Only {read}: the members that were read lag behind their primaries, so wait until they caught up."
+        return _check("Coverage", KeyVerdict.UNKNOWN, said)
+    if complete and sampled:
+        return _check("Coverage", KeyVerdict.GOOD, f"{read}.")
+    return _check("Coverage", KeyVerdict.ACCEPTABLE, f"{read}; the time was not enough for all.")
 
 
 def _supporting(desired: ShardedDesired, support: SupportingIndexes, *, made: bool) -> PreflightCheck:
@@ -150,7 +188,7 @@ def _uniqueness(found: KeyFindings) -> Iterator[PreflightCheck]:
         yield _check("Uniqueness", KeyVerdict.ACCEPTABLE, said)
 
 
-def _gaps(key: ShardKey, gaps: KeyGaps) -> Iterator[PreflightCheck]:
+def _gaps(key: ShardKey, gaps: KeyGaps, sample: KeySample | None) -> Iterator[PreflightCheck]:
     at_least = "" if gaps.complete else "at least "
     if gaps.arrays:
         yield _check(
@@ -159,23 +197,45 @@ def _gaps(key: ShardKey, gaps: KeyGaps) -> Iterator[PreflightCheck]:
             f"{at_least}{gaps.arrays} documents have an array in {shown_key(key)}, which no shard key can have:"
             " change them, or choose another key.",
         )
-    share = gaps.missing / gaps.checked if gaps.checked else 0.0
-    if not gaps.missing:
-        seen = "" if gaps.complete else f" (of the {gaps.checked} that could be read in time)"
-        yield _check("NullKeys", KeyVerdict.GOOD, f"Every document has a value of the key{seen}.")
+    checked, missing = _missing(gaps, sample)
+    if not checked:
+        said = "Whether documents lack a value of the key could not be read in time."
+        yield _check("NullKeys", KeyVerdict.UNKNOWN, said)
         return
-    verdict = KeyVerdict.POOR if share >= POOR_GAPS else KeyVerdict.ACCEPTABLE
+    if not missing and gaps.complete:
+        yield _check("NullKeys", KeyVerdict.GOOD, "Every document has a value of the key.")
+        return
+    if not missing:
+        said = f"None of the {checked} documents that could be read in time lacks a value of the key."
+        yield _check("NullKeys", KeyVerdict.ACCEPTABLE, said)
+        return
+    verdict = KeyVerdict.POOR if missing / checked >= POOR_GAPS else KeyVerdict.ACCEPTABLE
     yield _check(
         "NullKeys",
         verdict,
-        f"{at_least}{gaps.missing} of {gaps.checked} documents lack a value of the key; they all go to one chunk.",
+        f"{at_least}{missing} of {checked} documents lack a value of the key; they all go to one chunk.",
     )
 
 
-def _sampled(key: ShardKey, sample: KeySample | None, shards: int) -> Iterator[PreflightCheck]:
-    if sample is None:
-        said = "A sample could not be read in time, so nothing can be said of the key's values."
-        yield _check("Cardinality", KeyVerdict.ACCEPTABLE, said)
+def _missing(gaps: KeyGaps, sample: KeySample | None) -> tuple[int, int]:
+    """Documents looked at, and those without a value: a sample is random, while a scan cut short saw the first ones."""
+    checked, missing = gaps.checked, gaps.missing
+    if gaps.complete or sample is None or not sample.sampled:
+        return checked, missing
+    if not checked or sample.missing / sample.sampled > missing / checked:
+        return sample.sampled, sample.missing
+    return checked, missing
+
+
+def _sampled(key: ShardKey, found: KeyFindings, shards: int) -> Iterator[PreflightCheck]:
+    sample = found.sample
+    if sample is None or not sample.sampled:
+        said = "No sample could be read in time, so nothing can be said of the key's values."
+        yield _check("Cardinality", KeyVerdict.UNKNOWN, said)
+        return
+    if sample.sampled < min(ENOUGH_DOCUMENTS, found.about * SHOWN_SHARE):
+        said = f"A sample of {sample.sampled} out of about {found.about} documents is too small to judge the key by."
+        yield _check("Cardinality", KeyVerdict.UNKNOWN, said)
         return
     if sample.sampled < ENOUGH_DOCUMENTS:
         said = f"{sample.sampled} documents are too few to judge the key by."

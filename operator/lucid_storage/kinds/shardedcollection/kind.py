@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 
-from lucid_storage.errors import LucidError, ServerRefusedError
+from lucid_storage.errors import LucidError, NotSupportedError, ServerRefusedError
 from lucid_storage.kinds import figures, specs
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action, Disposal, Plan, Scope
 from lucid_storage.kinds.longcalls import LongCalls
 from lucid_storage.kinds.shardedcollection import neighbours, zones
-from lucid_storage.kinds.shardedcollection.actions import (
-    AddShardToZone,
-    AssignRange,
-    ClearRange,
-    EnableSharding,
-    ExamineKey,
-    KeyFindings,
-    RefineKey,
-    RemoveShardFromZone,
-    Reshard,
-    SetBalancerWindow,
-    SetBalancing,
-    ShardCollection,
-)
+from lucid_storage.kinds.shardedcollection.actions import ExamineKey
 from lucid_storage.kinds.shardedcollection.changing import REFINING, RESHARDING
 from lucid_storage.kinds.shardedcollection.desired import ShardedDesired, resolve
+from lucid_storage.kinds.shardedcollection.hands import answer, long_call, step
 from lucid_storage.kinds.shardedcollection.metrics import ShardMetrics
 from lucid_storage.kinds.shardedcollection.observed import ShardedObserved
-from lucid_storage.kinds.shardedcollection.plan import SHARDING, plan
+from lucid_storage.kinds.shardedcollection.plan import plan
 from lucid_storage.kinds.shardedcollection.spread import Spread, balanced
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy
@@ -42,13 +30,9 @@ from lucid_storage.models.shardedcollection import (
 from lucid_storage.stores.mongodb.port import MongoPort
 from lucid_storage.stores.mongodb.sharding.port import ShardingPort
 from lucid_storage.stores.mongodb.sharding.types import BalancerState, BalancerWindow, ShardedState
-from lucid_storage.stores.mongodb.types import IndexDefinition, Topology
+from lucid_storage.stores.mongodb.types import Topology
 
-EXAMINE_SECONDS = 30.0
-"""How long each question about the documents may take, on a secondary."""
 FIGURES_SECONDS = 10.0
-SAMPLE = 5_000
-"""Documents of the sample that a key is judged by."""
 LINE = 1000
 
 
@@ -131,7 +115,10 @@ class ShardedCollectionKind:
         spread = None
         if state is not None and balancer is not None:
             spread = await self._spread(sharding, resource, state, balancer, status, scope)
-            self._metrics.tell(resource.key, state, spread)
+            needed = status.backup_needed_since is not None
+            self._metrics.tell(resource.key, state, spread, backup_needed=needed)
+        else:
+            self._metrics.forget(resource.key)
         examining = state is None or state.key != desired.key
         return ShardedObserved(
             server=await port.info(),
@@ -140,6 +127,7 @@ class ShardedCollectionKind:
             state=state,
             indexes=await port.indexes(database, name) if examining else None,
             zones=await sharding.zones(database, name) if state is not None else (),
+            zone_users=await sharding.zone_users([z.name for z in desired.zones]) if desired.zones else {},
             resharding=await sharding.resharding(database, name) if state and state.resharding else None,
             balancer=balancer,
             spread=spread,
@@ -149,7 +137,7 @@ class ShardedCollectionKind:
             ),
             backed_up_at=resource.annotations.get(BACKED_UP_AT),
             paused=resource.paused,
-            answers={q: await _answer(port, desired, q) for q in questions if isinstance(q, ExamineKey)},
+            answers={q: await answer(port, desired, q) for q in questions if isinstance(q, ExamineKey)},
         )
 
     def plan(
@@ -166,7 +154,7 @@ class ShardedCollectionKind:
         self, resource: Resource, desired: ShardedDesired, status: ShardedCollectionStatus, action: Action
     ) -> None:
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
-        long = _long_call(deployment.port, desired, action)
+        long = long_call(deployment.port, desired, action)
         if long is not None:
             name, call = long
             try:
@@ -176,7 +164,7 @@ class ShardedCollectionKind:
                 raise
             return
         async with self._connections.watching(deployment) as port:
-            await _step(port.sharding, desired, action)
+            await step(port.sharding, desired, action)
 
     async def explain(
         self,
@@ -201,7 +189,7 @@ class ShardedCollectionKind:
         return Disposal(True, "")
 
     async def dispose(
-        self, resource: Resource, desired: ShardedDesired, status: ShardedCollectionStatus
+        self, resource: Resource, desired: ShardedDesired, status: ShardedCollectionStatus, scope: Scope
     ) -> str:
         """Take the declared zones away. Shards stay in their zones, which other collections may use."""
         await self._calls.forget(resource.key)
@@ -214,7 +202,7 @@ class ShardedCollectionKind:
             observed = await port.sharding.zones(desired.database, desired.collection)
             clearing = zones.clear_all(desired.target, observed)
             for action in clearing:
-                await _step(port.sharding, desired, action)
+                await step(port.sharding, desired, action)
         return f"{stays}; its {len(clearing)} zone ranges were removed (deletionPolicy: Delete)."
 
     def forget(self, key: Key) -> None:
@@ -251,62 +239,9 @@ class ShardedCollectionKind:
 
 def _note_failure(status: ShardedCollectionStatus, error: LucidError) -> None:
     """A change of the key that the server refused is not begun again by itself. A lost connection proves nothing."""
-    if status.operation in (REFINING, RESHARDING) and isinstance(error, ServerRefusedError) and error.stalled:
+    refused = isinstance(error, ServerRefusedError | NotSupportedError) and error.stalled
+    if status.operation in (REFINING, RESHARDING) and refused:
         status.failure = ChangeFailure(
             generation=status.observed_generation or 0, message=error.message[:LINE]
         )
         status.operation = status.progress = None
-
-
-LongCall = tuple[str, Callable[[], Coroutine[None, None, None]]]
-
-
-def _long_call(port: MongoPort, desired: ShardedDesired, action: Action) -> LongCall | None:
-    """What may take longer than a look should."""
-    database, name = desired.database, desired.collection
-    match action:
-        case ShardCollection(key=key, unique=unique, num_initial_chunks=count, simple_collation=simple):
-            return SHARDING, lambda: port.sharding.shard(
-                database, name, key, unique=unique, num_initial_chunks=count, simple_collation=simple
-            )
-        case RefineKey(key=key):
-            return REFINING, lambda: port.sharding.refine(database, name, key)
-        case Reshard(key=key, num_initial_chunks=count, simple_collation=simple):
-            return RESHARDING, lambda: port.sharding.reshard(
-                database, name, key, num_initial_chunks=count, simple_collation=simple
-            )
-    return None
-
-
-async def _step(sharding: ShardingPort, desired: ShardedDesired, action: Action) -> None:
-    database, name = desired.database, desired.collection
-    match action:
-        case EnableSharding(database=enabled):
-            await sharding.enable_sharding(enabled)
-        case AddShardToZone(shard=shard, zone=zone):
-            await sharding.add_shard_to_zone(shard, zone)
-        case RemoveShardFromZone(shard=shard, zone=zone):
-            await sharding.remove_shard_from_zone(shard, zone)
-        case AssignRange(zone=zone, bounds=bounds):
-            await sharding.assign_range(database, name, bounds, zone)
-        case ClearRange(bounds=bounds):
-            await sharding.clear_range(database, name, bounds)
-        case SetBalancing(enabled=enabled):
-            await sharding.set_balancing(database, name, enabled=enabled)
-        case SetBalancerWindow(window=window):
-            await sharding.set_balancer_window(window)
-        case _:
-            raise TypeError(f"ShardedCollection cannot do {type(action).__name__}")
-
-
-async def _answer(port: MongoPort, desired: ShardedDesired, question: ExamineKey) -> KeyFindings:
-    database, name, sharding = desired.database, desired.collection, port.sharding
-    gaps = await sharding.key_gaps(database, name, question.key, EXAMINE_SECONDS)
-    if gaps.complete and gaps.checked == 0:
-        return KeyFindings(gaps)
-    duplicates = None
-    if question.duplicates:
-        definition = IndexDefinition(keys=question.key, unique=True)
-        duplicates = await port.duplicates(database, name, definition, EXAMINE_SECONDS)
-    sample = await sharding.key_sample(database, name, question.key, SAMPLE, EXAMINE_SECONDS)
-    return KeyFindings(gaps, sample, duplicates)

@@ -24,6 +24,8 @@ LABELS = ("resource_namespace", "sharded_collection")
 class _Figures:
     balanced: str
     spread: Spread
+    resharding: bool
+    backup_needed: bool
 
 
 class ShardMetrics(Collector):
@@ -33,13 +35,13 @@ class ShardMetrics(Collector):
         self._known: dict[Key, _Figures] = {}
         registry.register(self)
 
-    def tell(self, key: Key, state: ShardedState, spread: Spread) -> None:
+    def tell(self, key: Key, state: ShardedState, spread: Spread, *, backup_needed: bool = False) -> None:
         """What was seen now; documents and bytes stay from the last time they were asked for."""
         before = self._known.get(key)
         if spread.figures is None and before is not None:
             spread = replace(spread, figures=before.spread.figures)
         word = balanced(state, spread.balance, spread.balancer)
-        self._known[key] = _Figures(word, spread)
+        self._known[key] = _Figures(word, spread, state.resharding, backup_needed)
 
     def forget(self, key: Key) -> None:
         """The resource is gone, or its collection is not sharded."""
@@ -62,6 +64,11 @@ class ShardMetrics(Collector):
             if known.balanced != "Off":
                 word.add_metric([key.namespace, key.name], float(known.balanced == "True"))
         yield word
+        for name, text, flag in _FLAGS:
+            family = GaugeMetricFamily(f"lucid_sharded_collection_{name}", text, labels=LABELS)
+            for key, known in self._known.items():
+                family.add_metric([key.namespace, key.name], float(flag(known)))
+            yield family
 
     def _by_shard(self) -> list[tuple[str, str, Callable[[Spread], list[tuple[str, int]]]]]:
         return [
@@ -82,3 +89,13 @@ class ShardMetrics(Collector):
                 lambda s: [(f.shard, f.size_bytes) for f in s.figures or ()],
             ),
         ]
+
+
+_FLAGS: tuple[tuple[str, str, Callable[[_Figures], bool]], ...] = (
+    ("resharding", "Whether the server writes the collection anew by another key.", lambda f: f.resharding),
+    (
+        "backup_needed",
+        "Whether the shard key changed and no backup is known that began later.",
+        lambda f: f.backup_needed,
+    ),
+)

@@ -24,9 +24,7 @@ def find(
 
     def near(found: Sequence[Resource]) -> list[Resource]:
         return [
-            other
-            for other in found
-            if other.deleted is None and not surely_another(identity, other.status.get("serverIdentity"))
+            other for other in found if other.deleted is None and _on_same_server(resource, other, identity)
         ]
 
     collections = sorted(near(about("collections", desired.target)), key=lambda r: r.seniority)
@@ -45,6 +43,16 @@ def find(
         else (),
         backups=tuple(known("backups")),
     )
+
+
+def _on_same_server(mine: Resource, other: Resource, identity: str | None) -> bool:
+    """In doubt it is. One that never logged in by credentials of another tenant is about nothing, and may not keep mine
+    waiting.
+    """
+    theirs = other.status.get("serverIdentity")
+    if theirs:
+        return not surely_another(identity, theirs)
+    return other.key.namespace == mine.key.namespace or not other.spec.get("connection")
 
 
 def _named(resource: Resource) -> str:
@@ -71,6 +79,8 @@ def _carries(index: Resource, key: ShardKey) -> bool:
 
 def _zones(resource: Resource, *, older: bool) -> list[ForeignZone]:
     return [
-        ForeignZone(zone["name"], frozenset(zone["shards"]), _named(resource), older)
+        ForeignZone(
+            zone["name"], frozenset(zone["shards"]), _named(resource), older, resource.status.get("target")
+        )
         for zone in resource.spec.get("zones") or ()
     ]

@@ -49,6 +49,8 @@ class ShardedObserved:
     state: ShardedState | None = None
     indexes: tuple[IndexState, ...] | None = None
     zones: tuple[ZoneState, ...] = ()
+    zone_users: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Of each declared zone, the collections that have ranges in it."""
     resharding: Resharding | None = None
     balancer: BalancerState | None = None
     spread: Spread | None = None

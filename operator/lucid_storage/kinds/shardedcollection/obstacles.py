@@ -48,6 +48,10 @@ def _time_series(
         return f"{target} is a time series, which can be sharded from MongoDB 5.1 on: upgrade, or delete this resource."
     if desired.unique:
         return f"{target} is a time series, whose shard key cannot be unique: remove unique."
+    if desired.zones:
+        return (
+            f"{target} is a time series, whose zones are not set, since servers differ in how: remove zones."
+        )
     time, meta = str(options.get("timeField")), options.get("metaField")
     for place, (path, order) in enumerate(desired.key):
         if path == time:

@@ -8,19 +8,19 @@ from datetime import datetime, timedelta
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Scope, Verdict
 from lucid_storage.kinds.shardedcollection import judgement
-from lucid_storage.kinds.shardedcollection.actions import ExamineKey, KeyFindings
+from lucid_storage.kinds.shardedcollection.actions import NO_DOCUMENTS, ExamineKey, KeyFindings
 from lucid_storage.kinds.shardedcollection.desired import ShardedDesired, shown_key
 from lucid_storage.kinds.shardedcollection.observed import ShardedObserved
 from lucid_storage.models.shardedcollection import Preflight, PreflightCheck, ShardedCollectionStatus
 from lucid_storage.stores.mongodb.sharding.supporting import supporting_indexes
-from lucid_storage.stores.mongodb.sharding.types import KeyGaps
 
 EXAMINED_FOR = timedelta(minutes=10)
-"""How long what the documents said is good: a key that was refused must not cost a scan at every look."""
+"""How long a key stays refused by what the documents said: it must not cost a scan at every look. What was said before
+never allows anything: right before what cannot be undone they are examined again.
+"""
 BUILDING_SECONDS = 5.0
 
 _OF_INDEXES = frozenset({"SupportingIndex", "UniqueIndexes"})
-_NOTHING_THERE = KeyFindings(KeyGaps(checked=0, missing=0, arrays=0, complete=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def examine(
     support = supporting_indexes(desired.key, observed.indexes or ())
     question = ExamineKey(desired.key, duplicates=bool(desired.unique) and not support.unique_names)
     known = _still_good(status.preflight, desired, status.observed_generation, scope.now)
-    found = _NOTHING_THERE if observed.collection is None else observed.answers.get(question)
+    found = NO_DOCUMENTS if observed.collection is None else observed.answers.get(question)
     if found is None and known is None:
         return Examined(status, questions=(question,))
     if found is not None:
@@ -60,8 +60,10 @@ def examine(
     empty = made.documents == 0
     checks = [*judgement.of_indexes(desired, support, empty=empty, changing=changing), *about]
     made = made.model_copy(update={"checks": checks, "verdict": judgement.worst(checks)})
-    status = status.model_copy(update={"preflight": made})
     verdict = judgement.hindrance(desired, checks, refining=refining)
+    if verdict is None and found is None:
+        return Examined(status, questions=(question,))
+    status = status.model_copy(update={"preflight": made})
     if verdict is not None and verdict.reason is Reason.SUPPORTING_INDEX_MISSING:
         return _waiting(status, verdict, observed, building=_building(support.unfit))
     return Examined(status, verdict=verdict)
@@ -85,14 +87,11 @@ def _preflight(
     status: ShardedCollectionStatus,
     now: datetime,
 ) -> Preflight:
-    documents = found.gaps.checked
-    if found.sample is not None and not found.empty:
-        documents = max(documents, found.sample.documents)
     return Preflight(
         checked_at=now.replace(microsecond=0),
         generation=status.observed_generation,
         key=shown_key(desired.key),
-        documents=0 if found.empty else max(1, documents),
+        documents=found.about,
         sampled=found.sample.sampled if found.sample is not None else None,
         verdict=judgement.worst(checks),
         checks=checks,

@@ -5,7 +5,7 @@ A zone is the deployment's: its name stands for the same shards in every collect
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lucid_storage.kinds.contract import Action
@@ -45,6 +45,8 @@ class ForeignZone:
     shards: frozenset[str]
     declared_by: str
     older: bool
+    target: str | None = None
+    """The collection that it is declared for."""
 
 
 def compare(
@@ -83,6 +85,22 @@ def disputed(wanted: Sequence[Zone], foreign: Sequence[ForeignZone]) -> ForeignZ
     for other in foreign:
         if other.older and other.name in mine and mine[other.name] != other.shards:
             return other
+    return None
+
+
+def occupied(
+    target: str,
+    wanted: Sequence[Zone],
+    users: Mapping[str, frozenset[str]],
+    foreign: Sequence[ForeignZone],
+    cluster: ShardCluster,
+) -> tuple[Zone, frozenset[str]] | None:
+    """A zone whose shards would change under collections that nobody declares with these shards, and its shards now."""
+    for zone in wanted:
+        members = _members(zone.name, cluster)
+        agreed = {other.target for other in foreign if (other.name, other.shards) == (zone.name, zone.shards)}
+        if members != zone.shards and users.get(zone.name, frozenset()) - agreed - {target}:
+            return zone, members
     return None
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from lucid_storage.errors import LeadershipLostError, LucidError, Reason
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.observed import VolumeObserved
 from lucid_storage.kinds.volume.reading import where
 from lucid_storage.kinds.workers.job import USER, ClaimMount, OwnerRef, PodIdentity
 from lucid_storage.kinds.workers.launch import NOWHERE, WorkerRequest, Workers
@@ -23,7 +24,8 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.meta import API_VERSION, VERIFY
 from lucid_storage.models.orders import Owner, VolumeVerifyOrder, VolumeVerifyResult
 from lucid_storage.models.settings import Settings
-from lucid_storage.models.volume import ContentCheck, VolumeStatus
+from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ ASKED_CHARACTERS = 253
 
 
 class ContentChecks:
-    """`volumes` are the Volumes that are known, `touch` has one looked at, `tell` emits an Event about one."""
+    """`volumes` are the Volumes that are known, `touch` has one looked at."""
 
     def __init__(
         self,
@@ -51,7 +53,6 @@ class ContentChecks:
         *,
         volumes: Callable[[], Iterable[Resource]],
         touch: Callable[[Key], None],
-        tell: Callable[[Resource, Notice], None],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: float = PAUSE_SECONDS,
     ) -> None:
@@ -61,7 +62,6 @@ class ContentChecks:
         self._settings = settings
         self._volumes = volumes
         self._touch = touch
-        self._tell = tell
         self._now = now
         self._pause = pause
         self.defects = 0
@@ -131,12 +131,19 @@ class ContentChecks:
             self._touch(resource.key)
         except (LucidError, KubeApiError) as error:
             logger.warning("the content of %s could not be checked: %s", resource.key, error.message)
-            said = f"The content cannot be checked: {error.message}"
-            self._tell(resource, Notice("CheckFailed", said, warning=True))
+            self._failed(resource, error.message)
         except LeadershipLostError:
             raise
         except Exception:  # noqa: BLE001 - logged there
             self._defect(resource)
+            self._failed(resource, "A defect of the operator; please report it with what its log says.")
+
+    def _failed(self, resource: Resource, message: str) -> None:
+        failed = FailedCheck(
+            asked=asked(resource), at=self._now().replace(microsecond=0), message=message[:1024]
+        )
+        self._book.put_failed((resource.key.namespace, resource.key.name), failed)
+        self._touch(resource.key)
 
     async def check(self, resource: Resource) -> ContentCheck:
         """One check. Raises LucidError where it came to nothing, and KubeApiError."""
@@ -208,25 +215,54 @@ def _check(result: VolumeVerifyResult, at: datetime, value: str) -> ContentCheck
         changed=result.changed,
         corrupted=result.corrupted,
         unreadable=result.unreadable,
+        last_change=result.last_change.replace(microsecond=0) if result.last_change is not None else None,
         message=result.message[:1024],
     )
 
 
-def row(check: ContentCheck | None) -> list[tuple[str, bool, Reason, str]]:
-    """The condition, from what status shows; none before a check."""
-    if check is None:
-        return []
-    return [
-        ("Intact", check.intact, Reason.INTACT if check.intact else Reason.CONTENT_DAMAGED, check.message)
-    ]
+def rows(status: VolumeStatus) -> list[tuple[str, bool, Reason, str]]:
+    """The conditions, from what status shows; none before a check. Pure."""
+    check, failed = status.check, status.check_failed
+    found = []
+    if check is not None:
+        reason = Reason.INTACT if check.intact else Reason.CONTENT_DAMAGED
+        found.append(("Intact", check.intact, reason, check.message))
+    if failed is not None:
+        said = (
+            f'The check "{failed.asked}" has no result since {failed.at:%Y-%m-%d %H:%M:%SZ}: {failed.message} It is'
+            f" tried again every {AGAIN // timedelta(minutes=1)} minutes."
+        )
+        found.append(("ContentChecked", False, Reason.CHECK_FAILED, said))
+    elif check is not None:
+        found.append(("ContentChecked", True, Reason.CHECKED, ""))
+    return found
 
 
-def noted(check: ContentCheck | None, status: VolumeStatus) -> tuple[VolumeStatus, tuple[Notice, ...]]:
-    """The status with a newer check, and what is worth an Event. Pure."""
-    if check is None or (status.check is not None and check.at <= status.check.at):
-        return status, ()
-    told = Notice("Intact" if check.intact else "ContentDamaged", check.message, warning=not check.intact)
-    return status.model_copy(update={"check": check, "checksums_at": check.at}), (told,)
+def noted(seen: VolumeObserved, status: VolumeStatus) -> tuple[VolumeStatus, tuple[Notice, ...]]:
+    """The status with a newer check or a newer failure of one, and what is worth an Event. Pure."""
+    told: tuple[Notice, ...] = ()
+    check, failed = seen.check, status.check_failed
+    if check is not None and (status.check is None or check.at > status.check.at):
+        reason = "Intact" if check.intact else "ContentDamaged"
+        told = (Notice(reason, check.message, warning=not check.intact),)
+        status = status.model_copy(update={"check": check, "checksums_at": check.at})
+    newer = seen.check_failed
+    if newer is not None and (
+        failed is None or (newer.asked, newer.message) != (failed.asked, failed.message)
+    ):
+        failed = newer
+        if _waits(newer, seen, status):
+            said = f"The content cannot be checked: {newer.message}"
+            told = (*told, Notice("CheckFailed", said, warning=True))
+    kept = failed if failed is not None and _waits(failed, seen, status) else None
+    if kept != status.check_failed:
+        status = status.model_copy(update={"check_failed": kept})
+    return status, told
+
+
+def _waits(failed: FailedCheck, seen: VolumeObserved, status: VolumeStatus) -> bool:
+    """Whether somebody still waits for this check."""
+    return failed.asked == seen.check_asked and (status.check is None or status.check.asked != failed.asked)
 
 
 def job_name(resource: Resource) -> str:

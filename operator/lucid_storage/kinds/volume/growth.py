@@ -29,10 +29,8 @@ def under_way(claim: Claim) -> bool:
     return claim.bound and (short or any(kind in claim.conditions for kind in RESIZING))
 
 
-def grown(desired: VolumeDesired, claim: Claim) -> bool:
+def grown(claim: Claim) -> bool:
     """Whether the claim's size is one that autoExpand reached, so that a smaller spec.size is no shrinking."""
-    if desired.growth is not None:
-        return True
     text = claim.annotations.get(GROWN_TO)
     try:
         return text is not None and to_bytes(text) >= claim.requested
@@ -96,7 +94,7 @@ def refused(desired: VolumeDesired, seen: VolumeObserved) -> Verdict | None:
     claim = seen.claim
     if claim is None:
         return None
-    if desired.size is not None and desired.size < claim.requested and not grown(desired, claim):
+    if desired.size is not None and desired.size < claim.requested and not grown(claim):
         return _no(
             Reason.NOT_IN_PLACE,
             f"The claim has {to_text(claim.requested)}, and a volume cannot shrink. Write size:"

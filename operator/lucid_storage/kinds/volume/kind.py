@@ -11,14 +11,15 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.volume import growth, removal
+from lucid_storage.kinds.volume import checking, growth, removal, unwatched
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
 from lucid_storage.kinds.volume.book import UsageBook
+from lucid_storage.kinds.volume.conditions import conditions
 from lucid_storage.kinds.volume.desired import VolumeDesired, resolve
 from lucid_storage.kinds.volume.metrics import VolumeFigures, VolumeMetrics
 from lucid_storage.kinds.volume.migrating import Migrations, Need, migration_under_way
 from lucid_storage.kinds.volume.observed import KUBELET, Refusal, VolumeObserved
-from lucid_storage.kinds.volume.plan import Scope, announced, conditions, plan, used
+from lucid_storage.kinds.volume.plan import Scope, announced, plan, used
 from lucid_storage.kinds.volume.surroundings import Surroundings
 from lucid_storage.kube.claims import Attachment, Claim, Claims, PodUse
 from lucid_storage.kube.resources import Key, Resource
@@ -61,6 +62,7 @@ class VolumeKind:
         self._surroundings = surroundings
         self._book = book
         self._settings = settings
+        self._watch = unwatched.watch_of(settings)
         self._metrics = metrics
         self._migrations = migrations
         self._jitter = jitter
@@ -101,11 +103,19 @@ class VolumeKind:
             pods=tuple(p for p in pods if name in p.claims),
             figures=self._book.get((namespace, name)),
             check=self._book.check((namespace, name)),
+            check_failed=self._book.failed((namespace, name)),
+            check_asked=checking.asked(resource),
             refusal=self._refusals.get(resource.key),
         )
         if shared_disk(seen):
             self._book.disregard_kubelet((namespace, name))
             seen = replace(seen, figures=None)
+        missing = unwatched.expected(seen, self._watch, now)
+        seen = replace(
+            seen,
+            shared_disk=self._book.is_disregarded((namespace, name)),
+            unwatched_since=self._book.waits((namespace, name), now, missing=missing),
+        )
         if claim is None or fresh:
             return seen
         if not claim.bound:
@@ -132,11 +142,14 @@ class VolumeKind:
             warning_percent=desired.warning_percent,
             critical_percent=desired.critical_percent,
             full_at=status.full_at,
+            check=seen.check or status.check,
+            check_failed=checking.noted(seen, status)[0].check_failed is not None,
         )
         self._metrics.tell(key, told)
 
     def touched_by(self, nodes: frozenset[str]) -> list[Key]:
-        """The Volumes that were seen on these nodes."""
+        """The Volumes that were seen on these nodes, which came or went; the next look at them asks anew."""
+        self._surroundings.nodes_changed()
         return [key for key, named in self._nodes.items() if named & nodes]
 
     # Thinking
@@ -164,6 +177,7 @@ class VolumeKind:
             paused=resource.paused,
             sweep_seconds=self._settings.sweep_seconds * self._jitter(),
         )
+        status = unwatched.noted(observed.desired, observed.volume, status, self._watch, now)
         return replace(plan(observed.desired, observed.volume, status, scope), hold=removal.wanted(resource))
 
     def _moved(
@@ -176,6 +190,7 @@ class VolumeKind:
         told: tuple[Notice, ...] = ()
         if desired is not None:
             status, told = used(desired, seen, status, now)
+            status = unwatched.noted(desired, seen, status, self._watch, now)
         step = self._migrations.plan(resource, desired, seen, observed.migration, status, observed.need, now)
         return replace(step, notices=(*told, *step.notices)) if step is not None else None
 
@@ -206,8 +221,8 @@ class VolumeKind:
             match action:
                 case CreateClaim(body=body):
                     await self._claims.create(body)
-                case ExpandClaim(claim=claim, size=size):
-                    await self._claims.expand(claim, size)
+                case ExpandClaim(claim=claim, size=size, grown=grown):
+                    await self._claims.expand(claim, size, grown=grown)
                 case DeleteClaim(claim=claim, unbound=unbound):
                     await self._claims.delete(claim, as_seen=unbound)
         except LucidError as error:

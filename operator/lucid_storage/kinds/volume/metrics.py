@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from lucid_storage.kinds.volume.observed import Figures
 from lucid_storage.kube.resources import Key
+from lucid_storage.models.volume_check import ContentCheck
 
 LABELS = ("resource_namespace", "volume")
 """Not `namespace`: Prometheus gives that name to the namespace of the operator."""
@@ -26,6 +27,10 @@ class VolumeFigures:
     warning_percent: int
     critical_percent: int
     full_at: datetime | None
+    check: ContentCheck | None = None
+    """The last one of the content."""
+    check_failed: bool = False
+    """The one that is asked for has no result."""
 
 
 class VolumeMetrics(Collector):
@@ -78,4 +83,20 @@ _FAMILIES: tuple[tuple[str, str, _Value], ...] = (
         "When it will be full if it goes on growing like this.",
         lambda v, f: v.full_at.timestamp() if v.full_at else None,
     ),
+    (
+        "content_intact",
+        "Whether the last check found no file that rotted or cannot be read.",
+        lambda v, f: v.check.intact if v.check else None,
+    ),
+    (
+        "content_damaged_files",
+        "Files that rotted or cannot be read.",
+        lambda v, f: v.check.corrupted + v.check.unreadable if v.check else None,
+    ),
+    (
+        "content_checked_timestamp_seconds",
+        "When the content was last checked.",
+        lambda v, f: v.check.at.timestamp() if v.check else None,
+    ),
+    ("content_check_failed", "Whether a check that is asked for has no result.", lambda v, f: v.check_failed),
 )

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from lucid_storage.errors import Reason
 from lucid_storage.kube.claims import Attachment, Claim, Class, Node, PersistentVolume, PodUse
-from lucid_storage.models.volume import ContentCheck
+from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 KUBELET = "kubelet"
 
@@ -72,7 +72,15 @@ class VolumeObserved:
     """The newest, where they are newer than those in status."""
     check: ContentCheck | None = None
     """The newest check of the content."""
+    check_failed: FailedCheck | None = None
+    """One that came to nothing since."""
+    check_asked: str = ""
+    """What the annotation asks for."""
     refusal: Refusal | None = None
+    shared_disk: bool = False
+    """A kubelet's figures are of a disk that many volumes share, and were not taken."""
+    unwatched_since: datetime | None = None
+    """Since when this process has waited for figures."""
 
     @property
     def storage_class(self) -> Class | None:

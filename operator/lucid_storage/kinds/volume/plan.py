@@ -11,6 +11,7 @@ from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.volume import checking, growth, trouble, usage
 from lucid_storage.kinds.volume.actions import CreateClaim, DeleteClaim, ExpandClaim
+from lucid_storage.kinds.volume.conditions import conditions
 from lucid_storage.kinds.volume.desired import VolumeDesired, claim_body
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
 from lucid_storage.kube.claims import Claim
@@ -122,7 +123,7 @@ def used(
 ) -> tuple[VolumeStatus, tuple[Notice, ...]]:
     """The status with who uses the claim and how much of it."""
     status = status.model_copy(update={"used_by": sorted(p.name for p in seen.users)[:NAMES] or None})
-    status, checked = checking.noted(seen.check, status)
+    status, checked = checking.noted(seen, status)
     status, told = usage.noted(desired, seen.figures, status, now)
     return status, (*checked, *told)
 
@@ -299,48 +300,3 @@ def _said(
 ) -> Said:
     status.message = message or None
     return Said(standing, reason, message, more=conditions(desired, status, paused=scope.paused))
-
-
-def conditions(
-    desired: VolumeDesired, status: VolumeStatus, *, paused: bool
-) -> tuple[tuple[str, bool, Reason, str], ...]:
-    """The kind's own conditions, from what status shows."""
-    rows = [
-        *_paused(status, paused=paused),
-        *_expandable(desired, status),
-        *usage.rows(desired, status),
-        *checking.row(status.check),
-    ]
-    journal = status.migration
-    if journal is not None and journal.owners_kept is not None:
-        lost = not journal.owners_kept
-        said = (
-            "The migration could not keep the owners of all files; check them, or run it again with another"
-            " spec.copy.runAsUser."
-        )
-        reason = Reason.OWNERS_NOT_KEPT if lost else Reason.OWNERS_KEPT
-        rows.append(("OwnersNotKept", lost, reason, said if lost else ""))
-    return tuple(rows)
-
-
-def _paused(status: VolumeStatus, *, paused: bool) -> list[tuple[str, bool, Reason, str]]:
-    known = any(c.type == "Paused" for c in status.conditions or ())
-    if not paused and not known:
-        return []
-    said = "The annotation stops all writes; remove it to go on." if paused else ""
-    return [("Paused", paused, Reason.PAUSED if paused else Reason.IN_SYNC, said)]
-
-
-def _expandable(desired: VolumeDesired, status: VolumeStatus) -> list[tuple[str, bool, Reason, str]]:
-    if status.expandable is None:
-        return []
-    if status.expandable:
-        return [("Expandable", True, Reason.EXPANDABLE, "")]
-    name = status.storage_class_name or "none"
-    way = (
-        "A larger size is a migration, which runs while no pod uses the claim."
-        if desired.migrate
-        else "For a larger size set resizeStrategy: Migrate, which copies the data to a new claim."
-    )
-    said = f"The storage class {name} cannot expand volumes in place (it lacks allowVolumeExpansion). {way}"
-    return [("Expandable", False, Reason.NOT_EXPANDABLE, said)]

@@ -91,8 +91,8 @@ class UsageRounds:
     def _tell_changes(self, nodes: list[Node]) -> None:
         ready = {name: n.ready for n in nodes for name in (n.name, n.hostname)}
         before, self._ready = self._ready, ready
-        if before is None:
-            return
+        if before is None:  # Volumes that were looked at before this round may have seen it Ready
+            before = dict.fromkeys(ready, True)
         changed = frozenset(n for n in {*before, *ready} if before.get(n) != ready.get(n))
         if changed:
             self._nodes_changed(changed)
@@ -143,5 +143,7 @@ def news(resource: Resource, figures: Figures, settings: Settings, now: datetime
     except LucidError:
         return False
     status = VolumeStatus.model_validate(resource.status)
+    if status.usage_unknown is not None:
+        return True
     grows = desired.growth is not None and figures.percent >= desired.warning_percent
     return grows or usage.noted(desired, figures, status, now)[0] is not status

@@ -23,15 +23,21 @@ class _Shared(Generic[T]):
         self._seconds = seconds
         self._lock = asyncio.Lock()
         self._known: tuple[float, T] | None = None
+        self._oldest = 0.0
+        """What was asked before does not count."""
 
     async def get(self, *, fresh: bool = False) -> T:
         asked = monotonic()
         async with self._lock:
-            oldest = asked if fresh else asked - self._seconds
+            oldest = max(self._oldest, asked if fresh else asked - self._seconds)
             if self._known is None or self._known[0] < oldest:
                 began = monotonic()
                 self._known = (began, await self._ask())
             return self._known[1]
+
+    def forget(self) -> None:
+        """Whoever asks next asks anew."""
+        self._oldest = monotonic()
 
 
 class Surroundings:
@@ -59,6 +65,10 @@ class Surroundings:
 
     async def nodes(self) -> list[Node]:
         return await self._nodes.get()
+
+    def nodes_changed(self) -> None:
+        """What is known of nodes is old."""
+        self._nodes.forget()
 
     async def attachments(self) -> list[Attachment]:
         return await self._attachments.get()

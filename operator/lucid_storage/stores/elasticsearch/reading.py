@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from lucid_storage.stores.elasticsearch.settings import declared, flat
@@ -15,6 +16,8 @@ from lucid_storage.stores.elasticsearch.types import (
 )
 from lucid_storage.stores.mongodb.types import JsonDoc, JsonValue
 
+_MILLISECOND_DIGITS = 14
+"""Those of dates until the year 5138; what is beyond is no date of an index."""
 _TEMPLATE_FIELDS = {"index_patterns", "priority", "template", "_meta"}
 _TEMPLATE_SERVER_ADDED = {
     "created_date",
@@ -101,7 +104,16 @@ def index_state(name: str, body: JsonDoc, statistics: JsonDoc) -> ElasticIndexSt
         health=str(statistics.get("health") or "red").lower(),
         documents=_number(document(primaries.get("docs")).get("count")),
         bytes=_number(document(total.get("store")).get("size_in_bytes")),
+        created=moment(settings.get("index.creation_date")),
     )
+
+
+def moment(milliseconds: object) -> datetime | None:
+    """Milliseconds since the epoch, as settings hold them: as text. None for anything else."""
+    text = str(milliseconds)
+    if not (text.isascii() and text.isdecimal()) or len(text) > _MILLISECOND_DIGITS:
+        return None
+    return datetime.fromtimestamp(int(text) / 1000, UTC)
 
 
 def alias_state(body: JsonDoc) -> AliasState:

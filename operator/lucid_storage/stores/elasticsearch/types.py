@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from lucid_storage.stores.mongodb.types import JsonDoc, JsonValue
 
@@ -53,6 +54,8 @@ class ElasticIndexState:
     """Of the primary shards."""
     bytes: int
     """On disk, replicas included."""
+    created: datetime | None = None
+    """When this index was made; one out of a snapshot keeps the date of the one that went into it."""
 
 
 @dataclass(frozen=True, slots=True)

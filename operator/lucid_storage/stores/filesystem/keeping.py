@@ -21,6 +21,9 @@ from lucid_storage.stores.filesystem.tree import EntryKind, Node
 KEPT_PREFIXES = (b"user.", b"trusted.", b"security.capability", b"system.posix_acl_")
 """Extended attributes of the data. Others (SELinux labels, what network file systems show) are the mount's own."""
 _IDENTITY_BITS = stat.S_ISUID | stat.S_ISGID
+_GIVEN_BY_KUBELET = stat.S_IRWXU | stat.S_IRWXG | stat.S_ISGID
+"""Bits that the kubelet adds to the top folder of a volume that it gives to an fsGroup (kubernetes,
+pkg/volume/volume_linux.go: rwMask, execMask, setgid)."""
 _REFUSED = frozenset({errno.EPERM, errno.EACCES})
 
 
@@ -66,6 +69,12 @@ def same_mode(source: os.stat_result, copy: os.stat_result) -> bool:
     """Whether a copy has the mode that it should have."""
     differing = stat.S_IMODE(source.st_mode) ^ stat.S_IMODE(copy.st_mode)
     return differing & ~(0 if same_owner(source, copy) else _IDENTITY_BITS) == 0
+
+
+def same_top_mode(source: os.stat_result, copy: os.stat_result) -> bool:
+    """Whether all who came into a volume still can, and nobody else; its fsGroup is the mount's own."""
+    old, new = stat.S_IMODE(source.st_mode), stat.S_IMODE(copy.st_mode)
+    return not old & ~new and not new & ~old & ~_GIVEN_BY_KUBELET
 
 
 def same_time(source: os.stat_result, copy: os.stat_result) -> bool:

@@ -177,7 +177,7 @@ def create_options(options: CollectionOptions) -> Document:
     command: Document = {}
     if options.capped is not None:
         command.update(capped=True, size=options.capped.size_bytes)
-        if options.capped.max_documents is not None:
+        if options.capped.max_documents:
             command["max"] = options.capped.max_documents
     if options.time_series is not None:
         command.update(_with_expiry("timeseries", to_bson(options.time_series)))

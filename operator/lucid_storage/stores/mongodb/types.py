@@ -43,6 +43,7 @@ class ServerInfo:
 class Capped:
     size_bytes: int
     max_documents: int | None = None
+    """For a wanted one, None means "unmanaged" and 0 "no limit"; for an observed one, None means "no limit"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import cast
 
 from lucid_storage.errors import NotSupportedError, StoreUnavailableError
 from lucid_storage.stores.redis.connection import RedisConnection
-from lucid_storage.stores.redis.sentences import cluster_sentence, loading_sentence
+from lucid_storage.stores.redis.sentences import another_sentence, cluster_sentence, loading_sentence
 from lucid_storage.stores.redis.tally import Tally
 from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport, RedisInfo
 from lucid_storage.stores.redis.walk import Walk
@@ -44,10 +44,17 @@ class RedisDeployment:
             role=str(values.get("role", "")),
             cluster=False,
             keys=_key_count(values.get(f"db{self._connection.database}")),
+            former=str(values.get("master_replid2") or "").strip("0"),
+            database=self._connection.database,
         )
 
     async def scan(
-        self, spaces: Sequence[KeySpace], *, keys_per_second: int = 20_000, sample: int = 100
+        self,
+        spaces: Sequence[KeySpace],
+        *,
+        at: str | None = None,
+        keys_per_second: int = 20_000,
+        sample: int = 100,
     ) -> dict[str, KeySpaceReport]:
         """As the port says. Each step (SCAN, TTLs, EXPIREs) is bounded in time, the walk as a whole is not.
 
@@ -59,9 +66,21 @@ class RedisDeployment:
             tallies.setdefault(space.pattern, Tally(space, sample))
         if tallies:
             expire_nx = (await self.info()).version >= (7, 0, 0)
-            walk = Walk(self._connection, self._guard, tallies, expire_nx=expire_nx)
+            walk = Walk(
+                self._connection,
+                self._guard,
+                tallies,
+                expire_nx=expire_nx,
+                before_writing=lambda: self._check(at),
+            )
             await walk.run(max(1, keys_per_second))
         return {pattern: tally.report() for pattern, tally in tallies.items()}
+
+    async def _check(self, at: str | None) -> None:
+        if at is not None and not (await self.info()).is_at(at):
+            error = StoreUnavailableError(another_sentence(self._connection.subject))
+            error.everywhere = False  # it answers
+            raise error
 
     async def close(self) -> None:
         await self._connection.close()

@@ -15,12 +15,18 @@ class RedisPort(Protocol):
         """Replication id, version, role. Raises NotSupportedError (with a sentence) in Cluster mode."""
 
     async def scan(
-        self, spaces: Sequence[KeySpace], *, keys_per_second: int = 20_000, sample: int = 100
+        self,
+        spaces: Sequence[KeySpace],
+        *,
+        at: str | None = None,
+        keys_per_second: int = 20_000,
+        sample: int = 100,
     ) -> dict[str, KeySpaceReport]:
         """One walk over the whole key space for all patterns together (SCAN with COUNT, pipelined TTL for the
         matching keys), held under `keys_per_second`; a key belongs to the most specific pattern that matches.
         Where `enforce` is set, EXPIRE ... NX for matching keys without a TTL (Redis 7; before it the same by
-        a check in a transaction). Never DEL, never KEYS.
+        a check in a transaction). Never DEL, never KEYS. With `at`, a `RedisInfo.place`, TTLs are set there only:
+        raises StoreUnavailableError when another server answers.
         """
 
     async def close(self) -> None:

@@ -62,6 +62,7 @@ class DataSetStream:
         except BaseException:
             self._wire.close()
             raise
+        chosen.wire.gather()
         self._tail = chosen.wire.taken()  # received and not passed on yet
         self._ended = False
         self.snapshot = Snapshot(

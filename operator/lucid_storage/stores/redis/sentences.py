@@ -146,3 +146,8 @@ def _chain(error: BaseException | None) -> list[BaseException]:
         found.append(error)
         error = error.__cause__ or error.__context__
     return found
+
+
+def another_sentence(subject: str) -> str:
+    """Another server answers under the name."""
+    return f"{subject} is another Redis than a moment ago; its keys are counted before any gets a TTL."

@@ -41,8 +41,20 @@ class KeySpaceReport:
 @dataclass(frozen=True, slots=True)
 class RedisInfo:
     identity: str
-    """The master's replication id: compared live, never kept, since it changes at a failover."""
+    """The master's replication id, which is a new one after a failover, and after a restart that kept no backlog."""
     version: tuple[int, int, int]
     role: str
     cluster: bool
     keys: int
+    former: str = ""
+    """The id before the last failover, if there was one."""
+    database: int = 0
+
+    @property
+    def place(self) -> str:
+        """The key space, as it is kept beside a consent."""
+        return f"{self.identity}/{self.database}"
+
+    def is_at(self, place: str | None) -> bool:
+        """Whether this is the key space of a place that was kept, a failover ago at most."""
+        return place == self.place or (bool(self.former) and place == f"{self.former}/{self.database}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
 from lucid_storage.stores.redis.connection import RedisConnection, refusal
@@ -17,7 +17,7 @@ KEYS_PER_STEP = 500
 class Walk:
     """Counts keys into `tallies` (by pattern) and sets the TTLs that are to be enforced.
 
-    `expire_nx`: the server knows EXPIRE ... NX (Redis 7).
+    `expire_nx`: the server knows EXPIRE ... NX (Redis 7). `before_writing` raises when no TTL may be set.
     """
 
     def __init__(
@@ -27,6 +27,7 @@ class Walk:
         tallies: Mapping[str, Tally],
         *,
         expire_nx: bool,
+        before_writing: Callable[[], Awaitable[None]],
     ) -> None:
         self._connection = connection
         self._guard = guard
@@ -34,6 +35,7 @@ class Walk:
         self._matcher = PatternMatcher(tuple(tallies))
         self._recent = RecentKeys()
         self._expire_nx = expire_nx
+        self._before_writing = before_writing
         self._sampling = True
 
     async def run(self, keys_per_second: int) -> None:
@@ -79,6 +81,8 @@ class Walk:
     async def _correct(self, tally: Tally, keys: Sequence[bytes]) -> None:
         """Set the TTL where there is none; a refusal goes into the tally and ends this pattern's part."""
         seconds = tally.space.ttl_seconds
+        # The pool dials again by itself when a connection was lost, and a name may lead elsewhere by then.
+        await self._before_writing()
         self._guard()
         if not self._expire_nx:
             for key in keys:

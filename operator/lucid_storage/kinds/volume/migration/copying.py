@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
+from lucid_storage.kinds.volume import unkept
 from lucid_storage.kinds.volume.migration import ending
 from lucid_storage.kinds.volume.migration.actions import HoldName, KeepVolume, MakeClaim
 from lucid_storage.kinds.volume.migration.journal import (
@@ -31,9 +32,9 @@ from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume import MigrationStep
 
 ATTEMPTS = 3
-"""Workers before the migration is given up."""
-AGAIN = frozenset({Reason.WORKER_LOST, Reason.CONTENT_CHANGED, Reason.CANCELLED})
-"""What another worker may well not meet."""
+"""Workers in a row that came no further than one before them, until the migration is given up."""
+AGAIN = frozenset({Reason.WORKER_LOST, Reason.CONTENT_CHANGED, Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
+"""What another worker may well not meet. It goes on with what is there: a deadline is no error of the copy."""
 WAITING_SECONDS = 5.0
 FRESH = timedelta(minutes=1)
 """An older copy is looked at once more before the switch, so that what no longer fits is met where it can be taken
@@ -45,6 +46,8 @@ def plan(case: Case) -> Plan:
     stop = _reason_to_stop(case)
     if stop is not None:
         return stop
+    if case.answer.strangers:
+        return _disturbed(case)
     if case.migration.stamp is not None:
         return _ready(case)
     answer = case.answer
@@ -55,9 +58,7 @@ def plan(case: Case) -> Plan:
     if answer.new_claim is None or answer.keeper is None:
         return prepare(case)
     if case.migration.attempts and case.users and answer.worker.phase is WorkerPhase.ABSENT:
-        said = (
-            f"The files changed while they were copied. It goes on when these pods end: {listed(case.users)}."
-        )
+        said = f"The copy was interrupted. It goes on when these pods end: {listed(case.users)}."
         return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
     return work(case, copy_request(case), _ended)
 
@@ -100,6 +101,15 @@ def _reason_to_stop(case: Case) -> Plan | None:
     )
 
 
+def _disturbed(case: Case) -> Plan:
+    """A pod has one of the migration's own claims: what it writes there would be moved unseen."""
+    case = case.noting(stamp=None, looked_at=None, job_name=None)  # all of it is copied and compared anew
+    if case.answer.worker.phase is not WorkerPhase.ABSENT:
+        return cleared(case, case.names.copy_job)
+    said = f"These pods use the claims of the migration itself: {listed(case.answer.strangers)}. End them."
+    return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
+
+
 def _ended(case: Case, result: VolumeCopyResult) -> Plan:
     case = case.noting(job_name=None)
     if result.ok and result.stamp is not None:
@@ -107,6 +117,7 @@ def _ended(case: Case, result: VolumeCopyResult) -> Plan:
             step=MigrationStep.VERIFYING,
             progress="100%",
             attempts=None,
+            reached=None,
             looked_at=None if case.users else case.now,
         )
         if result.unchanged:
@@ -115,7 +126,7 @@ def _ended(case: Case, result: VolumeCopyResult) -> Plan:
             stamp=result.stamp,
             checksum=result.digest,
             copied_bytes=result.bytes,
-            owners_kept=not result.owners_not_kept,
+            **unkept.noted(result),
         )
         return cleared(done, case.names.copy_job)
     attempts = (case.migration.attempts or 0) + 1

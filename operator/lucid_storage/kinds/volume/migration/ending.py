@@ -119,7 +119,11 @@ def releasable(volume: MovingVolume | None, namespace: str, claim: str) -> bool:
 
 
 def _ours(volume: MovingVolume, case: Case) -> Journal | None:
-    """The journal of this run, as long as it did not switch."""
+    """The journal of this run, as long as it did not switch, or went back."""
     book = on_volume(volume, case.resource.key.namespace, case.resource.key.name)
-    ours = book is not None and book.run == case.migration.run and book.stage is Stage.PREPARED
+    ours = (
+        book is not None
+        and book.run == case.migration.run
+        and book.stage in (Stage.PREPARED, Stage.RETURNING)
+    )
     return book if ours else None

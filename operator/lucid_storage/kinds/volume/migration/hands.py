@@ -12,6 +12,7 @@ from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.volume.desired import VolumeDesired
 from lucid_storage.kinds.volume.migrating import Need, migration_under_way
 from lucid_storage.kinds.volume.migration import ending
+from lucid_storage.kinds.volume.migration import switching as switching_plan
 from lucid_storage.kinds.volume.migration.actions import (
     DescribeClaim,
     FreeName,
@@ -133,12 +134,16 @@ class VolumeMigrations:
         switching = journal.step is MigrationStep.SWITCHING
         new_claim = await self._volumes.claim(namespace, known.new_claim)
         new_volume = journal.new_volume or (new_claim.volume_name if new_claim is not None else None)
+        old, new = await self._volume(journal.old_volume), await self._volume(new_volume)
+        doubtful = switching and switching_plan.doubtful(resource.key, journal, old, new)
+        pods = await self._claims.pods(namespace)
         return Answer(
             claim=await self._volumes.claim(namespace, name),
             new_claim=new_claim,
             keeper=await self._volumes.claim(namespace, known.keeper),
-            old_volume=await self._volume(journal.old_volume),
-            new_volume=await self._volume(new_volume),
+            old_volume=old,
+            new_volume=new,
+            found=await self._found(namespace, name) if doubtful else None,
             worker=await self._workers.state(
                 namespace,
                 None,
@@ -147,7 +152,10 @@ class VolumeMigrations:
                 owner_uid=resource.uid,
                 beside=True,
             ),
-            pods=await self._pods(namespace, name),
+            pods=tuple(p for p in pods if name in p.claims),
+            strangers=tuple(
+                p for p in pods if p.claims & known.claims and not p.read_only and p.owner_uid != resource.uid
+            ),
             terminating=resource.deleted is not None and bool(await self._terminating(namespace)),
             unfit=self._unfit(),
             refusal=self._refusals.get(resource.key),
@@ -168,7 +176,8 @@ class VolumeMigrations:
         """The journal of a migration that status knows nothing of; one that is not over comes first."""
         volumes = await self._volumes.of_claim(claim_digest(namespace, claim))
         books = [book for v in volumes if (book := on_volume(v, namespace, claim)) is not None]
-        books.sort(key=lambda book: (book.stage is Stage.SWITCHING, book.stage is Stage.COMPLETED))
+        first = (Stage.PREPARED, Stage.COMPLETED, Stage.SWITCHING, Stage.RETURNING)
+        books.sort(key=lambda book: first.index(book.stage))
         return books[-1] if books else None
 
     def _asked_to_release(self, resource: Resource, status: VolumeStatus) -> str | None:

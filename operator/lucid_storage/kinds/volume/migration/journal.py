@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
 from lucid_storage.models.meta import MIGRATION
+from lucid_storage.models.quantity import to_text
 from lucid_storage.models.volume import Migration, MigrationStep
 
 NAME_LIMIT = 63
@@ -43,6 +44,8 @@ class Stage(StrEnum):
     """Copied and compared; everything can still be taken back."""
     SWITCHING = "Switching"
     """Only forward."""
+    RETURNING = "Returning"
+    """Given up in the switch: only back to the old volume."""
     COMPLETED = "Completed"
     """On the old volume alone, until it is released."""
 
@@ -63,10 +66,16 @@ class Journal(BaseModel):
     new_policy: str
     class_name: str
     size: str
+    old_size: str = ""
+    """What the claim asked for."""
     stamp: str
     checksum: str = ""
     settled: bool = False
     owners_kept: bool = True
+    owners_not_kept: int = 0
+    attributes_not_kept: int = 0
+    top_mode_kept: bool = True
+    skipped: int = 0
     copied_bytes: int = 0
     why: str = ""
     started_at: datetime | None = None
@@ -94,6 +103,11 @@ class Names:
     """Claim that mounts the old volume once the old claim has let it go."""
     copy_job: str
     settle_job: str
+
+    @property
+    def claims(self) -> frozenset[str]:
+        """That the migration makes."""
+        return frozenset((self.new_claim, self.keeper))
 
 
 def names(claim: str, run: str) -> Names:
@@ -129,9 +143,14 @@ def journal_of(migration: Migration, claim: MovingClaim) -> Journal:
         new_policy=migration.new_reclaim_policy or "Retain",
         class_name=migration.storage_class_name or "",
         size=migration.size or "",
+        old_size=to_text(claim.requested),
         stamp=migration.stamp or "",
         checksum=migration.checksum or "",
         owners_kept=migration.owners_kept is not False,
+        owners_not_kept=migration.owners_not_kept or 0,
+        attributes_not_kept=migration.attributes_not_kept or 0,
+        top_mode_kept=migration.top_mode_kept is not False,
+        skipped=migration.skipped or 0,
         copied_bytes=migration.copied_bytes or 0,
         why=migration.why or "",
         started_at=migration.started_at,
@@ -160,6 +179,10 @@ def migration_of(journal: Journal) -> Migration:
         checksum=journal.checksum or None,
         settled=journal.settled,
         owners_kept=journal.owners_kept,
+        owners_not_kept=journal.owners_not_kept,
+        attributes_not_kept=journal.attributes_not_kept,
+        top_mode_kept=journal.top_mode_kept,
+        skipped=journal.skipped,
         copied_bytes=journal.copied_bytes,
         why=journal.why or None,
         started_at=journal.started_at,

@@ -8,15 +8,17 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
+from lucid_storage.kinds.volume.conditions import conditions
 from lucid_storage.kinds.volume.desired import VolumeDesired
 from lucid_storage.kinds.volume.migrating import Need
 from lucid_storage.kinds.volume.migration.journal import Journal, Names, names
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
-from lucid_storage.kinds.volume.plan import conditions, patience
+from lucid_storage.kinds.volume.plan import patience
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.claims import PodUse
 from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
+from lucid_storage.models.meta import GIVE_UP_MIGRATION, MIGRATION
 from lucid_storage.models.volume import Migration, MigrationStep, VolumePhase, VolumeStatus
 
 NAMES = 5
@@ -38,8 +40,10 @@ class Answer:
     """Of the Job that the step is about."""
     pods: tuple[PodUse, ...] = ()
     """Those that use the claim, asked for in this look."""
+    strangers: tuple[PodUse, ...] = ()
+    """Pods of others that may write to the migration's own claims."""
     found: Journal | None = None
-    """On a volume, where status knows of no migration."""
+    """On a volume, where status knows of no migration, or tells of one that its volumes do not know."""
     released: MovingVolume | None = None
     """The volume that the annotation releases."""
     nothing_to_release: bool = False
@@ -83,6 +87,12 @@ class Case:
         return tuple(
             p for p in self.answer.pods if p.owner_uid is None or not (p.read_only or self._copies(p))
         )
+
+    @property
+    def helpers(self) -> tuple[MovingClaim, ...]:
+        """The claims of the migration itself that are there, and not others of their names."""
+        there = (self.answer.keeper, self.answer.new_claim)
+        return tuple(c for c in there if c is not None and c.annotations.get(MIGRATION) == self.migration.run)
 
     def _copies(self, pod: PodUse) -> bool:
         """Only the workers of the migration have its new claim."""
@@ -133,7 +143,8 @@ class Case:
         journal = self.status.migration
         if journal is None or journal.step is not MigrationStep.SWITCHING or journal.message is None:
             return ""
-        return f" Nothing is lost; the last look failed {journal.attempts or 1} times: {journal.message}"
+        way = f" To go back to the old volume, set the annotation {GIVE_UP_MIGRATION}: {journal.run}"
+        return f" Nothing is lost; the last look failed {journal.attempts or 1} times: {journal.message}{way}"
 
 
 def listed(pods: tuple[PodUse, ...]) -> str:

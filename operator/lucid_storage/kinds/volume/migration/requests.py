@@ -7,6 +7,7 @@ from lucid_storage.kinds.volume.migration.observed import Case
 from lucid_storage.kinds.workers.job import USER, ClaimMount, OwnerRef, PodIdentity
 from lucid_storage.kinds.workers.launch import NOWHERE, WorkerRequest
 from lucid_storage.kube.client import Json
+from lucid_storage.kube.volumes import MovingVolume
 from lucid_storage.models.meta import (
     API_VERSION,
     MIGRATION,
@@ -63,8 +64,12 @@ def keeper_claim(case: Case) -> Json:
     return _temporary(case, case.names.keeper, class_name or "", "1", _modes(case), case.migration.old_volume)
 
 
-def final_claim(journal: Journal) -> Json:
-    """The claim of the old name that has the new volume, as the old one was besides."""
+def final_claim(journal: Journal, *, back: MovingVolume | None = None) -> Json:
+    """The claim of the old name that has the new volume, as the old one was besides; or the old volume again."""
+    class_name, volume, size = journal.class_name, journal.new_volume, journal.size
+    if back is not None:
+        class_name, volume = back.class_name or "", back.name
+        size = journal.old_size or to_text(back.capacity)
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -77,9 +82,9 @@ def final_claim(journal: Journal) -> Json:
         },
         "spec": {
             "accessModes": list(journal.access_modes),
-            "storageClassName": journal.class_name,
-            "volumeName": journal.new_volume,
-            "resources": {"requests": {"storage": journal.size}},
+            "storageClassName": class_name,
+            "volumeName": volume,
+            "resources": {"requests": {"storage": size}},
         },
     }
 

@@ -1,47 +1,32 @@
-"""The switch: from here only forward, whoever comes next. Pure.
+"""The switch: from here only forward, whoever comes next, unless somebody gives it up while it cannot go on. Pure.
 
 The old claim is deleted, but its name stays taken by our finalizer: no pod can start with it, and nobody can make
 another one. When no pod uses it any more, the old volume is out of everybody's reach; a worker then looks whether
-anything changed since the copy, and copies that. Only then the new volume gets the name.
+anything changed since the copy, and copies that (`settling`). Only then the new volume gets the name (`naming`).
+Before that the old volume has all data, and the annotation give-up-migration has it get its name back instead.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds.contract import Action, Notice
-from lucid_storage.kinds.volume.migration import ending
-from lucid_storage.kinds.volume.migration.actions import (
-    DescribeClaim,
-    FreeName,
-    FreeVolume,
-    HoldName,
-    MakeClaim,
-    RemoveClaim,
-    ReserveVolume,
-)
+from lucid_storage.kinds.contract import Notice
+from lucid_storage.kinds.volume.migration import ending, settling
+from lucid_storage.kinds.volume.migration.actions import FreeName
 from lucid_storage.kinds.volume.migration.copying import keeping
-from lucid_storage.kinds.volume.migration.journal import POKED, Journal, Stage, on_volume
-from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
-from lucid_storage.kinds.volume.migration.requests import (
-    final_claim,
-    keeper_claim,
-    new_claim,
-    settle_request,
-)
-from lucid_storage.kinds.volume.migration.working import SOON_SECONDS, cleared, work
-from lucid_storage.kinds.workers.state import WorkerPhase
-from lucid_storage.kube.client import Json
-from lucid_storage.kube.volumes import MovingClaim, MovingVolume
-from lucid_storage.models.meta import MIGRATION, RELEASE_OLD_VOLUME
-from lucid_storage.models.orders import VolumeCopyResult
-from lucid_storage.models.volume import MigrationStep, VolumePhase
+from lucid_storage.kinds.volume.migration.finishing import finish, finish_back
+from lucid_storage.kinds.volume.migration.journal import Journal, Stage, migration_of, on_volume
+from lucid_storage.kinds.volume.migration.naming import name
+from lucid_storage.kinds.volume.migration.observed import Case, Plan
+from lucid_storage.kinds.volume.migration.requests import final_claim
+from lucid_storage.kinds.volume.migration.working import SOON_SECONDS
+from lucid_storage.kube.resources import Key
+from lucid_storage.kube.volumes import MovingVolume
+from lucid_storage.models.meta import GIVE_UP_MIGRATION, MIGRATION, MIGRATION_FINALIZER
+from lucid_storage.models.volume import Migration
 
-HELD_SECONDS, STUCK_SECONDS = 2.0, 30.0
-FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=10)
-"""Between two last looks that failed."""
+STUCK_SECONDS = 30.0
 
 
 def plan(case: Case) -> Plan:
@@ -50,21 +35,39 @@ def plan(case: Case) -> Plan:
     if case.resource.deleted is not None and answer.terminating:
         return ending.give_up(case)
     old, new = answer.old_volume, answer.new_volume
-    of_old, of_new = _book(case, old), _book(case, new)
-    at_end = new is not None and answer.claim is not None and new.is_for(answer.claim)
-    freed = at_end and new is not None and new.journal is None
-    if old is not None and of_old is None:
-        return _not_ours(case, old)
-    if new is not None and of_new is None and not freed:
-        return _not_ours(case, new)
-    found = of_old or of_new
+    key = case.resource.key
+    of_old, of_new = _book(key, case.migration, old), _book(key, case.migration, new)
+    freed = new is not None and _at_end(case, new) and new.journal is None
+    found = _farthest(of_old, of_new)
+    if found is None and not (freed and old is None):
+        return _unproved(case)
+    for volume, book in ((old, of_old), (new, None if freed else of_new)):
+        if (
+            volume is not None
+            and book is None
+            and not (volume is new and freed)
+            and not _has_place(case, volume)
+        ):
+            return _not_ours(case, volume)
     if found is not None:
         case = _by_the_book(case, found)
-    if at_end and new is not None and answer.claim is not None:
-        return _finish(case, answer.claim, new, found)
+        if found.stage is Stage.RETURNING:
+            return _return(case, found)
+    if new is not None and _at_end(case, new):
+        assert answer.claim is not None
+        return finish(case, answer.claim, new, found)
     if found is None or old is None or new is None or old.deleting or new.deleting:
         return _lost(case)
+    return _forward(case, found, old, new)
+
+
+def _forward(case: Case, found: Journal, old: MovingVolume, new: MovingVolume) -> Plan:
     settled = found.settled or bool(case.migration.settled)
+    given_up = case.resource.annotations.get(GIVE_UP_MIGRATION) == case.migration.run
+    if given_up and not settled:
+        book = found.model_copy(update={"stage": Stage.RETURNING})
+        said = "The migration is given up: the claim gets its old volume back."
+        return case.step(said, actions=keeping(book, old, new), seconds=SOON_SECONDS)
     book = found.model_copy(update={"stage": Stage.SWITCHING, "settled": settled})
     unsafe = keeping(book, old, new)
     if unsafe:
@@ -72,15 +75,49 @@ def plan(case: Case) -> Plan:
             "Makes both volumes safe (reclaim policy Retain).", actions=unsafe, seconds=SOON_SECONDS
         )
     if not case.migration.settled:
-        return _settle(case, book, old, new)
-    return _rename(case, book, new)
+        return settling.settle(case, old, new)
+    return name(case, new, final_claim(book))
 
 
-def _book(case: Case, volume: MovingVolume | None) -> Journal | None:
+def _return(case: Case, book: Journal) -> Plan:
+    """Back to the old volume, which has all data. It is written on the volumes, so nobody goes forward again."""
+    old, new, claim = case.answer.old_volume, case.answer.new_volume, case.answer.claim
+    if old is None or old.deleting:
+        return _lost(case)
+    if claim is not None and not claim.deleting and old.is_for(claim):
+        return finish_back(case, claim, old, book)
+    unsafe = keeping(book, old, *(() if new is None or new.deleting else (new,)))
+    if unsafe:
+        return case.step(
+            "Makes both volumes safe (reclaim policy Retain).", actions=unsafe, seconds=SOON_SECONDS
+        )
+    return name(case, old, final_claim(book, back=old))
+
+
+def _farthest(*books: Journal | None) -> Journal | None:
+    """What the volumes tell. Back is decided as soon as one of them says so."""
+    told = [book for book in books if book is not None]
+    return next((book for book in told if book.stage is Stage.RETURNING), next(iter(told), None))
+
+
+def _at_end(case: Case, volume: MovingVolume) -> bool:
+    """Whether the claim of the name has this volume."""
+    return case.answer.claim is not None and volume.is_for(case.answer.claim)
+
+
+# What is believed
+
+
+def doubtful(key: Key, journal: Migration, old: MovingVolume | None, new: MovingVolume | None) -> bool:
+    """Whether neither volume has the journal that status tells of."""
+    return _book(key, journal, old) is None and _book(key, journal, new) is None
+
+
+def _book(key: Key, journal: Migration, volume: MovingVolume | None) -> Journal | None:
     """The journal of this very run on one of its volumes. Both got it before the switch began, and only who may change
     PersistentVolumes can write it: status, which the namespace's people may write, moves no volume.
     """
-    found, journal = on_volume(volume, case.resource.key.namespace, case.resource.key.name), case.migration
+    found = on_volume(volume, key.namespace, key.name)
     if found is None or found.run != journal.run:
         return None
     both = (found.old_volume, found.new_volume)
@@ -98,14 +135,56 @@ def _by_the_book(case: Case, book: Journal) -> Case:
     )
 
 
+def _has_place(case: Case, volume: MovingVolume) -> bool:
+    """Whether a volume whose journal somebody took off is still one of this migration: the other one's journal names
+    it, and its claim is one of the migration's. It gets the journal again.
+    """
+    claims = (case.resource.key.name, case.names.keeper, case.names.new_claim)
+    ours = volume.claim is not None and volume.claim[0] == case.resource.key.namespace
+    return ours and volume.claim is not None and volume.claim[1] in claims and volume.journal is None
+
+
 def _not_ours(case: Case, volume: MovingVolume) -> Plan:
     journal = case.migration
+    other = journal.old_volume if volume.name == journal.new_volume else journal.new_volume
     said = (
         f"The PersistentVolume {volume.name} has no journal of the migration of this claim from {journal.old_volume} to"
-        f" {journal.new_volume}, so it is not touched; remove status.migration, or set the volume's annotation"
-        f" {MIGRATION} again if somebody took it off."
+        f" {journal.new_volume} and belongs to no claim of it, so it is not touched. If it is the right one, give it"
+        f" the annotation {MIGRATION} of {other}."
     )
     return case.step(said, reason=Reason.CONFLICT, blocked=True, seconds=STUCK_SECONDS)
+
+
+def _unproved(case: Case) -> Plan:
+    """Status tells of a switch that neither volume knows of: it was written by somebody else."""
+    found, claim = case.answer.found, case.answer.claim
+    if found is not None and found.stage is not Stage.COMPLETED:
+        status = case.status.model_copy(update={"migration": migration_of(found)})
+        real = replace(case, status=status)
+        if found.stage is Stage.PREPARED:  # nothing was switched, whatever status says
+            return ending.begin(
+                real, None, "Status told of another migration than the volumes; it begins anew."
+            )
+        said = "The migration goes on as its volumes tell; status told of another one."
+        notices = (Notice("MigrationFound", said, warning=True),)
+        return real.step(said, seconds=0.1, notices=notices)
+    if claim is not None and claim.held and claim.deleting:
+        said = (
+            f"The claim is being deleted and held by the finalizer {MIGRATION_FINALIZER}, and no PersistentVolume has a"
+            f" journal of its migration. To keep its data, set the persistentVolumeReclaimPolicy of {claim.volume_name}"
+            " to Retain; then remove the finalizer from the claim."
+        )
+        return case.step(said, reason=Reason.CONFLICT, blocked=True, seconds=STUCK_SECONDS)
+    if claim is not None and claim.held:
+        said = "No PersistentVolume has a journal of this migration; lets the claim go."
+        return case.step(said, actions=(FreeName(claim),), seconds=SOON_SECONDS)
+    said = (
+        f"Status told of a switch from {case.migration.old_volume} to {case.migration.new_volume} that no"
+        " PersistentVolume has a journal of, so nothing of it was done; it is struck out."
+    )
+    status = case.status.model_copy(update={"migration": None})
+    notices = (Notice("MigrationStopped", said, warning=True),)
+    return replace(case, status=status).step(said, seconds=0.1, notices=notices)
 
 
 def _lost(case: Case) -> Plan:
@@ -118,223 +197,3 @@ def _lost(case: Case) -> Plan:
         " spec.volumeName."
     )
     return case.step(said, reason=Reason.VOLUME_LOST, blocked=True, seconds=STUCK_SECONDS)
-
-
-# Until the old volume is out of reach and the copy is up to date
-
-
-def _settle(case: Case, book: Journal, old: MovingVolume, new: MovingVolume) -> Plan:
-    claim = case.answer.claim
-    if claim is not None and claim.uid == case.migration.old_claim_uid:
-        waiting = _frozen(case, claim)
-        if waiting is not None:
-            return waiting
-    for volume, found, body in (
-        (old, case.answer.keeper, keeper_claim(case)),
-        (new, case.answer.new_claim, new_claim(case, volume=new.name)),
-    ):
-        step = _bound(case, volume, found, body)
-        if step is not None:
-            return step
-    return _patient(case) or work(case, settle_request(case), _settled)
-
-
-def _frozen(case: Case, claim: MovingClaim) -> Plan | None:
-    """None when no pod can write to the old volume any more."""
-    if not claim.deleting:
-        if case.users:
-            said = (
-                "The data are copied. The switch waits until these pods no longer use the claim:"
-                f" {listed(case.users)}."
-            )
-            return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=HELD_SECONDS)
-        action: Action = RemoveClaim(claim) if claim.held else HoldName(claim, case.migration.run)
-        return case.step("Takes the old claim out of use.", actions=(action,), seconds=SOON_SECONDS)
-    if not claim.in_use:
-        return None
-    holders = case.answer.pods
-    if not holders:
-        return case.step("Waits until Kubernetes has let the old claim go.", seconds=SOON_SECONDS)
-    said = (
-        f"The claim is being replaced, and these pods still use it: {listed(holders)}. End them; what they write until"
-        " then is copied too, and no new pod can start with it before that."
-    )
-    return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=HELD_SECONDS)
-
-
-def _bound(case: Case, volume: MovingVolume, claim: MovingClaim | None, body: Json) -> Plan | None:
-    """None when this volume and this claim have each other."""
-    namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
-    if claim is not None and volume.is_for(claim):
-        return None
-    if claim is not None and claim.deleting:
-        return case.step(
-            f"Waits until the claim {name}, which somebody deleted, is gone.", seconds=SOON_SECONDS
-        )
-    reserved = volume.claim is not None and volume.claim[:2] == (namespace, name)
-    if not reserved or (volume.claim is not None and volume.claim[2] not in ("", claim.uid if claim else "")):
-        action = ReserveVolume(volume, namespace, name)
-        return case.step(f"Reserves the volume {volume.name}.", actions=(action,), seconds=SOON_SECONDS)
-    if claim is not None:
-        poked = claim.annotations.get(POKED) == volume.version
-        poke = () if poked else (DescribeClaim(claim, {}, {POKED: volume.version}),)
-        return case.step(f"Waits until the claim {name} has its volume.", actions=poke, seconds=SOON_SECONDS)
-    refused = case.refused()
-    return refused or case.step(
-        f"Makes the claim {name}.", actions=(MakeClaim(name, body),), seconds=SOON_SECONDS
-    )
-
-
-def _patient(case: Case) -> Plan | None:
-    """The wait after a last look that failed; None when there was none, or it is over."""
-    journal, idle = case.migration, case.answer.worker.phase is WorkerPhase.ABSENT
-    if not idle or journal.job_name is not None or not journal.attempts or journal.looked_at is None:
-        return None
-    wait = min(LAST_RETRY, FIRST_RETRY * float(2 ** min(journal.attempts - 1, 10)))
-    left = (journal.looked_at + wait - case.now).total_seconds()
-    if left <= 0:
-        return None
-    reason = next((r for r in Reason if str(r) == journal.reason), Reason.COPY_FAILED)
-    return case.step(
-        "The last look is tried again soon.", reason=reason, blocked=True, seconds=max(left, 0.1)
-    )
-
-
-def _too_small(case: Case) -> str:
-    return (
-        "The data grew since they were copied and do not fit into the new volume; expand the claim"
-        f" {case.names.new_claim} (spec.resources.requests.storage), which its class"
-        f" {case.migration.storage_class_name} must permit."
-    )
-
-
-def _settled(case: Case, result: VolumeCopyResult) -> Plan:
-    case = case.noting(job_name=None)
-    if result.ok:
-        done = case.noting(settled=True, attempts=None, reason=None, message=None)
-        if not result.unchanged:
-            done = done.noting(
-                stamp=result.stamp, checksum=result.digest, owners_kept=not result.owners_not_kept
-            )
-        return cleared(done, case.names.settle_job)
-    attempts = (case.migration.attempts or 0) + 1
-    reason = result.reason or Reason.COPY_FAILED
-    why = _too_small(case) if reason is Reason.NOT_ENOUGH_SPACE else result.message
-    case = case.noting(
-        attempts=min(attempts, 1000), reason=str(reason), message=why[: ending.SENTENCE], looked_at=case.now
-    )
-    step = cleared(case, case.names.settle_job)
-    said = "The last look is tried again."
-    return case.step(said, reason=reason, blocked=True, actions=step.actions, seconds=HELD_SECONDS)
-
-
-# From the copy to the name
-
-
-def _rename(case: Case, book: Journal, new: MovingVolume) -> Plan:
-    answer, namespace, name = case.answer, case.resource.key.namespace, case.resource.key.name
-    if answer.worker.phase is not WorkerPhase.ABSENT:
-        return cleared(case, case.names.settle_job)
-    helpers = [c for c in (answer.keeper, answer.new_claim) if c is not None]
-    if helpers:
-        actions = tuple(RemoveClaim(c) for c in helpers if not c.deleting)
-        return case.step("Frees the new volume.", actions=actions, seconds=SOON_SECONDS)
-    claim = answer.claim
-    old = claim if claim is not None and claim.uid == case.migration.old_claim_uid else None
-    other = claim if old is None else None
-    reserved = new.claim is not None and new.claim[:2] == (namespace, name)
-    if not reserved or (new.claim is not None and new.claim[2] not in ("", other.uid if other else "")):
-        action = ReserveVolume(new, namespace, name)
-        return case.step("Gives the new volume the claim's name.", actions=(action,), seconds=SOON_SECONDS)
-    if old is not None:
-        return _let_go(case, old)
-    if other is None:
-        body = final_claim(book)
-        return case.refused() or case.step(
-            "Makes the claim with the new volume.", actions=(MakeClaim(name, body),), seconds=SOON_SECONDS
-        )
-    return _taken(case, other, new)
-
-
-def _let_go(case: Case, old: MovingClaim) -> Plan:
-    if old.held:
-        return case.step("Lets the old claim go.", actions=(FreeName(old),), seconds=SOON_SECONDS)
-    if not old.deleting:  # our finalizer was taken off, and the deletion with it
-        return case.step("Deletes the old claim.", actions=(RemoveClaim(old),), seconds=SOON_SECONDS)
-    held = ", ".join(old.finalizers) or "nothing"
-    said = f"Waits until the old claim is gone; what holds it: {held}."
-    return case.step(said, seconds=HELD_SECONDS)
-
-
-def _taken(case: Case, other: MovingClaim, new: MovingVolume) -> Plan:
-    """A claim has the name that is not bound yet: ours, or one that somebody else made in this moment."""
-    if other.volume_name not in (None, new.name):
-        said = (
-            f"Somebody made another claim {other.name} in the middle of the switch, and it has the volume"
-            f" {other.volume_name}. Delete that claim; the data are on {new.name}, which then gets the name."
-        )
-        return case.step(said, reason=Reason.CONFLICT, blocked=True, seconds=HELD_SECONDS)
-    return case.step("Waits until the claim has the new volume.", seconds=SOON_SECONDS)
-
-
-# When it has the name
-
-
-def _finish(case: Case, claim: MovingClaim, new: MovingVolume, book: Journal | None) -> Plan:
-    """No journal means that both volumes are out of it: the old one is gone, the new one was freed."""
-    old = case.answer.old_volume
-    actions: list[Action] = [
-        RemoveClaim(c)
-        for c in (case.answer.keeper, case.answer.new_claim)
-        if c is not None and not c.deleting
-    ]
-    if book is not None:
-        described = _described(claim, book)
-        if described is not None:
-            actions.append(described)
-        if old is not None:
-            completed = book.model_copy(update={"stage": Stage.COMPLETED, "settled": True})
-            actions += keeping(completed, old)
-        if new.journal is not None:
-            actions.append(FreeVolume(new, book.new_policy))
-    if actions:
-        return case.step(
-            "The claim has the new volume; tidies up.", actions=tuple(actions), seconds=SOON_SECONDS
-        )
-    return _completed(case, claim, new)
-
-
-def _described(claim: MovingClaim, book: Journal) -> DescribeClaim | None:
-    """What the old claim had and this one, made by somebody else perhaps, has not."""
-    labels = {k: v for k, v in book.labels.items() if k not in claim.labels}
-    annotations: dict[str, str | None] = {
-        k: v for k, v in book.annotations.items() if k not in claim.annotations and k != MIGRATION
-    }
-    if MIGRATION in claim.annotations:
-        annotations[MIGRATION] = None
-    return DescribeClaim(claim, labels, annotations) if labels or annotations else None
-
-
-def _completed(case: Case, claim: MovingClaim, new: MovingVolume) -> Plan:
-    journal = case.migration
-    case = case.noting(
-        step=MigrationStep.COMPLETED,
-        job_name=None,
-        progress="100%",
-        completed_at=case.now.replace(microsecond=0),
-    )
-    update: dict[str, object] = {
-        "kept_volume": journal.old_volume if case.answer.old_volume is not None else None
-    }
-    if (
-        case.status.claim_uid == journal.old_claim_uid
-    ):  # whose origin is known; else the claim itself tells it
-        update |= {"claim_uid": claim.uid, "volume_name": new.name}
-    status = case.status.model_copy(update=update)
-    done = replace(case, status=status)
-    said = (
-        f"The claim has the PersistentVolume {new.name} of the class {journal.storage_class_name}. The old one,"
-        f" {journal.old_volume}, is kept; release it with the annotation {RELEASE_OLD_VOLUME}: {journal.old_volume}"
-    )
-    notices = (Notice("Migrated", said),)
-    return done.step(said, phase=VolumePhase.BOUND, seconds=0.1, notices=notices)

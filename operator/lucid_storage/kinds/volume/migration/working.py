@@ -14,7 +14,9 @@ from lucid_storage.models.volume import MigrationStep
 
 POLL_SECONDS, SOON_SECONDS, UNFIT_SECONDS = 2.0, 0.5, 60.0
 STEPS_OF_PROGRESS = 10
-"""Percent between two writes of the progress."""
+"""Percent between two writes of the progress that people read."""
+STEPS_REACHED = 2
+"""Percent that count as progress of a worker that is lost afterwards."""
 
 Ended = Callable[[Case, VolumeCopyResult], Plan]
 """What a result means: a copy, or why there is none."""
@@ -67,7 +69,18 @@ def _following(case: Case) -> Plan:
         case = case.noting(
             step=MigrationStep.VERIFYING if verifying else MigrationStep.COPYING, progress=_percent(progress)
         )
+        reached = _reached(progress, verifying=verifying)
+        if reached > (case.migration.reached or 0):
+            case = case.noting(reached=reached, attempts=None)
     return case.step(_doing(case, progress), seconds=POLL_SECONDS)
+
+
+def _reached(progress: Progress | None, *, verifying: bool) -> int:
+    """0 to 100 while copying, 100 to 200 while comparing."""
+    if progress is None or not progress.total_bytes:
+        return 0
+    done = min(100, 100 * progress.done_bytes // progress.total_bytes) // STEPS_REACHED * STEPS_REACHED
+    return done + 100 if verifying else done
 
 
 def _doing(case: Case, progress: Progress | None) -> str:

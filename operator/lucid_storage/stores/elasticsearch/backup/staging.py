@@ -11,14 +11,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.stores.elasticsearch.ages import POLICY_NAME, deletes, deletes_after, origin
 from lucid_storage.stores.elasticsearch.backup.definitions import Definition, mark_of, with_meta
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
 from lucid_storage.stores.elasticsearch.backup.names import MARK, SCRATCH_PREFIX, run_part
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, members
+from lucid_storage.stores.elasticsearch.reading import moment
 from lucid_storage.stores.mongodb.types import JsonValue
 
 SHIELD_PRIORITY = 1 << 50
@@ -37,6 +40,7 @@ _LOADING: dict[str, JsonValue] = {
 }
 # Would act on the index by themselves, or keep it from being finished; they come after the switch.
 _LAST = ("index.blocks.", "index.lifecycle.", "index.hidden")
+_AGAIN = "Set index.lifecycle.name to have it deleted by the policy."
 _AFTER_LOADING = ("index.routing.allocation.",)
 
 
@@ -52,6 +56,8 @@ class Leftover:
     """Seconds since 1970 when that run has ended for certain."""
     last: dict[str, JsonValue]
     mappings: str
+    created: datetime | None
+    """When it was made; for one out of a snapshot, when the one that went into it was."""
     switched: bool
     """It carries the name of its target, so it is live."""
 
@@ -127,11 +133,17 @@ def count(http: ElasticHttp, name: str) -> int:
     return int(answer["count"])
 
 
-def complete(http: ElasticHttp, left: Leftover) -> None:
-    """The index is live: shows it, and gives it its last settings. Idempotent; whoever comes next may do it again."""
+def complete(http: ElasticHttp, left: Leftover) -> list[str]:
+    """The index is live: shows it, and gives it its last settings. Idempotent; whoever comes next may do it again.
+
+    Returns notes.
+    """
     path = f"/{encoded(left.name)}"
     waits: dict[str, str | int | bool] = {"master_timeout": _WAIT, "timeout": _WAIT}
     early = {k: v for k, v in left.last.items() if not k.startswith("index.blocks.")}
+    notes = _deleted_again(http, left)
+    if notes:
+        early = {k: v for k, v in early.items() if not k.startswith("index.lifecycle.")}
     http.must("PUT", f"{path}/_settings", {"index.hidden": None, **early}, waits)
     done = json.dumps({"target": left.target, "run": left.run})
     meta = members(with_meta(left.mappings, done))["_meta"]
@@ -139,6 +151,28 @@ def complete(http: ElasticHttp, left: Leftover) -> None:
     blocks = {k: v for k, v in left.last.items() if k.startswith("index.blocks.")}
     if blocks:
         http.must("PUT", f"{path}/_settings", blocks, waits)
+    return notes
+
+
+def _deleted_again(http: ElasticHttp, left: Leftover) -> list[str]:
+    """Why the index must not follow its lifecycle policy again; nothing where it may."""
+    name = left.last.get(POLICY_NAME)
+    if not isinstance(name, str):
+        return []
+    answer = http.ask("GET", f"/_ilm/policy/{encoded(name)}")
+    if answer.status == 404:
+        return []  # it deletes nothing
+    if not answer.ok:
+        return [f"{left.target} follows no lifecycle now, since its policy {name} cannot be read. {_AGAIN}"]
+    policy = (answer.json().get(name) or {}).get("policy") or {}
+    age, since = deletes_after(policy), origin(left.last, left.created)
+    over = age is None or since is None or since + age <= datetime.now(UTC)
+    if not deletes(policy) or not over:
+        return []
+    return [
+        f"{left.target} is past the days of its lifecycle policy {name}, so it follows none now: the server would"
+        f" delete it again. {_AGAIN}"
+    ]
 
 
 def mark(http: ElasticHttp, name: str, found: Definition, run: str, target: str, until: int) -> None:
@@ -201,14 +235,16 @@ def _by_name(name: str, runs: dict[str, dict[str, JsonValue]]) -> dict[str, Json
 
 def _leftover(name: str, parts: dict[str, str], made: dict[str, Any]) -> Leftover:
     target, run, last = str(made.get("target")), str(made.get("run")), made.get("last")
+    settings = json.loads(parts["settings"])
     return Leftover(
         name=name,
-        uuid=str(json.loads(parts["settings"]).get("index.uuid")),
+        uuid=str(settings.get("index.uuid")),
         target=target,
         run=run,
         until=int(made["until"]),
         last=dict(last) if isinstance(last, dict) else {},
         mappings=parts["mappings"],
+        created=moment(settings.get("index.creation_date")),
         switched=target in members(parts["aliases"]),
     )
 
@@ -239,7 +275,7 @@ def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> li
         if left.target not in targets and run_part(left.run) != ours and left.until > now:
             continue
         if left.switched:
-            complete(http, left)
+            notes += complete(http, left)
             notes.append(f"{left.target} was restored by an earlier run, which was finished.")
         else:
             remove(http, left.name, left.uuid)

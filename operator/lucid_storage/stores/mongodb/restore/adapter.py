@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
@@ -10,6 +10,7 @@ from lucid_storage.stores.mongodb.connection import Connection
 from lucid_storage.stores.mongodb.restore import accounts
 from lucid_storage.stores.mongodb.restore.catalog import OLD_PREFIX, STAGED_PREFIX
 from lucid_storage.stores.mongodb.restore.commands import Commands
+from lucid_storage.stores.mongodb.restore.handover import Handover
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS, MARKERS, Journal, SwapState, parsed
 from lucid_storage.stores.mongodb.restore.merging_accounts import AccountMerge
 from lucid_storage.stores.mongodb.restore.port import Marker, MemberSpace, Occupant, Swapped, first
@@ -28,12 +29,16 @@ class MongoRestores:
         self._connection = Connection(uri, label=label, app_name=app_name, guard=guard)
         self._commands = Commands(self._connection)
         self._swap = Swap(self._commands)
+        self._handover = Handover(self._commands)
         self._undoing = Undoing(self._commands)
 
     async def close(self) -> None:
         await self._connection.close()
 
     # Looking
+
+    async def identity(self) -> str:
+        return (await self._connection.info()).identity
 
     async def occupants(self, databases: Sequence[str], *, sizes: bool = False) -> tuple[Occupant, ...]:
         found = []
@@ -44,7 +49,9 @@ class MongoRestores:
                     continue
                 documents = 0 if kind == "view" else await self._commands.count(database, name, kind)
                 stored = await self._commands.stored(database, name) if sizes and kind != "view" else 0
-                found.append(Occupant(database, name, kind, documents, stored))
+                options = entry.get("options")
+                view = options if kind == "view" and isinstance(options, Mapping) else None
+                found.append(Occupant(database, name, kind, documents, stored, view))
         return tuple(found)
 
     async def space(self, databases: Sequence[str]) -> tuple[MemberSpace, ...]:
@@ -79,9 +86,10 @@ class MongoRestores:
     async def swap(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> Swapped:
         home = first(databases)
         journal = await self.journal(databases, run)
-        if journal is None:
+        if journal is None or journal.state is SwapState.GIVEN_UP:
             raise _no_journal(run, home)
         if journal.state is SwapState.READY:
+            await self._handover.renew(journal)
             journal = await self._swap.seal(home, journal, drop_existing=drop_existing)
         if journal.state is SwapState.SWAPPING:
             for pair in journal.pairs:
@@ -90,13 +98,18 @@ class MongoRestores:
             await self._swap.complete(journal)
             journal = replace(journal, state=SwapState.SWAPPED)
             await self._commands.put(home, JOURNALS, journal.document(), "close the swap's journal")
+        await self._handover.release(journal)
         listing = {database: await self._commands.uuids(database) for database in journal.databases}
-        return Swapped(len(journal.pairs) + len(journal.direct), moved_aside(journal.pairs, run, listing))
+        put = len(journal.pairs) + len(journal.direct) + journal.merged
+        aside = moved_aside(journal.pairs, run, listing)
+        return Swapped(put, (*aside, *await self._swap.filled(journal)))
 
     async def discard(self, run: str, databases: Sequence[str]) -> bool:
         journal = await self.journal(databases, run)
         if journal is not None and journal.state in (SwapState.SWAPPING, SwapState.SWAPPED):
             return False
+        home = first(databases)
+        await self._handover.revoke(journal, home, run, list(databases))
         for direct in journal.direct if journal is not None else ():
             await self._undoing.undo(direct)
         if journal is not None and journal.accounts:
@@ -106,29 +119,32 @@ class MongoRestores:
             for name, uuid in (await self._commands.uuids(database)).items():
                 if name.startswith(prefix):
                     await self._commands.drop(database, name, uuid)
-        await self._commands.forget(first(databases), run)
+        await self._handover.given_up(home, run)
         return True
 
-    async def drop_old(self, run: str, databases: Sequence[str]) -> int:
+    async def drop_old(self, run: str, databases: Sequence[str]) -> tuple[str, ...]:
         journal = await self.journal(databases, run)
         if journal is None or journal.state is not SwapState.SWAPPED:
-            return 0
-        dropped = 0
+            return ()
+        stays = await self._swap.filled(journal)
         for pair in journal.pairs:
+            old = pair.old(run)
             there = await self._commands.uuids(pair.database)
-            if pair.live_uuid is not None and there.get(pair.old(run)) == pair.live_uuid:
-                await self._commands.drop(pair.database, pair.old(run), pair.live_uuid)
-                dropped += 1
+            if pair.live_uuid is None or there.get(old) != pair.live_uuid:
+                continue
+            if f"{pair.database}.{old}" not in stays:
+                await self._commands.drop(pair.database, old, pair.live_uuid)
         await self._commands.forget(first(databases), run)
-        return dropped
+        return stays
 
     async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
         journal = await self.journal(databases, run)
-        if journal is None:
+        if journal is None or journal.state is SwapState.GIVEN_UP:
             return _no_journal(run, first(databases))
         if journal.state is not SwapState.READY:
             return None
         try:
+            await self._handover.check(journal)
             await self._swap.live(journal, drop_existing=drop_existing)
         except RefusedError as error:
             return error
@@ -137,6 +153,6 @@ class MongoRestores:
 
 def _no_journal(run: str, home: str) -> RefusedError:
     return RefusedError(
-        f"The journal of the run {run} is not in {home}.{JOURNALS}; nothing was swapped. Restore again.",
+        f"The journal of the run {run} is not in {home}.{JOURNALS}, so nothing is put in place; restore again.",
         reason=Reason.WORKER_LOST,
     )

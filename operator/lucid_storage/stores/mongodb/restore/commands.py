@@ -11,7 +11,6 @@ from lucid_storage.errors import LucidError
 from lucid_storage.stores.mongodb.connection import Connection, ExpectedAnswerError
 from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND, UUID_MISMATCH
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
-from lucid_storage.stores.mongodb.restore.lease import revocation
 
 
 class Commands:
@@ -76,9 +75,7 @@ class Commands:
 
     async def forget(self, database: str, run: str) -> None:
         attempt = self.connection.attempt("remove the swap's journal", action="remove")
-        # A worker that nobody hears of may still hold a lease: it must find it revoked, and the next run the time.
-        await self.connection.write(database, {"update": JOURNALS, "updates": [revocation(run)]}, attempt)
-        change = {"q": {"_id": run, "leaseUntil": {"$exists": False}}, "limit": 1}
+        change = {"q": {"_id": run}, "limit": 1}
         await self.connection.write(database, {"delete": JOURNALS, "deletes": [change]}, attempt)
 
     async def drop(self, database: str, name: str, uuid: str) -> None:

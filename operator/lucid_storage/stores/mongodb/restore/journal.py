@@ -22,6 +22,10 @@ from lucid_storage.stores.mongodb.restore.finishing import Expiry, expiries
 
 JOURNALS = f"{STAGED_PREFIX}journal"
 MARKERS = f"{STAGED_PREFIX}markers"
+_REMEMBERED_SECONDS = 7 * 24 * 3600
+"""A run that was given up: longer than any worker may take."""
+
+Command = dict[str, object]
 
 
 class SwapState(StrEnum):
@@ -35,6 +39,8 @@ class SwapState(StrEnum):
     """The point of no return: from here it only rolls forward."""
     SWAPPED = "swapped"
     """All pairs are swapped and checked, views and expiry are set; old collections are kept."""
+    GIVEN_UP = "given-up"
+    """What it did was taken back. The record stays for a while: a worker that begins late finds it and ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +96,27 @@ class Journal:
     owner: Mapping[str, str] = field(default_factory=dict)
     accounts: bool = False
     """Users and roles of the backup wait in the database admin."""
+    fence: Mapping[str, int] = field(default_factory=dict)
+    """By database: the number of the lease under which it was loaded (rule 2.9)."""
+    merged: int = 0
+    """Collections that were there, and got what was absent in them."""
+    consent: bool = False
+    """Documents that were live may be dropped (rule 2.1); known from the moment when the swap began."""
+
+    @property
+    def replaced(self) -> int:
+        """Collections that the swap keeps under another name for a while."""
+        return sum(1 for pair in self.pairs if pair.live_uuid)
 
     @property
     def databases(self) -> tuple[str, ...]:
         found = {pair.database for pair in self.pairs} | {view.database for view in self.views}
         return tuple(sorted(found | {direct.database for direct in self.direct}))
 
-    def sealed(self, live: Mapping[tuple[str, str], str]) -> Journal:
+    def sealed(self, live: Mapping[tuple[str, str], str], *, consent: bool) -> Journal:
         """With the UUIDs of what is live now, by database and name: what is written before the first rename."""
         pairs = tuple(replace(pair, live_uuid=live.get((pair.database, pair.name))) for pair in self.pairs)
-        return replace(self, pairs=pairs, state=SwapState.SWAPPING)
+        return replace(self, pairs=pairs, state=SwapState.SWAPPING, consent=consent)
 
     def document(self) -> dict[str, object]:
         return {
@@ -107,6 +124,9 @@ class Journal:
             "state": str(self.state),
             "owner": dict(self.owner),
             "accounts": self.accounts,
+            "fence": [{"database": name, "number": number} for name, number in self.fence.items()],
+            "merged": self.merged,
+            "consent": self.consent,
             "pairs": [_pair_document(pair) for pair in self.pairs],
             "views": [_view_document(view) for view in self.views],
             "direct": [
@@ -121,6 +141,27 @@ class Journal:
                 for direct in self.direct
             ],
         }
+
+
+def giving_up(run: str) -> Command:
+    """From here on no worker of this run begins or goes on, whenever it comes. What it wrote down stays until
+    `given_up`.
+    """
+    state = {"state": str(SwapState.GIVEN_UP), "at": "$$NOW"}
+    return {"update": JOURNALS, "updates": [{"q": {"_id": run}, "u": [{"$set": state}], "upsert": True}]}
+
+
+def given_up(run: str) -> Command:
+    """All of it was taken back."""
+    kept = {"$project": {"state": 1, "at": 1}}
+    return {"update": JOURNALS, "updates": [{"q": {"_id": run}, "u": [kept]}]}
+
+
+def forgetting() -> Command:
+    """Removes what stands of runs that were given up long ago."""
+    long_ago = {"$subtract": ["$$NOW", _REMEMBERED_SECONDS * 1000]}
+    query = {"state": str(SwapState.GIVEN_UP), "$expr": {"$lte": ["$at", long_ago]}}
+    return {"delete": JOURNALS, "deletes": [{"q": query, "limit": 0}]}
 
 
 def ready(
@@ -182,6 +223,9 @@ def parsed(document: Mapping[str, object]) -> Journal:
         ),
         owner={str(key): str(value) for key, value in owner.items()} if isinstance(owner, Mapping) else {},
         accounts=bool(document.get("accounts")),
+        fence={str(item["database"]): int(str(item["number"])) for item in _list(document, "fence")},
+        merged=int(str(document.get("merged", 0))),
+        consent=bool(document.get("consent")),
     )
 
 

@@ -1,115 +1,96 @@
-"""The right of a run to write under live names (rule 2.9).
+"""The right of a run to write into a database (rule 2.9). The records and commands; who holds it is in `holding`.
 
-A worker that loads in place renews it before every batch. Whoever gives the run up takes its journal away or marks it
-revoked, so that a worker nobody hears of any more ends at its next batch; and the next run waits until the time of the
-last renewal is long over, in case that batch is still on its way. Times are the server's own. A lease that ran out and
-that nobody took away is taken away by the next run, so that its worker cannot renew it later.
+Each database that is restored into has one, a record beside the journals. Every run takes those of all its databases
+before it writes, in the order of their names, so that no two runs wait for each other. Taking counts a number up
+(fencing): what was loaded under a number is swapped only while the record still has it. A lease that nobody renewed is
+free when its time is over, by the server's clock.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
-from lucid_storage.stores.mongodb.restore.target import MAJORITY, Target
 
-LEASE_SECONDS = 90
+LEASE = "lease"
+"""The record's `_id`; runs are hexadecimal, so none is called so."""
+LEASE_SECONDS = 90.0
 """Longer than a batch takes, and than a server waits for a client's next word."""
-_FRESH_SECONDS = LEASE_SECONDS / 3
-"""A renewal that took longer to be answered is repeated: not enough of the lease may be left for a batch."""
-_LAPSED = "lapsed"
-"""Revoked by the next run. The journal stays: the operator undoes by it what the run put under live names."""
+SWAP_SECONDS = 3600.0
+"""Of a swap: it only rolls forward, and an operator that is away for long comes back to it."""
 
 Command = dict[str, object]
 
 
-class Lease:
-    """Of one run. `renew` may be called by several threads."""
-
-    def __init__(
-        self, target: Target, database: str, run: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._clock = clock
-        self._target = target
-        self._database = database
-        self._run = run
-
-    def await_others(self, databases: Sequence[str]) -> None:
-        """Returns when no other run can be writing here any more, and clears away what revoked ones left."""
-        for database in databases:
-            self._revoke_lapsed(database)
-            while self._held(database):
-                self._target.pause()
-                self._revoke_lapsed(database)
-            gone = {"_id": {"$ne": self._run}, "revoked": True}
-            self._target.write(
-                database,
-                {"delete": JOURNALS, "deletes": [{"q": gone, "limit": 0}]},
-                "clear away what given-up restores left",
-            )
-
-    def renew(self) -> None:
-        """Raises LucidError (WorkerLost) when the run was given up."""
-        while True:
-            sent = self._clock()
-            answer = self._target.command(
-                self._database,
-                {
-                    "update": JOURNALS,
-                    "updates": [{"q": {"_id": self._run, "revoked": {"$exists": False}}, "u": renewal()}],
-                    "writeConcern": dict(MAJORITY),
-                },
-                "renew the restore's lease",
-            )
-            if not answer.get("n"):
-                raise LucidError(
-                    "The operator gave this restore up, so its worker ends. Restore again.",
-                    reason=Reason.WORKER_LOST,
-                )
-            if self._clock() - sent <= _FRESH_SECONDS:
-                return
-
-    def _revoke_lapsed(self, database: str) -> None:
-        over = {"$expr": {"$lte": ["$leaseUntil", "$$NOW"]}, "leaseUntil": {"$exists": True}}
-        query = {"_id": {"$ne": self._run}, "revoked": {"$exists": False}, **over}
-        self._target.write(
-            database,
-            {
-                "update": JOURNALS,
-                "updates": [{"q": query, "u": {"$set": {"revoked": _LAPSED}}, "multi": True}],
-            },
-            "take away the leases that ran out",
-        )
-
-    def _held(self, database: str) -> bool:
-        # One that ran out since the last look is not revoked yet.
-        alive = {
-            "_id": {"$ne": self._run},
-            "leaseUntil": {"$exists": True},
-            "$or": [{"$expr": {"$gt": ["$leaseUntil", "$$NOW"]}}, {"revoked": {"$exists": False}}],
-        }
-        answer = self._target.command(
-            database,
-            {"find": JOURNALS, "filter": alive, "limit": 1, "singleBatch": True, "projection": {"_id": 1}},
-            "look whether another restore writes here",
-        )
-        cursor = answer["cursor"]
-        assert isinstance(cursor, dict)
-        return bool(cursor["firstBatch"])
+def founding() -> Command:
+    """The record is there afterwards. Harmless to repeat; two at once may tell of a duplicate key."""
+    change = {"q": {"_id": LEASE}, "u": {"$setOnInsert": {"number": 0}}, "upsert": True}
+    return {"update": JOURNALS, "updates": [change]}
 
 
-def renewal() -> list[Command]:
-    """The update that moves the lease's end, by the server's clock."""
-    return [{"$set": {"leaseUntil": {"$add": ["$$NOW", LEASE_SECONDS * 1000]}}}]
+def taking(run: str, token: str, seconds: float) -> Command:
+    """Answers with the record, or with none while somebody else holds it. `token` is one process's own: the command
+    may be sent twice.
+    """
+    free = [
+        {"until": {"$exists": False}},
+        {"$expr": {"$lte": ["$until", "$$NOW"]}},
+        {"token": token},
+    ]
+    taken = {
+        "number": {"$add": ["$number", 1]},
+        "run": {"$literal": run},
+        "token": {"$literal": token},
+        "until": _after(seconds),
+    }
+    no_longer: Command = {"$unset": ["revoked"]}
+    return {
+        "findAndModify": JOURNALS,
+        "query": {"_id": LEASE, "$or": free},
+        "update": [{"$set": taken}, no_longer],
+        "new": True,
+    }
 
 
-def over(run: str) -> Command:
-    """The command that ends a lease in peace."""
-    return {"update": JOURNALS, "updates": [{"q": {"_id": run}, "u": {"$unset": {"leaseUntil": 1}}}]}
+def renewing(number: int, seconds: float) -> Command:
+    """Matches nothing when the lease was taken away, or taken over."""
+    later = {"$max": ["$until", _after(seconds)]}
+    return _change({"number": number, "revoked": {"$exists": False}}, [{"$set": {"until": later}}])
 
 
-def revocation(run: str) -> Command:
-    """The update that takes a lease away. One that was never held has nothing to revoke."""
-    return {"q": {"_id": run, "leaseUntil": {"$exists": True}}, "u": {"$set": {"revoked": True}}}
+def releasing(number: int) -> Command:
+    """The end in peace: the next one need not wait."""
+    return _change({"number": number}, [{"$unset": ["until", "token"]}])
+
+
+def revoking(run: str, *, at_once: bool) -> Command:
+    """Takes a run's lease away. The next one waits until its time is over, for a batch that may be on its way;
+    `at_once` where no worker can have one.
+    """
+    gone: list[Command] = [{"$unset": ["until"]}] if at_once else []
+    return _change({"run": run}, [{"$set": {"revoked": True}}, *gone])
+
+
+def number_in(record: Mapping[str, object] | None) -> int | None:
+    """Of a lease that stands; None when there is none, or it was taken away."""
+    number = record.get("number") if record is not None and not record.get("revoked") else None
+    return int(number) if isinstance(number, int | float) else None
+
+
+def lost(database: str) -> LucidError:
+    """What the former holder is told."""
+    return LucidError(
+        f"This restore may write into {database} no more: it was given up, or another restore took over there. See"
+        " that no other restore into it runs, then restore again.",
+        reason=Reason.WORKER_LOST,
+    )
+
+
+def _change(query: Mapping[str, object], update: list[Command]) -> Command:
+    wanted: Command = {"_id": LEASE, **query}
+    return {"update": JOURNALS, "updates": [{"q": wanted, "u": update}]}
+
+
+def _after(seconds: float) -> Command:
+    return {"$add": ["$$NOW", int(seconds * 1000)]}

@@ -10,8 +10,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lucid_storage.stores.mongodb.restore.catalog import Name, public_name, restorable
-from lucid_storage.stores.mongodb.restore.entries import Moment, Operation
+from lucid_storage.stores.mongodb.restore.catalog import (
+    BUCKETS_PREFIX,
+    VIEWS,
+    Name,
+    public_name,
+    restorable,
+    stageable,
+)
+from lucid_storage.stores.mongodb.restore.entries import Document, Moment, Operation, OperationKind
 from lucid_storage.stores.mongodb.restore.transactions import Unit
 
 
@@ -21,6 +28,9 @@ class Change(StrEnum):
     CREATED = "created"
     DROPPED = "dropped"
     RENAMED = "renamed"
+    VIEWED = "viewed"
+    """A view was made, or became another one."""
+    UNVIEWED = "unviewed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,10 @@ class NameEvent:
     change: Change
     name: Name
     to: Name | None = None
+    type: str = "collection"
+    """Of what was created: collection, timeseries, view or temporary."""
+    stageable: bool = True
+    """Of what was created: whether it can be loaded under another name (rule 2.7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +68,18 @@ def name_events(unit: Unit) -> tuple[NameEvent, ...]:
 def name_event(moment: Moment, operation: Operation) -> NameEvent | None:
     """What an operation does to names; None when it leaves them alone."""
     document, database = operation.document, operation.database
+    if operation.collection == VIEWS and not operation.command:
+        return _view_event(moment, operation)
     match operation.command:
         case "create":
-            return NameEvent(moment, Change.CREATED, (database, str(document["create"])))
+            name = str(document["create"])
+            return NameEvent(
+                moment,
+                Change.CREATED,
+                (database, name),
+                type=_type(name, document),
+                stageable=stageable(name, document),
+            )
         case "drop":
             return NameEvent(moment, Change.DROPPED, (database, str(document["drop"])))
         case "renameCollection":
@@ -67,6 +90,22 @@ def name_event(moment: Moment, operation: Operation) -> NameEvent | None:
                 split(str(document["to"])),
             )
     return None
+
+
+def _type(name: str, options: Document) -> str:
+    if options.get("temp"):
+        return "temporary"
+    return "timeseries" if name.startswith(BUCKETS_PREFIX) else "collection"
+
+
+def _view_event(moment: Moment, operation: Operation) -> NameEvent | None:
+    name = split(str(operation.document.get("_id", "")))
+    if operation.kind is OperationKind.DELETE:
+        return NameEvent(moment, Change.UNVIEWED, name)
+    on = operation.document.get("viewOn")
+    if not isinstance(on, str) or on.startswith(BUCKETS_PREFIX):
+        return None  # the view of a time series, which comes with its creation
+    return NameEvent(moment, Change.VIEWED, name, type="view")
 
 
 def split(namespace: str) -> Name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,8 @@ class Occupant:
     documents: int
     stored_bytes: int = 0
     """On disk with its indexes, where that was asked for."""
+    view: Mapping[str, object] | None = None
+    """Its definition, of a view: viewOn and pipeline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class RestorePort(Protocol):
     async def close(self) -> None:
         """Close all connections. Idempotent."""
 
+    async def identity(self) -> str:
+        """Of the server that this very connection leads to."""
+
     async def occupants(self, databases: Sequence[str], *, sizes: bool = False) -> tuple[Occupant, ...]:
         """Collections and views of some databases with their documents, reserved names apart."""
 
@@ -87,8 +92,10 @@ class RestorePort(Protocol):
     async def discard(self, run: str, databases: Sequence[str]) -> bool:
         """Drop what a run staged; False when its swap has begun, which is then never undone."""
 
-    async def drop_old(self, run: str, databases: Sequence[str]) -> int:
-        """Drop the replaced collections of a swapped run by UUID, and its journal. What came up in the gap stays."""
+    async def drop_old(self, run: str, databases: Sequence[str]) -> tuple[str, ...]:
+        """Drop the replaced collections of a swapped run by UUID, and its journal. What came up in the gap stays, and
+        without consent what holds documents: the names of these are returned.
+        """
 
     async def marker(self, databases: Sequence[str], key: str) -> Marker | None:
         """The marker of a restore."""

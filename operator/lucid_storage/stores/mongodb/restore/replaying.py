@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 import bson
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.stores.mongodb.restore.catalog import Tracked, public_name
-from lucid_storage.stores.mongodb.restore.entries import Document, refused
+from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS, Document, refused
 from lucid_storage.stores.mongodb.restore.inserted import Inserted
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, DropStaged, Step, Write
 from lucid_storage.stores.mongodb.restore.target import Target
@@ -57,19 +57,30 @@ class Replayer:
         self._batch, self._bytes = [], 0
         self._target.wait_for_secondaries()
         self._note(batch)
-        answer = self._send(batch)
+        resent: list[bool] = []
+        answer = self._send(batch, resent)
         if not answer.get("ok"):
-            self._one_by_one(batch, answer)
+            self._one_by_one(batch, answer, resent)
         self._report(size, len(batch))
 
     def create(self, tracked: Tracked, options: Document) -> None:
-        """Makes an empty collection. One of the run's own name that is there is the one of a command sent twice."""
-        self._target.write(
+        """Makes an empty collection. One of the run's own name that is there is the one of a command sent twice, and
+        so is one under a live name where that happened. Raises RefusedError where somebody else made that.
+        """
+        resent: list[bool] = []
+        answer = self._target.write(
             tracked.place.database,
             {"create": public_name(tracked.place.collection), **options},
             f"make {tracked.name[0]}.{tracked.name[1]}",
-            expected={_NAMESPACE_EXISTS} if tracked.staged else (),
+            expected={_NAMESPACE_EXISTS},
+            sent_again=lambda: resent.append(True),
         )
+        if not answer.get("ok") and not tracked.staged and not resent:
+            raise RefusedError(
+                f"{tracked.place.database}.{public_name(tracked.place.collection)} was made by somebody while it was"
+                " restored; stop the application that writes to it, then restore again.",
+                reason=Reason.TARGET_NOT_EMPTY,
+            )
 
     def _add(self, write: Write) -> None:
         # Only an estimate for the batch: a large document is the one that counts.
@@ -98,7 +109,7 @@ class Replayer:
             made = (w.operation["o"] for w in batch if w.place == place and w.operation["op"] == "i")
             self._inserted.note(place, [_raw(one) for one in made if isinstance(one, Mapping)])
 
-    def _send(self, batch: list[Write]) -> dict[str, object]:
+    def _send(self, batch: list[Write], resent: list[bool]) -> dict[str, object]:
         return self._target.write(
             "admin",
             {
@@ -110,10 +121,12 @@ class Replayer:
             },
             "replay the oplog",
             expected={_FAILED, _UPDATE_OF_NOTHING},
+            sent_again=lambda: resent.append(True),
         )
 
-    def _one_by_one(self, batch: list[Write], answer: Mapping[str, object]) -> None:
-        """Some failed: those that may are passed over, with any other the replay fails.
+    def _one_by_one(self, batch: list[Write], answer: Mapping[str, object], resent: list[bool]) -> None:
+        """Some failed: those that may are passed over, with any other the replay fails. In a batch that was sent
+        twice an update may find nothing, since what the batch deletes later was deleted the first time.
 
         The server went on behind a failure or stopped at it, by its version; `results` tells both.
         """
@@ -122,10 +135,25 @@ class Replayer:
         for place, write in enumerate(batch):
             if place < len(done) and done[place]:
                 continue
-            if self._send([write]).get("ok"):
+            if self._send([write], resent).get("ok"):
                 continue
-            if not (write.lenient and write.operation["op"] == "u"):
+            deleted = bool(resent) and _deletes(batch[place + 1 :], write)
+            if write.operation["op"] != "u" or not (write.lenient or deleted):
                 raise _not_applied(write)
+
+
+def _deletes(later: Iterable[Write], update: Write) -> bool:
+    """Whether the document that is updated goes."""
+    key = _key(update.operation["o2"])
+    return any(
+        write.operation["op"] == "d" and write.place == update.place and _key(write.operation["o"]) == key
+        for write in later
+    )
+
+
+def _key(document: object) -> bytes:
+    assert isinstance(document, Mapping)
+    return bson.encode({"_id": document.get("_id")}, codec_options=RAW_OPTIONS)
 
 
 def _raw(value: Mapping[str, object]) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lucid_storage.errors import LucidError, Reason, RefusedError
-from lucid_storage.stores.mongodb.restore import finishing, journal, merging
-from lucid_storage.stores.mongodb.restore.accounts import Accounts, choose, forget, look, put
+from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.stores.mongodb.restore import comparing, finishing, journal, merging
+from lucid_storage.stores.mongodb.restore.accounts import Accounts, choose, look, put
 from lucid_storage.stores.mongodb.restore.catalog import (
     BUCKETS_PREFIX,
     FUNCTIONS,
@@ -19,26 +19,20 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     add_index,
     public_name,
 )
+from lucid_storage.stores.mongodb.restore.comparing import Expected
 from lucid_storage.stores.mongodb.restore.entries import Moment, entry
-from lucid_storage.stores.mongodb.restore.inserted import Inserted, list_name, take_back
-from lucid_storage.stores.mongodb.restore.journal import Direct, Journal, SwapState
-from lucid_storage.stores.mongodb.restore.lease import Lease, over
+from lucid_storage.stores.mongodb.restore.holding import Leases
+from lucid_storage.stores.mongodb.restore.inserted import Inserted, list_name
+from lucid_storage.stores.mongodb.restore.journal import Direct, Journal
 from lucid_storage.stores.mongodb.restore.lineage import Lineage
 from lucid_storage.stores.mongodb.restore.loading import Loader
 from lucid_storage.stores.mongodb.restore.replaying import Replayer
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, Rewriter, Rewritten
 from lucid_storage.stores.mongodb.restore.target import Target
 from lucid_storage.stores.mongodb.restore.transactions import Transactions
+from lucid_storage.stores.mongodb.restore.worker_journal import WorkerJournal
 
 Report = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What the manifest says of a collection of the dump."""
-
-    documents: int
-    content_hash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +65,12 @@ class Staging:
         report: Report = lambda *_: None,
         owner: Mapping[str, str] | None = None,
         in_place: InPlace | None = None,
+        leases: Leases | None = None,
     ) -> None:
+        """`leases` are those of all target databases; none where nobody else may know of them."""
         self._target = target
         self._in_place = in_place
+        self._leases = leases
         self._merging: set[int] = set()
         self.touched = False
         """Something live was dropped or written to: a failure leaves the target incomplete."""
@@ -87,7 +84,7 @@ class Staging:
         self._inserted = Inserted(target)
         self._replayer = Replayer(target, report, self._inserted)
         self._targets = dict(targets)
-        self._journal = Journal(run, SwapState.LOADING, owner=owner or {})
+        self._journal = WorkerJournal(target, targets.values(), run, owner or {})
 
     @property
     def replayed(self) -> Rewritten:
@@ -100,6 +97,7 @@ class Staging:
     def on(self, target: Target) -> Staging:
         """The same over another connection."""
         self._target = target
+        self._journal.on(target)
         return self
 
     # Loading
@@ -109,8 +107,9 @@ class Staging:
 
         All are looked at before the first is dropped, so that a refusal leaves the target as it was.
         """
-        if self._in_place is not None:
-            self._begin_in_place()
+        self._journal.begin(self._leases.numbers if self._leases is not None else {})
+        if self._leases is not None:
+            self._target.before_write = self._leases.check
         for definition in definitions:
             name = _data_name(definition)
             if self.catalog.target(definition.database) is None or not self._lineage.base(name):
@@ -137,37 +136,18 @@ class Staging:
         return self._dumped.get(name)
 
     def check_loaded(self, loader: Loader) -> None:
-        """That the server holds what was sent, before anything is replayed.
-
-        A second copy of an `_id` took the place of the first, so it holds that many fewer (rule 1.12). Raises
-        LucidError (CountMismatch).
-        """
-        for tracked in self.catalog:
-            loaded, held = loader.loaded(tracked), self._target.count(*_place(tracked))
-            wanted = loaded.documents - loaded.replaced
-            # A capped collection that was written to while it was read is longer in the stream than its own limit.
-            if held > wanted or (held < wanted - loaded.undecided and not tracked.capped):
-                raise _mismatch(tracked, f"the server holds {held} documents", loaded.documents)
+        """Raises LucidError (CountMismatch)."""
+        comparing.check_loaded(self._target, self.catalog, loader)
 
     def compare(self, loader: Loader, expected: Mapping[Name, Expected], found: Mapping[Name, str]) -> None:
-        """That what came out of the archive is what the manifest says. `found` are content hashes of the stream.
-
-        Raises LucidError (CountMismatch).
-        """
-        for name, wanted in expected.items():
-            tracked = self._dumped.get(name)
-            if tracked is None:
-                raise _missing(name)
-            loaded = loader.loaded(tracked)
-            if (loaded.documents, found.get(name)) != (wanted.documents, wanted.content_hash):
-                raise _mismatch(tracked, f"the archive holds {loaded.documents} documents", wanted.documents)
+        """`found` are content hashes of the stream. Raises LucidError (CountMismatch)."""
+        comparing.compare(self._dumped, loader, expected, found)
 
     def keep(self, accounts: Accounts) -> tuple[str, ...]:
         """Has users and roles wait for the end of the swap (rule 2.11); returns those that are left alone."""
         chosen = choose(accounts, look(self._target, accounts))
-        self._journal = replace(self._journal, accounts=True)
-        self._put_journal()
-        put(self._target, self._journal.run, chosen)
+        self._journal.put(replace(self._journal.now, accounts=True))
+        put(self._target, self._journal.now.run, chosen)
         return chosen.skipped
 
     # Replaying
@@ -194,6 +174,7 @@ class Staging:
 
     def finish(self) -> tuple[Tracked, ...]:
         """Indexes and options; returns what is to be swapped or lies under its own name already."""
+        self._confirm()
         finished = self.catalog.finished()
         for tracked in self.catalog:
             if tracked.temporary and tracked.staged:
@@ -212,6 +193,7 @@ class Staging:
 
         Only without consent to replace. Raises DuplicateKeysError when another unique index stands in the way.
         """
+        self._confirm()
         rest = []
         for tracked in finished:
             if tracked.number not in self._merging:
@@ -221,6 +203,7 @@ class Staging:
             self._target.wait_for_secondaries()
             merging.add_absent(self._target, tracked)
             self._target.drop(*_place(tracked))
+        self._journal.now = replace(self._journal.now, merged=len(self._merging))
         return tuple(rest)
 
     def _merges(self, tracked: Tracked) -> bool:
@@ -236,64 +219,18 @@ class Staging:
             if tracked.staged:
                 found = self._target.collection_uuid(*_place(tracked))
                 uuids[tracked.number] = (found or b"").hex()
-        self._journal = journal.ready(self._journal, finished, uuids, self.views, self._targets)
-        self._put_journal()
-        if self._in_place is not None:
-            self._target.before_write = lambda: None
-            self._target.write(self._home, over(self._journal.run), "end the restore's lease")
-        return self._journal
+        self._confirm()
+        self._journal.put(journal.ready(self._journal.now, finished, uuids, self.views, self._targets))
+        return self._journal.now
 
     def discard(self) -> None:
-        """Leave the target as it was: drop what this run staged and what it made under its own name, and take back
-        what it put into something that was there.
-        """
-        if self._journal.accounts:
-            forget(self._target, self._journal.run)
-        for direct in self._journal.direct:
-            self._undo(direct)
-        for tracked in self.catalog:
-            if tracked.staged:
-                self._target.drop(*_place(tracked))
-        self._target.write(
-            self._home,
-            {"delete": journal.JOURNALS, "deletes": [{"q": {"_id": self._journal.run}, "limit": 1}]},
-            "remove the restore's journal",
-        )
+        """Leave the target as it was, but for what was dropped or merged in place."""
+        self._journal.discard()
 
-    def _undo(self, direct: Direct) -> None:
-        for holder in (f"{BUCKETS_PREFIX}{direct.name}", direct.name):
-            uuid = (self._target.collection_uuid(direct.database, holder) or b"").hex()
-            if uuid and uuid == direct.made_uuid:
-                self._target.drop(direct.database, direct.name)
-            elif uuid and uuid == direct.found_uuid and direct.listed:
-                take_back(self._target, direct.database, holder, direct.listed)
-        if direct.listed:
-            self._target.drop(direct.database, direct.listed)
-
-    @property
-    def _home(self) -> str:
-        return min(self._targets.values())
-
-    def _begin_in_place(self) -> None:
-        """From here on every write renews the lease."""
-        lease = Lease(self._target, self._home, self._journal.run)
-        lease.await_others(sorted(set(self._targets.values())))
-        self._put_journal()
-        lease.renew()
-        self._target.before_write = lease.renew
-
-    def _put_journal(self) -> None:
-        # The lease in it stays as it is, whoever wrote it last.
-        document = self._journal.document()
-        key = document.pop("_id")
-        self._target.write(
-            self._home,
-            {
-                "update": journal.JOURNALS,
-                "updates": [{"q": {"_id": key}, "u": {"$set": document}, "upsert": True}],
-            },
-            "write the restore's journal",
-        )
+    def _confirm(self) -> None:
+        """Before a phase that changes much at once: that the run was not given up, by the server's word."""
+        if self._leases is not None:
+            self._leases.renew()
 
     def _owns(self, tracked: Tracked) -> bool:
         return not tracked.staged and self._in_place is not None and self._in_place.owns(tracked.name)
@@ -315,7 +252,7 @@ class Staging:
             return
         database, collection = tracked.place.database, public_name(tracked.place.collection)
         if self._owns(tracked):
-            self._record(Direct(database, collection))
+            self._journal.record(Direct(database, collection))
             self.touched = True
             self._target.drop(database, collection)
             self._replayer.create(tracked, tracked.creation())
@@ -323,18 +260,13 @@ class Staging:
         if self._target.collection_uuid(database, collection) is None:
             self._replayer.create(tracked, tracked.creation())
             made = self._target.collection_uuid(*_place(tracked)) or b""
-            self._record(Direct(database, collection, made_uuid=made.hex()))
+            self._journal.record(Direct(database, collection, made_uuid=made.hex()))
         else:
             self._check_room(tracked)
             found = self._target.collection_uuid(*_place(tracked)) or b""
-            name = list_name(self._journal.run, tracked.number)
-            self._record(Direct(database, collection, found_uuid=found.hex(), listed=name))
+            name = list_name(self._journal.now.run, tracked.number)
+            self._journal.record(Direct(database, collection, found_uuid=found.hex(), listed=name))
             self._inserted.follow(tracked.place, name)
-
-    def _record(self, direct: Direct) -> None:
-        """Durable before anything is loaded into it."""
-        self._journal = replace(self._journal, direct=(*self._journal.direct, direct))
-        self._put_journal()
 
 
 def _data_name(definition: Definition) -> Name:
@@ -355,19 +287,3 @@ def _view(definition: Definition) -> View:
 
 def _place(tracked: Tracked) -> tuple[str, str]:
     return tracked.place.database, tracked.place.collection
-
-
-def _missing(name: Name) -> LucidError:
-    return LucidError(
-        f"{name[0]}.{public_name(name[1])} is in the manifest and not in the archive. Nothing was swapped; restore"
-        " another backup.",
-        reason=Reason.COUNT_MISMATCH,
-    )
-
-
-def _mismatch(tracked: Tracked, found: str, wanted: int) -> LucidError:
-    return LucidError(
-        f"{tracked.name[0]}.{public_name(tracked.name[1])} is not what was backed up: {found}, the backup has"
-        f" {wanted}. Nothing was swapped; restore another backup.",
-        reason=Reason.COUNT_MISMATCH,
-    )

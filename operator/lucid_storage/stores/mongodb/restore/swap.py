@@ -35,7 +35,8 @@ class Swap:
 
     async def seal(self, home: str, journal: Journal, *, drop_existing: bool) -> Journal:
         """The last look at the targets, and the journal that makes the swap irrevocable."""
-        sealed = journal.sealed(await self.live(journal, drop_existing=drop_existing))
+        live = await self.live(journal, drop_existing=drop_existing)
+        sealed = journal.sealed(live, consent=drop_existing)
         await self._commands.put(home, JOURNALS, sealed.document(), "write the swap's journal")
         return sealed
 
@@ -74,6 +75,22 @@ class Swap:
             " application. The swap goes on by itself.",
             reason=Reason.RUNNING,
         )
+
+    async def filled(self, journal: Journal) -> tuple[str, ...]:
+        """Replaced collections that nobody consented to lose, and that hold documents: an application wrote into them
+        after they had been found empty.
+        """
+        if journal.consent:
+            return ()
+        found = []
+        for pair in journal.pairs:
+            old = pair.old(journal.run)
+            there = await self._commands.uuids(pair.database) if pair.live_uuid else {}
+            if pair.live_uuid is None or there.get(old) != pair.live_uuid:
+                continue
+            if await self._commands.count(pair.database, old, "collection"):
+                found.append(f"{pair.database}.{old}")
+        return tuple(found)
 
     async def check(self, journal: Journal) -> None:
         """Every pair is swapped, as the server shows it."""
@@ -181,16 +198,18 @@ def _check_view(view: View, entry: Mapping[str, object] | None, *, drop_existing
             reason=Reason.RESTORE_BLOCKED,
         )
     options = entry.get("options")
-    same = isinstance(options, Mapping) and (options.get("viewOn"), _plain(options.get("pipeline"))) == (
-        view.on,
-        _plain(list(view.pipeline)),
-    )
+    same = isinstance(options, Mapping) and same_view(options, {"viewOn": view.on, "pipeline": view.pipeline})
     if not same and not drop_existing:
         raise RefusedError(
             f"The view {view.database}.{view.name} is another one than in the backup; set dropExisting to true to"
             " replace it.",
             reason=Reason.TARGET_NOT_EMPTY,
         )
+
+
+def same_view(left: Mapping[str, object], right: Mapping[str, object]) -> bool:
+    """By their definitions, viewOn and pipeline."""
+    return all(_plain(left.get(field)) == _plain(right.get(field)) for field in ("viewOn", "pipeline"))
 
 
 def _plain(value: object) -> object:

@@ -163,6 +163,22 @@ class Target:
             return bytes(uuid) if isinstance(uuid, bytes) else b""
         return None
 
+    def names(self, database: str, prefix: str) -> list[str]:
+        """Collections whose names begin so; where there are many, some of them."""
+        answer = self.command(
+            database,
+            {
+                "listCollections": 1,
+                "filter": {"name": {"$regex": f"^{prefix}"}},
+                "nameOnly": True,
+                "cursor": {},
+            },
+            f"look for what is staged in {database}",
+        )
+        cursor = answer["cursor"]
+        assert isinstance(cursor, Mapping)
+        return [str(found["name"]) for found in cursor["firstBatch"]]
+
     def count(self, database: str, name: str) -> int:
         """Documents as the server counts them; exact unless it crashed since."""
         answer = self.command(

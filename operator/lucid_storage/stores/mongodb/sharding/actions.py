@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from uuid import UUID
 
+from bson import Binary
 from bson.son import SON
 
-from lucid_storage.errors import NotSupportedError
+from lucid_storage.errors import NotSupportedError, Reason, ServerRefusedError
 from lucid_storage.stores.documents import to_bson
 from lucid_storage.stores.mongodb.connection import Connection, Document, ExpectedAnswerError
 from lucid_storage.stores.mongodb.errors import not_ready
 from lucid_storage.stores.mongodb.sharding.bounds import full_range
 from lucid_storage.stores.mongodb.sharding.catalogue import CONFIG, Catalogue, whole
+from lucid_storage.stores.mongodb.sharding.occupancy import occupancy
+from lucid_storage.stores.mongodb.sharding.preflight import SIMPLE
 from lucid_storage.stores.mongodb.sharding.types import BalancerWindow, KeyRange, ShardedState, ShardKey
 from lucid_storage.stores.mongodb.types import ServerInfo
 
@@ -19,8 +23,9 @@ LONG_SECONDS = 600.0
 """For what may create chunks by the thousand, or look through an index for uniqueness."""
 RESHARDING_SINCE = 5
 BALANCING_COMMAND_SINCE = 8
+UUID_COMPARED_SINCE = 6
+"""From this version on the server itself compares the UUID that a command names."""
 UNKNOWN_FIELD = 40415
-SIMPLE: Mapping[str, object] = {"locale": "simple"}
 
 
 class Actions:
@@ -40,16 +45,22 @@ class Actions:
         unique: bool = False,
         num_initial_chunks: int | None = None,
         simple_collation: bool = False,
+        uuid: str | None = None,
+        empty: bool = False,
     ) -> None:
         command = key_command("shardCollection", database, name, key)
         if unique:
             command["unique"] = True
         command.update(_options(num_initial_chunks, simple_collation=simple_collation))
+        command.update(await self._only(uuid))
+        if empty and not (await occupancy(self._connection, database, name)).empty:
+            raise _filled(f"{self._connection.label}: {database}.{name}")
         await self._run(command, f"shard {database}.{name}", seconds=LONG_SECONDS)
 
-    async def refine(self, database: str, name: str, key: ShardKey) -> None:
+    async def refine(self, database: str, name: str, key: ShardKey, *, uuid: str | None = None) -> None:
         await self._no_time_series(database, name)
         command = key_command("refineCollectionShardKey", database, name, key)
+        command.update(await self._only(uuid))
         await self._run(command, f"refine the shard key of {database}.{name}", seconds=LONG_SECONDS)
 
     async def reshard(
@@ -60,12 +71,14 @@ class Actions:
         *,
         num_initial_chunks: int | None = None,
         simple_collation: bool = False,
+        uuid: str | None = None,
     ) -> None:
         await self._catalogue.require()
         require_resharding(await self._connection.info(), f"{self._connection.label}: {database}.{name}")
         await self._no_time_series(database, name)
         command = key_command("reshardCollection", database, name, key)
         command.update(_options(num_initial_chunks, simple_collation=simple_collation))
+        command.update(await self._only(uuid))
         await self._run(command, f"reshard {database}.{name}", seconds=None)
 
     async def set_balancing(self, database: str, name: str, *, enabled: bool) -> None:
@@ -108,6 +121,12 @@ class Actions:
             change = {"$set": {"activeWindow": {"start": window.start, "stop": window.stop}}}
         await self._update("settings", {"_id": "balancer"}, change, "set the balancer's window", upsert=True)
 
+    async def _only(self, uuid: str | None) -> Document:
+        """Lets the server refuse a collection that was made anew since it was looked at."""
+        if uuid is None or not (await self._connection.info()).at_least(UUID_COMPARED_SINCE):
+            return {}
+        return {"collectionUUID": Binary(UUID(hex=uuid).bytes, 4)}
+
     async def _range(self, database: str, name: str, bounds: KeyRange, zone: str | None) -> Document:
         state = await self._no_time_series(database, name)
         full = bounds if state is None else full_range(bounds, state.key)
@@ -149,6 +168,14 @@ _ACTIONS: Mapping[str, str] = {
     "removeShardFromZone": "update on config.shards",
     "updateZoneKeyRange": "update on config.tags",
 }
+
+
+def _filled(what: str) -> ServerRefusedError:
+    """Tried again with back-off: the next look examines the documents."""
+    said = f"{what} was empty when it was looked at and holds documents now; they are examined before it is sharded."
+    error = ServerRefusedError(said, reason=Reason.PROGRESSING)
+    error.stalled = False
+    return error
 
 
 def require_resharding(info: ServerInfo, what: str) -> None:

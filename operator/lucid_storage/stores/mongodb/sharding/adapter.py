@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from lucid_storage.stores.mongodb.connection import Connection
-from lucid_storage.stores.mongodb.sharding import preflight
+from lucid_storage.stores.mongodb.sharding import occupancy, preflight
 from lucid_storage.stores.mongodb.sharding.actions import Actions
 from lucid_storage.stores.mongodb.sharding.catalogue import Catalogue
 from lucid_storage.stores.mongodb.sharding.types import (
@@ -13,6 +15,7 @@ from lucid_storage.stores.mongodb.sharding.types import (
     KeyGaps,
     KeyRange,
     KeySample,
+    Occupancy,
     Resharding,
     ShardChunks,
     ShardCluster,
@@ -56,8 +59,14 @@ class Sharding:
     async def zones(self, database: str, name: str) -> tuple[ZoneState, ...]:
         return await self._catalogue.zones(database, name)
 
+    async def zone_users(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        return await self._catalogue.zone_users(names)
+
     async def resharding(self, database: str, name: str) -> Resharding | None:
         return await self._watching.resharding(database, name)
+
+    async def occupancy(self, database: str, name: str) -> Occupancy:
+        return await occupancy.occupancy(self._connection, database, name)
 
     async def key_gaps(self, database: str, name: str, key: ShardKey, budget_seconds: float) -> KeyGaps:
         return await preflight.key_gaps(self._connection, database, name, key, budget_seconds)
@@ -88,6 +97,8 @@ class Sharding:
         unique: bool = False,
         num_initial_chunks: int | None = None,
         simple_collation: bool = False,
+        uuid: str | None = None,
+        empty: bool = False,
     ) -> None:
         await self._actions.shard(
             database,
@@ -96,10 +107,12 @@ class Sharding:
             unique=unique,
             num_initial_chunks=num_initial_chunks,
             simple_collation=simple_collation,
+            uuid=uuid,
+            empty=empty,
         )
 
-    async def refine(self, database: str, name: str, key: ShardKey) -> None:
-        await self._actions.refine(database, name, key)
+    async def refine(self, database: str, name: str, key: ShardKey, *, uuid: str | None = None) -> None:
+        await self._actions.refine(database, name, key, uuid=uuid)
 
     async def reshard(
         self,
@@ -109,9 +122,15 @@ class Sharding:
         *,
         num_initial_chunks: int | None = None,
         simple_collation: bool = False,
+        uuid: str | None = None,
     ) -> None:
         await self._actions.reshard(
-            database, name, key, num_initial_chunks=num_initial_chunks, simple_collation=simple_collation
+            database,
+            name,
+            key,
+            num_initial_chunks=num_initial_chunks,
+            simple_collation=simple_collation,
+            uuid=uuid,
         )
 
     async def set_balancing(self, database: str, name: str, *, enabled: bool) -> None:

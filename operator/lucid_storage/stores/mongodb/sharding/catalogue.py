@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from uuid import UUID
 
 from bson import Binary
@@ -93,6 +93,15 @@ class Catalogue:
             )
             for zone in sorted(ranges)
         )
+
+    async def zone_users(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Of each zone, the namespaces that have ranges in it."""
+        await self.require()
+        match: Document = {"tag": {"$in": sorted(names)}}
+        users: dict[str, set[str]] = {}
+        for tag in await self.find("tags", match, "read who uses the zones"):
+            users.setdefault(str(tag["tag"]), set()).add(str(tag["ns"]))
+        return {name: frozenset(found) for name, found in users.items()}
 
     async def require(self) -> None:
         """Raises NotShardedError where there is no router."""

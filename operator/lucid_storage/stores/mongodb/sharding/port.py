@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from lucid_storage.stores.mongodb.sharding.types import (
@@ -11,6 +12,7 @@ from lucid_storage.stores.mongodb.sharding.types import (
     KeyGaps,
     KeyRange,
     KeySample,
+    Occupancy,
     Resharding,
     ShardChunks,
     ShardCluster,
@@ -55,11 +57,18 @@ class ShardingPort(Protocol):
     async def zones(self, database: str, name: str) -> tuple[ZoneState, ...]:
         """Zones that have ranges of this collection, by name, ranges in order."""
 
+    async def zone_users(self, names: Collection[str]) -> Mapping[str, frozenset[str]]:
+        """Of each of these zones that is in use, the namespaces `<database>.<collection>` with ranges in it."""
+
     async def resharding(self, database: str, name: str) -> Resharding | None:
         """The resharding of this collection that runs now."""
 
-    # Before what cannot be undone. Read from secondaries where there are some. Which documents stand in the way of
-    # a unique key is MongoPort.duplicates; which index supports a key is `supporting.supporting_indexes` (pure).
+    # Before what cannot be undone. Scans and samples read from secondaries where there are some, which may lag or hold
+    # nothing yet: only `occupancy` tells that there are no documents. Which documents stand in the way of a unique key
+    # is MongoPort.duplicates; which index supports a key is `supporting.supporting_indexes` (pure).
+
+    async def occupancy(self, database: str, name: str) -> Occupancy:
+        """Whether there are documents, by the primaries alone: neither they nor a majority of members have one."""
 
     async def key_gaps(self, database: str, name: str, key: ShardKey, budget_seconds: float) -> KeyGaps:
         """Documents without a value of the key, or with an array in it."""
@@ -83,14 +92,19 @@ class ShardingPort(Protocol):
         unique: bool = False,
         num_initial_chunks: int | None = None,
         simple_collation: bool = False,
+        uuid: str | None = None,
+        empty: bool = False,
     ) -> None:
         """ShardCollection, at most 10 minutes. A collection that is absent is created by the server, and of an empty
         one the supporting index too. `simple_collation`: for a collection whose default collation is another one.
-        Raises ServerRefusedError when it is sharded by another key (AlreadyInitialized) or lacks the index.
+        Raises ServerRefusedError when it is sharded by another key (AlreadyInitialized) or lacks the index, and one
+        that is not stalled when it is not the collection `uuid` any more, or is to be `empty` and is not.
         """
 
-    async def refine(self, database: str, name: str, key: ShardKey) -> None:
-        """RefineCollectionShardKey, at most 10 minutes. Fields are added at the end; their index must be there."""
+    async def refine(self, database: str, name: str, key: ShardKey, *, uuid: str | None = None) -> None:
+        """RefineCollectionShardKey, at most 10 minutes. Fields are added at the end; their index must be there.
+        `uuid` as for `shard`.
+        """
 
     async def reshard(
         self,
@@ -100,10 +114,11 @@ class ShardingPort(Protocol):
         *,
         num_initial_chunks: int | None = None,
         simple_collation: bool = False,
+        uuid: str | None = None,
     ) -> None:
         """ReshardCollection (5.0 and later), returning when the new key holds. Not bounded in time: cancel it to stop
         waiting; the cluster goes on by itself. A call while the same resharding runs waits for that one. Raises
-        NotSupportedError before 5.0.
+        NotSupportedError before 5.0. `uuid` as for `shard`.
         """
 
     async def set_balancing(self, database: str, name: str, *, enabled: bool) -> None:

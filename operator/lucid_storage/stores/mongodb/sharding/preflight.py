@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from lucid_storage.stores.mongodb.connection import Connection, Document, ExpectedAnswerError
-from lucid_storage.stores.mongodb.errors import NOT_SUPPORTED_ON_VIEW
+from lucid_storage.stores.mongodb.connection import Connection, Document
 from lucid_storage.stores.mongodb.sharding.catalogue import whole
 from lucid_storage.stores.mongodb.sharding.types import KeyGaps, KeySample, ShardKey
 
@@ -18,6 +17,8 @@ ENOUGH_FOR_ORDER = 30
 """Documents below which a correlation says nothing."""
 TEXT_CHARACTERS = 200
 HASHED = "hashed"
+SIMPLE: Mapping[str, object] = {"locale": "simple"}
+"""Shard keys are compared so, whatever the collection's default collation is."""
 BY_ID: list[Document] = [{"$sort": {"_id": 1}}]
 """Puts a sample in the order of insertion where ids are ObjectIds."""
 
@@ -25,7 +26,9 @@ BY_ID: list[Document] = [{"$sort": {"_id": 1}}]
 async def key_gaps(
     connection: Connection, database: str, name: str, key: ShardKey, budget_seconds: float
 ) -> KeyGaps:
-    """Counts as far as the budget goes; what it went through last is the answer."""
+    """Counts as far as the budget goes; what it went through last is the answer. From secondaries where there are some,
+    so that finding nothing is no proof that there is nothing.
+    """
     attempt = connection.attempt(
         f"look for documents of {database}.{name} without a shard key", reads_documents=True
     )
@@ -65,17 +68,11 @@ async def key_sample(
     clock = asyncio.get_running_loop().time
     end = clock() + budget_seconds
 
-    async def read(pipeline: list[Document], *expected: int) -> list[Document] | None:
+    async def read(pipeline: list[Document]) -> list[Document] | None:
         return await connection.aggregate_within(
-            end - clock(), database, name, pipeline, attempt, expected=expected
+            end - clock(), database, name, pipeline, attempt, collation=SIMPLE
         )
 
-    try:
-        counted = await read([{"$collStats": {"count": {}}}], NOT_SUPPORTED_ON_VIEW)
-    except ExpectedAnswerError:
-        counted = []  # a time series, whose documents the server does not count
-    if counted is None:
-        return None
     random = await read(sample_pipeline(key, [{"$sample": {"size": size}}, *BY_ID]))
     if random is None:
         return None
@@ -84,9 +81,7 @@ async def key_sample(
     if not all(group.get("object_ids") for group in random):
         first = await read(sample_pipeline(key, [{"$limit": size}])) if in_one_place else []
         ordered = sampled_keys(first or [])
-    sample = judged(keys, ordered, key)
-    documents = sum(whole(entry.get("count")) for entry in counted)
-    return replace(sample, documents=max(documents, sample.sampled))
+    return judged(keys, ordered, key)
 
 
 def gaps_pipeline(key: ShardKey, limit: int | None) -> list[Document]:
@@ -158,7 +153,6 @@ def judged(keys: list[list[SampledKey]], ordered: list[list[SampledKey]], key: S
     flat = [one for group in keys for one in group]
     sampled = sum(len(one.places) for one in flat)
     return KeySample(
-        documents=sampled,
         sampled=sampled,
         distinct=len(flat),
         most_frequent=max((len(one.places) for one in flat), default=0),

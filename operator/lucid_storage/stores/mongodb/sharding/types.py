@@ -174,6 +174,15 @@ class SupportingIndexes:
 
 
 @dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Whether a collection holds documents, as its primaries say."""
+
+    empty: bool
+    documents: int | None
+    """By the servers' own count from metadata, which may be off after a crash; None where they do not count."""
+
+
+@dataclass(frozen=True, slots=True)
 class KeyGaps:
     """Documents that a shard key cannot place well, as far as the budget went."""
 
@@ -190,8 +199,6 @@ class KeyGaps:
 class KeySample:
     """Figures of a random sample of the key. No value of any document."""
 
-    documents: int
-    """Of the whole collection, from metadata; of a time series, those of the sample."""
     sampled: int
     distinct: int
     """Distinct keys in the sample."""

@@ -1,0 +1,63 @@
+"""What one should know before a restore of MongoDB runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lucid_storage.archive.manifest import CollectionRecord
+from lucid_storage.archive.mongodump import CollectionEntry, Prelude
+from lucid_storage.jobs.mongodb_restore_targets import some
+from lucid_storage.models.orders import RestoreOrder
+from lucid_storage.stores.mongodb.restore.catalog import stageable
+
+
+def warnings_of(
+    order: RestoreOrder, prelude: Prelude, records: Sequence[CollectionRecord]
+) -> tuple[str, ...]:
+    """Sentences for people."""
+    chosen = {(record.database, record.name) for record in records}
+    entries = [e for e in prelude.collections if tuple(e.namespace) in chosen]
+    found = list(_IN_PLACE[order.drop_existing]) if order.in_place else []
+    expiring = sorted(str(e.namespace) for e in entries if _expires(e))
+    if expiring:
+        found.append(
+            f"Documents that are past their time to live are deleted soon after the swap: {some(expiring)}."
+        )
+    direct = sorted(
+        str(e.namespace)
+        for e in entries
+        if e.type == "timeseries"
+        or (e.type != "view" and not stageable(e.namespace.collection, e.options or {}))
+    )
+    if direct and not order.in_place:
+        found.append(
+            f"Loaded under their own name before the swap, since they cannot be renamed: {some(direct)}."
+        )
+    if len(records) > 1 and not order.in_place:
+        found.append("Collections are swapped one after another; the swap is not atomic over all of them.")
+    if not order.in_place or order.drop_existing:
+        found.append("Change streams on replaced collections end with the swap.")
+    if order.users_and_roles:
+        found.append(
+            "Users and roles come last; those that are there, the operator's own and root users stay."
+        )
+    if order.collections:
+        found.append("Transactions are restored as far as they wrote the chosen collections.")
+    return tuple(found)
+
+
+_IN_PLACE: Mapping[bool, tuple[str, ...]] = {
+    True: (
+        "InPlace: each collection is dropped and loaded under its own name; a failure leaves the target incomplete.",
+    ),
+    False: (
+        "InPlace: only documents whose _id is absent are added; a failure leaves the target with some of them.",
+        "Options, indexes and documents that are there stay as they are.",
+    ),
+}
+
+
+def _expires(entry: CollectionEntry) -> bool:
+    return "expireAfterSeconds" in (entry.options or {}) or any(
+        "expireAfterSeconds" in i for i in entry.indexes
+    )

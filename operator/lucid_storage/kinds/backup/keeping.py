@@ -1,0 +1,50 @@
+"""Who decides how long the data of a Backup are kept. Pure.
+
+Of one made by hand its spec does. Of one that a schedule made, that schedule does as long as it writes the same chain
+into the same place; afterwards the rules that it left with the Backup (rule 1.9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from lucid_storage.kinds.backupschedule.belonging import belongs, schedule_of
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.backupschedule import Retention
+from lucid_storage.models.meta import RETENTION, SCHEDULE
+from lucid_storage.models.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """When the data of a Backup go by themselves."""
+
+    days: int | None
+    """After it was completed; None where nothing here lets them go."""
+    ruled: bool = False
+    """They stay beyond that as long as another rule of the schedule keeps them."""
+
+
+BY_OTHERS = Keeping(None)
+
+
+def keeping(backup: Resource, schedules: Iterable[Resource], settings: Settings) -> Keeping:
+    """Who decides, and how."""
+    if SCHEDULE not in backup.annotations:
+        days = backup.spec.get("retentionDays")
+        return Keeping(days if isinstance(days, int) else settings.backup_retention_days)
+    schedule = schedule_of(backup, schedules)
+    if schedule is not None and belongs(backup, schedule, settings):
+        return BY_OTHERS
+    return Keeping(_days(backup.annotations.get(RETENTION)), ruled=True)
+
+
+def _days(rules: str | None) -> int | None:
+    """Rules without days count newer backups, of which there will be none: what they keep stays."""
+    try:
+        return Retention.model_validate_json(rules).days if rules else None
+    except ValidationError:
+        return None

@@ -1,0 +1,91 @@
+"""A look of a schedule with what the API server answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from schedule_builder import SETTINGS, at, schedule
+
+from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
+from lucid_storage.kinds.cycle import Outcome, Services
+from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kube.client import Json
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.meta import SCHEDULE
+
+
+@dataclass
+class Server:
+    """Backups as an API server keeps them; nothing else is asked of it."""
+
+    backups: dict[str, Json] = field(default_factory=dict)
+    schedules: list[Resource] = field(default_factory=list)
+    status: dict[str, Any] = field(default_factory=dict)
+
+    async def look(self) -> Outcome:
+        me = cast("Any", self)
+        services = Services(
+            status=me,
+            events=me,
+            finalizers=me,
+            metrics=Metrics(),
+            namespace_terminating=me,
+            peers=lambda resource, target: [],
+            touch_dependents=lambda key, target: None,
+            remember=lambda resource, version: None,
+            now=lambda: at("2026-05-02T02:00:01"),
+        )
+        known = {"backups": [], "restores": [], "backupschedules": self.schedules}
+        cycle = ScheduleCycle(services, me, me, me, SETTINGS, known=lambda plural: known[plural])
+        resource = schedule().resource
+        resource.status.update(self.status)
+        return await cycle.run(resource)
+
+    async def create(self, plural: str, body: Json) -> bool:
+        return self.backups.setdefault(body["metadata"]["name"], body) is body
+
+    async def get(self, key: Key) -> Json | None:
+        return self.backups.get(key.name)
+
+    async def write(self, resource: Resource, status: dict[str, Any]) -> str:
+        self.status = status
+        return "2"
+
+    def emit(self, event: object) -> None: ...
+
+    def ready(self) -> tuple[str, str]:
+        found = next(c for c in self.status["conditions"] if c["type"] == "Ready")
+        return found["reason"], found["message"]
+
+
+SLOT = "nightly-20260502-020000"
+
+
+async def test_the_backup_of_a_slot_is_made_and_its_own_is_no_stranger() -> None:
+    server = Server()
+    await server.look()
+    assert list(server.backups) == [SLOT]
+    server.status = {}  # the operator was killed before it was written
+    await server.look()
+    assert (list(server.backups), server.ready()[0]) == ([SLOT], "Scheduled")
+
+
+async def test_a_backup_of_somebody_else_under_the_name_of_a_slot_is_not_taken_for_its_run() -> None:
+    server = Server({SLOT: {"metadata": {"name": SLOT, "annotations": {SCHEDULE: "weekly"}}}})
+    outcome = await server.look()
+    reason, message = server.ready()
+    assert (outcome.failed, reason) == (True, "Conflict")
+    assert SLOT in message
+    assert "lastSlot" not in server.status, "the run is not called handled"
+    del server.backups[SLOT]
+    await server.look()
+    assert server.ready()[0] == "Scheduled"
+
+
+async def test_the_younger_of_two_schedules_in_each_others_way_makes_nothing() -> None:
+    older = schedule(template={"type": "full", "chain": "nightly", "mongodb": {"databases": ["shop"]}})
+    body = {"metadata": {"name": "older", "namespace": "default", "uid": "o"}, "spec": older.resource.spec}
+    server = Server(schedules=[Resource.from_body("backupschedules", body)])
+    await server.look()
+    assert (server.backups, server.ready()[0]) == ({}, "ChainMismatch")

@@ -1,0 +1,81 @@
+"""What people are told at the end of a Restore is what holds for its strategy and its target."""
+
+from typing import Any
+
+import pytest
+from test_restore_plan import NOW, ended, marker, resource, status
+
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.restore.observed import Plan, RestoreObserved
+from lucid_storage.kinds.restore.plan import plan
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
+from lucid_storage.models.restore import RestorePhase
+
+IN_PLACE: dict[str, Any] = {"strategy": "InPlace"}
+SAVED = {"backup_before": "back-before-x"}
+
+
+def message(step: Plan) -> str:
+    assert step.said is not None
+    return step.said.message
+
+
+@pytest.mark.parametrize(
+    ("spec", "swapped", "replaced", "said"),
+    [
+        ({}, 1, 0, "1 collection is in place."),
+        ({}, 2, 0, "2 collections are in place."),
+        ({}, 2, 1, "2 collections are in place; the replaced one stays until 2026-11-21T07:00:00Z."),
+        ({}, 3, 3, "3 collections are in place; the 3 replaced ones stay until 2026-11-21T07:00:00Z."),
+        ({}, 0, 0, "The backup holds no collections to put in place."),
+        (IN_PLACE, 2, 0, "What was absent was added to 2 collections."),
+        ({**IN_PLACE, "dropExisting": True}, 2, 0, "2 collections are in place."),
+        # One that the replay renames is staged and swapped in place too.
+        (
+            {**IN_PLACE, "dropExisting": True},
+            2,
+            1,
+            "2 collections are in place; the replaced one stays until 2026-11-21T07:00:00Z.",
+        ),
+    ],
+)
+def test_it_says_what_is_in_place_and_what_is_kept(
+    spec: dict[str, Any], swapped: int, replaced: int, said: str
+) -> None:
+    mine = resource(**spec)
+    seen = RestoreObserved(marker=marker(mine), replaced=replaced)
+    step = plan(mine, seen, status(RestorePhase.SWAPPING, swapped=swapped), NOW)
+    assert message(step) == said
+    assert step.status.phase is RestorePhase.COMPLETED
+    if not replaced:
+        assert step.status.old_until == NOW, "its journal goes at once"
+
+
+UNFIT = LucidError("shop.v is a view now.", reason=Reason.RESTORE_BLOCKED)
+
+
+def test_in_place_a_swap_that_may_not_begin_says_that_the_target_is_incomplete_and_where_the_rest_is() -> (
+    None
+):
+    left = status(RestorePhase.SWAPPING, **SAVED)
+    step = plan(resource(**IN_PLACE), RestoreObserved(unfit=UNFIT), left, NOW)
+    assert message(step).startswith("shop.v is a view now. The target is incomplete")
+    assert "the Backup back-before-x holds what was there before" in message(step)
+    assert message(plan(resource(), RestoreObserved(unfit=UNFIT), left, NOW)) == "shop.v is a view now."
+
+
+def test_in_place_a_failed_worker_says_where_that_is_which_was_there_before() -> None:
+    seen = RestoreObserved(worker=ended(ok=False, reason="ArchiveDamaged", message="It is damaged."))
+    left = status(RestorePhase.LOADING, **SAVED)
+    in_place = message(plan(resource(**IN_PLACE), seen, left, NOW))
+    assert in_place == "It is damaged; the Backup back-before-x holds what was there before."
+    assert message(plan(resource(), seen, left, NOW)) == "It is damaged."
+
+
+@pytest.mark.parametrize("phase", [RestorePhase.LOADING, RestorePhase.REPLAYING])
+def test_a_lost_worker_leaves_the_target_as_it_was_only_beside_the_live_data(phase: RestorePhase) -> None:
+    lost = RestoreObserved(worker=WorkerState(WorkerPhase.LOST, message="its node is away"))
+    assert "the target is as it was" in message(plan(resource(), lost, status(phase), NOW))
+    in_place = message(plan(resource(**IN_PLACE), lost, status(phase), NOW))
+    assert "the target may be incomplete" in in_place
+    assert "as it was" not in in_place
