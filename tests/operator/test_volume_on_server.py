@@ -146,7 +146,8 @@ async def test_a_volume_is_made_bound_expanded_paused_and_kept(world: World, sto
         class_name,
         volume,
     )
-    assert operator.metric("lucid_status_writes_total") <= 3
+    # The claim made, bound, its capacity written: others do these, so each may be seen by itself.
+    assert operator.metric("lucid_status_writes_total") <= 5
 
     await world.patch("Volume", "chunks", {"spec": {"size": "12Gi"}})
     await world.refused("Volume", "chunks", "Expanding", deadline=5)
