@@ -45,8 +45,11 @@ lint: $(INSTALLED) ## ruff, mypy, layers, and whether generated files are curren
 fetch: $(INSTALLED) ## build and download what tests and demo need, into the cache
 	@$(BIN)/python -m testbed fetch
 
+# docs/decisions/tests.md: a test that fails beside others is run once more, alone, and named either way.
 test: lint fetch ## set up what is needed and run all tests
-	@$(BIN)/pytest -n 4 --dist worksteal --durations=25
+	@$(BIN)/pytest -n 4 --dist worksteal --durations=25 || { [ $$? -eq 1 ] \
+	  && echo '=== What failed is run once more, alone; the first failure ends the run ===' \
+	  && $(BIN)/pytest -v --last-failed --last-failed-no-failures none --maxfail 1; }
 
 test-fast: $(INSTALLED) ## the tests that need no server
 	@$(BIN)/pytest -n 2 -m "not mongodb and not redis and not elasticsearch and not apiserver and not node"
