@@ -225,6 +225,26 @@ async def test_going_back_before_the_drop_uses_the_old_index_again(
     assert found["users_email_1_g2"]["hidden"] is True
 
 
+async def test_an_index_replaced_again_does_not_fail_because_of_what_was_hidden_for_it(
+    mongo_world: World, db: Database[Any]
+) -> None:
+    db.create_collection("sessions")
+    mongo_world.start_operator()
+    await mongo_world.create("Index", "created", index_spec("sessions", CREATED))
+    await mongo_world.ready("Index", "created")
+    change = {"expireAfterSeconds": 3600, "partialFilterExpression": {"active": True}}
+    await mongo_world.patch("Index", "created", {"spec": {"mongodb": change}})
+    await mongo_world.ready("Index", "created")
+    assert indexes(db, "sessions")["sessions_createdAt_1"]["hidden"] is True
+    # The server refuses two indexes that differ in their TTL alone, and one of them is hidden for ten minutes.
+    await mongo_world.patch("Index", "created", {"spec": {"mongodb": {"partialFilterExpression": None}}})
+    status = await mongo_world.ready("Index", "created")
+    assert status["indexName"] == "sessions_createdAt_1_g3"
+    found = indexes(db, "sessions")
+    assert list(found) == ["sessions_createdAt_1_g3"]
+    assert found["sessions_createdAt_1_g3"]["expireAfterSeconds"] == 3600
+
+
 @pytest.mark.parametrize("option", [{"unique": True}, {"expireAfterSeconds": 3600}])
 async def test_an_old_unique_or_ttl_index_is_dropped_at_once(
     mongo_world: World, db: Database[Any], option: dict[str, Any]

@@ -1,6 +1,7 @@
 """The operator killed at any moment: what comes back finishes the work, and does it once."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -31,43 +32,102 @@ def db(server: MongoDB, world: World) -> Iterator[Database[Any]]:
         yield client[world.environment["MONGODB_DATABASE"]]
 
 
-def hold(db: Database[Any], command: str) -> None:
-    """A command waits on the server before it does anything. One that is held already goes on when its time is over,
-    also after the operator's end, and who comes next has to wait for it.
-    """
-    data = {"failCommands": [command], "blockConnection": True, "blockTimeMS": 15_000}
-    db.client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+def held(db: Database[Any], command: str) -> list[int]:
+    """The operations of this command that the server has begun and not ended."""
+    chosen = {"$match": {f"command.{command}": {"$exists": True}, "active": True}}
+    return [found["opid"] for found in db.client.admin.aggregate([{"$currentOp": {}}, chosen])]
 
 
-def hold_builds(db: Database[Any], _: str = "") -> None:
-    db.client.admin.command("configureFailPoint", "hangAfterStartingIndexBuild", mode="alwaysOn")
+@dataclass(frozen=True)
+class Hold:
+    """The server holds a command before it does anything: the first, or one after so many."""
+
+    command: str
+    after: int = 0
+
+    def prepare(self, db: Database[Any]) -> None:
+        data = {"failCommands": [self.command], "blockConnection": True, "blockTimeMS": 60_000}
+        mode = {"skip": self.after} if self.after else "alwaysOn"
+        db.client.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
+
+    def reached(self, db: Database[Any]) -> bool:
+        return bool(held(db, self.command))
+
+    def release(self, db: Database[Any]) -> None:
+        """Who had sent it is dead. The server turns a fail point off when nobody is held by it any more."""
+        for operation in held(db, self.command):
+            db.client.admin.command("killOp", op=operation)
+        db.client.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
-def release(db: Database[Any]) -> None:
-    for point in ("failCommand", "hangAfterStartingIndexBuild"):
-        db.client.admin.command("configureFailPoint", point, mode="off")
+class HoldBuild:
+    """The build begins and does not go on."""
+
+    point = "hangAfterStartingIndexBuild"
+
+    def prepare(self, db: Database[Any]) -> None:
+        db.client.admin.command("configureFailPoint", self.point, mode="alwaysOn")
+
+    def reached(self, db: Database[Any]) -> bool:
+        return NEW in str(db.command("listIndexes", "users", includeBuildUUIDs=True))
+
+    def release(self, db: Database[Any]) -> None:
+        db.client.admin.command("configureFailPoint", self.point, mode="off")
 
 
-def hidden(db: Database[Any]) -> bool:
-    return bool(indexes(db, "users").get(OLD, {}).get("hidden"))
+class Hidden:
+    """Nothing is held: the old index is kept for a while."""
+
+    def prepare(self, db: Database[Any]) -> None: ...
+
+    def reached(self, db: Database[Any]) -> bool:
+        return bool(indexes(db, "users").get(OLD, {}).get("hidden"))
+
+    def release(self, db: Database[Any]) -> None: ...
 
 
-def built(db: Database[Any]) -> bool:
-    return NEW in indexes(db, "users")
+@dataclass(frozen=True)
+class Replacement:
+    """What is declared, how it changes, and the one index that there is in the end."""
+
+    options: Json
+    change: Json
+    name: str
+    fields: Json
 
 
-def begun(db: Database[Any]) -> bool:
-    return NEW in str(db.command("listIndexes", "users", includeBuildUUIDs=True))
+BESIDE = Replacement(
+    {"dropAfterSeconds": 3},
+    {"mongodb": {"partialFilterExpression": {"active": True}}},
+    NEW,
+    {"partialFilterExpression": {"active": True}},
+)
+ACTS_WHILE_HIDDEN = Replacement(
+    {"unique": True, "expireAfterSeconds": 3600},
+    {"mongodb": {"sparse": True}},
+    NEW,
+    {"unique": True, "expireAfterSeconds": 3600, "sparse": True},
+)
+TO_UNIQUE = Replacement({}, {"mongodb": {"unique": True}}, OLD, {"unique": True, "prepareUnique": None})
+DROP_FIRST = Replacement(
+    {"expireAfterSeconds": 3600},
+    {"mongodb": {"expireAfterSeconds": None}, "replacePolicy": "DropFirst"},
+    OLD,
+    {"expireAfterSeconds": None},
+)
 
-
-Moment = tuple[Callable[[Database[Any], str], None] | None, str, Callable[[Database[Any]], bool] | None]
-
-MOMENTS: dict[str, Moment] = {
-    "its name is recorded and nothing is built": (hold, "createIndexes", None),
-    "the build has begun": (hold_builds, "", begun),
-    "the new one is built and the old one not hidden": (hold, "collMod", built),
-    "the old one is hidden": (None, "", hidden),
-    "the old one is about to be dropped": (hold, "dropIndexes", hidden),
+MOMENTS: dict[str, tuple[Replacement, Hold | HoldBuild | Hidden]] = {
+    "its name is recorded and nothing is built": (BESIDE, Hold("createIndexes")),
+    "the build has begun": (BESIDE, HoldBuild()),
+    "the new one is built and the old one not hidden": (BESIDE, Hold("collMod")),
+    "the old one is hidden": (BESIDE, Hidden()),
+    "the old one is about to be dropped": (BESIDE, Hold("dropIndexes")),
+    "the new one is built and the old one still enforces and expires": (
+        ACTS_WHILE_HIDDEN,
+        Hold("dropIndexes"),
+    ),
+    "it is prepared to be unique and not unique": (TO_UNIQUE, Hold("collMod", after=1)),
+    "the old one is dropped and nothing is built": (DROP_FIRST, Hold("createIndexes")),
 }
 
 
@@ -75,35 +135,33 @@ MOMENTS: dict[str, Moment] = {
 async def test_an_index_replacement_is_finished_after_a_kill_when(
     world: World, db: Database[Any], moment: str
 ) -> None:
-    prepare, command, reached = MOMENTS[moment]
+    replacement, step = MOMENTS[moment]
     db.users.insert_many([{"email": f"{n}", "active": True} for n in range(100)])
     operator = world.start_operator(**LEASE)
-    options = {"dropAfterSeconds": 3}
-    await world.create("Index", "email", index_spec("users", EMAIL, options=options))
+    await world.create("Index", "email", index_spec("users", EMAIL, options=replacement.options))
     await world.ready("Index", "email")
-    if prepare is not None:
-        prepare(db, command)
-    change = {"mongodb": {"partialFilterExpression": {"active": True}}}
-    await world.patch("Index", "email", {"spec": change})
+    step.prepare(db)
+    await world.patch("Index", "email", {"spec": replacement.change})
 
     async def reached_it() -> bool:
-        status = (await world.get("Index", "email"))["status"]
-        recorded = NEW in (status.get("pending", {}).get("indexName"), status.get("indexName"))
-        return recorded and (reached is None or reached(db))
+        return step.reached(db)
 
     await world.until(reached_it, 30, moment)
     operator.kill()
-    release(db)
+    shown = (moment, indexes(db, "users"))
+    step.release(db)
     second = world.start_operator(**LEASE)
 
     async def finished() -> bool:
         resource = await world.get("Index", "email")
-        status = resource["status"]
-        done = said(resource)["status"] == "True" and "superseded" not in status and "pending" not in status
-        return done and list(indexes(db, "users")) == [status["indexName"]] == [NEW]
+        status, ready = resource["status"], said(resource)
+        current = ready.get("observedGeneration") == resource["metadata"]["generation"]
+        done = current and ready["status"] == "True" and not {"superseded", "pending"} & status.keys()
+        return done and list(indexes(db, "users")) == [status["indexName"]] == [replacement.name]
 
-    await world.until(finished, 60, "one index, and nothing left over")
-    assert indexes(db, "users")[NEW]["partialFilterExpression"] == {"active": True}
+    await world.until(finished, 60, f"one index, and nothing left over; at the kill there was {shown}")
+    found = indexes(db, "users")[replacement.name]
+    assert {field: found.get(field) for field in replacement.fields} == replacement.fields
     settled = (await world.get("Index", "email"))["metadata"]["resourceVersion"]
     third_look = second.metric("lucid_reconciles_total", kind="Index")
     db.command("collMod", "users", validator={})  # a change of somebody else's is a reason to look

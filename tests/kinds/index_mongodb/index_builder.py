@@ -6,7 +6,7 @@ from typing import Any
 
 from lucid_storage.kinds.contract import Scope
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, resolve
-from lucid_storage.kinds.index_mongodb.plan import IndexObserved
+from lucid_storage.kinds.index_mongodb.observed import IndexObserved
 from lucid_storage.models.base import Origin
 from lucid_storage.models.index import IndexSpec, IndexStatus
 from lucid_storage.stores.mongodb.types import IndexDefinition, IndexState, ServerInfo, Topology

@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
-from index_builder import NAME, desired, fresh, index, observed, scope, status
+from index_builder import NAME, NOW, desired, fresh, index, observed, scope, status
 
 from lucid_storage.errors import DuplicateKeysError, LucidError, Reason, StoreUnavailableError
 from lucid_storage.kinds.contract import Plan
-from lucid_storage.kinds.index_mongodb.actions import BuildIndex, DropIndex
+from lucid_storage.kinds.index_mongodb.actions import BuildIndex, CountExpired, DropIndex
 from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
 from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
 from lucid_storage.kinds.index_mongodb.plan import plan
@@ -90,6 +90,69 @@ async def test_only_a_refusal_proves_that_nothing_was_begun(error: LucidError, r
     with pytest.raises(type(error)):
         await kind.apply(_resource(key), desired(), known, BuildIndex(TARGET, NAME, OLD.definition))
     assert (known.pending is not None) is recorded
+
+
+TTL = index(expire_after_seconds=60)
+WITHOUT_TTL = {"replacePolicy": "DropFirst"}
+
+
+def test_what_is_built_after_a_drop_is_on_record_before_the_drop() -> None:
+    made = plan(desired(WITHOUT_TTL), observed(TTL), status(), scope())
+    assert steps(made) == [("DropIndex", NAME), ("BuildIndex", NAME)]
+    assert made.journal
+    assert made.status.pending == PendingIndex(index_name=NAME, generation=2)
+    assert made.verdict is not None
+    assert made.verdict.reason is Reason.REPLACING
+
+
+@pytest.mark.parametrize("policy", ["Correct", "Report", "Ignore"])
+def test_an_index_that_was_dropped_and_not_built_is_built_whatever_is_done_about_drift(policy: str) -> None:
+    known = plan(desired(WITHOUT_TTL), observed(TTL), status(), scope()).status
+    made = plan(desired({**WITHOUT_TTL, "driftPolicy": policy}), observed(), known, scope())
+    assert steps(made) == [("BuildIndex", NAME)]
+
+
+HIDDEN = index(hidden=True)
+"""Replaced by the second generation, and kept for a while under the declared name."""
+SECOND = index(f"{NAME}_g2", expire_after_seconds=60, partial_filter={"active": True})
+THEN = status(
+    index_name=SECOND.name,
+    observed_generation=3,
+    superseded=[SupersededIndex(index_name=NAME, hidden_at=NOW)],
+)
+PARTIAL = {"partialFilterExpression": {"active": True}}
+
+
+def test_a_drop_first_keeps_the_name_that_it_has_while_the_declared_one_is_taken() -> None:
+    made = plan(desired(WITHOUT_TTL, **PARTIAL), observed(HIDDEN, SECOND), THEN, scope())
+    assert steps(made) == [("DropIndex", SECOND.name), ("BuildIndex", SECOND.name)]
+    killed = plan(desired(WITHOUT_TTL, **PARTIAL), observed(HIDDEN), made.status, scope())
+    assert steps(killed) == [("BuildIndex", SECOND.name)]
+
+
+def test_an_index_that_somebody_dropped_comes_back_also_while_its_predecessor_has_the_declared_name() -> None:
+    known = THEN.model_copy(update={"pending": None})
+    asked = desired(expireAfterSeconds=60, **PARTIAL)
+    seen = observed(HIDDEN, answers={CountExpired("email", 60): 0})
+    made = plan(asked, seen, known, scope(settled=True))
+    assert steps(made) == [("BuildIndex", SECOND.name)]
+    assert [entry.field for entry in made.drift] == ["index"]
+
+
+@pytest.mark.parametrize("serving", [True, False])
+def test_a_hidden_index_that_the_server_refuses_beside_the_new_one_goes_before_it(serving: bool) -> None:
+    asked = desired(expireAfterSeconds=60)
+    here = (HIDDEN, SECOND) if serving else (HIDDEN,)
+    made = plan(asked, observed(*here, answers={CountExpired("email", 60): 0}), THEN, scope())
+    built = f"{NAME}_g3" if serving else SECOND.name
+    assert steps(made) == [("DropIndex", NAME), ("BuildIndex", built)]
+
+
+def test_a_hidden_index_that_another_resource_declares_is_left_to_it() -> None:
+    claimed = (("other", HIDDEN.definition),)
+    seen = observed(HIDDEN, SECOND, claimed=claimed, answers={CountExpired("email", 60): 0})
+    made = plan(desired(expireAfterSeconds=60), seen, THEN, scope())
+    assert steps(made) == [("BuildIndex", f"{NAME}_g3")], "the server then says what stands in the way"
 
 
 class _Connected:

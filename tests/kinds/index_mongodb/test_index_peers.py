@@ -136,6 +136,18 @@ def test_drop_first_is_held_back_where_drops_are_forbidden() -> None:
     assert "FORBID_DROPS" in made.verdict.message
 
 
+@pytest.mark.parametrize(("declared", "dropped"), [(60, False), (90, True)])
+def test_drop_first_spares_an_index_that_another_resource_declares_as_it_is(
+    declared: int, dropped: bool
+) -> None:
+    claimed = (("second", replace(OLD.definition, expire_after_seconds=declared)),)
+    seen = observed(index("t", expire_after_seconds=60), claimed=claimed)
+    made = plan(desired({"replacePolicy": "DropFirst"}), seen, status(index_name="t"), scope())
+    assert any(isinstance(action, DropIndex) for action in made.actions) is dropped
+    assert made.verdict is not None
+    assert ("another Index declares it" in made.verdict.message) is not dropped
+
+
 def test_a_replaced_index_goes_also_where_drops_are_forbidden_since_it_would_go_on_acting() -> None:
     have = observed(index(NAME, expire_after_seconds=60), NEW)
     known = status(index_name=NEW.name, superseded=[SupersededIndex(index_name=NAME)])

@@ -22,7 +22,8 @@ from lucid_storage.kinds.index_mongodb.actions import (
 from lucid_storage.kinds.index_mongodb.builds import IndexBuilds
 from lucid_storage.kinds.index_mongodb.checks import Answer, duplicates_said
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, resolve
-from lucid_storage.kinds.index_mongodb.plan import IndexObserved, plan
+from lucid_storage.kinds.index_mongodb.observed import IndexObserved
+from lucid_storage.kinds.index_mongodb.plan import plan
 from lucid_storage.kinds.index_mongodb.superseded import is_claimed, to_be_shown
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds import drift
@@ -13,49 +13,30 @@ from lucid_storage.kinds.index_mongodb.actions import (
     BuildIndex,
     ChangeIndex,
     ConvertToUnique,
-    DropIndex,
     StopPreparingUnique,
 )
-from lucid_storage.kinds.index_mongodb.checks import Answer, blocked, loses
+from lucid_storage.kinds.index_mongodb.checks import blocked, loses
 from lucid_storage.kinds.index_mongodb.desired import IndexDesired, shown_keys
+from lucid_storage.kinds.index_mongodb.observed import IndexObserved
 from lucid_storage.kinds.index_mongodb.strategy import FIELD_NAMES, Way, choose, shown_fields
-from lucid_storage.kinds.index_mongodb.successor import build_first, former_index, named, pending_index
-from lucid_storage.kinds.index_mongodb.superseded import clear_away
+from lucid_storage.kinds.index_mongodb.successor import (
+    build_first,
+    drop_first,
+    drops_before,
+    former_index,
+    free_name,
+    named,
+    pending_index,
+)
+from lucid_storage.kinds.index_mongodb.superseded import clear_away, is_declared
 from lucid_storage.kinds.protection import Need
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import DriftEntry, DriftPolicy, Origin
-from lucid_storage.models.index import (
-    Engine,
-    IndexStatus,
-    ReplacePolicy,
-)
+from lucid_storage.models.index import Engine, IndexStatus, ReplacePolicy
 from lucid_storage.stores.mongodb.definition import is_text, same_definition
-from lucid_storage.stores.mongodb.types import (
-    BuildProgress,
-    IndexChange,
-    IndexDefinition,
-    IndexState,
-    JsonDoc,
-    ServerInfo,
-)
+from lucid_storage.stores.mongodb.types import IndexChange, IndexDefinition, IndexState
 
 BUILD_RECHECK_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class IndexObserved:
-    """What was seen."""
-
-    server: ServerInfo
-    indexes: tuple[IndexState, ...] | None
-    """None: the collection is not there."""
-    default_collation: JsonDoc | None = None
-    progress: tuple[BuildProgress, ...] = ()
-    running: frozenset[str] = frozenset()
-    """Names whose createIndexes call of this process has not returned."""
-    claimed: tuple[tuple[str, IndexDefinition], ...] = ()
-    """Name and definition of what other Index resources declare on the same collection."""
-    answers: Mapping[object, Answer] = field(default_factory=dict)
 
 
 def plan(
@@ -217,23 +198,26 @@ def _create(
         if desired.drift_policy is not DriftPolicy.CORRECT:
             return _reported(desired, Plan(status), lost)
     former = former_index(observed.indexes or (), observed.claimed, status)
-    obstacle = _obstacle(wanted, desired, observed) if former is None else None
+    name = free_name(desired, observed.indexes or (), former, status)
+    obstacle = _obstacle(wanted, name, desired, observed) if former is None else None
     if obstacle is not None:
         return Plan(status, verdict=Verdict(Reason.INDEX_CONFLICT, obstacle, stalled=True))
     blocking = blocked(None, wanted, desired, observed.answers, status)
     if blocking is not None:
         return blocking
-    clear = () if former is None else (DropIndex(desired.target, former.name),)
-    status = status.model_copy(update={"pending": pending_index(desired.name, status)})
-    return Plan(status, actions=(*clear, BuildIndex(desired.target, desired.name, wanted)), drift=lost)
+    clear = drops_before(wanted, desired, observed, former, status)
+    status = status.model_copy(update={"pending": pending_index(name, status)})
+    return Plan(status, actions=(*clear, BuildIndex(desired.target, name, wanted)), drift=lost)
 
 
-def _obstacle(wanted: IndexDefinition, desired: IndexDesired, observed: IndexObserved) -> str | None:
-    other = named(observed.indexes or (), desired.name)
+def _obstacle(
+    wanted: IndexDefinition, name: str, desired: IndexDesired, observed: IndexObserved
+) -> str | None:
+    other = named(observed.indexes or (), name)
     if other is not None:
         fields = shown_fields(_differing(wanted, other, observed))
         return (
-            f"{desired.target} has an index {desired.name} that differs from this declaration in {fields}. Make the"
+            f"{desired.target} has an index {name} that differs from this declaration in {fields}. Make the"
             " declaration equal to adopt it, give this one another name, or drop that index by hand."
         )
     if is_text(wanted):
@@ -265,21 +249,31 @@ def _replace(
     if strategy.way is Way.IN_PLACE:
         return Plan(status, actions=_in_place(old.name, desired, strategy.change), drift=entries)
     if strategy.way is Way.BUILD_FIRST:
-        return build_first(wanted, desired, observed.indexes or (), observed.claimed, status, entries)
+        return build_first(wanted, desired, observed, status, entries)
+    said = _undroppable(old, shown_fields(differing), desired, observed, scope)
+    if said is not None:
+        return Plan(status, verdict=Verdict(Reason.NOT_IN_PLACE, said, stalled=True), drift=entries)
+    return drop_first(old, wanted, desired, observed, status, entries)
+
+
+def _undroppable(
+    old: IndexState, fields: str, desired: IndexDesired, observed: IndexObserved, scope: Scope
+) -> str | None:
+    """Why an index that has to be dropped first may not be."""
+    said = f"The index {old.name} cannot change its {fields} while it exists"
     if desired.replace_policy is not ReplacePolicy.DROP_FIRST:
-        said = (
-            f"The index {old.name} cannot change its {shown_fields(differing)} while it exists: set replacePolicy:"
-            " DropFirst to have it dropped and built again (queries go without it meanwhile), or change it back."
+        return (
+            f"{said}: set replacePolicy: DropFirst to have it dropped and built again (queries go without it"
+            " meanwhile), or change it back."
         )
-        return Plan(status, verdict=Verdict(Reason.NOT_IN_PLACE, said, stalled=True), drift=entries)
+    if is_declared(old, observed.claimed):
+        return f"{said}, and another Index declares it as it is: delete that one, or change this one back."
     if scope.forbid_drops:
-        said = (
-            f"The index {old.name} cannot change its {shown_fields(differing)} while it exists, and the operator's"
-            " settings forbid all drops (FORBID_DROPS): drop it by hand, or change it back."
+        return (
+            f"{said}, and the operator's settings forbid all drops (FORBID_DROPS): drop it by hand, or change it"
+            " back."
         )
-        return Plan(status, verdict=Verdict(Reason.NOT_IN_PLACE, said, stalled=True), drift=entries)
-    actions = (DropIndex(desired.target, old.name), BuildIndex(desired.target, desired.name, wanted))
-    return Plan(status, actions=actions, drift=entries)
+    return None
 
 
 def _in_place(name: str, desired: IndexDesired, change: IndexChange) -> tuple[Action, ...]:

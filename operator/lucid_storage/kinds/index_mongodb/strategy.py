@@ -48,7 +48,7 @@ def choose(
     change = _in_place(differing, wanted, old, server)
     if change is not None:
         return Strategy(Way.IN_PLACE, change)
-    return Strategy(Way.BUILD_FIRST if _side_by_side(differing, wanted, old, server) else Way.DROP_FIRST)
+    return Strategy(Way.BUILD_FIRST if side_by_side(differing, wanted, old, server) else Way.DROP_FIRST)
 
 
 def _in_place(
@@ -69,9 +69,10 @@ def _in_place(
     return IndexChange(hidden=hidden, expire_after_seconds=expire, unique=unique)
 
 
-def _side_by_side(
+def side_by_side(
     differing: Sequence[str], wanted: IndexDefinition, old: IndexDefinition, server: ServerInfo
 ) -> bool:
+    """Whether the server lets both live, once they have different names."""
     if is_text(wanted) and is_text(old):
         return False
     distinct = _SIGNATURE | (_SIGNATURE_5_0 if server.at_least(5) else set())

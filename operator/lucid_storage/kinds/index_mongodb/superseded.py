@@ -102,6 +102,11 @@ def is_claimed(index: IndexState, claimed: Claimed) -> bool:
     return bool(_claims(index, claimed))
 
 
+def is_declared(index: IndexState, claimed: Claimed) -> bool:
+    """Whether another resource declares an index as this one is. The same name for another index is no such claim."""
+    return any(_equal(definition, index) for _, definition in claimed)
+
+
 def to_be_shown(entry: SupersededIndex, index: IndexState, claimed: Claimed) -> bool:
     """Whether an index that is let go, because others declare it, is hidden by us and against their will."""
     wanted = any(definition.hidden for definition in _claims(index, claimed))
@@ -109,9 +114,9 @@ def to_be_shown(entry: SupersededIndex, index: IndexState, claimed: Claimed) -> 
 
 
 def _claims(index: IndexState, claimed: Claimed) -> list[IndexDefinition]:
-    return [
-        definition
-        for name, definition in claimed
-        if name == index.name
-        or not [f for f in same_definition(definition, index.definition) if f != "hidden"]
-    ]
+    return [definition for name, definition in claimed if name == index.name or _equal(definition, index)]
+
+
+def _equal(declared: IndexDefinition, index: IndexState) -> bool:
+    """Visibility aside, which says nothing about what an index is."""
+    return not [f for f in same_definition(declared, index.definition) if f != "hidden"]
