@@ -12,7 +12,8 @@ from pydantic import JsonValue, ValidationError
 from lucid_storage.app.archives import Archive
 from lucid_storage.app.catalog_text import catalog_text
 from lucid_storage.archive.adoption import adopt, homes
-from lucid_storage.archive.catalog import Chain, data_here, find_backup, find_chains, read_catalog, read_chain
+from lucid_storage.archive.catalog import data_here, read_catalog
+from lucid_storage.archive.chains import Chain, find_backup, find_chains, read_chain
 from lucid_storage.archive.manifest import Manifest
 from lucid_storage.archive.restore_path import Blocked, to_backup, to_second
 from lucid_storage.errors import LucidError, Reason, RefusedError

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
+from lucid_storage.app.backups import backup_cycles
+from lucid_storage.app.counts import counting
 from lucid_storage.app.health import Check
 from lucid_storage.app.sharded import sharded_cycle
-from lucid_storage.app.stores import restores, store_engines
+from lucid_storage.app.stores import store_engines
+from lucid_storage.app.volumes import volume_parts
 from lucid_storage.handlers.watch import Watch
-from lucid_storage.kinds.backup.kind import BackupKind
-from lucid_storage.kinds.backup.volume_facts import BackupVolumes, SnapshotSweep
+from lucid_storage.kinds.backup.volume_facts import SnapshotSweep
 from lucid_storage.kinds.backupschedule import slicing
-from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.kind import CollectionKind
 from lucid_storage.kinds.connections import Connections, Deployment, Port, label_of
-from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.cycle import Cycle, Services
 from lucid_storage.kinds.engine import Driver, Engine
 from lucid_storage.kinds.index import IndexKind
@@ -30,36 +30,22 @@ from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.oneshot import OneShotCycle
 from lucid_storage.kinds.protection import Protector
 from lucid_storage.kinds.queue import WorkQueue
-from lucid_storage.kinds.restore.kind import RestoreKind
 from lucid_storage.kinds.restore.swapping import swapping
-from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
-from lucid_storage.kinds.volume.book import UsageBook
-from lucid_storage.kinds.volume.checking import ContentChecks
-from lucid_storage.kinds.volume.kind import VolumeKind
-from lucid_storage.kinds.volume.migration.hands import VolumeMigrations
-from lucid_storage.kinds.volume.reading import UsageReading
-from lucid_storage.kinds.volume.rounds import UsageRounds
-from lucid_storage.kinds.volume.surroundings import Surroundings
-from lucid_storage.kinds.workers.claims import DumpClaims
 from lucid_storage.kinds.workers.launch import Workers
-from lucid_storage.kinds.workers.standing import StandingSweep, StandingWorkers
+from lucid_storage.kinds.workers.standing import StandingSweep
 from lucid_storage.kinds.workers.sweep import WorkerSweep
-from lucid_storage.kube.claims import Claims
 from lucid_storage.kube.client import Kube, KubeApiError
 from lucid_storage.kube.deployments import Deployments
-from lucid_storage.kube.events import Event, EventRecorder
+from lucid_storage.kube.events import EventRecorder
 from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.jobs import Jobs
-from lucid_storage.kube.kubelet import Kubelets, StatsTokens
 from lucid_storage.kube.objects import Objects
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.snapshots import Snapshots
 from lucid_storage.kube.status import StatusWriter
-from lucid_storage.kube.volumes import Volumes
-from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.endpoints import check_url
 from lucid_storage.stores.mongodb.types import DdlEvent
@@ -80,7 +66,6 @@ class Leading:
         self._writer = StatusWriter(kube, on_write=metrics.status_writes.inc)
         self._events = EventRecorder(kube)
         stores = store_engines(settings, guard)
-        self._open_restores = restores(guard)
         self._connections = Connections(
             settings,
             kube.secret,
@@ -101,8 +86,6 @@ class Leading:
         )
         self._builds = IndexBuilds(lambda key: self.engine.touch_around(key))
         self._shard_changes = LongCalls(lambda key: self.engine.touch_around(key))
-        self._claims = DumpClaims()
-        self._usage = UsageBook()
         jobs = Jobs(kube)
         self._workers = Workers(jobs, kube.secret, settings, self._check_s3)
         self._sweep = WorkerSweep(jobs, self._job_namespaces(), self._cache.by_uid)
@@ -115,7 +98,7 @@ class Leading:
             operator_namespace=settings.operator_namespace,
         )
         self.engine = Engine(
-            self._cycles(kube),
+            self._cycles(kube, guard),
             self._cache,
             WorkQueue(),
             metrics,
@@ -139,14 +122,14 @@ class Leading:
             self.engine.run(),
             self._events.run(),
             self.resync.run(),
-            self._gauges(),
+            counting(self.engine, self._cache, self._metrics),
             self._watch.run(),
             self._sweep.run(),
             self._standing_sweep.run(),
             self._snapshot_sweep.run(),
-            self._rounds.run(),
-            self._reading.run(),
-            self._checks.run(),
+            self._volumes.rounds.run(),
+            self._volumes.reading.run(),
+            self._volumes.checks.run(),
         ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
@@ -197,7 +180,7 @@ class Leading:
             checks[name] = Check(down is None, "answers" if down is None else down.message)
         return checks
 
-    def _cycles(self, kube: Kube) -> dict[str, Driver]:
+    def _cycles(self, kube: Kube, guard: Callable[[], None]) -> dict[str, Driver]:
         protector = Protector(Objects(kube), lambda: self._cache.of_kind("backupschedules"))
         services = Services(
             status=self._writer,
@@ -218,74 +201,25 @@ class Leading:
             ElasticIndexKind(self._connections, self._sweep_seconds),
         )
         collection = CollectionKind(self._connections, self._scanner, self._sweep_seconds)
-        claims = Claims(kube)
-        backup = BackupKind(
+        backups = backup_cycles(
+            kube,
+            services,
             self._connections,
             self._workers,
-            self._claims,
-            self._settings,
-            BackupVolumes(claims, Snapshots(kube), self._cache.get),
-            others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
-            schedules=lambda: self._cache.of_kind("backupschedules"),
-            wake=lambda chosen: self.engine.touch_where(chosen),
-        )
-        restore = RestoreKind(
-            self._connections,
-            self._workers,
-            self._claims,
-            self._settings,
-            self._open_restores,
             protector,
-            RestoreVolumes(claims, self._cache.get),
-            others=lambda: [*self._cache.of_kind("backups"), *self._cache.of_kind("restores")],
-            schedules=lambda: self._cache.of_kind("backupschedules"),
-            find_backup=self._cache.get,
+            self._cache,
+            self._settings,
+            guard=guard,
             wake=lambda chosen: self.engine.touch_where(chosen),
         )
-        migrations = VolumeMigrations(
-            claims,
-            Volumes(kube),
+        self._volumes = volume_parts(
+            kube,
             self._workers,
+            self._cache,
             self._settings,
-            namespace_terminating=kube.namespace_terminating,
-        )
-        surroundings = Surroundings(claims)
-        self._metrics.volumes.usage = self._usage.get
-        volume = VolumeKind(
-            claims,
-            surroundings,
-            self._usage,
-            self._settings,
-            metrics=self._metrics.volumes,
-            migrations=migrations,
-        )
-        self._checks = ContentChecks(
-            claims,
-            self._workers,
-            self._usage,
-            self._settings,
-            volumes=lambda: self._cache.of_kind("volumes"),
+            self._metrics,
+            self._events,
             touch=lambda key: self.engine.touch(key),
-        )
-        self._reading = UsageReading(
-            claims,
-            surroundings,
-            self._workers,
-            self._usage,
-            self._settings,
-            volumes=lambda: self._cache.of_kind("volumes"),
-            touch=lambda key: self.engine.touch(key),
-            tell=self._tell_volume,
-        )
-        self._rounds = UsageRounds(
-            claims,
-            _kubelets(kube, self._settings),
-            self._usage,
-            self._settings,
-            volumes=lambda: self._cache.of_kind("volumes"),
-            touch=lambda key: self.engine.touch(key),
-            nodes_changed=lambda names: self._touch_all(volume.touched_by(names)),
-            failures=self._metrics.kubelet_failures.inc,
         )
         return {
             "collections": Cycle(collection, services),
@@ -298,28 +232,9 @@ class Leading:
                 lambda resource, secret: self._jittered(self._settings.fallback_sweep_seconds),
             ),
             "indexes": Cycle(index, services),
-            "backups": OneShotCycle(backup, services),
-            "restores": OneShotCycle(restore, services),
-            "backupschedules": ScheduleCycle(
-                services,
-                Objects(kube),
-                self._workers,
-                StandingWorkers(self._workers, Deployments(kube), Jobs(kube)),
-                self._settings,
-                known=self._cache.of_kind,
-            ),
-            "volumes": OneShotCycle(volume, services, ends=False),
+            **backups,
+            "volumes": OneShotCycle(self._volumes.kind, services, ends=False),
         }
-
-    def _tell_volume(self, resource: Resource, notice: Notice) -> None:
-        kind = KINDS["Volume"].kind
-        self._events.emit(
-            Event(resource.key, kind, resource.uid, notice.reason, notice.message, notice.warning)
-        )
-
-    def _touch_all(self, keys: Iterable[Key]) -> None:
-        for key in keys:
-            self.engine.touch(key)
 
     def _peers(self, resource: Resource, target: str) -> list[Resource]:
         self._cache.file(resource.key, target)
@@ -376,26 +291,3 @@ class Leading:
         await self._shard_changes.forget(key)
         secrets = {r.secret for r in self._cache.in_namespace(key.namespace) if r.secret is not None}
         await self._connections.keep_only(key.namespace, secrets)
-
-    async def _gauges(self) -> None:
-        """Counts of resources by state, refreshed now and then."""
-        while True:
-            for plural in self.engine.plurals:
-                kind = next(k.kind for k in KINDS.values() if k.plural == plural)
-                ready = [_is_ready(r) for r in self._cache.of_kind(plural)]
-                self._metrics.ready.labels(kind, "true").set(sum(ready))
-                self._metrics.ready.labels(kind, "false").set(len(ready) - sum(ready))
-            await asyncio.sleep(15)
-
-
-def _kubelets(kube: Kube, settings: Settings) -> Kubelets | None:
-    """Nobody is asked without a certificate authority to check, or with another token than that for statistics."""
-    if not settings.kubelet_ca or not settings.kubelet_service_account:
-        return None
-    tokens = StatsTokens(kube, settings.operator_namespace, settings.kubelet_service_account)
-    return Kubelets(tokens, settings.kubelet_ca)
-
-
-def _is_ready(resource: Resource) -> bool:
-    conditions = resource.status.get("conditions") or []
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)

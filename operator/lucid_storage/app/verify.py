@@ -8,7 +8,7 @@ import sys
 import uuid
 
 from lucid_storage.app.archives import Archive
-from lucid_storage.archive.catalog import find_backup
+from lucid_storage.archive.chains import find_backup
 from lucid_storage.archive.layout import ChainFolder
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.reporting import Reporter

@@ -11,7 +11,8 @@ from lucid_storage.kinds.oneshot import Step
 from lucid_storage.kinds.volume.desired import VolumeDesired
 from lucid_storage.kinds.volume.observed import VolumeObserved
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.volume import MigrationStep, VolumeStatus
+from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_migration import MigrationStep
 
 
 @dataclass(frozen=True, slots=True)

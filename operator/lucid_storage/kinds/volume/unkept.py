@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lucid_storage.errors import Reason
 from lucid_storage.models.orders import VolumeCopyResult
-from lucid_storage.models.volume import Migration
+from lucid_storage.models.volume_migration import Migration
 
 Row = tuple[str, bool, Reason, str]
 

@@ -29,7 +29,7 @@ from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.volumes import RETAIN, MovingClaim, MovingVolume
 from lucid_storage.models.meta import MIGRATION
 from lucid_storage.models.orders import VolumeCopyResult
-from lucid_storage.models.volume import MigrationStep
+from lucid_storage.models.volume_migration import MigrationStep
 
 ATTEMPTS = 3
 """Workers in a row that came no further than one before them, until the migration is given up."""

@@ -14,7 +14,8 @@ from lucid_storage.kinds.volume.migration.working import SOON_SECONDS, cleared
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.volumes import RETAIN, MovingVolume
 from lucid_storage.models.meta import MIGRATION, RUN_AGAIN
-from lucid_storage.models.volume import MigrationStep, VolumePhase
+from lucid_storage.models.volume import VolumePhase
+from lucid_storage.models.volume_migration import MigrationStep
 
 SENTENCE = 1000
 

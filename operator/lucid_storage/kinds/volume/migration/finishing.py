@@ -15,7 +15,8 @@ from lucid_storage.kinds.volume.migration.observed import Case, Plan
 from lucid_storage.kinds.volume.migration.working import SOON_SECONDS
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
 from lucid_storage.models.meta import MIGRATION, RELEASE_OLD_VOLUME, RUN_AGAIN
-from lucid_storage.models.volume import MigrationStep, VolumePhase
+from lucid_storage.models.volume import VolumePhase
+from lucid_storage.models.volume_migration import MigrationStep
 
 
 def finish(case: Case, claim: MovingClaim, new: MovingVolume, book: Journal | None) -> Plan:

@@ -36,7 +36,8 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.volumes import MovingVolume, Volumes
 from lucid_storage.models.meta import MIGRATION, RELEASE_OLD_VOLUME
 from lucid_storage.models.settings import Settings
-from lucid_storage.models.volume import MigrationStep, VolumeStatus
+from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_migration import MigrationStep
 
 
 class CopyWorkers(Protocol):

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
 from lucid_storage.models.meta import MIGRATION
 from lucid_storage.models.quantity import to_text
-from lucid_storage.models.volume import Migration, MigrationStep
+from lucid_storage.models.volume_migration import Migration, MigrationStep
 
 NAME_LIMIT = 63
 """Of a Job: its name becomes a label of its pod."""

@@ -19,7 +19,8 @@ from lucid_storage.kube.claims import PodUse
 from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
 from lucid_storage.models.meta import GIVE_UP_MIGRATION, MIGRATION
-from lucid_storage.models.volume import Migration, MigrationStep, VolumePhase, VolumeStatus
+from lucid_storage.models.volume import VolumePhase, VolumeStatus
+from lucid_storage.models.volume_migration import Migration, MigrationStep
 
 NAMES = 5
 

@@ -27,7 +27,8 @@ from lucid_storage.kinds.volume.migration.observed import Answer, Case, Plan, li
 from lucid_storage.kinds.volume.migration.requests import wanted_size
 from lucid_storage.kinds.volume.plan import Scope, facts
 from lucid_storage.models.meta import RELEASE_OLD_VOLUME, RUN_AGAIN
-from lucid_storage.models.volume import Migration, MigrationStep, VolumePhase
+from lucid_storage.models.volume import VolumePhase
+from lucid_storage.models.volume_migration import Migration, MigrationStep
 
 WAITING_SECONDS = 5.0
 _REASONS = {str(reason): reason for reason in Reason}

@@ -24,7 +24,7 @@ from lucid_storage.kinds.volume.migration.working import SOON_SECONDS
 from lucid_storage.kube.resources import Key
 from lucid_storage.kube.volumes import MovingVolume
 from lucid_storage.models.meta import GIVE_UP_MIGRATION, MIGRATION, MIGRATION_FINALIZER
-from lucid_storage.models.volume import Migration
+from lucid_storage.models.volume_migration import Migration
 
 STUCK_SECONDS = 30.0
 

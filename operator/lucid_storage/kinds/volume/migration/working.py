@@ -10,7 +10,7 @@ from lucid_storage.kinds.volume.migration.observed import Case, Plan
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.models.orders import Progress, VolumeCopyResult
-from lucid_storage.models.volume import MigrationStep
+from lucid_storage.models.volume_migration import MigrationStep
 
 POLL_SECONDS, SOON_SECONDS, UNFIT_SECONDS = 2.0, 0.5, 60.0
 STEPS_OF_PROGRESS = 10
