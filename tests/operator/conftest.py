@@ -1,10 +1,11 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from backup_bed import IMAGE, BackupBed, fake_command, make_claim
 from pymongo.database import Database
+from tcp_relay import Relay
 
 from testbed.job_runner import JobRunner
 from testbed.pytest_operator import World
@@ -30,3 +31,20 @@ async def bed(mongo_world: World, tmp_path: Path) -> AsyncIterator[BackupBed]:
         yield BackupBed(mongo_world, runner, fake)
         for operator in mongo_world.operators:
             operator.stop()
+
+
+@pytest.fixture
+def relayed(world: World) -> Iterator[Callable[[str], tuple[Relay, str]]]:
+    """`relayed(address)`: a relay to the port of a URL or URI, and the address that leads through it."""
+    made = []
+
+    def make(address: str) -> tuple[Relay, str]:
+        head, _, tail = address.rpartition(":")
+        port = tail.split("/")[0]
+        relay = Relay(int(port))
+        made.append(relay)
+        return relay, f"{head}:{relay.port}{tail[len(port) :]}"
+
+    yield make
+    for relay in made:
+        relay.close()
