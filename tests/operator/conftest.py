@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from backup_bed import IMAGE, BackupBed, fake_command, make_claim
 from pymongo.database import Database
+from sharded_bed import QUICK, Cluster
 from tcp_relay import Relay
 
 from testbed.job_runner import JobRunner
@@ -17,6 +18,24 @@ def db(mongo_world: World, mongodb: MongoDB) -> Iterator[Database[Any]]:
     """The world's database in the shared MongoDB."""
     with mongodb.client() as client:
         yield client[mongo_world.environment["MONGODB_DATABASE"]]
+
+
+@pytest.fixture
+def sharded_world(world: World, sharded: Cluster) -> Iterator[World]:
+    """A world whose operators use the shared sharded cluster; its database is dropped afterwards."""
+    world.environment.update({"MONGODB_URI": sharded.uri, **QUICK})
+    yield world
+    for operator in world.operators:
+        operator.stop()
+    with sharded.client() as client:
+        client.drop_database(world.environment["MONGODB_DATABASE"])
+
+
+@pytest.fixture
+def sharded_db(sharded_world: World, sharded: Cluster) -> Iterator[Database[Any]]:
+    """The world's database, through the router."""
+    with sharded.client() as client:
+        yield client[sharded_world.environment["MONGODB_DATABASE"]]
 
 
 @pytest.fixture

@@ -1,56 +1,24 @@
 """Sharded collections, reconciled by the operator process on a real sharded cluster and a real API server."""
 
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from operator_bed import index_spec, indexes, said
 from pymongo.database import Database
+from sharded_bed import KIND, Cluster, entry, noted, spec
 
 from lucid_storage.models.meta import ACCEPT_SHARD_KEY, BACKED_UP_AT
 from testbed.cluster.controlplane import ControlPlane
 from testbed.pytest_operator import World
-from testbed.pytest_sharded import Foreign
-from testbed.stores.sharded import Sharded
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
-Cluster = Sharded | Foreign
-KIND = "ShardedCollection"
-QUICK = {"FALLBACK_SWEEP_SECONDS": "5", "SWEEP_SECONDS": "5"}
-
 
 @pytest.fixture
-def sharded_world(world: World, sharded: Cluster) -> Iterator[World]:
-    """A world whose operators use the shared sharded cluster; its database is dropped afterwards."""
-    world.environment.update({"MONGODB_URI": sharded.uri, **QUICK})
-    yield world
-    for operator in world.operators:
-        operator.stop()
-    with sharded.client() as client:
-        client.drop_database(world.environment["MONGODB_DATABASE"])
-
-
-@pytest.fixture
-def db(sharded_world: World, sharded: Cluster) -> Iterator[Database[Any]]:
-    """The world's database, through the router."""
-    with sharded.client() as client:
-        yield client[sharded_world.environment["MONGODB_DATABASE"]]
-
-
-def spec(collection: str, *keys: tuple[str, int | str], **more: object) -> dict[str, Any]:
-    return {
-        "collection": collection,
-        "shardKey": [{"field": field, "order": order} for field, order in keys],
-        **more,
-    }
-
-
-def entry(db: Database[Any], collection: str) -> dict[str, Any]:
-    """What the cluster's catalogue says; empty where it is not sharded."""
-    return db.client.config.collections.find_one({"_id": f"{db.name}.{collection}"}) or {}
+def db(sharded_db: Database[Any]) -> Database[Any]:
+    return sharded_db
 
 
 def lying(sharded: Cluster, db: Database[Any], collection: str) -> dict[str, int]:
@@ -67,18 +35,6 @@ def columns(plane: ControlPlane, world: World, name: str) -> list[str]:
     command = [plane.kubectl, f"--kubeconfig={plane.kubeconfig}", f"--namespace={world.namespace}"]
     command += ["get", "shardedcollection", name, "--no-headers"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[1:-1]
-
-
-async def noted(world: World, name: str, reason: str) -> dict[str, Any]:
-    """The Event about an object with this reason, as soon as it is there."""
-    found: list[dict[str, Any]] = []
-
-    async def there() -> bool:
-        found[:] = [event for event in await world.events(name) if event["reason"] == reason]
-        return bool(found)
-
-    await world.until(there, 15, f"the event {reason}")
-    return found[0]
 
 
 def told(status: dict[str, Any], figure: str) -> dict[str, int]:
@@ -260,11 +216,3 @@ async def test_conflicts_refusals_and_neighbours_of_a_shard_key(
     await sharded_world.ready("Index", "fits")
     await sharded_world.patch("Collection", "users", {"spec": {"validationAction": "warn"}})
     await sharded_world.ready("Collection", "users")
-
-
-async def test_a_replica_set_is_told_to_be_none(mongo_world: World) -> None:
-    mongo_world.start_operator()
-    await mongo_world.create(KIND, "orders", spec("orders", ("region", 1)))
-    condition = await mongo_world.refused(KIND, "orders", "NotSharded")
-    assert "mongos" in condition["message"]
-    assert said(await mongo_world.get(KIND, "orders"), "Stalled")["status"] == "True"
