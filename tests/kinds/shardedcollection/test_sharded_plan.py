@@ -153,6 +153,22 @@ def test_a_declared_collection_that_cannot_be_sharded_is_refused_before_it_is_ma
     assert made.verdict.reason is Reason.NOT_SHARDABLE
 
 
+@pytest.mark.parametrize("options", [CollectionOptions(), CollectionOptions(capped=Capped(4096))])
+def test_what_a_collection_declares_as_capped_is_refused_by_its_name_and_not_sharded_under_it(
+    options: CollectionOptions,
+) -> None:
+    declared = Neighbours(DeclaredCollection("lucid/log", capped=True))
+    made = planned(desired(), unsharded(collection=collection(options), neighbours=declared))
+    assert made.verdict is not None
+    assert (made.verdict.reason, made.verdict.stalled) == (Reason.NOT_SHARDABLE, True)
+    assert "the Collection lucid/log declares" in made.verdict.message.replace("The C", "the C")
+
+
+def test_a_collection_that_declares_what_is_sharded_as_capped_later_does_not_touch_it() -> None:
+    declared = Neighbours(DeclaredCollection("lucid/log", capped=True))
+    assert planned(desired(), sharded(neighbours=declared)).verdict is None
+
+
 @pytest.mark.parametrize(
     ("key", "fits"),
     [

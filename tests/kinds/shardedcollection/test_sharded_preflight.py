@@ -129,6 +129,18 @@ def test_a_unique_index_proves_uniqueness_without_a_scan() -> None:
     assert asked == (ExamineKey((("region", 1),), duplicates=False),)
 
 
+def test_duplicates_that_were_found_count_no_more_where_a_unique_index_is_there() -> None:
+    without = unsharded(indexes=(ID_INDEX,))
+    first = planned(desired(unique=True), without, found=replace(GOOD, duplicates=DUPLICATES))
+    assert first.verdict is not None
+    assert first.verdict.reason is Reason.SUPPORTING_INDEX_MISSING
+    assert verdicts(first.status)["Uniqueness"] == "Refused"
+    proved = unsharded(indexes=(ID_INDEX, index(("region", 1), unique=True)))
+    made = planned(desired(unique=True), proved, first.status, now=NOW + timedelta(minutes=1))
+    assert made.verdict is None
+    assert isinstance(made.actions[1], ShardCollection)
+
+
 def test_arrays_in_the_key_are_refused() -> None:
     made = planned(desired(), unsharded(), found=KeyFindings(gaps(arrays=1), sample()))
     assert made.verdict is not None

@@ -28,6 +28,7 @@ from lucid_storage.models.meta import BACKED_UP_AT
 from lucid_storage.models.shardedcollection import ShardedCollectionStatus
 
 REFINED = (("region", 1), ("order_id", 1))
+BALANCER = ("enabled", "running", "rounds")
 
 
 def resource(plural: str, name: str, created: str = "2026-11-21T10:00:00Z", **body: Any) -> Resource:
@@ -81,11 +82,24 @@ def test_a_change_of_state_is_told_at_once() -> None:
     assert emptied.shard_count == 1
 
 
-def test_rounds_of_the_balancer_alone_are_no_write() -> None:
-    first = planned(desired(), sharded(), settled()).status
-    busy = spread()
-    busy = type(busy)(busy.chunks, busy.balance, balancer(rounds=900, running=True), busy.figures)
-    assert planned(desired(), sharded(spread=busy), first, now=NOW + timedelta(hours=1)).status == first
+def test_rounds_of_the_balancer_move_as_rarely_as_other_figures() -> None:
+    lies = replace(spread(), balancer=balancer(rounds=100))
+    first = planned(desired(), sharded(spread=lies), settled()).status
+
+    def then(rounds: int, minutes: int, *, figures: bool = True) -> ShardedCollectionStatus:
+        seen = replace(spread(figures=figures), balancer=balancer(rounds=rounds, running=True))
+        now = NOW + timedelta(minutes=minutes)
+        return planned(desired(), sharded(spread=seen), first, now=now).status
+
+    assert then(900, 14) == first, "too early"
+    assert then(109, 60) == first, "too little"
+    assert then(900, 16, figures=False) == first, "documents and bytes would wait as long again"
+    told = then(110, 16).balancer
+    assert told is not None
+    assert (told.rounds, told.running) == (110, True)
+    elected = then(0, 60).balancer
+    assert elected is not None
+    assert elected.rounds == 0, "another config server counts anew"
 
 
 def test_documents_stay_where_they_were_not_asked_for() -> None:
@@ -117,7 +131,20 @@ def test_balanced_is_a_word_that_says_who_balances(
 def test_jumbo_chunks_are_said_beside_ready() -> None:
     made = planned(desired(), sharded(spread=spread(4, 4, jumbo=2)), settled())
     assert made.status.jumbo_chunks == 2
-    assert "too big to be moved" in made.message
+    assert made.message.startswith("2 chunks are too big to be moved")
+
+
+def test_the_first_jumbo_chunk_and_the_end_of_all_are_told_at_once_and_their_number_rarely() -> None:
+    first = planned(desired(), sharded(), settled())
+    assert (first.status.jumbo_chunks, first.message) == (0, "")
+    soon = NOW + timedelta(seconds=5)
+    one = planned(desired(), sharded(spread=spread(jumbo=1, figures=False)), first.status, now=soon)
+    assert one.status.jumbo_chunks == 1
+    assert one.message.startswith("1 chunk is too big to be moved")
+    two = planned(desired(), sharded(spread=spread(jumbo=2, figures=False)), one.status, now=soon)
+    assert (two.status, two.message) == (one.status, one.message), "no write for each chunk"
+    none = planned(desired(), sharded(spread=spread(figures=False)), two.status, now=soon)
+    assert (none.status.jumbo_chunks, none.message) == (0, "")
 
 
 def test_metrics_name_the_resource_and_end_with_it() -> None:
@@ -133,7 +160,12 @@ def test_metrics_name_the_resource_and_end_with_it() -> None:
     assert value("lucid_sharded_collection_chunks", {**labels, "shard": "s0"}) == 4
     assert value("lucid_sharded_collection_documents", {**labels, "shard": "s0"}) == 300
     assert value("lucid_sharded_collection_balanced", labels) == 1
+    busy = balancer(enabled=False, running=True, rounds=7)
+    metrics.tell(key, state(), replace(spread(), balancer=busy))
+    told = {name: value(f"lucid_sharded_collection_balancer_{name}", labels) for name in BALANCER}
+    assert told == {"enabled": 0, "running": 1, "rounds": 7}
     metrics.forget(key)
+    assert value("lucid_sharded_collection_balancer_rounds", labels) is None
     assert value("lucid_sharded_collection_chunks", {**labels, "shard": "s0"}) is None
 
 

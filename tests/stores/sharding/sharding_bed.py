@@ -15,12 +15,14 @@ def insert(cluster: Cluster, database: str, collection: str, documents: list[Doc
         client[database][collection].insert_many(documents)
 
 
-def counted(cluster: Cluster, database: str, collection: str) -> dict[str, int]:
+def counted(
+    cluster: Cluster, database: str, collection: str, match: Document | None = None
+) -> dict[str, int]:
     """Documents on each shard that has some, past the router."""
     counts = {}
     for shard in cluster.shard_names:
         with cluster.shard_client(shard) as client:
-            count = client[database][collection].count_documents({})
+            count = client[database][collection].count_documents(match or {})
         if count:
             counts[shard] = count
     return counts

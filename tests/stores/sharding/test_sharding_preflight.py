@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import pytest
 from bson import ObjectId
 from pymongo import monitoring
-from sharding_bed import Cluster, insert
+from sharding_bed import Cluster, counted, insert
 
 from lucid_storage.stores.mongodb.adapter import MongoDeployment
 from lucid_storage.stores.mongodb.sharding.types import Occupancy, ShardKey
-from lucid_storage.stores.mongodb.types import CollectionOptions
+from lucid_storage.stores.mongodb.types import CollectionOptions, IndexDefinition
 
 pytestmark = pytest.mark.mongodb
 
@@ -117,6 +117,29 @@ async def test_values_are_told_apart_as_shard_keys_are_and_not_by_the_collection
     sample = await router.sharding.key_sample(sharded_database, "orders", COUNTRY, 1000, 10)
     assert sample is not None
     assert (sample.distinct, sample.most_frequent) == (4, 1)
+
+
+async def test_duplicates_are_found_before_sharding_and_across_shards_as_shard_keys_are_compared(
+    router: MongoDeployment, sharded: Cluster, sharded_database: str
+) -> None:
+    mails = [f"{n}@x" for n in range(50)] + ["7@x"] * 12 + ["8@x", "9@X"]
+    documents = [{"_id": n, "user": n, "mail": mail} for n, mail in enumerate(mails)]
+    await router.sharding.shard(sharded_database, "spread", (("user", "hashed"),), num_initial_chunks=4)
+    german = CollectionOptions(collation={"locale": "de", "strength": 1})
+    await router.create_collection(sharded_database, "plain", german)
+    unique = IndexDefinition(keys=(("mail", 1),), unique=True, collation={"locale": "simple"})
+    for name in ("plain", "spread"):
+        insert(sharded, sharded_database, name, documents)
+        found = await router.duplicates(sharded_database, name, unique, 10)
+        assert (found.groups, found.documents, found.complete) == (2, 15, True)
+        alike = {str(document["_id"]) for document in documents if document["mail"] == "7@x"}
+        assert len(set(found.examples[0])) == 5
+        assert set(found.examples[0]) <= alike
+        assert set(found.examples[1]) == {"8", "62"}
+        cut = await router.duplicates(sharded_database, name, unique, 0)
+        assert (cut.groups, cut.complete) == (0, False)
+    lying = counted(sharded, sharded_database, "spread", {"mail": "7@x"})
+    assert len(lying) == 2, "equal keys lie on both shards, and no shard alone sees them all"
 
 
 async def test_growing_keys_are_told_from_random_ones(

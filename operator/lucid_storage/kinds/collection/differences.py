@@ -100,8 +100,8 @@ def _capped(wanted: Capped | None, observed: Capped | None, server: ServerInfo) 
             "capped",
             _limits(wanted),
             "not capped",
-            refusal="Run convertToCapped on it by hand (it locks the database), or declare another collection"
-            " and copy the documents.",
+            refusal="Run convertToCapped on it by hand (it locks the database; what is sharded cannot be capped), or"
+            " declare another collection and copy the documents.",
         )
         return
     size_differs = not capped_size_matches(wanted.size_bytes, observed.size_bytes)

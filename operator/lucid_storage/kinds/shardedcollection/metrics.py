@@ -64,10 +64,10 @@ class ShardMetrics(Collector):
             if known.balanced != "Off":
                 word.add_metric([key.namespace, key.name], float(known.balanced == "True"))
         yield word
-        for name, text, flag in _FLAGS:
+        for name, text, figure in _VALUES:
             family = GaugeMetricFamily(f"lucid_sharded_collection_{name}", text, labels=LABELS)
             for key, known in self._known.items():
-                family.add_metric([key.namespace, key.name], float(flag(known)))
+                family.add_metric([key.namespace, key.name], float(figure(known)))
             yield family
 
     def _by_shard(self) -> list[tuple[str, str, Callable[[Spread], list[tuple[str, int]]]]]:
@@ -91,11 +91,26 @@ class ShardMetrics(Collector):
         ]
 
 
-_FLAGS: tuple[tuple[str, str, Callable[[_Figures], bool]], ...] = (
+_VALUES: tuple[tuple[str, str, Callable[[_Figures], int]], ...] = (
     ("resharding", "Whether the server writes the collection anew by another key.", lambda f: f.resharding),
     (
         "backup_needed",
         "Whether the shard key changed and no backup is known that began later.",
         lambda f: f.backup_needed,
+    ),
+    (
+        "balancer_enabled",
+        "Whether the balancer of its deployment is on.",
+        lambda f: f.spread.balancer.enabled,
+    ),
+    (
+        "balancer_running",
+        "Whether the balancer of its deployment was in a round at the last look.",
+        lambda f: f.spread.balancer.running,
+    ),
+    (
+        "balancer_rounds",
+        "Rounds that the balancer of its deployment has taken since its config server was elected.",
+        lambda f: f.spread.balancer.rounds,
     ),
 )

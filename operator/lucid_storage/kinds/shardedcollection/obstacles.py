@@ -25,12 +25,19 @@ def _said(desired: ShardedDesired, observed: ShardedObserved) -> str | None:
     declared = observed.neighbours.collection
     if collection is not None and collection.type == "view":
         return f"{target} is a view, which cannot be sharded: shard the collection that it reads."
+    capped_by = declared.declared_by if declared is not None and declared.capped else None
     if collection is not None and collection.options.capped is not None:
-        return f"{target} is capped, and a capped collection cannot be sharded: use an ordinary one with a TTL index."
-    if collection is None and declared is not None and declared.capped:
+        if capped_by is None:
+            said = "a capped collection cannot be sharded: use an ordinary one with a TTL index"
+            return f"{target} is capped, and {said}."
         return (
-            f"The Collection {declared.declared_by} declares {target} as capped, and a capped collection cannot be"
-            " sharded: remove capped there, or delete this resource."
+            f"{target} is capped, as the Collection {capped_by} declares, and a capped collection cannot be sharded:"
+            " delete this resource, or shard an ordinary collection with a TTL index."
+        )
+    if observed.state is None and capped_by is not None:
+        return (
+            f"The Collection {capped_by} declares {target} as capped, and a capped collection cannot be sharded: remove"
+            " capped there, or delete this resource."
         )
     time_series: Mapping[str, object] | None = None
     if collection is not None:

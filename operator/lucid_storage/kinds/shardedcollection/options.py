@@ -141,7 +141,7 @@ def _finish(
 
 
 def _message(observed: ShardedObserved, state: ShardedState, status: ShardedCollectionStatus) -> str:
-    said = spread.message(state, observed.spread) if observed.spread is not None else ""
+    said = spread.message(state, observed.spread, status) if observed.spread is not None else ""
     preflight = status.preflight
     if said or preflight is None:
         return said

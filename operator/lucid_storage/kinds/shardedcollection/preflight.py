@@ -20,6 +20,8 @@ never allows anything: right before what cannot be undone they are examined agai
 """
 BUILDING_SECONDS = 5.0
 
+UNIQUENESS = "Uniqueness"
+"""What a unique index of the key proves, whatever the documents said before it was there."""
 _OF_INDEXES = frozenset({"SupportingIndex", "UniqueIndexes"})
 
 
@@ -56,7 +58,8 @@ def examine(
     else:
         assert known is not None
         made = known
-        about = [check for check in known.checks if check.check not in _OF_INDEXES]
+        proved = _OF_INDEXES if question.duplicates else _OF_INDEXES | {UNIQUENESS}
+        about = [check for check in known.checks if check.check not in proved]
     empty = made.documents == 0
     checks = [*judgement.of_indexes(desired, support, empty=empty, changing=changing), *about]
     made = made.model_copy(update={"checks": checks, "verdict": judgement.worst(checks)})

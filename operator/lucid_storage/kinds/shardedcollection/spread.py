@@ -1,7 +1,7 @@
 """How the collection is spread, as status and metrics tell it. Pure.
 
 Figures move rarely (see `kinds.figures`), except when the state changes: balanced or not, other shards, balancer
-on or off.
+on or off, the first jumbo chunk or none any more. Live figures are metrics.
 """
 
 from __future__ import annotations
@@ -73,12 +73,13 @@ def told(
     )
 
 
-def message(state: ShardedState, spread: Spread) -> str:
-    """What is worth saying beside Ready."""
+def message(state: ShardedState, spread: Spread, status: ShardedCollectionStatus) -> str:
+    """What is worth saying beside Ready; with the count of jumbo chunks that status has, which moves rarely."""
     if not spread.balancer.enabled and state.balancing:
         return "The deployment's balancer is off, so no chunks are moved."
-    if spread.jumbo:
-        return f"{spread.jumbo} chunks are too big to be moved; refine the key so that they can be split."
+    if status.jumbo_chunks:
+        are = "chunk is" if status.jumbo_chunks == 1 else "chunks are"
+        return f"{status.jumbo_chunks} {are} too big to be moved; refine the key so that they can be split."
     if spread.balance.compliant or not state.balancing:
         return ""
     return f"The balancer is moving chunks ({spread.balance.violation or 'not balanced yet'})."
@@ -92,6 +93,7 @@ def _changed(status: ShardedCollectionStatus, word: str, spread: Spread) -> bool
         or status.shard_count != len(spread.chunks)
         or before is None
         or before.enabled != spread.balancer.enabled
+        or bool(status.jumbo_chunks) != bool(spread.jumbo)
     )
 
 
@@ -99,6 +101,8 @@ def _due(status: ShardedCollectionStatus, spread: Spread, now: datetime) -> bool
     if not figures.due(status.stats_time, now):
         return False
     if figures.moved(status.chunks, spread.total) or figures.moved(status.jumbo_chunks, spread.jumbo):
+        return True
+    if spread.figures is not None and _rounds_moved(status.balancer, spread.balancer):
         return True
     known = {one.name: one for one in status.shards or ()}
     for one in spread.chunks:
@@ -114,6 +118,11 @@ def _due(status: ShardedCollectionStatus, spread: Spread, now: datetime) -> bool
         if figures.moved(before.size_bytes, figure.size_bytes):
             return True
     return False
+
+
+def _rounds_moved(before: BalancerStatus | None, now: BalancerState) -> bool:
+    """Told together with the documents, which they must not keep from being asked for."""
+    return before is None or figures.moved(before.rounds, now.rounds)
 
 
 def _shards(spread: Spread, before: Sequence[ShardStatus]) -> list[ShardStatus]:
