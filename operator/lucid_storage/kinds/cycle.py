@@ -255,19 +255,28 @@ class Cycle(Generic[D, V, S]):
         for peer in sorted(scope.peers, key=lambda p: p.seniority):
             if peer.seniority >= resource.seniority:
                 return
-            try:
-                theirs = await self.kind.desired(peer)
-                same = self.kind.same_object(desired, theirs) and same_server(
-                    await self.kind.identity(peer, theirs), identity
-                )
-            except LucidError:
-                continue  # it cannot log in or is no valid declaration, so it owns nothing
-            if same:
+            if await self._owns(peer, desired, identity):
                 raise LucidError(
                     f"{desired.target} is already declared by {peer.key.namespace}/{peer.key.name}, which is older."
                     " Delete one of the two.",
                     reason=Reason.CONFLICT,
                 )
+
+    async def _owns(self, peer: Resource, desired: D, identity: str) -> bool:
+        """Whether an older resource means the same object on the same server, and can log in there.
+
+        One that could before and whose address does not answer now has an outage: what is its own stays so.
+        """
+        try:
+            theirs = await self.kind.desired(peer)
+            if not self.kind.same_object(desired, theirs):
+                return False
+            return same_server(await self.kind.identity(peer, theirs), identity)
+        except StoreUnavailableError:
+            known = peer.status.get("serverIdentity")
+            return isinstance(known, str) and same_server(known, identity)
+        except LucidError:
+            return False  # it cannot log in or is no valid declaration, so it owns nothing
 
     async def _explained(self, resource: Resource, desired: D, status: S, error: LucidError) -> LucidError:
         try:

@@ -5,7 +5,13 @@ from typing import Any, cast
 
 import pytest
 
-from lucid_storage.errors import OUTAGE_GRACE_SECONDS, LucidError, NotAllowedError, StoreUnavailableError
+from lucid_storage.errors import (
+    OUTAGE_GRACE_SECONDS,
+    LoginFailedError,
+    LucidError,
+    NotAllowedError,
+    StoreUnavailableError,
+)
 from lucid_storage.kinds import cycle as subject
 from lucid_storage.kinds.contract import Plan
 from lucid_storage.kinds.cycle import Cycle, Services
@@ -41,14 +47,22 @@ class OneStep:
     refusal: LucidError | None = None
     made: bool = False
     forgotten: list[Key] = field(default_factory=list)
+    servers: dict[str, str | LucidError] = field(default_factory=dict)
+    """What a resource's connection leads to, by its name."""
 
     async def desired(self, resource: Resource) -> Wanted:
         if self.refusal is not None:
             raise self.refusal
         return Wanted()
 
+    def same_object(self, mine: Wanted, theirs: Wanted) -> bool:
+        return mine == theirs
+
     async def identity(self, resource: Resource, desired: Wanted) -> str:
-        return "server"
+        found = self.servers.get(resource.key.name, "server")
+        if isinstance(found, LucidError):
+            raise found
+        return found
 
     async def observe(self, *_: object) -> bool:
         return self.made
@@ -85,6 +99,7 @@ class Bed:
         self.kind = OneStep()
         self.written: list[dict[str, Any]] = []
         self.events: list[Event] = []
+        self.peers: list[Resource] = []
         bed: Any = self
         services = Services(
             status=bed,
@@ -92,7 +107,7 @@ class Bed:
             finalizers=bed,
             metrics=Metrics(),
             namespace_terminating=self.namespace_terminating,
-            peers=lambda resource, target: [],
+            peers=lambda resource, target: self.peers,
             touch_dependents=lambda key, target: None,
             remember=lambda resource, version: None,
         )
@@ -200,3 +215,60 @@ async def test_what_was_ready_is_excused_for_a_few_seconds_and_not_for_ever(
     outcome = await bed.cycle.run(ready)
     assert outcome.failed
     assert bed.written[-1]["conditions"][0]["reason"] == "StoreUnavailable"
+
+
+OLDER, YOUNGER = "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z"
+MINE = "2026-11-15T00:00:00Z"
+
+
+def peer(name: str, created: str, secret: str = "") -> Resource:
+    """Another resource about the same collection, with a login and an address of its own."""
+    found = resource(name=name, uid=name, creationTimestamp=created)
+    found.spec["connection"] = {"secretName": secret}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("elder", "made"),
+    [
+        ("server", False),  # its Secret holds another URI of the same server
+        ("another server", True),
+        (LoginFailedError("the password was refused"), True),
+        (StoreUnavailableError("nobody answers at its address"), True),
+        (NotAllowedError("its Secret may not be used"), True),
+    ],
+)
+async def test_the_oldest_resource_that_can_log_in_owns_what_is_on_the_same_server_whatever_its_address(
+    bed: Bed, elder: str | LucidError, made: bool
+) -> None:
+    bed.peers = [peer("younger", YOUNGER, "c"), peer("elder", OLDER, "b")]
+    bed.kind.servers = {"users": "server", "elder": elder, "younger": "server"}
+    await bed.cycle.run(resource(creationTimestamp=MINE))
+    assert bed.kind.made is made
+    ready = bed.written[-1]["conditions"][0]
+    assert (ready["status"], ready["reason"]) == (("True", "Reconciled") if made else ("False", "Conflict"))
+    assert made or "ns/elder, which is older" in ready["message"]
+
+
+async def test_an_owner_whose_address_does_not_answer_for_a_while_stays_the_owner(bed: Bed) -> None:
+    elder = peer("elder", OLDER, "b")
+    elder.status["serverIdentity"] = "server"
+    bed.peers = [elder]
+    bed.kind.servers = {"elder": StoreUnavailableError("its name cannot be looked up")}
+    await bed.cycle.run(resource(creationTimestamp=MINE))
+    assert not bed.kind.made
+    assert bed.written[-1]["conditions"][0]["reason"] == "Conflict"
+
+
+async def test_one_that_cannot_log_in_leaves_the_object_to_the_next_oldest(bed: Bed) -> None:
+    bed.peers = [peer("refused", "2026-10-01T00:00:00Z", "a"), peer("elder", OLDER, "b")]
+    bed.kind.servers = {"refused": LoginFailedError("the password was refused")}
+    await bed.cycle.run(resource(creationTimestamp=MINE))
+    assert not bed.kind.made
+    assert "ns/elder" in bed.written[-1]["conditions"][0]["message"]
+
+
+async def test_of_two_of_the_same_age_the_first_by_name_owns_the_object(bed: Bed) -> None:
+    bed.peers = [peer("zzz", MINE), peer("aaa", MINE)]
+    await bed.cycle.run(resource(creationTimestamp=MINE))
+    assert "ns/aaa" in bed.written[-1]["conditions"][0]["message"]
