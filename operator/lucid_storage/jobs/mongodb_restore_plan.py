@@ -5,7 +5,7 @@ Nothing is written. The same plan is made again when the work begins, so that no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from lucid_storage.archive.content import streamed
@@ -107,7 +107,7 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
     lineage = scan.lineage(names) if names else everything(targets, _selected(path.full.manifest))
     found = _outcome(mongodb, scan, lineage, frozenset(names))
     records = tuple(r for r in mongodb.collections if r.database in targets and lineage.base(data_name(r)))
-    _check_chosen(order, names, lineage, records, scan)
+    _check_chosen(order, names, lineage, records, scan, _written(mongodb))
     return MongoPlan(
         path=path,
         until=until,
@@ -116,7 +116,7 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
         targets=targets,
         lineage=lineage,
         records=records,
-        cut_transactions=scan.cut(names) if names else 0,
+        cut_transactions=scan.cut(names) if names else scan.cut_outside(lineage.base),
         warnings=warnings_of(order, prelude, records),
         moving=_moving(scan),
         made=found.made,
@@ -199,7 +199,16 @@ def _prelude(manifest: Manifest, open_source: OpenSource) -> Prelude:
 
 def _databases(mongodb: MongoRecord, prelude: Prelude) -> frozenset[str]:
     listed = {found.namespace.database for found in prelude.collections if found.namespace != OPLOG}
-    return frozenset({record.database for record in mongodb.collections} | listed)
+    written = {database for database, _ in _written(mongodb)}
+    return frozenset({record.database for record in mongodb.collections} | listed | written)
+
+
+def _written(mongodb: MongoRecord) -> set[Name]:
+    """What was written or changed while the dump ran, by public names. One that was made then is in no list of the
+    dump: its oplog alone holds it.
+    """
+    found = (count.namespace.partition(".") for count in mongodb.operations)
+    return {(database, public_name(collection)) for database, _, collection in found}
 
 
 def _selected(manifest: Manifest) -> list[Name]:
@@ -219,11 +228,12 @@ def _check_chosen(
     lineage: Lineage,
     records: Sequence[CollectionRecord],
     scan: Scan,
+    written: Set[Name],
 ) -> None:
-    """Every chosen collection must come from somewhere: the base, or a creation in the slices."""
+    """Every chosen collection must come from somewhere: the base, a creation in its oplog or one in the slices."""
     if not names:
         return
-    found = {record.name for record in records}
+    found = {record.name for record in records} | {name[1] for name in written if lineage.base(name)}
     for event in scan.events:
         if lineage.created(event.moment, event.name):
             found.add(event.name[1])

@@ -1,12 +1,12 @@
 """In place, whoever dies where: nothing foreign is touched, nothing reserved stays, and the next run comes through."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
-from typing import Any
 
 import pytest
 from deployment import Client, Snapshot, content, load, now, oplog, take
+from mortal import Dying, KilledError, Mortal
 
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.entries import Moment
@@ -15,29 +15,10 @@ from lucid_storage.stores.mongodb.restore.journal import JOURNALS, SwapState
 from lucid_storage.stores.mongodb.restore.lease import LEASE
 from lucid_storage.stores.mongodb.restore.lineage import everything
 from lucid_storage.stores.mongodb.restore.staging import InPlace, Staging
-from lucid_storage.stores.mongodb.restore.target import Target
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
 MOVING = {"old", "new", "made"}
-
-
-class KilledError(Exception):
-    """The process is gone: it does nothing more, and gives nothing back."""
-
-
-class Mortal(Target):
-    """A worker's server that it reaches for so many writes."""
-
-    left = 10**9
-
-    def write(
-        self, database: str, command: Mapping[str, object], task: str, **more: Any
-    ) -> dict[str, object]:
-        if self.left == 0:
-            raise KilledError
-        self.left -= 1
-        return super().write(database, command, task, **more)
 
 
 class Bed:
@@ -110,18 +91,6 @@ class Bed:
 def bed(mongodb: MongoDB, database: str) -> Iterator[Bed]:
     with mongodb.client() as client:
         yield Bed(mongodb.uri, client, database)
-
-
-class Dying:
-    """A guard of an operator that is killed behind so many commands."""
-
-    def __init__(self, commands: int) -> None:
-        self.left = commands
-
-    def __call__(self) -> None:
-        if self.left == 0:
-            raise KilledError
-        self.left -= 1
 
 
 async def test_a_worker_killed_behind_any_write_leaves_what_the_next_run_repairs(bed: Bed) -> None:

@@ -1,5 +1,8 @@
 """Chosen collections are followed backwards through renames (rule 2.5)."""
 
+from typing import Any
+
+import pytest
 from oplog_entries import apply_ops, create, drop, events, insert, rename
 
 from lucid_storage.stores.mongodb.restore.lineage import chosen, everything
@@ -38,6 +41,25 @@ def test_dropped_and_made_again_means_the_last_one() -> None:
     )
     assert not lineage.base(("shop", "a"))
     assert lineage.created((201, 1), ("shop", "a"))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [(200, rename("shop.a", "shop.b"))],
+        [(200, drop("shop.a"))],
+        [(200, rename("shop.x", "shop.a")), (201, rename("shop.a", "shop.b"))],
+        [(200, create("shop.a")), (201, drop("shop.a"))],
+    ],
+    ids=["renamed", "dropped", "passing", "made and dropped"],
+)
+def test_a_name_that_nothing_has_at_the_moment_brings_nothing_back(
+    entries: list[tuple[int, dict[str, Any]]],
+) -> None:
+    """What had the name before is called otherwise then, and was not chosen."""
+    lineage = chosen([("shop", "a")], events(*entries))
+    assert not any(lineage.base(("shop", name)) for name in ("a", "b", "x"))
+    assert not lineage.created((200, 1), ("shop", "a"))
 
 
 def test_changes_inside_of_a_transaction_count() -> None:

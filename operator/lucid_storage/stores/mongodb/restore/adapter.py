@@ -13,6 +13,7 @@ from lucid_storage.stores.mongodb.restore.commands import Commands
 from lucid_storage.stores.mongodb.restore.handover import Handover
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS, MARKERS, Journal, SwapState, parsed
 from lucid_storage.stores.mongodb.restore.merging_accounts import AccountMerge
+from lucid_storage.stores.mongodb.restore.overdue import Overdue, OverdueRun
 from lucid_storage.stores.mongodb.restore.port import Marker, MemberSpace, Occupant, Swapped, first
 from lucid_storage.stores.mongodb.restore.rights import missing_rights
 from lucid_storage.stores.mongodb.restore.space import member_space
@@ -31,6 +32,7 @@ class MongoRestores:
         self._swap = Swap(self._commands)
         self._handover = Handover(self._commands)
         self._undoing = Undoing(self._commands)
+        self._overdue = Overdue(self._commands)
 
     async def close(self) -> None:
         await self._connection.close()
@@ -83,7 +85,9 @@ class MongoRestores:
 
     # Swapping
 
-    async def swap(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> Swapped:
+    async def swap(
+        self, run: str, databases: Sequence[str], *, drop_existing: bool, keep_minutes: int = 0
+    ) -> Swapped:
         home = first(databases)
         journal = await self.journal(databases, run)
         if journal is None or journal.state is SwapState.GIVEN_UP:
@@ -98,6 +102,7 @@ class MongoRestores:
             await self._swap.complete(journal)
             journal = replace(journal, state=SwapState.SWAPPED)
             await self._commands.put(home, JOURNALS, journal.document(), "close the swap's journal")
+        await self._overdue.keep(home, run, keep_minutes)
         await self._handover.release(journal)
         listing = {database: await self._commands.uuids(database) for database in journal.databases}
         put = len(journal.pairs) + len(journal.direct) + journal.merged
@@ -136,6 +141,9 @@ class MongoRestores:
                 await self._commands.drop(pair.database, old, pair.live_uuid)
         await self._commands.forget(first(databases), run)
         return stays
+
+    async def overdue(self, cluster: str) -> tuple[OverdueRun, ...]:
+        return await self._overdue.runs(cluster)
 
     async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
         journal = await self.journal(databases, run)

@@ -77,6 +77,8 @@ class Direct:
     """Of that empty one."""
     listed: str | None = None
     """Where the `_id`s are listed that the run puts into it."""
+    making: bool = False
+    """Nothing had the name, and the run makes it right now: an empty one of the name is its own."""
     expiries: tuple[Expiry, ...] = ()
 
     @property
@@ -136,6 +138,7 @@ class Journal:
                     "madeUuid": direct.made_uuid,
                     "foundUuid": direct.found_uuid,
                     "listed": direct.listed,
+                    "making": direct.making,
                     "expiries": _expiry_documents(direct.expiries),
                 }
                 for direct in self.direct
@@ -217,6 +220,7 @@ def parsed(document: Mapping[str, object]) -> Journal:
                 _text(item, "madeUuid"),
                 _text(item, "foundUuid"),
                 _text(item, "listed"),
+                bool(item.get("making")),
                 _expiries(item),
             )
             for item in _list(document, "direct")

@@ -127,22 +127,35 @@ def everything(databases: Iterable[str], selected: Iterable[Name] = ()) -> Linea
 
 def chosen(names: Iterable[Name], events: Iterable[NameEvent]) -> Lineage:
     """Only `names`, as they are called at the end of `events`. Time series go by their public name."""
-    wanted = {(database, public_name(name)) for database, name in names}
+    wanted = publicly(names)
     created: set[tuple[Moment, Name]] = set()
     for event in reversed(tuple(events)):
         name = (event.name[0], public_name(event.name[1]))
-        if event.change is Change.RENAMED and event.to is not None:
-            to = (event.to[0], public_name(event.to[1]))
-            if to in wanted:
-                wanted.discard(to)
-                wanted.add(name)
-        elif event.change is Change.CREATED and name in wanted:
-            wanted.discard(name)
+        if event.change is Change.CREATED and name in wanted:
             created.add((event.moment, name))
-    base = frozenset(wanted)
+        wanted = before(wanted, event)
+    base = wanted
     return Lineage(
         base=lambda name: restorable(name[1]) and (name[0], public_name(name[1])) in base,
         created=lambda moment, name: (
             restorable(name[1]) and (moment, (name[0], public_name(name[1]))) in created
         ),
     )
+
+
+def publicly(names: Iterable[Name]) -> frozenset[Name]:
+    """As people call them."""
+    return frozenset((database, public_name(name)) for database, name in names)
+
+
+def before(wanted: frozenset[Name], event: NameEvent) -> frozenset[Name]:
+    """What the collections that are called `wanted` after an event were called before it, where they were there."""
+    name = (event.name[0], public_name(event.name[1]))
+    match event.change:
+        case Change.RENAMED if event.to is not None:
+            to = (event.to[0], public_name(event.to[1]))
+            # What had the name before is another collection: it is called `to` from then on.
+            return wanted - {to, name} | ({name} if to in wanted else frozenset())
+        case Change.CREATED | Change.DROPPED:
+            return wanted - {name}
+    return wanted

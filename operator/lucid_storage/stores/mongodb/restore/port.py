@@ -8,6 +8,7 @@ from typing import Protocol
 
 from lucid_storage.errors import LucidError
 from lucid_storage.stores.mongodb.restore.journal import Journal
+from lucid_storage.stores.mongodb.restore.overdue import OverdueRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,12 @@ class RestorePort(Protocol):
     async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
         """Why a swap cannot begin as the targets are now; None when it can, or has begun."""
 
-    async def swap(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> Swapped:
+    async def swap(
+        self, run: str, databases: Sequence[str], *, drop_existing: bool, keep_minutes: int = 0
+    ) -> Swapped:
         """From `ready`: look at the targets once more, seal the journal, swap. From later states: go on.
+
+        The journal says then for how long what was replaced is to stay.
 
         Safe to call again from any point. Raises RefusedError (TargetNotEmpty, RestoreBlocked) only before the seal.
         """
@@ -95,6 +100,11 @@ class RestorePort(Protocol):
     async def drop_old(self, run: str, databases: Sequence[str]) -> tuple[str, ...]:
         """Drop the replaced collections of a swapped run by UUID, and its journal. What came up in the gap stays, and
         without consent what holds documents: the names of these are returned.
+        """
+
+    async def overdue(self, cluster: str) -> tuple[OverdueRun, ...]:
+        """Swapped runs of a cluster's Restores whose replaced collections were kept for their time, by the server's
+        clock.
         """
 
     async def marker(self, databases: Sequence[str], key: str) -> Marker | None:

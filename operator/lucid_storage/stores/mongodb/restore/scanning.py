@@ -6,11 +6,19 @@ Reads envelopes and commands only. Pure, apart from what it counts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from lucid_storage.stores.mongodb.restore.catalog import Name, public_name, restorable
 from lucid_storage.stores.mongodb.restore.entries import Moment, OperationKind, entry, refused
-from lucid_storage.stores.mongodb.restore.lineage import Change, Lineage, NameEvent, chosen, name_events
+from lucid_storage.stores.mongodb.restore.lineage import (
+    Change,
+    Lineage,
+    NameEvent,
+    before,
+    chosen,
+    name_events,
+    publicly,
+)
 from lucid_storage.stores.mongodb.restore.rewriting import KNOWN_COMMANDS
 from lucid_storage.stores.mongodb.restore.transactions import Transactions, Unit
 
@@ -25,7 +33,8 @@ class Scan:
         self.events: list[NameEvent] = []
         self.operations: Counter[Name] = Counter()
         """Writes by collection, as it is called in the entry."""
-        self._touched: Counter[frozenset[Name]] = Counter()
+        self._touched: dict[int, Counter[frozenset[Name]]] = {}
+        """Transactions by what they write, as it was called behind so many of `events`."""
 
     def feed(self, raws: Iterable[bytes | memoryview]) -> bool:
         """False when the moment was passed. Raises RefusedError (ReplayRefused) for a command that is not known."""
@@ -55,12 +64,25 @@ class Scan:
         return chosen(names, self.events)
 
     def cut(self, names: Iterable[Name]) -> int:
-        """Transactions that write collections of `names` and others as well. Names that changed count as both."""
-        family = {(database, public_name(name)) for database, name in names}
-        for event in reversed(self.events):
-            if event.change is Change.RENAMED and event.to in family:
-                family.add(event.name)
-        return sum(count for touched, count in self._touched.items() if touched & family and touched - family)
+        """Transactions that are restored in part where `names` are chosen, as they are called at the end: those that
+        write what becomes one of them and something else as well.
+        """
+        wanted, found = publicly(names), 0
+        for seen in range(len(self.events), -1, -1):
+            for those, count in self._touched.get(seen, Counter()).items():
+                found += count if those & wanted and those - wanted else 0
+            if seen:
+                wanted = before(wanted, self.events[seen - 1])
+        return found
+
+    def cut_outside(self, restored: Callable[[Name], bool]) -> int:
+        """The same where no collections are chosen: of a database that is restored without the others."""
+        return sum(
+            n
+            for touched in self._touched.values()
+            for those, n in touched.items()
+            if len({restored(name) for name in those}) > 1
+        )
 
     def _look(self, unit: Unit) -> None:
         for operation in unit.operations:
@@ -71,10 +93,13 @@ class Scan:
                 self.operations[(operation.database, public_name(operation.collection))] += 1
         self.events.extend(name_events(unit))
         if unit.transaction:
-            touched = frozenset(
-                (operation.database, public_name(operation.collection))
-                for operation in unit.operations
-                if not operation.command
-            )
+            touched = _touched(unit)
             if len(touched) > 1:
-                self._touched[touched] += 1
+                self._touched.setdefault(len(self.events), Counter())[touched] += 1
+
+
+def _touched(unit: Unit) -> frozenset[Name]:
+    """Collections that are written or made."""
+    made = (event.name for event in name_events(unit) if event.change is Change.CREATED)
+    written = ((one.database, one.collection) for one in unit.operations if not one.command)
+    return publicly((*made, *written))

@@ -20,7 +20,12 @@ class Undoing:
         buckets = f"{BUCKETS_PREFIX}{direct.name}"
         holder = buckets if buckets in there else direct.name
         uuid = there.get(holder)
-        if direct.made_uuid is None or uuid != direct.made_uuid:
+        made = (
+            uuid
+            if uuid and direct.making and await self._empty(direct.database, holder)
+            else direct.made_uuid
+        )
+        if made is None or uuid != made:
             if direct.listed and uuid and uuid == direct.found_uuid:
                 await self._take_back(direct.database, holder, direct.listed)
             return
@@ -29,7 +34,10 @@ class Undoing:
             attempt = self._commands.connection.attempt(f"drop {direct.database}.{direct.name}")
             await self._commands.connection.write(direct.database, {"drop": direct.name}, attempt)
         else:
-            await self._commands.drop(direct.database, direct.name, direct.made_uuid)
+            await self._commands.drop(direct.database, direct.name, made)
+
+    async def _empty(self, database: str, collection: str) -> bool:
+        return not await self._commands.count(database, collection, "collection")
 
     async def _take_back(self, database: str, collection: str, listed: str) -> None:
         """Remove what a list of `_id`s names. Harmless to repeat."""

@@ -52,8 +52,9 @@ class WorkerJournal:
         self._put()  # and this fails where somebody gave the run up in between
 
     def record(self, direct: Direct) -> None:
-        """Durable before anything is loaded into it."""
-        self.put(replace(self.now, direct=(*self.now.direct, direct)))
+        """Durable before anything is loaded into it; takes the place of what was recorded of it before."""
+        others = (known for known in self.now.direct if known.place != direct.place)
+        self.put(replace(self.now, direct=(*others, direct)))
 
     def put(self, journal: Journal) -> None:
         """Durable when it returns."""
@@ -110,7 +111,8 @@ class WorkerJournal:
     def _undo(self, direct: Direct) -> None:
         for holder in (f"{BUCKETS_PREFIX}{direct.name}", direct.name):
             uuid = (self._target.collection_uuid(direct.database, holder) or b"").hex()
-            if uuid and uuid == direct.made_uuid:
+            ours = direct.making and not self._target.count(direct.database, holder)
+            if uuid and (ours or uuid == direct.made_uuid):
                 self._target.drop(direct.database, direct.name)
             elif uuid and uuid == direct.found_uuid and direct.listed:
                 take_back(self._target, direct.database, holder, direct.listed)

@@ -1,0 +1,101 @@
+"""What a swap replaced, when nobody is there any more to drop it: until when it stays, and whose it is.
+
+Both stand in the journal, by the server's own clock, since a Restore can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lucid_storage.errors import AccessDeniedError, LucidError
+from lucid_storage.stores.mongodb.restore.commands import Commands
+from lucid_storage.stores.mongodb.restore.journal import JOURNALS, SwapState
+
+_AT_ONCE = 100
+_NOT_OURS = frozenset({"admin", "config", "local"})
+
+Command = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueRun:
+    """A swapped run whose replaced collections have been kept for their time."""
+
+    run: str
+    database: str
+    """That holds its journal."""
+    namespace: str
+    name: str
+    """Of its Restore."""
+    uid: str
+
+
+def keeping(run: str, minutes: int) -> Command:
+    """Written once, whoever comes again."""
+    until = {"$add": ["$$NOW", minutes * 60_000]}
+    query = {"_id": run, "state": str(SwapState.SWAPPED), "until": None}
+    return {"update": JOURNALS, "updates": [{"q": query, "u": [{"$set": {"until": until}}]}]}
+
+
+def due(cluster: str) -> Command:
+    """Journals of Restores of one cluster; those of others, and of runs without a time, are nobody's here."""
+    query = {
+        "state": str(SwapState.SWAPPED),
+        "owner.cluster": cluster,
+        "until": {"$type": "date"},
+        "$expr": {"$lte": ["$until", "$$NOW"]},
+    }
+    return {
+        "find": JOURNALS,
+        "filter": query,
+        "projection": {"owner": 1},
+        "limit": _AT_ONCE,
+        "singleBatch": True,
+        "readConcern": {"level": "majority"},
+    }
+
+
+class Overdue:
+    """Over one connection. Everything raises LucidError."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._connection = commands.connection
+
+    async def keep(self, database: str, run: str, minutes: int) -> None:
+        """From now on, and for so long. Harmless to repeat."""
+        attempt = self._connection.attempt("write down how long what was replaced stays", action="update")
+        answer = await self._connection.write(database, keeping(run, minutes), attempt)
+        if answer.get("writeErrors"):
+            raise LucidError(
+                f"{attempt.label}: cannot {attempt.task}: the server refused it; the swap goes on by itself."
+            )
+
+    async def runs(self, cluster: str) -> tuple[OverdueRun, ...]:
+        """Of all databases that the login may read."""
+        found: list[OverdueRun] = []
+        for database in await self._databases():
+            attempt = self._connection.attempt(f"read {database}.{JOURNALS}", action="find")
+            try:
+                answer = await self._connection.read(database, due(cluster), attempt)
+            except AccessDeniedError:
+                continue  # no restore of these credentials was there
+            cursor = answer["cursor"]
+            assert isinstance(cursor, Mapping)
+            found += [_run(database, document) for document in cursor["firstBatch"]]
+        return tuple(found)
+
+    async def _databases(self) -> list[str]:
+        attempt = self._connection.attempt("list the databases")
+        command = {"listDatabases": 1, "nameOnly": True, "authorizedDatabases": True}
+        answer = await self._connection.read("admin", command, attempt)
+        listed = answer["databases"]
+        assert isinstance(listed, list)
+        return sorted({str(entry["name"]) for entry in listed} - _NOT_OURS)
+
+
+def _run(database: str, document: Mapping[str, object]) -> OverdueRun:
+    owner = document.get("owner")
+    about = owner if isinstance(owner, Mapping) else {}
+    namespace, name, uid = (str(about.get(field) or "") for field in ("namespace", "name", "uid"))
+    return OverdueRun(str(document["_id"]), database, namespace, name, uid)
