@@ -207,5 +207,6 @@ def _freed(order: RestoreOrder, plan: MongoPlan, there: There) -> int:
     """Bytes that a restore in place gives back before it takes others: of collections that keep their name."""
     if not (order.in_place and order.drop_existing):
         return 0
-    names = (plan.target_of(r) for r in plan.records if plan.steady((r.database, r.name)))
+    in_place = InPlace(order.drop_existing, plan.steady)
+    names = (plan.target_of(record) for record in plan.records if in_place.owns(data_name(record)))
     return sum(there[name].stored_bytes for name in names if name in there)
