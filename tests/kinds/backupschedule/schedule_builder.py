@@ -85,8 +85,8 @@ def backup(
     return Resource.from_body("backups", body)
 
 
-def children(*backups: Resource) -> tuple[Child, ...]:
-    return tuple(children_of(KEY, backups))
+def children(*backups: Resource, now: datetime) -> tuple[Child, ...]:
+    return tuple(children_of(KEY, backups, now))
 
 
 def look(
@@ -96,5 +96,7 @@ def look(
     status: BackupScheduleStatus | None = None,
     **seen: Any,
 ) -> SchedulePlan:
-    observed = ScheduleObserved(created_at=at("2026-05-01T00:00"), children=children(*backups), **seen)
-    return plan(desired, observed, status or BackupScheduleStatus(), at(now) if isinstance(now, str) else now)
+    now = at(now) if isinstance(now, str) else now
+    made = children(*backups, now=now)
+    observed = ScheduleObserved(created_at=at("2026-05-01T00:00"), children=made, **seen)
+    return plan(desired, observed, status or BackupScheduleStatus(), now)

@@ -22,7 +22,7 @@ def figures(
 ) -> ScheduleFigures:
     desired = schedule(**spec)
     told = look(desired, NOW, *backups, status=status).status
-    return figures_of(desired, told, children(*backups), slices, at(NOW))
+    return figures_of(desired, told, children(*backups, now=at(NOW)), slices, at(NOW))
 
 
 def told(*known: tuple[Key, ScheduleFigures], now: str = NOW) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lucid_storage.errors import RefusedError
@@ -233,6 +233,14 @@ def test_a_clock_put_back_a_little_repeats_no_slot() -> None:
     assert look(cron, at("2026-05-01T02:00:30"), back.handled).run is None
 
 
+def test_a_slot_that_a_clock_hours_ahead_had_handled_runs_in_its_time() -> None:
+    cron = Cron("0 2 * * *")
+    ahead = look(cron, at("2026-05-02T02:00:10"), at("2026-05-01T02:00"))  # the first of May, 14:00
+    back = look(cron, at("2026-05-01T20:00"), ahead.handled)
+    assert (back.run, back.next_at, back.early_until) == (None, at("2026-05-02T02:00"), ahead.run)
+    assert look(cron, at("2026-05-02T02:00:05"), back.handled).run == at("2026-05-02T02:00")
+
+
 @given(
     EXPRESSIONS,
     ZONES,
@@ -270,11 +278,33 @@ def test_after_any_jump_of_the_clock_the_next_slot_but_one_runs(
     assert again.run == second
 
 
+@settings(max_examples=20)
+@given(
+    st.sampled_from(["0 2 * * *", "*/15 * * * *", "30 0 * * mon-fri", "* * * * *", "@hourly"]),
+    ZONES,
+    MOMENTS,
+    st.integers(601, 3 * 365 * 86_400),
+)
+def test_after_a_clock_that_was_ahead_every_slot_runs(
+    expression: str, zone: str, start: datetime, seconds: int
+) -> None:
+    cron = Cron(expression, zone)
+    slots = list(islice(cron.after(start), 4))
+    last = start + timedelta(seconds=seconds)
+    found = decide(cron, now=start, created_at=CREATED, last_slot=last)
+    assert (found.run, found.missed, found.early_until) == (None, 0, last)
+    for slot in slots:
+        found = decide(cron, now=slot, created_at=CREATED, last_slot=found.handled)
+        assert (found.run, found.missed, found.early_until) == (slot, 0, None)
+
+
 # Names
 
 
 def test_a_name_comes_from_the_slot_alone() -> None:
-    assert child_name("nightly", at("2026-05-01T02:00")) == "nightly-20260501-020000"
+    slot = at("2026-05-01T02:00")
+    assert child_name("nightly", slot) == "nightly-20260501-020000"
+    assert child_name("nightly", slot, 2) == "nightly-20260501-020000-2"
 
 
 @given(st.from_regex(r"\A[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?\Z"), MOMENTS)

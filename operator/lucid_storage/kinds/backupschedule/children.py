@@ -9,6 +9,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from lucid_storage.errors import Reason
+from lucid_storage.kinds.backupschedule.slots import LITTLE
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupPhase, BackupSpec, BackupStatus, BackupType, Verify
 from lucid_storage.models.meta import SCHEDULE, SLOT
@@ -64,8 +65,11 @@ class Child:
         return completed or status.manifest_sha256 is not None
 
 
-def children_of(schedule: Key, backups: Iterable[Resource]) -> list[Child]:
-    """The Backups that a schedule made and that are not going, in order of their slots."""
+def children_of(schedule: Key, backups: Iterable[Resource], now: datetime) -> list[Child]:
+    """The Backups that a schedule made and that are not going, in order of their slots.
+
+    Those of slots yet to come, which a clock that was ahead had made, come first: what runs now is newer.
+    """
     found = []
     for resource in backups:
         made_by_it = resource.annotations.get(SCHEDULE) == schedule.name
@@ -74,7 +78,7 @@ def children_of(schedule: Key, backups: Iterable[Resource]) -> list[Child]:
         child = _child(resource)
         if child is not None:
             found.append(child)
-    return sorted(found, key=lambda c: (c.slot, c.key.name))
+    return sorted(found, key=lambda c: (c.slot <= now + LITTLE, c.slot, c.key.name))
 
 
 def _child(resource: Resource) -> Child | None:
@@ -121,9 +125,10 @@ def newest_verified(children: Sequence[Child]) -> Child | None:
     )
 
 
-def last_proof_asked(children: Sequence[Child]) -> datetime | None:
-    """The slot of the newest one that was to be proved by a restore, failures left out."""
-    asked = [c.slot for c in children if c.asked_verify is Verify.RESTORE and (c.good or not c.ended)]
+def last_proof_asked(children: Sequence[Child], until: datetime) -> datetime | None:
+    """The slot, up to a moment, of the newest one that was to be proved by a restore, failures left out."""
+    proofs = (c for c in children if c.asked_verify is Verify.RESTORE and (c.good or not c.ended))
+    asked = [c.slot for c in proofs if c.slot <= until]
     return max(asked, default=None)
 
 

@@ -121,9 +121,10 @@ class ScheduleCycle:
         resource = desired.resource
         await self._check_chain(desired, status)
         backups = [b for b in self._known("backups") if b.key.namespace == resource.key.namespace]
-        children = tuple(children_of(resource.key, backups))
+        now = self._services.now()
+        children = tuple(children_of(resource.key, backups, now))
         retaining, trouble = None, ""
-        if due(status, children, self._services.now()):
+        if due(status, children, now):
             retaining, trouble = await self._retaining(desired)
         words, silent = await self._slicing(desired, status)
         return ScheduleObserved(

@@ -78,6 +78,8 @@ def plan(
     status = before.model_copy(deep=True)
     decision = _slot(desired, seen, status, now)
     status.last_slot, status.next_at = decision.handled, decision.next_at
+    if decision.early_until is not None:
+        status.early_until, status.put_back = decision.early_until, (status.put_back or 0) + 1
     status.scheduled_as = desired.scheduled_as
     status.chain, status.time_zone = desired.chain, desired.cron.zone_name
     status.missed = (status.missed or 0) + decision.missed
@@ -86,9 +88,7 @@ def plan(
     if decision.missed:
         notices.append(_missed(decision))
     if decision.run is not None:
-        actions += _run(
-            desired, seen, status, slots.child_name(desired.name, decision.run), decision.run, notices
-        )
+        actions += _run(desired, seen, status, _name(desired, status, decision.run), decision.run, notices)
     elif not desired.spec.suspend and not seen.paused:
         actions += _at_once(desired, seen, status, now, notices)
     kept = retain(desired, seen, status, now)
@@ -120,6 +120,12 @@ def _slot(
         suspend=spec.suspend or seen.paused,
         immediate=spec.immediate,
     )
+
+
+def _name(desired: ScheduleDesired, status: BackupScheduleStatus, slot: datetime) -> str:
+    """A slot that had its backup too early gets another one."""
+    early = status.early_until is not None and slot <= status.early_until
+    return slots.child_name(desired.name, slot, status.put_back or 0 if early else 0)
 
 
 def _missed(decision: slots.SlotDecision) -> Notice:
@@ -182,8 +188,9 @@ def _verify(
     since = status.runs_since_proof
     due = since is None or since + 1 >= every
     # By slots where the Backup is still there: proofs end at various times after them.
-    asked = of.last_proof_asked(children) or status.last_restore_proof_at
-    lately = asked is not None and slot - asked < PROOF_PAUSE
+    asked = of.last_proof_asked(children, slot) or status.last_restore_proof_at
+    # A date further ahead comes from a clock that was.
+    lately = asked is not None and abs(slot - asked) < PROOF_PAUSE
     return Verify.RESTORE if due and not lately else otherwise
 
 

@@ -1,7 +1,8 @@
 """Which slot of a schedule runs now, and which were missed. Pure: the time is an argument.
 
-At most one run comes of one look, however long nobody looked. A clock that was wrong costs at most one run and never
-stops the schedule: a last slot further ahead than the next one can only come from such a clock.
+At most one run comes of one look, however long nobody looked. A clock that was wrong never stops the schedule: a last
+slot that lies ahead comes from a clock that was, and the slots up to there had their backups too early. They run again
+in their time, under names of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ COUNTED = 1000
 """So many missed slots are counted; more are as many."""
 ON_TIME = timedelta(seconds=120)
 """A run that begins so late was not missed: an operator may have been replaced meanwhile."""
+LITTLE = timedelta(minutes=10)
+"""A clock so little ahead made the backup of its slot early, which is no reason for another."""
 NAME_LIMIT = 63
 """Of a child's name, which is also the value of a label."""
 
@@ -34,6 +37,8 @@ class SlotDecision:
     """Slots that nothing ran for."""
     next_at: datetime
     """The next slot."""
+    early_until: datetime | None = None
+    """The clock was put back: what was made for slots up to here was made too early."""
 
 
 def decide(
@@ -49,8 +54,8 @@ def decide(
 ) -> SlotDecision:
     """What becomes of the slots in (last_slot, now]. Without a last slot they count from the creation on."""
     upcoming = next(cron.after(now))
-    if last_slot is not None and last_slot > upcoming:
-        return SlotDecision(None, now, 0, upcoming)  # a clock was ahead
+    if last_slot is not None and (last_slot > upcoming or last_slot - now > LITTLE):
+        return SlotDecision(None, now, 0, upcoming, early_until=last_slot)
     if last_slot is not None and last_slot > now:
         return SlotDecision(None, last_slot, 0, next(cron.after(last_slot)))
     if last_slot is None and immediate and not suspend:
@@ -74,9 +79,12 @@ def _too_late(late: timedelta, missed_runs: MissedRuns, deadline: timedelta | No
     return missed_runs is MissedRuns.SKIP and late > (deadline or ON_TIME)
 
 
-def child_name(schedule: str, slot: datetime) -> str:
-    """Computed from the slot alone, so that a second attempt finds the first one's work. `slot` is in UTC."""
-    return named(schedule, f"{slot:%Y%m%d-%H%M%S}")
+def child_name(schedule: str, slot: datetime, again: int = 0) -> str:
+    """Computed from the slot alone, so that a second attempt finds the first one's work. `slot` is in UTC.
+
+    `again` says how often the clock was put back before a slot that had its backup too early.
+    """
+    return named(schedule, f"{slot:%Y%m%d-%H%M%S}" + (f"-{again}" if again else ""))
 
 
 def named(schedule: str, suffix: str) -> str:

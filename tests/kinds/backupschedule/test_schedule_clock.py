@@ -1,0 +1,121 @@
+"""A clock that ran ahead and was put back: what it had made too early stands in nobody's way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schedule_builder import at, backup, look, schedule
+
+from lucid_storage.kinds.backupschedule.actions import CreateBackup
+from lucid_storage.kinds.backupschedule.plan import SchedulePlan
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.backupschedule import BackupScheduleStatus
+
+
+def made(step: SchedulePlan) -> list[str]:
+    return [a.body["metadata"]["name"] for a in step.actions if isinstance(a, CreateBackup)]
+
+
+def walk(moments: list[str], **spec: Any) -> list[list[str]]:
+    """Names of what is made at each look; all of it completes at once."""
+    backups: list[Resource] = []
+    status: BackupScheduleStatus | None = None
+    names = []
+    for moment in moments:
+        step = look(schedule(**spec), moment, *backups, status=status)
+        status = step.status
+        names.append(made(step))
+        for action in (a for a in step.actions if isinstance(a, CreateBackup)):
+            asked = action.body["spec"]
+            slot = at(moment).replace(second=0)
+            kinds = {"kind": asked["type"], "verify": asked["verify"]}
+            backups.append(backup(slot, name=action.body["metadata"]["name"], **kinds))
+    return names
+
+
+def test_each_slot_that_was_made_too_early_is_made_again_in_its_time() -> None:
+    ahead = ["2026-05-04T02:00:01", "2026-05-05T02:00:01"]
+    back = ["2026-05-02T03:00", "2026-05-03T02:00:01", "2026-05-04T02:00:01", "2026-05-05T02:00:01"]
+    names = walk(["2026-05-02T02:00:01", *ahead, *back, "2026-05-06T02:00:01"])
+    assert names == [
+        ["nightly-20260502-020000"],
+        ["nightly-20260504-020000"],
+        ["nightly-20260505-020000"],
+        [],
+        ["nightly-20260503-020000-1"],
+        ["nightly-20260504-020000-1"],
+        ["nightly-20260505-020000-1"],
+        ["nightly-20260506-020000"],
+    ]
+
+
+def test_a_second_time_it_gets_another_name_again() -> None:
+    names = walk(
+        [
+            "2026-05-05T02:00:01",
+            "2026-05-02T03:00",
+            "2026-05-05T02:00:01",
+            "2026-05-02T04:00",
+            "2026-05-05T02:00:01",
+        ]
+    )
+    assert names == [
+        ["nightly-20260505-020000"],
+        [],
+        ["nightly-20260505-020000-1"],
+        [],
+        ["nightly-20260505-020000-2"],
+    ]
+
+
+def test_a_look_that_was_interrupted_makes_no_second_one_of_those_either() -> None:
+    early = BackupScheduleStatus(last_slot=at("2026-05-04T02:00"))
+    back = look(schedule(), "2026-05-02T20:00", backup("2026-05-04T02:00"), status=early)
+    slot = "2026-05-03T02:00"
+    again = backup(slot, "Running", name="nightly-20260503-020000-1")
+    step = look(schedule(), "2026-05-03T02:00:09", again, status=back.status)
+    assert made(step) == []
+    assert step.status.last_slot == at(slot)
+
+
+def test_a_clock_that_was_minutes_ahead_has_made_the_backup_of_its_slot() -> None:
+    early = BackupScheduleStatus(last_slot=at("2026-05-02T02:00"))
+    step = look(schedule(), "2026-05-02T01:51", backup("2026-05-02T02:00"), status=early)
+    assert (made(step), step.status.next_at) == ([], at("2026-05-03T02:00"))
+    assert (step.status.early_until, step.status.put_back) == (None, None)
+
+
+def test_a_proof_of_a_year_that_has_not_come_does_not_put_off_those_of_now() -> None:
+    far = backup("2027-05-04T02:00", verify="Restore")
+    desired = schedule(verifyRestoreEvery=1)
+    before = BackupScheduleStatus(
+        last_slot=at("2026-05-01T02:00"),
+        last_restore_proof_at=at("2027-05-04T02:01"),
+        runs_since_full=0,
+        runs_since_proof=0,
+    )
+    step = look(desired, "2026-05-02T02:00:01", far, status=before)
+    (create,) = [a for a in step.actions if isinstance(a, CreateBackup)]
+    assert create.body["spec"]["verify"] == "Restore"
+
+
+def test_a_failure_of_a_year_that_has_not_come_is_not_the_last_word() -> None:
+    far = backup("2027-05-04T02:00", "Failed", reason="OplogGap")
+    status = BackupScheduleStatus(last_slot=at("2026-05-02T02:00"), runs_since_full=0)
+    step = look(
+        schedule(template={"type": "incremental"}),
+        "2026-05-02T04:00",
+        far,
+        backup("2026-05-02T02:00"),
+        status=status,
+    )
+    assert step.verdict is None
+    after = look(
+        schedule(template={"type": "incremental"}),
+        "2026-05-03T02:00:01",
+        far,
+        backup("2026-05-02T02:00"),
+        status=step.status,
+    )
+    (create,) = [a for a in after.actions if isinstance(a, CreateBackup)]
+    assert create.body["spec"]["type"] == "incremental"
