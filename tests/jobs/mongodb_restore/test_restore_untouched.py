@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_restore_worker import only, restore
+from test_restore_worker import only
 from workshop import Workshop
 
-from lucid_storage.errors import Reason
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.restore import restore
+from lucid_storage.jobs.worker import Stop
+from lucid_storage.models.orders import RestoreOrder, RestoreResult
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
 from testbed.stores.mongodb import Client, MongoDB
 
@@ -53,6 +57,18 @@ class Chain:
     def archive(self, backup: str) -> Path:
         (found,) = self.shop.destination.rglob(f"{backup}/mongodb.archive")
         return found
+
+    def restore(self, target: str) -> RestoreResult:
+        """The whole worker but for its process. Raises LucidError."""
+        order = self.shop.order("back", ["mongodb"])
+        del order["id"], order["type"]
+        asked = {"backupId": self.last, "targetDatabase": target, "dropExisting": True}
+        environ = {
+            **self.shop.environ,
+            "LUCID_KEYS": str(self.shop.keys),
+            "LUCID_DESTINATION": str(self.shop.destination),
+        }
+        return restore(RestoreOrder.model_validate({**order, **asked}), environ, Reporter(), Stop())
 
     @property
     def slice(self) -> Path:
@@ -146,15 +162,15 @@ def test_a_damaged_destination_leaves_the_target_as_it_was(
         live.create_collection("b", capped=True, size=4096).insert_one({"_id": "mine"})
         live.command({"create": "v", "viewOn": "a", "pipeline": []})
         before = seen(client, target)
-        asked = {"targetDatabase": target, "dropExisting": True}
         try:
             for number, (damage, reason) in enumerate((*ANY, *(OF_KEYS if encrypted else ()))):
                 harmed = chain.copy(tmp_path / str(number))
                 damage(harmed)
-                told = restore(harmed.shop, harmed.last, **asked)
-                assert (told.ok, told.reason) == (False, reason), (damage.__name__, told)
+                with pytest.raises(LucidError) as refused:
+                    harmed.restore(target)
+                assert refused.value.reason is reason, (damage.__name__, refused.value.message)
                 assert seen(client, target) == before, damage.__name__
-            told = restore(shop, chain.last, **asked)
+            told = chain.restore(target)
             assert (told.ok, told.loaded_documents, told.collections) == (True, 25, 2), (
                 "unharmed it is staged"
             )
