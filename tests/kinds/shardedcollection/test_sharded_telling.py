@@ -269,6 +269,7 @@ def test_what_others_declare_is_found_on_the_same_server_only() -> None:
         "cluster-1",
         known=lambda plural: others[plural],
         about=lambda plural, target: others[plural] if target == "shop.orders" else [],
+        reaches=lambda other: True,
     )
     assert found.collection is not None
     assert (found.collection.declared_by, found.collection.capped) == ("lucid/orders", True)
@@ -297,6 +298,7 @@ def test_what_never_logged_in_with_another_tenants_credentials_keeps_nobody_wait
         "cluster-1",
         known=lambda plural: [],
         about=lambda plural, target: [theirs] if plural == "collections" else [],
+        reaches=lambda other: True,
     )
     assert (near.collection is not None) is found
 

@@ -27,7 +27,9 @@ def still_needed(
     backed_up_at: str | None,
     now: datetime,
 ) -> bool:
-    """Whether no backup of the collection is known that began after `since`."""
+    """Whether no backup of the collection is known that began after `since`. `backups` are those that may hold it,
+    whatever their namespace.
+    """
     if backed_up_at is not None:
         said = _moment(backed_up_at)
         if said is not None and since <= said <= now + CLOCKS_DIFFER:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from lucid_storage.errors import LucidError, NotSupportedError, ServerRefusedError
+from lucid_storage.errors import LucidError, NotAllowedError, NotSupportedError, ServerRefusedError
 from lucid_storage.kinds import figures, specs
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action, Disposal, Plan, Scope
@@ -133,7 +133,12 @@ class ShardedCollectionKind:
             spread=spread,
             running=self._calls.running(resource.key),
             neighbours=neighbours.find(
-                resource, desired, status.server_identity, known=self._known, about=self._about
+                resource,
+                desired,
+                status.server_identity,
+                known=self._known,
+                about=self._about,
+                reaches=lambda other: self._reaches(other, desired.database),
             ),
             backed_up_at=resource.annotations.get(BACKED_UP_AT),
             paused=resource.paused,
@@ -211,6 +216,13 @@ class ShardedCollectionKind:
 
     def sweep_seconds(self, resource: Resource, desired: ShardedDesired) -> float:
         return self._sweep(resource, desired.secret)
+
+    def _reaches(self, resource: Resource, database: str) -> bool:
+        try:
+            self._connections.check_database(resource.key.namespace, resource.secret, database)
+        except NotAllowedError:
+            return False
+        return True
 
     async def _spread(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lucid_storage.kinds.connections import label_of
 from lucid_storage.kinds.identity import surely_another
 from lucid_storage.kinds.shardedcollection.desired import ShardedDesired
 from lucid_storage.kinds.shardedcollection.observed import DeclaredCollection, Neighbours
@@ -19,8 +20,11 @@ def find(
     *,
     known: Callable[[str], Sequence[Resource]],
     about: Callable[[str, str], Sequence[Resource]],
+    reaches: Callable[[Resource], bool],
 ) -> Neighbours:
-    """`known` gives all resources of a kind, `about` those of a kind about a target."""
+    """`known` gives all resources of a kind, `about` those of a kind about a target. `reaches` says whether a resource
+    may use this one's database with its credentials.
+    """
 
     def near(found: Sequence[Resource]) -> list[Resource]:
         return [
@@ -41,7 +45,11 @@ def find(
         )
         if desired.zones
         else (),
-        backups=tuple(known("backups")),
+        backups=tuple(
+            backup
+            for backup in known("backups")
+            if backup.deleted is None and reaches(backup) and _means(backup, resource)
+        ),
     )
 
 
@@ -53,6 +61,18 @@ def _on_same_server(mine: Resource, other: Resource, identity: str | None) -> bo
     if theirs:
         return not surely_another(identity, theirs)
     return other.key.namespace == mine.key.namespace or not other.spec.get("connection")
+
+
+def _means(backup: Resource, mine: Resource) -> bool:
+    """Whether the Backup holds this collection for sure: what it does not name, it has as far as its login sees it."""
+    selection = backup.spec.get("mongodb") or {}
+    if selection.get("databases") or selection.get("collections"):
+        return True
+    return _login(backup) == _login(mine)
+
+
+def _login(resource: Resource) -> str:
+    return label_of(resource.key.namespace, resource.secret)
 
 
 def _named(resource: Resource) -> str:

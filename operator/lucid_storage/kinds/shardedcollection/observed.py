@@ -37,6 +37,7 @@ class Neighbours:
     """Index resources on the same target that would carry the shard key."""
     zones: tuple[ForeignZone, ...] = ()
     backups: tuple[Resource, ...] = ()
+    """Those of any namespace that may hold the collection, by their credentials and what they may use."""
 
 
 @dataclass(frozen=True, slots=True)
