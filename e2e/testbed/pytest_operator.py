@@ -61,10 +61,10 @@ def _install_crds(plane: ControlPlane) -> None:
 
 
 class OperatorProcess:
-    """`lucid-storage operator` with an environment of its own; a fork, unless the program itself is to be started."""
+    """`lucid-storage operator` with an environment of its own; with `forked` without the imports that it costs."""
 
     def __init__(
-        self, instance: Instance, name: str, environment: Mapping[str, str], *, forked: bool = True
+        self, instance: Instance, name: str, environment: Mapping[str, str], *, forked: bool = False
     ) -> None:
         self.health_port = ports.reserve(instance, f"{name}-health")
         self.rest_port = ports.reserve(instance, f"{name}-rest")
@@ -149,7 +149,7 @@ class World:
     def operator(self, **environment: str) -> OperatorProcess:
         """A further operator process, not started."""
         name = f"operator-{self.namespace}-{len(self.operators)}"
-        made = OperatorProcess(self.instance, name, {**self.environment, **environment})
+        made = OperatorProcess(self.instance, name, {**self.environment, **environment}, forked=True)
         self.operators.append(made)
         return made
 

@@ -181,7 +181,7 @@ async def _operator(plane: ControlPlane, admin: Kube, rendered: list[Json]) -> O
         token=await _token(admin, HOME, account),
     )
     variables = environment(rendered) | {"POD_NAMESPACE": HOME, "KUBECONFIG": str(login)}
-    return OperatorProcess(plane.instance, "operator", variables, forked=False)
+    return OperatorProcess(plane.instance, "operator", variables)
 
 
 async def _token(admin: Kube, namespace: str, account: str) -> str:
