@@ -58,6 +58,28 @@ class Restores:
     async def swapped_to(self, name: str) -> Json:
         return await self.phase("Restore", name, "Completed")
 
+    def workers(self) -> list[str]:
+        """Those that were begun to load."""
+        return [name for name in self.runner.started if "-restore-" in name]
+
+    async def loading_worker_killed(self, db: Database[Any]) -> None:
+        """Ends the worker when it has begun to load, and is far from its end."""
+
+        async def loading() -> bool:
+            for pod in self.runner.running_pods():
+                if "-restore-" in pod.name and staged(db):
+                    pod.process.kill()
+                    return True
+            return False
+
+        await self.world.until(loading, 60, "a worker that loads")
+
+    async def clean(self, db: Database[Any]) -> None:
+        async def holds() -> bool:
+            return not staged(db)
+
+        await self.world.until(holds, 20, "the staged collections to go")
+
 
 @pytest.fixture
 async def bed(mongo_world: World, tmp_path: Path) -> AsyncIterator[Restores]:
@@ -72,6 +94,27 @@ async def bed(mongo_world: World, tmp_path: Path) -> AsyncIterator[Restores]:
 
 def reserved(db: Database[Any]) -> list[str]:
     return [name for name in db.list_collection_names() if name.startswith(("lucid_old_", "lucid_stg_"))]
+
+
+def staged(db: Database[Any]) -> list[str]:
+    """Collections of runs, the operator's own records apart."""
+    return [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
+
+
+def others_since(db: Database[Any]) -> dict[str, list[Any]]:
+    """Changes what was backed up; returns what is there then."""
+    db.a.delete_many({"_id": {"$gte": 5}})
+    db.a.update_one({"_id": 1}, {"$set": {"x": "changed since"}})
+    db.a.insert_one({"_id": "made since"})
+    db.a.create_index("x")
+    db.b.insert_one({"_id": "in no backup"})
+    return content(db)
+
+
+def content(db: Database[Any]) -> dict[str, list[Any]]:
+    """Documents and indexes of all collections but the operator's own."""
+    names = sorted(set(db.list_collection_names()) - set(reserved(db)))
+    return {name: [sorted(db[name].index_information()), *db[name].find()] for name in names}
 
 
 async def test_a_restore_brings_back_what_was_backed_up(bed: Restores, db: Database[Any]) -> None:
@@ -107,7 +150,7 @@ async def test_consent_is_asked_for_before_anything_is_loaded(bed: Restores, db:
     status = await bed.phase("Restore", "back", "Failed")
     assert reason(status) == "TargetNotEmpty"
     assert "dropExisting" in status["conditions"][0]["message"]
-    assert not [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
+    assert not staged(db)
 
 
 async def test_a_dry_run_only_plans(bed: Restores, db: Database[Any]) -> None:
@@ -168,21 +211,31 @@ async def test_the_same_restore_made_again_writes_nothing_until_it_is_asked_to(
     assert [d["_id"] for d in db.a.find()] == [1]
 
 
-async def test_cancelling_while_it_loads_leaves_the_target(bed: Restores, db: Database[Any]) -> None:
+async def test_neither_a_cancel_nor_a_killed_worker_changes_the_target(
+    bed: Restores, db: Database[Any]
+) -> None:
+    """Rule 2.2: until the first rename the target is as it was."""
     db.a.insert_many([{"_id": n, "x": "y" * 1000} for n in range(30_000)])
     bed.world.start_operator()
     await bed.back_up("full")
-    await bed.restore("back", dropExisting=True)
-    await bed.phase("Restore", "back", "Loading")
-    await bed.world.patch("Restore", "back", {"spec": {"cancel": True}})
-    status = await bed.phase("Restore", "back", "Cancelled")
+    live = others_since(db)
+    await bed.restore("cancelled", dropExisting=True)
+    await bed.phase("Restore", "cancelled", "Loading")
+    await bed.world.patch("Restore", "cancelled", {"spec": {"cancel": True}})
+    status = await bed.phase("Restore", "cancelled", "Cancelled")
     assert reason(status) == "Cancelled"
+    await bed.clean(db)
+    assert content(db) == live
 
-    async def clean() -> bool:
-        return not [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
-
-    await bed.world.until(clean, 20, "the staged collections to go")
-    assert db.a.count_documents({}) == 30_000
+    ran = len(bed.workers())
+    await bed.restore("killed", dropExisting=True)
+    await bed.loading_worker_killed(db)
+    status = await bed.phase("Restore", "killed", "Failed")
+    assert reason(status) == "WorkerLost"
+    assert "the target is as it was" in status["conditions"][0]["message"]
+    await bed.clean(db)
+    assert content(db) == live
+    assert len(bed.workers()) == ran + 1, "it was restored again by itself"
 
 
 async def test_an_operator_that_is_killed_is_followed_by_one_that_finishes(
@@ -208,7 +261,7 @@ async def test_an_operator_that_is_killed_is_followed_by_one_that_finishes(
     assert {name: [d["_id"] for d in db[name].find()] for name in names} == {
         name: ["backup"] for name in names
     }
-    assert len([j for j in bed.runner.started if "-restore-" in j]) == 1
+    assert len(bed.workers()) == 1
 
 
 async def test_in_place_it_comes_over_the_live_data(bed: Restores, db: Database[Any]) -> None:
@@ -226,7 +279,7 @@ async def test_in_place_it_comes_over_the_live_data(bed: Restores, db: Database[
     assert {d["_id"] for d in db.a.find()} == set(range(10))
     assert "leaves the target incomplete" in status["plan"]["warnings"][0]
     assert "1 collection is in place." in status["conditions"][0]["message"]
-    assert not [name for name in reserved(db) if not name.endswith(("journal", "markers"))]
+    assert not staged(db)
 
 
 async def test_in_place_no_worker_begins_while_the_marker_of_the_run_before_stands(
@@ -251,7 +304,7 @@ async def test_in_place_no_worker_begins_while_the_marker_of_the_run_before_stan
     operator.kill()
     db.command({"collMod": "lucid_stg_markers", "validator": {}})
     assert {d["_id"] for d in db.a.find()} == {"backup", "since"}
-    assert len([j for j in bed.runner.started if "-restore-" in j]) == 1
+    assert len(bed.workers()) == 1
     bed.world.start_operator()
     status = await bed.phase("Restore", "back", "Completed")
     assert status["runAgain"] == "1"

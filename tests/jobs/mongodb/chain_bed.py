@@ -4,10 +4,11 @@ import io
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ from lucid_storage.archive.decision import Decision, Refusal, Request
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.layout import ChainFolder
-from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, Proof, ProofLevel
+from lucid_storage.archive.manifest import (
+    BackupKind,
+    Manifest,
+    ObjectKind,
+    Origin,
+    Proof,
+    ProofLevel,
+    StoredObject,
+)
 from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, Chunk
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest, write_proof
 from lucid_storage.archive.timeline import anchors, decide
 from lucid_storage.errors import LucidError
-from lucid_storage.jobs.contract import BackupRun, Taken
+from lucid_storage.jobs.contract import BackupRun, Sink, Taken
 from lucid_storage.jobs.destination import Place, Uploads
 from lucid_storage.jobs.mongodb_backup import MongoBackup
 from lucid_storage.jobs.results import selection_of
@@ -35,6 +44,24 @@ from lucid_storage.models.slicing import SliceOrder
 from lucid_storage.models.storage import Compression
 
 OWNER = Owner(cluster="c", namespace="n", name="b", uid="u", spec_hash="h")
+
+
+class Gated:
+    """A sink that asks before each write."""
+
+    def __init__(self, sink: Sink, gate: Callable[[int], None]) -> None:
+        self._sink, self._gate, self._size = sink, gate, 0
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> object:
+        self._gate(self._size)
+        self._size += len(data)
+        return self._sink.write(data)
+
+    def finish(self) -> StoredObject:
+        return self._sink.finish()
+
+    def abort(self) -> None:
+        self._sink.abort()
 
 
 @dataclass
@@ -86,14 +113,22 @@ class Chain:
             mongodb=self.selection,
         )
 
-    def back_up(self, kind: BackupType, *, slicing: bool = False) -> Manifest:
-        """As the worker does it: decide, take, manifest, proof."""
+    def back_up(
+        self, kind: BackupType, *, slicing: bool = False, gate: Callable[[int], None] = lambda _: None
+    ) -> Manifest:
+        """As the worker does it: decide, take, manifest, proof. `gate` is called before each write with the bytes
+        that went before, and may block.
+        """
         order = self.order(kind, slicing=slicing)
         with MongoBackup(order, self.uri, self.place) as engine:
             records = self.records()
             decision = decided(order, engine, records)
             uploads = Uploads(self.place, order.id)
-            run = BackupRun(order, uploads.open, lambda _, __: None, lambda _: None)
+
+            def opened(kind: ObjectKind, part: str) -> Sink:
+                return Gated(uploads.open(kind, part), gate)
+
+            run = BackupRun(order, opened, lambda _, __: None, lambda _: None)
             try:
                 taken = engine.take(run, decision, records)
             except BaseException:
@@ -194,6 +229,31 @@ def told(slicer: Slicer) -> list[dict[str, Any]]:
     """What a slicer said so far."""
     text = slicer.out.getvalue()  # type: ignore[attr-defined]
     return [json.loads(line)["slicing"] for line in text.splitlines()]
+
+
+def one_line(pieces: list[Manifest]) -> None:
+    """Each slice begins where the one before it ends."""
+    for earlier, later in pairwise(pieces):
+        assert earlier.mongodb is not None
+        assert later.prev == earlier.mongodb.to
+
+
+@contextmanager
+def asked(chain: Chain, seconds: float = 0.2) -> Iterator[None]:
+    """Slices are asked for all the time, so that a running slicer writes one after another."""
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(seconds):
+            chain.place.store.put(chain.place.folder.cut, b"{}")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 @contextmanager

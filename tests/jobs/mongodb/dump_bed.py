@@ -4,13 +4,15 @@ import hashlib
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.errors import AutoReconnect, WriteConcernError
 
 from lucid_storage.archive.content import Tally, documents
 from lucid_storage.archive.manifest import ObjectKind, StoredObject
@@ -164,7 +166,7 @@ def counting(
             while not ended.is_set():
                 number = written[0] + 1
                 for name in collections:
-                    client[database][name].insert_one({"_id": number, "text": "x" * 50})
+                    _put(client[database][name], {"_id": number, "text": "x" * 50})
                 written[0] = number
                 ended.wait(pause)
         except BaseException as error:  # noqa: BLE001 - raised below
@@ -180,12 +182,47 @@ def counting(
     assert not failure, failure
 
 
+def _put(collection: Collection[Any], document: dict[str, Any]) -> None:
+    """An insert that is sent again, as a new one, where a step-down leaves open what became of it."""
+    end = time.monotonic() + 30
+    content = {key: value for key, value in document.items() if key != "_id"}
+    while True:
+        try:
+            collection.update_one({"_id": document["_id"]}, {"$setOnInsert": content}, upsert=True)
+        except (AutoReconnect, WriteConcernError):
+            assert time.monotonic() < end, "no primary takes writes"
+        else:
+            return
+
+
+def once(action: Callable[[], Any]) -> Callable[[int], None]:
+    """A gate that does something when the first bytes behind the list of collections are written."""
+    done = threading.Event()
+
+    def gate(size: int) -> None:
+        if size and not done.is_set():
+            done.set()
+            action()
+
+    return gate
+
+
 def until(condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
     end = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < end, f"{what}: not within {seconds:g} s"
         time.sleep(0.01)
     return answer
+
+
+def inserted(entries: Iterable[dict[str, Any]], namespace: str) -> list[Any]:
+    """The `_id`s that entries of an oplog insert, in transactions or not."""
+    return [
+        op["o"]["_id"]
+        for entry in entries
+        for op in entry["o"].get("applyOps", [entry])
+        if op["op"] == "i" and op["ns"] == namespace
+    ]
 
 
 def oldest(client: MongoClient[Any]) -> Any:
@@ -207,9 +244,11 @@ __all__ = [
     "Taken",
     "apart",
     "counting",
+    "inserted",
     "live",
     "newest",
     "oldest",
+    "once",
     "order",
     "until",
 ]

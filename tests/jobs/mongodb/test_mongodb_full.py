@@ -3,7 +3,7 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ import bson
 import pytest
 from bson import Decimal128, Int64, ObjectId, Regex
 from bson.raw_bson import RawBSONDocument
-from dump_bed import ROLLS_OVER_SOON, Bed, Taken, apart, counting, live, newest, oldest, until
+from dump_bed import ROLLS_OVER_SOON, Bed, Taken, apart, counting, live, newest, oldest, once, until
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import OperationFailure
 from standalone import standalone
@@ -75,18 +75,6 @@ def at_to(taken: Taken, namespace: str) -> set[Any]:
             if op["ns"] == namespace and op["op"] == "d":
                 found.discard(op["o"]["_id"])
     return found
-
-
-def once(action: Callable[[], Any]) -> Callable[[int], None]:
-    """A gate that does something when the first bytes behind the list of collections are written."""
-    done = threading.Event()
-
-    def gate(size: int) -> None:
-        if size and not done.is_set():
-            done.set()
-            action()
-
-    return gate
 
 
 def make_everything(client: MongoClient[Any], db: str) -> None:
@@ -445,22 +433,6 @@ def test_an_oplog_that_rolls_over_meanwhile_is_a_gap(private_mongodb: Any) -> No
             full(server, bed, "shop")
     assert caught.value.reason is Reason.OPLOG_GAP
     assert all(sink.aborted for sink in bed.sinks)
-
-
-def test_a_step_down_in_the_middle_does_not_end_the_dump(private_mongodb: Any) -> None:
-    server: MongoDB = private_mongodb(members=3)
-    with server.client(retryWrites=True) as client:
-        client.shop.bulk.insert_many([{"x": "y" * 1000} for _ in range(30_000)])
-        bed = Bed(gate=once(server.step_down))
-        with counting(client, "shop", ("a", "b")) as written:
-            until(lambda: written[0] > 20, "some writes")
-            full(server, bed, "shop")
-        taken = apart(bed.stored)
-    counts = [len(at_to(taken, f"shop.{name}")) for name in ("a", "b")]
-    assert at_to(taken, "shop.a") == set(range(1, counts[0] + 1))
-    assert at_to(taken, "shop.b") == set(range(1, counts[1] + 1))
-    assert 0 <= counts[0] - counts[1] <= 1
-    assert len(taken.documents["shop.bulk"]) == 30_000
 
 
 def test_a_member_that_dies_is_replaced_once(private_mongodb: Any, caplog: pytest.LogCaptureFixture) -> None:

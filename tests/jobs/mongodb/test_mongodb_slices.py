@@ -6,13 +6,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chain_bed import Chain, running, told
-from dump_bed import ROLLS_OVER_SOON, counting, oldest, until
+from chain_bed import Chain, one_line, running, told
+from dump_bed import ROLLS_OVER_SOON, counting, inserted, oldest, until
 from pymongo import MongoClient, WriteConcern
 from pymongo.errors import OperationFailure
 
@@ -56,23 +55,6 @@ def chain_of(tmp_path: Path) -> Iterator[Callable[[MongoDB], Chain]]:
         yield lambda server: opened.enter_context(
             closing(Chain(tmp_path, server.uri, MongoSelection(databases=["shop"])))
         )
-
-
-def inserted(entries: list[dict[str, Any]], namespace: str) -> list[Any]:
-    found = []
-    for entry in entries:
-        found += [
-            op["o"]["_id"]
-            for op in entry["o"].get("applyOps", [entry])
-            if op["op"] == "i" and op["ns"] == namespace
-        ]
-    return found
-
-
-def one_line(pieces: list[Manifest]) -> None:
-    for earlier, later in pairwise(pieces):
-        assert earlier.mongodb is not None
-        assert later.prev == earlier.mongodb.to
 
 
 def test_writers_that_count_up_are_in_full_and_slices_without_a_hole(

@@ -23,8 +23,10 @@ LARGEST_BATCH = 100_000
 CAPPED_RESTARTS = 3
 
 _CAPPED_POSITION_LOST = 136
-_GONE = frozenset({26, 175})
-"""NamespaceNotFound, QueryPlanKilled: the collection was dropped or renamed under the cursor."""
+_GONE = frozenset({26, 175, 168})
+"""NamespaceNotFound, QueryPlanKilled: the collection was dropped or renamed under the cursor. InvalidPipelineOperator:
+a view, which takes no noCursorTimeout, has the name of a collection that was dropped.
+"""
 
 
 class CollectionGoneError(Exception):

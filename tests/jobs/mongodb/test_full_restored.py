@@ -1,0 +1,116 @@
+"""A full during which definitions changed comes back as the database was at its end (rule 1.2, 1.7)."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chain_bed import Chain
+from definitions_script import Definitions
+from dump_bed import once
+from pymongo import MongoClient
+from restore_bed import restored, whole
+
+from lucid_storage.jobs import mongodb_full
+from lucid_storage.models.backup import BackupType, MongoSelection
+from testbed.stores.mongodb import MongoDB
+
+pytestmark = pytest.mark.mongodb
+
+MOMENTS = ("listed", "read", "ended")
+"""Just before the collections are listed, while documents are read, and before the oplog is taken."""
+
+
+@pytest.fixture
+def client(mongodb_rs3: MongoDB) -> Iterator[MongoClient[Any]]:
+    with mongodb_rs3.client() as client:
+        yield client
+
+
+@pytest.fixture
+def names(client: MongoClient[Any]) -> Iterator[list[str]]:
+    """Databases of the test's own, the last of which is a target."""
+    made = [f"ddl_{uuid.uuid4().hex[:8]}_{name}" for name in ("kept", "remade", "new", "target")]
+    yield made
+    for name in made:
+        client.drop_database(name)
+
+
+@pytest.fixture
+def chain(mongodb_rs3: MongoDB, names: list[str], tmp_path: Path) -> Iterator[Chain]:
+    with closing(Chain(tmp_path, mongodb_rs3.uri, MongoSelection(databases=names[:3]))) as made:
+        yield made
+
+
+def before(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[], None]) -> None:
+    """Has a part of the dump wait for an action."""
+    original = getattr(mongodb_full, name)
+
+    def acting(*arguments: Any, **options: Any) -> Any:
+        action()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(mongodb_full, name, acting)
+
+
+def test_what_changed_while_the_dump_ran_comes_back_as_it_was_at_its_end(
+    client: MongoClient[Any], chain: Chain, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, remade, new, target = names
+    scripts = {moment: Definitions(client, kept, moment) for moment in MOMENTS}
+    for moment, script in scripts.items():
+        script.make(megabytes=16 if moment == "read" else 0)
+    client[remade].old.insert_one({"_id": "old"})
+    done: list[str] = []
+
+    def act(moment: str) -> None:
+        scripts[moment].change()
+        client[new][f"{moment}_first"].insert_one({"_id": moment})
+        if moment == "read":
+            client.drop_database(remade)
+            client[remade].young.insert_one({"_id": "young"})
+            client[new].command("create", "view", viewOn="read_first", pipeline=[])
+        done.append(moment)
+
+    before(monkeypatch, "collections", lambda: act("listed"))
+    before(monkeypatch, "newest", lambda: act("ended"))
+    full = chain.back_up(BackupType.FULL, gate=once(lambda: act("read")))
+    assert done == list(MOMENTS), "the dump began again, or a moment did not come"
+
+    at_end = {name: whole(client, name) for name in names[:3]}
+    assert {"read_made", "read_view_new", "read_series_new"} <= set(at_end[kept])
+    for name in names[:3]:
+        client.drop_database(name)
+    told = restored(chain, full.id)
+    assert told.ok, told.message
+    for name in names[:3]:
+        now = whole(client, name)
+        assert sorted(now) == sorted(at_end[name])
+        for collection, there in at_end[name].items():
+            assert now[collection] == there, collection
+    chosen = restored(
+        chain, full.id, source_database=kept, target_database=target, collections=("read_made",)
+    )
+    assert whole(client, target) == {"read_made": at_end[kept]["read_made"]}
+    assert chosen.ok
+
+
+def test_a_database_that_was_made_while_the_dump_ran_is_part_of_it(
+    client: MongoClient[Any], chain: Chain, names: list[str]
+) -> None:
+    """Nothing of it is in the list of collections: all that there is of it lies in the dump's oplog."""
+    kept, _, new, target = names
+    client[kept].a.insert_one({"_id": 1})
+    full = chain.back_up(BackupType.FULL, gate=once(lambda: client[new].late.insert_one({"_id": "late"})))
+    client[new].late.insert_one({"_id": "later"})
+    after = chain.back_up(BackupType.INCREMENTAL)
+    expected = {full.id: ["late"], after.id: ["late", "later"]}
+    for backup, there in expected.items():
+        for more in ({}, {"collections": ("late",)}):
+            told = restored(chain, backup, source_database=new, target_database=target, **more)
+            assert told.ok, told.message
+            assert [d["_id"] for d in client[target].late.find(sort=[("_id", 1)])] == there
+    both = restored(chain, full.id, plan_only=True)
+    assert set(both.databases) == {kept, new}
