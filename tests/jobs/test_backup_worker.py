@@ -92,7 +92,12 @@ def test_an_incremental_without_a_full_is_refused_by_hand_and_a_full_on_a_schedu
     told = shop.back_up("by-hand", ["mongodb"], type="incremental", **only(filled))
     assert (told.ok, told.reason) == (False, Reason.NO_BASE)
     assert shop.files() == []
-    told = shop.back_up("by-schedule", ["mongodb"], type="incremental", scheduled=True, **only(filled))
+    wanted: dict[str, Any] = {"type": "incremental", "scheduled": True, **only(filled)}
+    told = shop.back_up("by-schedule", ["mongodb"], mayDump=False, **wanted)
+    assert (told.ok, told.reason, told.type) == (False, Reason.QUEUED, BackupType.FULL)
+    assert "no full backup to build on" in told.message
+    assert shop.files() == [], "nobody gave it the deployment for a dump"
+    told = shop.back_up("by-schedule", ["mongodb"], **wanted)
     assert (told.ok, told.type) == (True, BackupType.FULL)
 
 

@@ -42,6 +42,8 @@ if command == "prune":
         removed=[] if kept else order["remove"],
         retained=retained if kept else [],
     )
+if (folder / f"unbased-{name}").exists() and not order["mayDump"]:
+    end(ok=False, reason="Queued", type="full", message="There is no full backup yet.")
 done = 0
 while not (folder / f"release-{name}").exists():
     if (folder / f"crash-{name}").exists():

@@ -73,6 +73,23 @@ async def test_a_full_waits_for_another_of_the_same_deployment_and_an_incrementa
     assert [bed.ran(n) for n in ("one", "two", "three", "wait")] == [1, 1, 1, 1]
 
 
+async def test_an_incremental_that_becomes_a_full_waits_for_another_one(bed: BackupBed) -> None:
+    bed.world.start_operator()
+    bed.mark("unbased-inc")
+    await bed.create("one")
+    await bed.phase("one", "Running")
+    await bed.create("inc", type="incremental")
+    waiting = await bed.phase("inc", "Queued")
+    assert (waiting["type"], waiting["queuedBehind"]) == ("full", "backup one")
+    bed.release("inc")
+    assert bed.ran("inc") == 1, "it dumps nothing yet"
+    bed.release("one")
+    await bed.phase("one", "Completed")
+    done = await bed.phase("inc", "Completed")
+    assert (bed.ran("inc"), bed.order("inc")["mayDump"]) == (2, True)
+    assert done["jobName"].startswith("inc-full-")
+
+
 async def test_fulls_that_come_together_run_one_after_another(bed: BackupBed) -> None:
     operator = bed.world.operator()
     names = [f"b{n}" for n in range(4)]

@@ -29,7 +29,7 @@ from lucid_storage.jobs.proving import prove
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.results import left_out, made_before, outcome_of, result_of, selection_of
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.backup import BackupEngine, Verify
+from lucid_storage.models.backup import BackupEngine, BackupType, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
 
 logger = logging.getLogger(__name__)
@@ -51,6 +51,8 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
         return _finished(order, place, before, environ, reporter, stop)
     with Engines.of(order, place, environ) as engines:
         decision = engines.decide(order, place, listing)
+        if decision.kind is BackupKind.FULL and not order.may_dump:
+            return _asks_for_full(order, decision)
         uploads = Uploads(place, order.id)
         run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)
         watcher = _Watcher(stop, uploads)
@@ -73,6 +75,13 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
             watcher.end()
     proof, note = prove(order, place, manifest, environ, reporter, stop)
     return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision)
+
+
+def _asks_for_full(order: BackupOrder, decision: Decision) -> BackupResult:
+    """One dump at a time for each deployment, and only the operator knows of the others."""
+    return BackupResult(
+        run=order.run, ok=False, reason=Reason.QUEUED, message=decision.note, type=BackupType.FULL
+    )
 
 
 def _publish(place: Place, manifest: Manifest, uploads: Uploads) -> None:

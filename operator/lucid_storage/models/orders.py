@@ -121,6 +121,9 @@ class BackupOrder(Order):
     type: BackupType
     scheduled: bool = False
     """On a schedule a missing base or a hole becomes a full with a new timeline; by hand it is a failure."""
+    may_dump: bool = True
+    """False while the operator has not claimed the deployment for a dump: what would have to become a full makes
+    nothing then and asks for one (Queued)."""
     engines: tuple[BackupEngine, ...]
     slicing: bool = False
     """A slicing worker runs for this chain: an incremental asks it for a slice before it writes one itself."""

@@ -18,7 +18,13 @@ from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, job_namespace, resolve_place
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupType, ElasticSelection
+from lucid_storage.models.backup import (
+    BackupEngine,
+    BackupSpec,
+    BackupStatus,
+    BackupType,
+    ElasticSelection,
+)
 from lucid_storage.models.backupschedule import Retention
 from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SECRET_ALLOWED_LABEL, SLICING, SLOT
 from lucid_storage.models.orders import BackupOrder, Owner, PruneOrder
@@ -58,6 +64,13 @@ class BackupDesired:
     """What a person may miss, and why it is not in the backup."""
     volumes: VolumesReading = NONE
     """What the cluster says of the volumes; looked up when a worker is to be made."""
+    becomes_full: bool = False
+    """Its first worker found that nothing else than a full can be made."""
+
+    @property
+    def dumps(self) -> bool:
+        """Whether it needs the deployment for itself."""
+        return self.becomes_full or self.spec.type is BackupType.FULL
 
     @property
     def connection(self) -> str | None:
@@ -120,6 +133,11 @@ def resolve(resource: Resource, spec: BackupSpec, settings: Settings, stores: St
     )
 
 
+def becomes_full(desired: BackupDesired, status: BackupStatus) -> bool:
+    """Status knows it from the moment when the first worker said so."""
+    return desired.spec.type is not BackupType.FULL and status.type is BackupType.FULL
+
+
 def spec_hash(spec: BackupSpec) -> str:
     """Of what cannot be changed. Defaults are left out, so that a new field of a later version changes nothing."""
     document = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
@@ -142,6 +160,7 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         id=backup_id(resource.uid),
         type=spec.type,
         scheduled=desired.schedule is not None,
+        may_dump=desired.dumps,
         engines=desired.engines,
         server_identity=identity,
         database_patterns=desired.database_patterns,
@@ -154,8 +173,9 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         retention_days=desired.retention_days,
         slicing=resource.annotations.get(SLICING) == "true",
     )
+    work = "full" if desired.becomes_full else "backup"
     return replace(
-        _request(desired, "backup", job_name(resource, "backup"), order),
+        _request(desired, "backup", job_name(resource, work), order),
         mounts=desired.volumes.mounts,
         node=desired.volumes.node,
         identity=desired.volumes.identity,

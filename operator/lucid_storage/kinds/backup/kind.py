@@ -17,7 +17,7 @@ from lucid_storage.kinds.backup.actions import (
     StopWorker,
 )
 from lucid_storage.kinds.backup.chaining import check_destination
-from lucid_storage.kinds.backup.desired import BackupDesired, job_name, resolve
+from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_name, resolve
 from lucid_storage.kinds.backup.keeping import Keeping, keeping
 from lucid_storage.kinds.backup.observed import WORKING, BackupObserved, Plan
 from lucid_storage.kinds.backup.plan import hindered, plan
@@ -30,7 +30,7 @@ from lucid_storage.kinds.workers.claims import DumpClaims, waiting
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupStatus, BackupType
+from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.types import Topology
@@ -109,7 +109,7 @@ class BackupKind:
     ) -> BackupObserved:
         worker, prune = ABSENT, ABSENT
         if status.run is not None:
-            worker = await self._state(resource, job_name(resource, "backup"), now)
+            worker = await self._state(resource, status.job_name or job_name(resource, "backup"), now)
             prune = await self._state(resource, base.prune_job, now)
         seen = replace(base, worker=worker, prune=prune)
         going = resource.deleted is not None or bool(resource.spec.get("cancel"))
@@ -118,6 +118,7 @@ class BackupKind:
             return seen
         try:
             desired = await self._desired(resource)
+            desired = replace(desired, becomes_full=becomes_full(desired, status))
             cluster = await self._workers.cluster()
             if not going and status.phase not in FINISHED:
                 desired = replace(desired, volumes=await self._volumes.reading(desired))
@@ -156,7 +157,7 @@ class BackupKind:
         seen = replace(seen, topology=info.topology, identity=kept(info.identity))
         if info.topology is not Topology.REPLICA_SET or resource.paused:
             return seen
-        if desired.spec.type is BackupType.FULL:
+        if desired.dumps:
             return replace(seen, behind=self._behind(resource, kept(info.identity)))
         return seen
 

@@ -13,7 +13,7 @@ from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.backup import BackupPhase, BackupStatus
+from lucid_storage.models.backup import BackupPhase, BackupStatus, BackupType
 from lucid_storage.models.base import DeletionPolicy
 from lucid_storage.models.meta import SCHEDULE
 from lucid_storage.models.orders import BackupResult, PruneResult
@@ -31,6 +31,8 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
     if result.reason is Reason.CANCELLED:
         said = "The worker was told to end by somebody else, as happens when a node is drained."
         return ended(status, BackupPhase.FAILED, Reason.WORKER_LOST, said, now)
+    if result.reason is Reason.QUEUED and status.type is not BackupType.FULL:
+        return _asked_anew(status, result)
     left_out = observed.desired.left_out if observed.desired is not None else ""
     done, said_of = completed(status, result, left_out=left_out, encrypted=bool(status.encrypted))
     done = done.model_copy(
@@ -42,6 +44,26 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
     failed = said_of.standing is Standing.FAILED
     notice = Notice(str(said_of.reason), said_of.message, warning=failed)
     return Step(expiry(done, observed.keeping.days), said_of, hold=holds(resource, done), notices=(notice,))
+
+
+def _asked_anew(status: BackupStatus, result: BackupResult) -> Plan:
+    """Nothing was made, since only a full can be: it stands in line for the deployment now, and its next worker has a
+    Job of its own.
+    """
+    waiting = status.model_copy(
+        update={
+            "phase": BackupPhase.PENDING,
+            "type": BackupType.FULL,
+            "run": None,
+            "job_name": None,
+            "started_at": None,
+            "progress": None,
+        }
+    )
+    because = f"{result.message.rstrip('.')}, so" if result.message else "There is nothing to build on, so"
+    said = f"{because} it becomes a full backup as soon as no other is under way."
+    notices = (Notice("BecomesFull", said),)
+    return Step(waiting, Said(Standing.UNDER_WAY, Reason.QUEUED, said), notices=notices, recheck_seconds=0.1)
 
 
 def given_up(

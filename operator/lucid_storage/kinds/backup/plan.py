@@ -28,7 +28,7 @@ from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.backup import BackupPhase, BackupStatus
+from lucid_storage.models.backup import BackupPhase, BackupStatus, BackupType
 from lucid_storage.models.orders import Progress
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -146,7 +146,7 @@ def _begin(
             "run": run_id(resource.uid),
             "job_name": request.name,
             "chain": desired.chain,
-            "type": desired.spec.type,
+            "type": BackupType.FULL if desired.becomes_full else desired.spec.type,
             "schedule": desired.schedule,
             "slot": desired.slot,
             "encrypted": desired.key_id is not None,

@@ -48,7 +48,8 @@ def waiting(resource: Resource, deployment: str) -> bool:
 
 
 def _at(resource: Resource, deployment: str) -> bool:
-    kind = resource.spec.get("type") or "full"
+    # Status says what is made: an incremental that finds nothing to build on becomes a full.
+    kind = resource.status.get("type") or resource.spec.get("type") or "full"
     return kind == "full" and resource.status.get("phase") in ACTIVE and _same(resource, deployment)
 
 
