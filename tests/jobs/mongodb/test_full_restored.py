@@ -62,7 +62,7 @@ def test_what_changed_while_the_dump_ran_comes_back_as_it_was_at_its_end(
     scripts = {moment: Definitions(client, kept, moment) for moment in MOMENTS}
     for moment, script in scripts.items():
         script.make(megabytes=16 if moment == "read" else 0)
-    client[remade].old.insert_one({"_id": "old"})
+    Definitions(client, remade, "old").make()
     done: list[str] = []
 
     def act(moment: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from oplog_entries import create, delete, drop, events, insert, rename
+from oplog_entries import command, create, delete, drop, events, insert, rename
 
 from lucid_storage.stores.mongodb.restore.lineage import chosen, everything
 from lucid_storage.stores.mongodb.restore.outcome import Made, outcome
@@ -38,6 +38,8 @@ def view(name: str, on: str = "a") -> dict[str, Any]:
         ([view("w"), delete("shop.system.views", "shop.w")], (), set()),
         ([view("v", on="x")], (), set()),
         ([drop("shop.system.views")], (), {("shop", "v")}),
+        ([command("shop", {"dropDatabase": 1}, "shop")], (), {("shop", "v")}),
+        ([command("other", {"dropDatabase": 1}, "other")], (), set()),
         (
             [
                 create("shop.system.buckets.ts", timeseries={"timeField": "t"}),

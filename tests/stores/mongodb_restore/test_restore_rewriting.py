@@ -21,7 +21,7 @@ from oplog_entries import (
 )
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.stores.mongodb.restore.catalog import Place
+from lucid_storage.stores.mongodb.restore.catalog import Place, View
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, DropStaged, ResizeStaged, Write
 
 ORDERS = collection("shop.orders")
@@ -227,6 +227,15 @@ def test_views_are_kept_as_definitions() -> None:
     assert [found.on for found in replay.catalog.views] == ["orders2"]
     replay.feed(203, op("d", "shop.system.views", {"_id": "shop.big"}))
     assert replay.catalog.views == ()
+
+
+def test_views_go_with_their_database_which_says_nothing_of_each() -> None:
+    replay = Replaying(ORDERS)
+    for database in ("shop", "other"):
+        replay.catalog.put_view(View(database, "big", "orders", ()))
+    replay.feed(200, drop("shop.orders"))
+    replay.feed(201, command("shop", {"dropDatabase": 1}, "shop"))
+    assert [view.database for view in replay.catalog.views] == ["other"]
 
 
 def test_a_time_series_is_written_under_its_own_name() -> None:

@@ -82,6 +82,9 @@ def name_event(moment: Moment, operation: Operation) -> NameEvent | None:
             )
         case "drop":
             return NameEvent(moment, Change.DROPPED, (database, str(document["drop"])))
+        case "dropDatabase":
+            # Its collections were dropped one by one before it; only the list of its views goes without a word.
+            return NameEvent(moment, Change.DROPPED, (database, VIEWS))
         case "renameCollection":
             return NameEvent(
                 moment,

@@ -71,7 +71,7 @@ class ResizeStaged:
 Step: TypeAlias = Write | CreateStaged | DropStaged | ResizeStaged
 
 _SKIPPED = frozenset({"dropDatabase", "startIndexBuild", "abortIndexBuild", "dbCheck"})
-"""dropDatabase follows the drops of its collections; the others change no data."""
+"""dropDatabase follows the drops of its collections, so that of it views alone are left; the others change no data."""
 _REPLAYED = frozenset(
     {"drop", "collMod", "createIndexes", "commitIndexBuild", "dropIndexes", "deleteIndexes"}
 )
@@ -156,6 +156,8 @@ class Rewriter:
 
     def _command(self, moment: Moment, operation: Operation) -> Sequence[Step] | None:
         command, document = operation.command, operation.document
+        if command == "dropDatabase":
+            self._catalog.drop_views(operation.database)
         if command in _SKIPPED:
             self.done.skipped_commands[command] += 1
             return ()
