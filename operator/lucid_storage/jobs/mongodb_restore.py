@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, islice
 
 from lucid_storage.archive.content import damaged
@@ -30,6 +31,7 @@ from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
 from lucid_storage.stores.mongodb.restore.comparing import Expected
 from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
+from lucid_storage.stores.mongodb.restore.expiring import count_staged
 from lucid_storage.stores.mongodb.restore.holding import Leases
 from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
 from lucid_storage.stores.mongodb.restore.pacing import SlicePace
@@ -75,6 +77,8 @@ class MongoRestoreRun:
     """Of the databases that are written."""
     accounts: bool = False
     """Users and roles too."""
+    now: datetime | None = None
+    """When it is known, what a TTL deletes at once is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ class MongoStaged:
     transactions: int
     cut_transactions: int
     skipped_users: tuple[str, ...] = ()
+    expiring: int | None = None
+    """Documents that are past their time to live."""
 
 
 def stage(run: MongoRestoreRun) -> MongoStaged:
@@ -107,7 +113,7 @@ def stage(run: MongoRestoreRun) -> MongoStaged:
             run.leases,
         )
         try:
-            return _staged(run, staging)
+            return _staged(run, staging, target)
         except LucidError as error:
             # Who lost the right to write takes nothing back either: that is the operator's then.
             if error.reason is not Reason.WORKER_LOST:
@@ -140,7 +146,7 @@ def prove(run: MongoRestoreRun, seconds: int) -> MongoStaged:
                 run.report,
                 run.owner,
             )
-            return _staged(run, staging)
+            return _staged(run, staging, target)
     finally:
         with Target(run.uri) as target:
             scratch.drop(target, run.plan.databases)
@@ -156,15 +162,16 @@ def _discard(run: MongoRestoreRun, staging: Staging) -> None:
         logger.warning("what was staged stays for now: %s", error.message)
 
 
-def _staged(run: MongoRestoreRun, staging: Staging) -> MongoStaged:
+def _staged(run: MongoRestoreRun, staging: Staging, target: Target) -> MongoStaged:
     plan = run.plan
     run.phase("Loading", sum(record.bytes for record in plan.records))
-    staging.define(definitions(plan))
+    staging.define(definitions(plan.prelude))
     accounts = Accounts() if run.accounts else None
     documents, size = _load(run, staging, accounts)
     run.phase("Replaying", sum(o.plain_bytes for p in plan.path.then for o in oplogs(p.manifest)))
     _replay_slices(run, staging)
     finished = staging.finish()
+    expiring = count_staged(target, finished, run.now) if run.now is not None else None
     skipped = staging.keep(accounts) if accounts is not None else ()
     staging.ready(staging.merge(finished))
     return MongoStaged(
@@ -176,6 +183,7 @@ def _staged(run: MongoRestoreRun, staging: Staging) -> MongoStaged:
         transactions=staging.replayed.transactions,
         cut_transactions=staging.replayed.cut_transactions,
         skipped_users=skipped,
+        expiring=expiring,
     )
 
 

@@ -20,6 +20,7 @@ from lucid_storage.models.meta import RESERVED_DATABASES
 from lucid_storage.models.orders import RestoreOrder
 from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name
 from lucid_storage.stores.mongodb.restore.entries import Moment
+from lucid_storage.stores.mongodb.restore.expiring import Definitions, Expiring
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
 from lucid_storage.stores.mongodb.restore.outcome import Made, Outcome, outcome
 from lucid_storage.stores.mongodb.restore.scanning import Scan
@@ -51,6 +52,8 @@ class MongoPlan:
     """What the replay makes and the base does not have."""
     gone: frozenset[Name] = frozenset()
     """Public names of the base that nothing has at the restored moment."""
+    expiring: tuple[Expiring, ...] = ()
+    """Collections that have a TTL at the restored moment."""
 
     def steady(self, name: Name) -> bool:
         """Whether a collection of the base has its name all the time."""
@@ -118,6 +121,7 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
         records=records,
         cut_transactions=scan.cut(names) if names else scan.cut_outside(lineage.base),
         warnings=warnings_of(order, prelude, records),
+        expiring=Definitions(definitions(prelude), lineage).follow(scan.commands),
         moving=_moving(scan),
         made=found.made,
         gone=found.gone,
@@ -134,9 +138,9 @@ def _moving(scan: Scan) -> frozenset[Name]:
     return frozenset((database, public_name(name)) for database, name in names)
 
 
-def definitions(plan: MongoPlan) -> Iterator[Definition]:
+def definitions(prelude: Prelude) -> Iterator[Definition]:
     """What the archive says of its collections, the oplog and the server's own apart."""
-    for found in plan.prelude.collections:
+    for found in prelude.collections:
         if found.namespace != OPLOG and found.namespace.database not in RESERVED_DATABASES:
             yield Definition(
                 database=found.namespace.database,

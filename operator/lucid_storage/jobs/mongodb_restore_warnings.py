@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lucid_storage.archive.manifest import CollectionRecord
-from lucid_storage.archive.mongodump import CollectionEntry, Prelude
+from lucid_storage.archive.mongodump import Prelude
 from lucid_storage.jobs.mongodb_restore_targets import some
 from lucid_storage.models.orders import RestoreOrder
-from lucid_storage.stores.mongodb.restore.catalog import stageable
+from lucid_storage.stores.mongodb.restore.catalog import Name, stageable
+from lucid_storage.stores.mongodb.restore.expiring import Expired, Expiring
 
 
 def warnings_of(
@@ -18,11 +19,6 @@ def warnings_of(
     chosen = {(record.database, record.name) for record in records}
     entries = [e for e in prelude.collections if tuple(e.namespace) in chosen]
     found = list(_IN_PLACE[order.drop_existing]) if order.in_place else []
-    expiring = sorted(str(e.namespace) for e in entries if _expires(e))
-    if expiring:
-        found.append(
-            f"Documents that are past their time to live are deleted soon after the swap: {some(expiring)}."
-        )
     direct = sorted(
         str(e.namespace)
         for e in entries
@@ -46,6 +42,29 @@ def warnings_of(
     return tuple(found)
 
 
+def expiry_warning(
+    expiring: Sequence[Expiring], expired: Mapping[Name, Expired] | None, *, more: bool
+) -> tuple[str, ...]:
+    """Of what a TTL deletes at once. `expired` was counted in the full backup; `more` says that something is replayed
+    on it.
+    """
+    if not expiring:
+        return ()
+    names = some([".".join(one.name) for one in expiring])
+    if expired is None:
+        return (
+            f"Documents that are past their time to live are deleted soon after the restore: {names}; a dry run counts"
+            " them.",
+        )
+    count = sum(found.documents for found in expired.values())
+    exact = all(found.exact for found in expired.values())
+    later = " What was written after it is not counted." if more else ""
+    return (
+        f"{'' if exact else 'Up to '}{count} documents of the full backup are past their time to live and are deleted"
+        f" soon after the restore: {names}.{later}",
+    )
+
+
 _IN_PLACE: Mapping[bool, tuple[str, ...]] = {
     True: (
         "InPlace: each collection is dropped and loaded under its own name; a failure leaves the target incomplete.",
@@ -55,9 +74,3 @@ _IN_PLACE: Mapping[bool, tuple[str, ...]] = {
         "Options, indexes and documents that are there stay as they are.",
     ),
 }
-
-
-def _expires(entry: CollectionEntry) -> bool:
-    return "expireAfterSeconds" in (entry.options or {}) or any(
-        "expireAfterSeconds" in i for i in entry.indexes
-    )

@@ -19,11 +19,13 @@ from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedEr
 from lucid_storage.jobs import restore_marker
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
-from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, MongoStaged, incomplete, stage
+from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, incomplete, stage
+from lucid_storage.jobs.mongodb_restore_expiring import count_expiring
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.restore_engines import OtherEngine, other_engines
-from lucid_storage.jobs.restore_planning import whole_plan
+from lucid_storage.jobs.restore_planning import Expiries, whole_plan
+from lucid_storage.jobs.restore_results import failed, result_of, with_staged
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.orders import EngineOutcome, RestoreOrder, RestorePlanned, RestoreResult
@@ -32,14 +34,6 @@ from lucid_storage.stores.mongodb.restore.holding import Leases
 from lucid_storage.stores.mongodb.restore.staging import InPlace
 
 logger = logging.getLogger(__name__)
-
-TOLD_USERS = 15
-"""Users that fit a termination message beside the rest."""
-
-
-def failed(order: RestoreOrder, reason: Reason, message: str) -> RestoreResult:
-    """A result that says why nothing was restored."""
-    return RestoreResult(run=order.run, ok=False, reason=reason, message=message)
 
 
 def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> RestoreResult:
@@ -51,8 +45,8 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
         if order.plan_only:
             restore_marker.refuse_done(work.place.store, order, servers)
         plan = make_plan(order, reading.path, work.source) if reading.path is not None else None
-        planned = work.planned(reading, plan)
-        result = _result(order, reading.wanted, plan, planned if order.plan_only else None)
+        planned = work.planned(reading, plan, work.expired(plan))
+        result = result_of(order, reading.wanted, plan, planned if order.plan_only else None)
         if order.plan_only:
             return result
         _refuse(planned)
@@ -61,7 +55,7 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
                 leases = held.enter_context(work.leases(plan))
                 if leases.waited:
                     _refuse(work.planned(reading, plan))  # another restore may have left documents
-                result = _with_staged(result, stage(work.run(plan, leases)))
+                result = with_staged(result, stage(work.run(plan, leases)))
             outcomes: list[EngineOutcome] = []
             for other in reading.others:
                 reporter.phase("Loading", sum(o.plain_bytes for o in other.manifest.objects))
@@ -100,26 +94,6 @@ def _incomplete_when_failed(order: RestoreOrder, plan: MongoPlan | None) -> Iter
         if order.in_place and plan is not None:
             error.message = f"{error.message} {incomplete(error.reason)}"
         raise
-
-
-def _with_staged(result: RestoreResult, staged: MongoStaged) -> RestoreResult:
-    return result.model_copy(
-        update={
-            "databases": staged.databases,
-            "loaded_bytes": staged.bytes,
-            "loaded_documents": staged.documents,
-            "replayed_operations": staged.operations,
-            "collections": staged.collections,
-            "skipped_users": _some_users(staged.skipped_users),
-        }
-    )
-
-
-def _some_users(skipped: tuple[str, ...]) -> tuple[str, ...]:
-    """As many as fit a termination message; more are counted."""
-    told = tuple(one[:100] for one in skipped[:TOLD_USERS])
-    left = len(skipped) - len(told)
-    return (*told, f"and {left} more") if left else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +168,14 @@ class _Work:
         if self.stop.event.is_set():
             raise CancelledError("The restore was stopped.")
 
-    def planned(self, reading: _Reading, plan: MongoPlan | None) -> RestorePlanned:
-        return whole_plan(self.order, lambda: self.uri, plan, reading.others)
+    def expired(self, plan: MongoPlan | None) -> Expiries:
+        """Counted in the archive only where nothing is loaded: staged documents are counted by the server."""
+        if plan is None or not self.order.count_expiring:
+            return None
+        return count_expiring(plan, self.source, self.check, datetime.now(UTC))
+
+    def planned(self, reading: _Reading, plan: MongoPlan | None, expired: Expiries = None) -> RestorePlanned:
+        return whole_plan(self.order, lambda: self.uri, plan, reading.others, expired)
 
     def leases(self, plan: MongoPlan) -> Leases:
         """Of the databases that are written, until the worker ends."""
@@ -221,6 +201,7 @@ class _Work:
             in_place=InPlace(self.order.drop_existing, plan.steady) if self.order.in_place else None,
             leases=leases,
             accounts=self.order.users_and_roles,
+            now=datetime.now(UTC),
         )
 
     @contextmanager
@@ -286,23 +267,6 @@ def _found_folder(place: Place, order: RestoreOrder) -> ChainFolder:
     raise RefusedError(
         f"No backup with the id {order.backup_id} lies in the destination; see `lucid-storage catalog`.",
         reason=Reason.RESTORE_BLOCKED,
-    )
-
-
-def _result(
-    order: RestoreOrder, wanted: Recorded, plan: MongoPlan | None, planned: RestorePlanned | None
-) -> RestoreResult:
-    moment = datetime.fromtimestamp(plan.until[0], UTC) if plan is not None else order.point_in_time
-    return RestoreResult(
-        run=order.run,
-        ok=True,
-        message="Planned." if order.plan_only else "Staged and compared; ready to be swapped.",
-        plan=planned,
-        backup_id=order.backup_id,
-        timeline=wanted.manifest.timeline,
-        restored_to=moment,
-        databases=plan.databases if plan is not None else (),
-        collections=len(plan.records) if plan is not None else 0,
     )
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from lucid_storage.archive.manifest import CollectionRecord
 from lucid_storage.errors import AccessDeniedError, Reason
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, data_name
+from lucid_storage.jobs.mongodb_restore_warnings import expiry_warning
 from lucid_storage.jobs.restore_engines import OtherEngine
 from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.catalog import Name, stageable
+from lucid_storage.stores.mongodb.restore.expiring import Expired
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
 from lucid_storage.stores.mongodb.restore.staging import InPlace
 from lucid_storage.stores.mongodb.restore.swap import same_view
@@ -21,17 +23,23 @@ TOLD_TARGETS = 12
 """Targets that fit a termination message beside the rest."""
 TOLD_PIECES = 12
 
+Expiries = Mapping[Name, Expired] | None
+"""What was counted of documents that a TTL deletes, by collection of the full backup; None when nobody counted."""
 There = Mapping[tuple[str, str], Occupant]
 """What has the names of targets now."""
 
 
 def whole_plan(
-    order: RestoreOrder, uri: Callable[[], str], plan: MongoPlan | None, others: Sequence[OtherEngine]
+    order: RestoreOrder,
+    uri: Callable[[], str],
+    plan: MongoPlan | None,
+    others: Sequence[OtherEngine],
+    expired: Expiries = None,
 ) -> RestorePlanned:
     """What all engines will do; the first thing that blocks one of them blocks all."""
     planned = RestorePlanned()
     if plan is not None:
-        planned = asyncio.run(_told(order, uri(), plan))
+        planned = asyncio.run(_told(order, uri(), plan, expired))
     for other in others:
         items, blocked = other.plan()
         update: dict[str, object] = {
@@ -46,7 +54,7 @@ def whole_plan(
     return planned
 
 
-async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanned:
+async def _told(order: RestoreOrder, uri: str, plan: MongoPlan, expired: Expiries) -> RestorePlanned:
     """The plan with what the server says: what is overwritten, and the room that there is."""
     port = MongoRestores(uri, label="MongoDB", app_name="lucid-storage-restore", guard=lambda: None)
     try:
@@ -60,15 +68,19 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan) -> RestorePlanne
         members = await port.space(plan.databases)
     finally:
         await port.close()
-    return told(order, plan, occupants, members)
+    return told(order, plan, occupants, members, expired)
 
 
 def told(
-    order: RestoreOrder, plan: MongoPlan, occupants: tuple[Occupant, ...], members: tuple[MemberSpace, ...]
+    order: RestoreOrder,
+    plan: MongoPlan,
+    occupants: tuple[Occupant, ...],
+    members: tuple[MemberSpace, ...],
+    expired: Expiries = None,
 ) -> RestorePlanned:
     """Pure: what the plan says, and what blocks it."""
     there = {(occupant.database, occupant.name): occupant for occupant in occupants}
-    items = [_item(plan, record, there) for record in plan.records]
+    items = [_item(plan, record, there, expired or {}) for record in plan.records]
     for made in plan.made:
         occupant = there.get(plan.place_of(made.name))
         documents = occupant.documents if occupant is not None and occupant.documents else None
@@ -87,7 +99,8 @@ def told(
         targets=tuple(items[:TOLD_TARGETS]),
         target_count=len(items),
         cut_transactions=plan.cut_transactions,
-        warnings=plan.warnings[:6],
+        expiring_documents=None if expired is None else sum(one.documents for one in expired.values()),
+        warnings=(*expiry_warning(plan.expiring, expired, more=bool(plan.path.then)), *plan.warnings)[:6],
         blocked_by=blocked[1] if blocked else None,
         blocked_reason=blocked[0] if blocked else None,
     )
@@ -190,11 +203,18 @@ def _refused(target: str, wanted: _Wanted, occupant: Occupant | None) -> tuple[R
     )
 
 
-def _item(plan: MongoPlan, record: CollectionRecord, there: There) -> PlannedItem:
+def _item(
+    plan: MongoPlan, record: CollectionRecord, there: There, expired: Mapping[Name, Expired]
+) -> PlannedItem:
     occupant = there.get(plan.target_of(record))
     gone = (record.database, record.name) in plan.gone
     replaced = occupant.documents if occupant is not None and not gone else 0
-    note = record.type if record.type != "collection" else None
+    count = expired.get((record.database, record.name))
+    notes = (
+        record.type if record.type != "collection" else None,
+        f"{count.documents} past their time to live" if count is not None and count.documents else None,
+    )
+    note = ", ".join(one for one in notes if one) or None
     return PlannedItem(
         target=".".join(plan.target_of(record)),
         documents=record.documents,

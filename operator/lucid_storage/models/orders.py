@@ -317,6 +317,9 @@ class RestoreOrder(Order):
     open those of all namespaces."""
     point_in_time: datetime | None = None
     plan_only: bool = False
+    count_expiring: bool = False
+    """Of a plan that is not carried out: documents that a TTL will delete are counted in the backup, which is read for
+    that as a whole where there is a TTL."""
     sliced: tuple[str, ...] = ()
     """Chains of this namespace and destination that a slicing worker follows the target with."""
     run_again: str = ""
@@ -375,6 +378,8 @@ class RestorePlanned(Message):
     targets: tuple[PlannedItem, ...] = ()
     target_count: int = 0
     cut_transactions: int = 0
+    expiring_documents: int | None = None
+    """That a TTL deletes at once, of those in the full backup; None when they were not counted."""
     volumes: tuple[PlannedVolume, ...] = ()
     warnings: tuple[str, ...] = ()
     blocked_by: str | None = None
@@ -401,6 +406,8 @@ class RestoreResult(Message):
     replayed_operations: int = 0
     collections: int = 0
     """Staged collections that the swap puts in place."""
+    expiring_documents: int | None = None
+    """Staged documents that a TTL deletes at once."""
     skipped_users: tuple[str, ...] = ()
     engines: tuple[EngineOutcome, ...] = ()
 

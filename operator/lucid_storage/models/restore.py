@@ -207,7 +207,7 @@ class PlannedTarget(StatusModel):
     overwrites: Count | None = None
     """Documents that are there now and are replaced."""
     note: Annotated[str, StringConstraints(max_length=512)] | None = None
-    """What is special about it: not stageable, a view, a TTL that deletes at once."""
+    """What is special about it: not stageable, a view, documents that are past their time to live."""
 
 
 class RestorePlan(StatusModel):
@@ -228,9 +228,9 @@ class RestorePlan(StatusModel):
     target_count: Count | None = None
     """How many targets there are."""
     expiring_documents: Count | None = None
-    """Documents that a TTL will delete at once."""
+    """Documents that a TTL will delete at once: in a dry run those of the full backup, else what was staged."""
     cut_transactions: Count | None = None
-    """Transactions that are restored in part, because collections were chosen."""
+    """Transactions that are restored in part, because collections or a database were chosen."""
     warnings: (
         Annotated[list[Annotated[str, StringConstraints(max_length=512)]], Field(max_length=20)] | None
     ) = None

@@ -163,6 +163,59 @@ async def test_every_write_up_to_the_second_is_there_and_none_after_it(
     assert sorted(first) == list(range(1, len(first) + 1))
 
 
+async def test_what_a_ttl_deletes_at_once_is_counted_before_and_told_as_it_was_staged(
+    shop: Workshop, client: Client, mongodb: MongoDB, database: str, target: str
+) -> None:
+    """With a TTL that came after the full backup, a partial one, a time series and one that its collection has."""
+    live = client[database]
+    old, fresh = datetime(2020, 1, 1, tzinfo=UTC), datetime.now(UTC)
+    live.late.insert_many([{"_id": n, "at": old if n < 3 else fresh} for n in range(5)])
+    live.part.insert_many([{"_id": n, "at": old, "done": n < 1} for n in range(4)])
+    live.part.create_index("at", expireAfterSeconds=10**9, partialFilterExpression={"done": True})
+    for name, options in (
+        ("ts", {"timeseries": {"timeField": "t"}}),
+        ("byid", {"clusteredIndex": {"key": {"_id": 1}, "unique": True}}),
+    ):
+        live.create_collection(name, expireAfterSeconds=10**9, **options)
+    live.ts.insert_many([{"t": old, "v": n} for n in range(2)])
+    live.byid.insert_many([{"_id": old}, {"_id": fresh}])
+    full = shop.back_up("full", ["mongodb"], **only(database))
+    live.late.create_index("at", expireAfterSeconds=10**9)
+    live.late.insert_one({"_id": 9, "at": old})
+    # Changed as the last thing, since the server would soon begin to delete.
+    client.admin.command({"setParameter": 1, "ttlMonitorEnabled": False})
+    try:
+        for name in ("late", "part"):
+            live.command({"collMod": name, "index": {"keyPattern": {"at": 1}, "expireAfterSeconds": 10**6}})
+        for name in ("ts", "byid"):
+            live.command({"collMod": name, "expireAfterSeconds": 10**6})
+        last = shop.back_up("last", ["mongodb"], type="incremental", **only(database))
+        assert last.ok, last.message
+        for backup, expired in ((full.id, 0), (last.id, 3 + 4 + 2 + 1)):
+            told = restore(shop, backup, targetDatabase=target, planOnly=True, countExpiring=True)
+            assert told.plan is not None, told.message
+            assert told.plan.expiring_documents == expired
+        assert told.plan is not None
+        assert told.plan.warnings[0].startswith(
+            "Up to 10 documents of the full backup are past their time to live"
+        )
+        assert f"{database}.late" in told.plan.warnings[0]
+        assert "What was written after it is not counted." in told.plan.warnings[0]
+        notes = {item.target: item.note for item in told.plan.targets}
+        assert notes[f"{target}.ts"] == "timeseries, 2 past their time to live"
+        assert documents(client, target) == {}, "nothing is written"
+        staged = restore(shop, last.id, targetDatabase=target)
+        assert staged.expiring_documents == 4 + 1 + 2 + 1, (
+            "the server knows the condition, and what came later"
+        )
+        without = restore(shop, last.id, targetDatabase=f"{target}2", planOnly=True)
+        assert without.plan is not None
+        assert without.plan.expiring_documents is None
+        assert "a dry run counts them" in without.plan.warnings[0]
+    finally:
+        client.admin.command({"setParameter": 1, "ttlMonitorEnabled": True})
+
+
 def test_a_plan_writes_nothing_and_says_what_blocks(
     shop: Workshop, client: Client, database: str, target: str
 ) -> None:

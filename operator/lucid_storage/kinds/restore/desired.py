@@ -229,6 +229,7 @@ def worker_request(
         only_namespace=key.namespace if desired.place.shared else None,
         point_in_time=spec.point_in_time,
         plan_only=plan_only,
+        count_expiring=plan_only and spec.dry_run,
         sliced=desired.sliced,
         run_again=again(resource),
         in_place=spec.strategy is Strategy.IN_PLACE,

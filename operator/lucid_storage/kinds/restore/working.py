@@ -112,6 +112,7 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
             "loaded_documents": result.loaded_documents,
             "replayed_operations": result.replayed_operations,
             "skipped_users": list(result.skipped_users) or None,
+            "plan": _counted(status.plan, result),
         }
     )
     said = (
@@ -125,6 +126,13 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         hold=True,
         notices=(Notice("Swapping", said),),
     )
+
+
+def _counted(plan: RestorePlan | None, result: RestoreResult) -> RestorePlan | None:
+    """What expires is known exactly when everything is staged."""
+    if plan is None or result.expiring_documents is None:
+        return plan
+    return plan.model_copy(update={"expiring_documents": result.expiring_documents})
 
 
 def _without_swap(status: RestoreStatus, result: RestoreResult, now: datetime) -> Plan:
@@ -217,6 +225,7 @@ def restore_plan(planned: RestorePlanned) -> RestorePlan:
         ],
         target_count=planned.target_count,
         cut_transactions=planned.cut_transactions,
+        expiring_documents=planned.expiring_documents,
         warnings=[warning[:512] for warning in planned.warnings],
         blocked_by=planned.blocked_by[:1024] if planned.blocked_by else None,
     )

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from lucid_storage.stores.mongodb.restore.catalog import Name, public_name, restorable
-from lucid_storage.stores.mongodb.restore.entries import Moment, OperationKind, entry, refused
+from lucid_storage.stores.mongodb.restore.entries import Moment, Operation, OperationKind, entry, refused
 from lucid_storage.stores.mongodb.restore.lineage import (
     Change,
     Lineage,
@@ -33,6 +33,8 @@ class Scan:
         self.events: list[NameEvent] = []
         self.operations: Counter[Name] = Counter()
         """Writes by collection, as it is called in the entry."""
+        self.commands: list[tuple[Moment, Operation]] = []
+        """All that change definitions."""
         self._touched: dict[int, Counter[frozenset[Name]]] = {}
         """Transactions by what they write, as it was called behind so many of `events`."""
 
@@ -52,11 +54,11 @@ class Scan:
 
     @property
     def databases(self) -> frozenset[str]:
-        """In which collections were made."""
+        """In which collections or views were made."""
         return frozenset(
             event.name[0]
             for event in self.events
-            if event.change is Change.CREATED and restorable(event.name[1])
+            if event.change in (Change.CREATED, Change.VIEWED) and restorable(event.name[1])
         )
 
     def lineage(self, names: Iterable[Name]) -> Lineage:
@@ -89,6 +91,8 @@ class Scan:
             command = operation.command
             if command and command not in KNOWN_COMMANDS:
                 raise refused(f"the oplog holds the command {command[:40]!r}")
+            if command:
+                self.commands.append((unit.moment, operation))
             if operation.kind is not OperationKind.NOTHING and not command:
                 self.operations[(operation.database, public_name(operation.collection))] += 1
         self.events.extend(name_events(unit))
