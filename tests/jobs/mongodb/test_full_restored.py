@@ -55,6 +55,15 @@ def before(monkeypatch: pytest.MonkeyPatch, name: str, action: Callable[[], None
     monkeypatch.setattr(mongodb_full, name, acting)
 
 
+def compare(client: MongoClient[Any], expected: dict[str, Any]) -> None:
+    """Each part by itself, so that a difference is told by its name."""
+    for database, collections in expected.items():
+        now = whole(client, database)
+        assert sorted(now) == sorted(collections)
+        for collection, there in collections.items():
+            assert now[collection] == there, collection
+
+
 def test_what_changed_while_the_dump_ran_comes_back_as_it_was_at_its_end(
     client: MongoClient[Any], chain: Chain, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,16 +94,33 @@ def test_what_changed_while_the_dump_ran_comes_back_as_it_was_at_its_end(
         client.drop_database(name)
     told = restored(chain, full.id)
     assert told.ok, told.message
-    for name in names[:3]:
-        now = whole(client, name)
-        assert sorted(now) == sorted(at_end[name])
-        for collection, there in at_end[name].items():
-            assert now[collection] == there, collection
+    compare(client, at_end)
     chosen = restored(
         chain, full.id, source_database=kept, target_database=target, collections=("read_made",)
     )
     assert whole(client, target) == {"read_made": at_end[kept]["read_made"]}
     assert chosen.ok
+
+
+def test_what_changed_behind_a_full_comes_back(
+    client: MongoClient[Any], chain: Chain, names: list[str]
+) -> None:
+    kept, remade, new, _ = names
+    script = Definitions(client, kept, "behind")
+    script.make()
+    Definitions(client, remade, "old").make()
+    chain.back_up(BackupType.FULL)
+    script.change()
+    client.drop_database(remade)
+    Definitions(client, remade, "young").make()
+    client[new].command("create", "view", viewOn="nothing", pipeline=[])
+    backup = chain.back_up(BackupType.INCREMENTAL)
+    at_end = {name: whole(client, name) for name in names[:3]}
+    for name in names[:3]:
+        client.drop_database(name)
+    told = restored(chain, backup.id)
+    assert told.ok, told.message
+    compare(client, at_end)
 
 
 def test_a_database_that_was_made_while_the_dump_ran_is_part_of_it(
