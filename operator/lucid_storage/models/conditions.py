@@ -27,4 +27,5 @@ CONDITIONS: Mapping[str, str] = {
     "ContentChecked": "False while a check of the content that was asked for comes to nothing.",
     "OwnersNotKept": "True when a migration could not keep the owners of all files, or the mode of the top folder.",
     "AttributesNotKept": "True when a migration could not keep all capabilities and access lists.",
+    "OldVolumeKept": "True while the volume that was migrated from is kept; how to release it.",
 }

@@ -209,6 +209,7 @@ VOLUME = KindInfo(
         "ContentChecked",
         "OwnersNotKept",
         "AttributesNotKept",
+        "OldVolumeKept",
     ),
 )
 

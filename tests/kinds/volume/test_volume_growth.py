@@ -10,6 +10,7 @@ from volume_builders import (
     condition,
     figures,
     look,
+    persistent_volume,
     pod,
     seen,
     settled,
@@ -108,6 +109,23 @@ def test_what_only_another_claim_can_give_is_a_migration() -> None:
     assert needed({"storageClassName": "fast"}, class_name="local-path") == ("fast", "10Gi")
     assert needed({"storageClassName": "fast", "size": "12Gi"}, class_name="local-path") == ("fast", "12Gi")
     assert needed({}, class_name="local-path") is None
+
+
+def test_a_claim_that_was_bound_to_a_larger_volume_has_that_size_already() -> None:
+    """Its class cannot expand, and need not."""
+    known = claim("1Gi", class_name="local-path", capacity=to_bytes("5Gi"))
+    larger = persistent_volume(class_name="local-path", capacity=to_bytes("5Gi"))
+    for size in ("3Gi", "5Gi"):
+        for resize in ("Expand", "Migrate"):
+            spec = {"size": size, "resizeStrategy": resize}
+            assert migration(resolve(volume(spec), Settings()), seen(known, volume=larger)) is None
+            step = look(volume(spec), seen(known, volume=larger))
+            assert step.said is not None
+            assert (step.actions, step.said.standing) == ((), Standing.DONE)
+            assert step.status.size == "5Gi"
+    need = migration(resolve(volume({"size": "6Gi"}), Settings()), seen(known, volume=larger))
+    assert need is not None
+    assert (need.class_name, to_text(need.size)) == ("local-path", "6Gi")
 
 
 @pytest.mark.parametrize(

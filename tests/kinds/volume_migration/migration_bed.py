@@ -376,12 +376,21 @@ class Place:
         await self.ground.kube.request("DELETE", f"{CORE}/namespaces/{self.namespace}")
 
 
-async def place(ground: Ground, *, policy: str = "Delete", target: bool = True) -> Place:
-    """Data on a bound claim of the old class, and a volume of the new class that waits for a claim."""
+async def place(
+    ground: Ground,
+    *,
+    policy: str = "Delete",
+    target: bool = True,
+    source_size: str = "1Gi",
+    declared: Json | None = None,
+) -> Place:
+    """Data on a bound claim of the old class, and a volume of the new class that waits for a claim. What is `declared`
+    is the new class, unless something else is.
+    """
     mark = uuid.uuid4().hex[:10]
     namespace = f"move-{mark}"
     await ground.kube.request("POST", f"{CORE}/namespaces", body={"metadata": {"name": namespace}})
-    source = await ground.volume(f"old-{mark}", ground.old_class, policy)
+    source = await ground.volume(f"old-{mark}", ground.old_class, policy, source_size)
     if target:
         await ground.volume(f"new-{mark}", ground.new_class)
     (source / "folder").mkdir()
@@ -403,7 +412,7 @@ async def place(ground: Ground, *, policy: str = "Delete", target: bool = True) 
         },
     }
     await ground.kube.request("POST", claim_path(namespace), body=body)
-    await made.declare(storageClassName=ground.new_class)
+    await made.declare(**(declared or {"storageClassName": ground.new_class}))
 
     async def bound() -> bool:
         claim = await made.claim()
@@ -416,8 +425,8 @@ async def place(ground: Ground, *, policy: str = "Delete", target: bool = True) 
     return made
 
 
-async def moved(there: Place) -> None:
-    """What must be true after a migration, whatever happened on the way."""
+async def moved(there: Place, class_name: str | None = None) -> None:
+    """What must be true after a migration, whatever happened on the way. Without a class it is the new one."""
     status, claim = await there.status(), await there.claim()
     assert claim is not None
     journal = status["migration"]
@@ -426,7 +435,7 @@ async def moved(there: Place) -> None:
     assert notes["example.org/note"] == "kept"
     assert not [name for name in notes if "migration" in name], notes
     assert claim["spec"]["volumeName"] == journal["newVolume"] == status["volumeName"]
-    assert claim["spec"]["storageClassName"] == there.ground.new_class
+    assert claim["spec"]["storageClassName"] == (class_name or there.ground.new_class)
     new, old = await there.ground.pv(journal["newVolume"]), await there.ground.pv(journal["oldVolume"])
     assert new is not None
     assert old is not None
@@ -435,6 +444,9 @@ async def moved(there: Place) -> None:
     assert "storage.lucid-blockchain.org/migration" not in (new["metadata"].get("annotations") or {})
     assert old["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
     assert status["keptVolume"] == journal["oldVolume"]
+    (kept,) = [c for c in status["conditions"] if c["type"] == "OldVolumeKept"]
+    assert (kept["status"], kept["reason"]) == ("True", "OldVolumeKept")
+    assert f"release-old-volume: {journal['oldVolume']}" in kept["message"]
     target = Path(new["spec"]["hostPath"]["path"])
     for folder in (there.source, target):
         assert (folder / "folder/file").read_text() == "data"

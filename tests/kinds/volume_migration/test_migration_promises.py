@@ -487,7 +487,9 @@ async def test_the_old_volume_goes_when_it_is_released_and_not_before(land: Grou
     assert not there.source.exists(), "its policy was Delete"
     assert await land.pv(old) is None
     await there.look()
-    assert "keptVolume" not in await there.status()
+    status = await there.status()
+    assert "keptVolume" not in status
+    assert "OldVolumeKept" not in {condition["type"] for condition in status["conditions"]}
     assert (await target(there) / "folder/file").read_text() == "data"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.volume import checking, unkept, unwatched, usage
 from lucid_storage.kinds.volume.desired import VolumeDesired
+from lucid_storage.models.meta import RELEASE_OLD_VOLUME
 from lucid_storage.models.volume import VolumeStatus
 
 
@@ -19,6 +20,7 @@ def conditions(
         *unwatched.rows(status),
         *checking.rows(status),
         *unkept.rows(status.migration),
+        *_old_volume(status),
     )
 
 
@@ -28,6 +30,18 @@ def _paused(status: VolumeStatus, *, paused: bool) -> list[tuple[str, bool, Reas
         return []
     said = "The annotation stops all writes; remove it to go on." if paused else ""
     return [("Paused", paused, Reason.PAUSED if paused else Reason.IN_SYNC, said)]
+
+
+def _old_volume(status: VolumeStatus) -> list[tuple[str, bool, Reason, str]]:
+    """Absent when there is none: who never migrated, or released it, need not know of it."""
+    kept = status.kept_volume
+    if kept is None:
+        return []
+    said = (
+        f"The PersistentVolume {kept}, from which the data were moved, is kept as it was. When you are sure of the new"
+        f" volume, release it with the annotation {RELEASE_OLD_VOLUME}: {kept}"
+    )
+    return [("OldVolumeKept", True, Reason.OLD_VOLUME_KEPT, said)]
 
 
 def _expandable(desired: VolumeDesired, status: VolumeStatus) -> list[tuple[str, bool, Reason, str]]:

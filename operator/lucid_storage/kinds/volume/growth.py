@@ -73,7 +73,7 @@ def migration(desired: VolumeDesired, seen: VolumeObserved) -> Need | None:
     other_class = desired.class_name is not None and desired.class_name != claim.class_name
     size = max(claim.requested, desired.size or 0)
     storage_class = seen.storage_class
-    stuck = size > claim.requested and not (storage_class is not None and storage_class.expandable)
+    stuck = size > _given(claim, seen) and not (storage_class is not None and storage_class.expandable)
     if not other_class and not stuck:
         return None
     why = (
@@ -87,6 +87,12 @@ def migration(desired: VolumeDesired, seen: VolumeObserved) -> Need | None:
         size,
         desired.access_modes or claim.access_modes,
     )
+
+
+def _given(claim: Claim, seen: VolumeObserved) -> int:
+    """Bytes that the claim has already: one that was bound to a larger volume has more than it asked for."""
+    volume = seen.volume.capacity if seen.volume is not None else 0
+    return max(claim.requested, claim.capacity or 0, volume)
 
 
 def refused(desired: VolumeDesired, seen: VolumeObserved) -> Verdict | None:
