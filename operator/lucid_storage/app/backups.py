@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from lucid_storage.app.stores import restores
 from lucid_storage.kinds.backup.kind import BackupKind
@@ -15,6 +15,7 @@ from lucid_storage.kinds.engine import Driver
 from lucid_storage.kinds.oneshot import OneShotCycle
 from lucid_storage.kinds.protection import Protector
 from lucid_storage.kinds.restore.kind import RestoreKind
+from lucid_storage.kinds.restore.sweep import OldSweep
 from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
 from lucid_storage.kinds.workers.claims import DumpClaims
 from lucid_storage.kinds.workers.launch import Workers
@@ -81,3 +82,25 @@ def backup_cycles(
             services, Objects(kube), workers, standing, settings, known=cache.of_kind
         ),
     }
+
+
+def old_sweep(
+    kube: Kube,
+    connections: Connections,
+    workers: Workers,
+    cache: ResourceCache,
+    settings: Settings,
+    *,
+    guard: Callable[[], None],
+    namespaces: Collection[str],
+) -> OldSweep:
+    """What Restores of these namespaces (all, where none is named) replaced that are gone."""
+    return OldSweep(
+        connections,
+        restores(guard),
+        settings,
+        Objects(kube),
+        cluster=workers.cluster,
+        find=cache.by_uid,
+        namespaces=namespaces,
+    )

@@ -279,7 +279,8 @@ class RestoreKind:
                 await self._volumes.make(resource, wanted, backup_id)
             case Swap(run=run, databases=databases, drop_existing=consent):
                 async with self._server.opened(resource, status.server_identity) as port:
-                    done = await port.swap(run, databases, drop_existing=consent)
+                    keep = int(resource.spec.get("keepOldMinutes", 60))
+                    done = await port.swap(run, databases, drop_existing=consent, keep_minutes=keep)
                 status.swapped = done.collections
                 status.moved_aside = told_aside(None, done.moved_aside)
             case Discard(run=run, databases=databases):

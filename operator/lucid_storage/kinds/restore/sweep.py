@@ -1,0 +1,119 @@
+"""What Restores replaced that were deleted before its time was over: nobody else would ever drop it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from typing import Protocol
+
+from lucid_storage.errors import LucidError
+from lucid_storage.kinds.connections import Connections, label_of
+from lucid_storage.kinds.restore.server import OpenRestores
+from lucid_storage.kube.client import Json, KubeApiError
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.settings import Settings
+from lucid_storage.stores.mongodb.restore.overdue import OverdueRun
+from lucid_storage.stores.mongodb.restore.port import RestorePort
+
+logger = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 600.0
+
+
+class Ask(Protocol):
+    """How the API server is asked for an object."""
+
+    async def get(self, key: Key) -> Json | None:
+        """None when there is none. Raises KubeApiError."""
+
+
+class OldSweep:
+    """Of the operator's own MongoDB, and of those that Secrets in use lead to.
+
+    A journal says whose it is: that of another cluster, or of a namespace that is not in `namespaces` (empty for all),
+    is somebody else's. `find` gives the resource with a UID as far as it is known; the API server is asked before
+    anything is dropped.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        open_restores: OpenRestores,
+        settings: Settings,
+        objects: Ask,
+        *,
+        cluster: Callable[[], Awaitable[str]],
+        find: Callable[[str], Resource | None],
+        namespaces: Collection[str] = (),
+        interval: float = SWEEP_SECONDS,
+    ) -> None:
+        self._connections = connections
+        self._open_restores = open_restores
+        self._settings = settings
+        self._objects = objects
+        self._cluster = cluster
+        self._find = find
+        self._namespaces = frozenset(namespaces)
+        self._interval = interval
+
+    async def run(self) -> None:
+        """Sweep until cancelled. The first list of resources must have been made."""
+        while True:
+            try:
+                await self.sweep()
+            except KubeApiError as error:
+                logger.warning("What deleted Restores replaced could not be looked for: %s", error)
+            await asyncio.sleep(self._interval)
+
+    async def sweep(self) -> None:
+        """Look once. Raises KubeApiError."""
+        cluster = await self._cluster()
+        for address, label in self._servers().items():
+            try:
+                await self._look(self._open_restores(address, label), cluster)
+            except LucidError as error:
+                logger.info("what deleted Restores replaced is looked for later: %s", error.message)
+
+    async def _look(self, port: RestorePort, cluster: str) -> None:
+        try:
+            for run in await port.overdue(cluster):
+                if await self._forsaken(run):
+                    await self._drop(port, run)
+        finally:
+            await port.close()
+
+    def _servers(self) -> dict[str, str]:
+        """Addresses with who lends the login. What is down is asked another time."""
+        found: dict[str, str] = {}
+        own = self._settings.mongodb()
+        if own is not None:
+            found[own] = label_of("", None)
+        for deployment in self._connections.deployments:
+            if deployment.engine.name != "mongodb":
+                continue
+            if deployment.down is None:
+                found.setdefault(deployment.address, deployment.label)
+            else:
+                found.pop(deployment.address, None)
+        return found
+
+    async def _forsaken(self, run: OverdueRun) -> bool:
+        if not run.uid or (self._namespaces and run.namespace not in self._namespaces):
+            return False
+        if self._find(run.uid) is not None:
+            return False
+        there = await self._objects.get(Key("restores", run.namespace, run.name))
+        return there is None or there["metadata"]["uid"] != run.uid
+
+    async def _drop(self, port: RestorePort, run: OverdueRun) -> None:
+        logger.info(
+            "dropping what the deleted Restore %s/%s replaced: the run %s in %s",
+            run.namespace,
+            run.name,
+            run.run,
+            run.database,
+        )
+        stays = await port.drop_old(run.run, [run.database])
+        if stays:
+            logger.warning("%s hold documents that nobody consented to lose, and stay", ", ".join(stays))

@@ -1,0 +1,202 @@
+"""What a deleted Restore had replaced goes when its time is over, and nothing goes that may be somebody else's."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from deployment import Client
+from test_restore_swap import RUN, CrashError, Crashing, backup_of, restores
+
+from lucid_storage.errors import StoreUnavailableError
+from lucid_storage.kinds.connections import Connections
+from lucid_storage.kinds.restore.sweep import OldSweep
+from lucid_storage.kube.client import Json
+from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.models.settings import Settings
+from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
+from lucid_storage.stores.mongodb.restore.lineage import everything
+from lucid_storage.stores.mongodb.restore.staging import Staging
+from lucid_storage.stores.mongodb.restore.target import Target
+from testbed.stores.mongodb import MongoDB
+
+pytestmark = pytest.mark.mongodb
+
+UID = "uid-back"
+
+
+@pytest.fixture
+def client(mongodb: MongoDB) -> Iterator[Client]:
+    with mongodb.client() as made:
+        yield made
+
+
+class Objects:
+    """An API server that knows one Restore, or none."""
+
+    def __init__(self, uid: str | None = None) -> None:
+        self.uid = uid
+        self.asked: list[Key] = []
+
+    async def get(self, key: Key) -> Json | None:
+        self.asked.append(key)
+        return None if self.uid is None else {"metadata": {"uid": self.uid}}
+
+
+class NoConnections:
+    """Nobody else's credentials are in use."""
+
+    deployments: tuple[()] = ()
+
+
+def swept(
+    uri: str,
+    *,
+    objects: Objects | None = None,
+    cluster: str,
+    known: str | None = None,
+    namespaces: tuple[str, ...] = (),
+    guard: Callable[[], None] = lambda: None,
+) -> OldSweep:
+    async def ours() -> str:
+        return cluster
+
+    return OldSweep(
+        cast("Connections", NoConnections()),
+        lambda address, label: MongoRestores(address, label=label, app_name="lucid-test", guard=guard),
+        Settings.read({"WORKER_IMAGE": "lucid-storage:test", "MONGODB_URI": uri}),
+        objects or Objects(),
+        cluster=ours,
+        find=lambda uid: cast("Resource", uid) if uid == known else None,
+        namespaces=namespaces,
+    )
+
+
+def reserved(client: Client, database: str) -> list[str]:
+    """What a swap left; `lucid_stg_journal` only while a run stands in it."""
+    names = [n for n in client[database].list_collection_names() if n.startswith("lucid_old_")]
+    runs = [str(d["_id"]) for d in client[database].lucid_stg_journal.find({"pairs": {"$exists": True}})]
+    return sorted(names) + runs
+
+
+async def replaced(
+    uri: str, client: Client, database: str, *, keep_minutes: int = 0, consent: bool = True
+) -> None:
+    """A Restore of the cluster that is called as the database went live, and its object is not looked at any more."""
+    base = backup_of(client, database)
+    if not consent:
+        client[database].a.delete_many({})
+    owner = {"cluster": database, "namespace": "shop", "name": "back", "uid": UID}
+    with Target(uri) as target:
+        staging = Staging(target, RUN, {database: database}, everything([database]), base.moment, owner=owner)
+        staging.define(base.definitions)
+        with staging.loader() as loader:
+            for name, documents in base.documents.items():
+                tracked = staging.tracked(name)
+                assert tracked is not None
+                loader.add(tracked, b"".join(documents), len(documents))
+            loader.flush()
+        staging.ready(staging.finish())
+    async with restores(uri) as port:
+        await port.swap(RUN, [database], drop_existing=consent, keep_minutes=keep_minutes)
+
+
+async def test_its_time_over_it_goes_with_its_journal_and_the_live_data_stay(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    await replaced(mongodb.uri, client, database)
+    assert reserved(client, database) == [f"lucid_old_{RUN}_1", RUN]
+    live = list(client[database].a.find())
+    objects = Objects()
+    await swept(mongodb.uri, objects=objects, cluster=database).sweep()
+    assert reserved(client, database) == []
+    assert objects.asked == [Key("restores", "shop", "back")]
+    assert (list(client[database].a.find()), client[database].c.count_documents({})) == (live, 1)
+
+
+NOT_YET: dict[str, dict[str, Any]] = {
+    "its Restore is known": {"known": UID},
+    "its Restore is there": {"objects": Objects(UID)},
+    "another cluster's": {"cluster": "another"},
+    "a namespace of another operator": {"namespaces": ("other",)},
+}
+
+
+async def test_nothing_goes_that_has_an_owner_or_may_have_one(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    await replaced(mongodb.uri, client, database)
+    before = reserved(client, database)
+    for why, more in NOT_YET.items():
+        await swept(mongodb.uri, **{"cluster": database, **more}).sweep()
+        assert reserved(client, database) == before, why
+    made_anew = Objects("uid-of-another")
+    await swept(mongodb.uri, objects=made_anew, cluster=database, namespaces=("shop",)).sweep()
+    assert reserved(client, database) == []
+
+
+async def test_it_stays_its_time_by_the_servers_clock(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    await replaced(mongodb.uri, client, database, keep_minutes=60)
+    await swept(mongodb.uri, cluster=database).sweep()
+    assert len(reserved(client, database)) == 2
+    async with restores(mongodb.uri) as port:  # the swap is gone on with: its time is not counted anew
+        (before,) = client[database].lucid_stg_journal.find({"_id": RUN})
+        await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
+        (after,) = client[database].lucid_stg_journal.find({"_id": RUN})
+        assert after["until"] == before["until"]
+    client[database].lucid_stg_journal.update_one(
+        {"_id": RUN}, [{"$set": {"until": {"$subtract": ["$$NOW", 1]}}}]
+    )
+    await swept(mongodb.uri, cluster=database).sweep()
+    assert reserved(client, database) == []
+
+
+async def test_a_journal_that_names_no_time_is_nobodys_to_drop(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    await replaced(mongodb.uri, client, database)
+    client[database].lucid_stg_journal.update_one({"_id": RUN}, {"$unset": {"until": 1}})
+    await swept(mongodb.uri, cluster=database).sweep()
+    assert len(reserved(client, database)) == 2
+
+
+async def test_what_was_written_into_it_without_consent_stays(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    await replaced(mongodb.uri, client, database, consent=False)
+    client[database][f"lucid_old_{RUN}_1"].insert_one({"_id": "late"})
+    await swept(mongodb.uri, cluster=database).sweep()
+    assert reserved(client, database) == [f"lucid_old_{RUN}_1"]
+    assert client[database][f"lucid_old_{RUN}_1"].count_documents({}) == 1
+
+
+async def test_another_collection_of_that_name_stays(mongodb: MongoDB, client: Client, database: str) -> None:
+    await replaced(mongodb.uri, client, database)
+    client[database][f"lucid_old_{RUN}_1"].drop()
+    client[database][f"lucid_old_{RUN}_1"].insert_one({"_id": "somebody's"})
+    await swept(mongodb.uri, cluster=database).sweep()
+    assert reserved(client, database) == [f"lucid_old_{RUN}_1"]
+
+
+async def test_whoever_dies_in_it_is_followed_by_the_next_sweep(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    await replaced(mongodb.uri, client, database)
+    with pytest.raises(CrashError):  # behind the drop, before the journal goes
+        await swept(mongodb.uri, cluster=database, guard=Crashing(1)).sweep()
+    assert reserved(client, database) == [RUN]
+    await swept(mongodb.uri, cluster=database).sweep()
+    assert reserved(client, database) == []
+
+
+async def test_a_server_that_is_away_ends_no_sweep() -> None:
+    class Away:
+        async def overdue(self, cluster: str) -> tuple[()]:
+            raise StoreUnavailableError("MongoDB does not answer.")
+
+        async def close(self) -> None: ...
+
+    sweep = swept("mongodb://127.0.0.1:1/", cluster="c")
+    sweep._open_restores = lambda address, label: cast("Any", Away())
+    await sweep.sweep()
