@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 
-from lucid_storage.app.backups import backup_cycles
+from lucid_storage.app.backups import backup_cycles, old_sweep
 from lucid_storage.app.counts import counting
 from lucid_storage.app.health import Check
 from lucid_storage.app.sharded import sharded_cycle
@@ -90,6 +90,15 @@ class Leading:
         self._workers = Workers(jobs, kube.secret, settings, self._check_s3)
         self._sweep = WorkerSweep(jobs, self._job_namespaces(), self._cache.by_uid)
         self._snapshot_sweep = SnapshotSweep(Snapshots(kube), self._job_namespaces(), self._cache.by_uid)
+        self._old_sweep = old_sweep(
+            kube,
+            self._connections,
+            self._workers,
+            self._cache,
+            settings,
+            guard=guard,
+            namespaces=self._namespaces,
+        )
         self._standing_sweep = StandingSweep(
             Deployments(kube),
             self._job_namespaces(),
@@ -127,6 +136,7 @@ class Leading:
             self._sweep.run(),
             self._standing_sweep.run(),
             self._snapshot_sweep.run(),
+            self._old_sweep.run(),
             self._volumes.rounds.run(),
             self._volumes.reading.run(),
             self._volumes.checks.run(),
