@@ -106,6 +106,29 @@ async def test_settings_and_aliases_that_are_no_longer_declared_return_to_the_de
     ]
 
 
+async def test_a_number_of_replicas_that_is_no_longer_declared_is_the_servers_default_again(
+    sessions: Series,
+) -> None:
+    await sessions.declare(settings={"number_of_replicas": 2})
+    await sessions.declare()
+    assert sessions.is_ready(), sessions.shown()
+    for index in (await sessions.indices()).values():
+        assert index.settings["index.number_of_replicas"] == "1"
+
+
+@pytest.mark.elasticsearch
+async def test_replicas_that_the_server_counts_are_left_to_it(
+    elasticsearch_server: Elasticsearch, index_prefix: str
+) -> None:
+    async with real_series(elasticsearch_server, f"{index_prefix}sessions") as sessions:
+        await sessions.declare(settings={"number_of_replicas": 2})
+        for both in ({"number_of_replicas": 2}, {}):
+            await sessions.declare(settings={"auto_expand_replicas": "0-1", **both})
+            assert sessions.is_ready(), sessions.shown()
+            for index in (await sessions.indices()).values():
+                assert index.settings["index.number_of_replicas"] == "0", "there is one node"
+
+
 async def test_a_static_setting_is_for_later_months_and_says_so(sessions: Series) -> None:
     await sessions.declare(settings=SETTINGS)
     status = await sessions.declare(settings={**SETTINGS, "number_of_shards": 2})

@@ -11,7 +11,13 @@ from typing import cast
 
 from lucid_storage.errors import LucidError, NotSupportedError, Reason, ServerRefusedError
 from lucid_storage.stores.elasticsearch.compare import expand_dots
-from lucid_storage.stores.elasticsearch.settings import declared, flat, static_settings
+from lucid_storage.stores.elasticsearch.settings import (
+    DEFAULT_REPLICAS,
+    REPLICAS,
+    declared,
+    flat,
+    static_settings,
+)
 from lucid_storage.stores.elasticsearch.types import (
     AliasAction,
     AliasState,
@@ -140,6 +146,7 @@ class FakeElastic:
                 f"The settings {', '.join(fixed)} are static.", reason=Reason.NOT_IN_PLACE
             )
         _merge_settings(stored.settings, settings)
+        stored.settings.setdefault(REPLICAS, DEFAULT_REPLICAS)
 
     async def update_aliases(self, actions: Sequence[AliasAction]) -> None:
         if not actions:

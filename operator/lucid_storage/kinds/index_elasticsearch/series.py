@@ -18,7 +18,7 @@ from lucid_storage.kinds.index_elasticsearch.steps import Difference, Step
 from lucid_storage.kinds.index_elasticsearch.template import lets_go
 from lucid_storage.stores.elasticsearch.ages import ORIGINATION_DATE, POLICY_NAME
 from lucid_storage.stores.elasticsearch.compare import settings_differences
-from lucid_storage.stores.elasticsearch.settings import static_settings
+from lucid_storage.stores.elasticsearch.settings import left_to_server, static_settings
 from lucid_storage.stores.elasticsearch.types import AliasAction, AliasState, ElasticIndexState
 from lucid_storage.stores.mongodb.types import JsonValue
 
@@ -197,7 +197,11 @@ def _read_aliases(series: Series, index: ElasticIndexState) -> Iterator[Step]:
 def _settings(
     index: ElasticIndexState, wanted: Mapping[str, JsonValue], *, upkeep: bool = False
 ) -> Iterator[Step]:
-    names = settings_differences(wanted, index.settings)
+    names = [
+        name
+        for name in settings_differences(wanted, index.settings)
+        if not left_to_server(name, wanted[name], index.settings)
+    ]
     if names:
         yield Step(
             PutSettings(index.name, {name: wanted[name] for name in names}),

@@ -25,6 +25,10 @@ _SERVER_ADDED_UNDER = (
 DEFAULT_TIER = ("index.routing.allocation.include._tier_preference", "data_content")
 """What the server writes into a new index that names no data tier."""
 
+REPLICAS, DEFAULT_REPLICAS = "index.number_of_replicas", "1"
+"""What the server writes into every index that names no number, and again into one whose number is taken away."""
+_AUTO_EXPAND = "index.auto_expand_replicas"
+
 # Source: the static index settings of the index modules reference of Elasticsearch 8.
 _STATIC = {
     "index.codec",
@@ -72,6 +76,14 @@ def declared(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         and not name.startswith(_SERVER_ADDED_UNDER)
         and (name, value) != DEFAULT_TIER
     }
+
+
+def left_to_server(name: str, wanted: JsonValue, settings: Mapping[str, JsonValue]) -> bool:
+    """Whether an index's value is the server's own: the replicas, where it counts them or nobody declares them."""
+    if name != REPLICAS:
+        return False
+    expands = str(settings.get(_AUTO_EXPAND, "false")).lower() != "false"
+    return expands or (wanted is None and str(settings.get(REPLICAS)) == DEFAULT_REPLICAS)
 
 
 def static_settings(names: Iterable[str]) -> tuple[str, ...]:
