@@ -7,7 +7,7 @@ import pytest
 from deployment import Client
 from test_restore_swap import RUN, CrashError, Crashing, backup_of, restores
 
-from lucid_storage.errors import StoreUnavailableError
+from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.restore.sweep import OldSweep
 from lucid_storage.kube.client import Json
@@ -15,6 +15,7 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.lineage import everything
+from lucid_storage.stores.mongodb.restore.overdue import OverdueRun
 from lucid_storage.stores.mongodb.restore.staging import Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 from testbed.stores.mongodb import MongoDB
@@ -188,6 +189,27 @@ async def test_whoever_dies_in_it_is_followed_by_the_next_sweep(
     assert reserved(client, database) == [RUN]
     await swept(mongodb.uri, cluster=database).sweep()
     assert reserved(client, database) == []
+
+
+async def test_one_that_cannot_be_dropped_keeps_no_other_one() -> None:
+    dropped: list[str] = []
+
+    class Refusing:
+        async def overdue(self, cluster: str) -> tuple[OverdueRun, ...]:
+            return tuple(OverdueRun(run, "shop", "n", run, f"uid-{run}") for run in ("r1", "r2"))
+
+        async def drop_old(self, run: str, databases: list[str]) -> tuple[str, ...]:
+            if run == "r1":
+                raise AccessDeniedError("The login lacks remove; grant it.")
+            dropped.append(run)
+            return ()
+
+        async def close(self) -> None: ...
+
+    sweep = swept("mongodb://127.0.0.1:1/", cluster="c")
+    sweep._open_restores = lambda address, label: cast("Any", Refusing())
+    await sweep.sweep()
+    assert dropped == ["r2"]
 
 
 async def test_a_server_that_is_away_ends_no_sweep() -> None:

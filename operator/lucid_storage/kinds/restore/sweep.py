@@ -79,7 +79,7 @@ class OldSweep:
         try:
             for run in await port.overdue(cluster):
                 if await self._forsaken(run):
-                    await self._drop(port, run)
+                    await self._dropped(port, run)
         finally:
             await port.close()
 
@@ -106,7 +106,8 @@ class OldSweep:
         there = await self._objects.get(Key("restores", run.namespace, run.name))
         return there is None or there["metadata"]["uid"] != run.uid
 
-    async def _drop(self, port: RestorePort, run: OverdueRun) -> None:
+    async def _dropped(self, port: RestorePort, run: OverdueRun) -> None:
+        """One that cannot be dropped, with this login for instance, keeps no other one."""
         logger.info(
             "dropping what the deleted Restore %s/%s replaced: the run %s in %s",
             run.namespace,
@@ -114,6 +115,10 @@ class OldSweep:
             run.run,
             run.database,
         )
-        stays = await port.drop_old(run.run, [run.database])
+        try:
+            stays = await port.drop_old(run.run, [run.database])
+        except LucidError as error:
+            logger.warning("what the run %s replaced is dropped later: %s", run.run, error.message)
+            return
         if stays:
             logger.warning("%s hold documents that nobody consented to lose, and stay", ", ".join(stays))
