@@ -63,6 +63,7 @@ def test_a_full_backup_is_proved_and_says_what_it_holds(shop: Workshop, filled: 
 
 
 def test_the_same_backup_again_dumps_nothing(shop: Workshop, filled: str) -> None:
+    """Rule 1.10."""
     first = shop.back_up("same", ["mongodb"], **only(filled))
     files = shop.files()
     (manifest,) = shop.destination.rglob("manifest.json")

@@ -1,4 +1,6 @@
-"""A rebuilt cluster takes over the backups of the former one: slices go on, objects find data, retention counts."""
+"""A rebuilt cluster takes over the backups of the former one: slices go on, objects find data, retention counts
+(rule 1.8, 1.10).
+"""
 
 import asyncio
 from collections.abc import Callable

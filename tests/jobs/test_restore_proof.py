@@ -1,4 +1,4 @@
-"""`verify: Restore` claims only what was restored, and leaves nothing behind, however its worker ends."""
+"""`verify: Restore` claims only what was restored, and leaves nothing behind, however its worker ends (rule 1.11)."""
 
 import subprocess
 import time

@@ -1,4 +1,4 @@
-"""A backup is proved again long after it was made; what rotted meanwhile is good no more."""
+"""A backup is proved again long after it was made; what rotted meanwhile is good no more (rule 1.11)."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta

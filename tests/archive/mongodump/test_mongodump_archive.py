@@ -1,4 +1,6 @@
-"""The archive format: what is written is read, what mongodump lays down is read, what is harmed is refused."""
+"""The archive format: what is written is read, what mongodump lays down is read, what is harmed is refused
+(rule 1.12).
+"""
 
 import io
 import struct

@@ -1,7 +1,10 @@
-"""What the plan lets pass is what the worker can do: documents that stand in the way are told before anything goes."""
+"""What the plan lets pass is what the worker can do: documents that stand in the way are told before anything goes
+(rule 2.1).
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,6 +20,7 @@ from lucid_storage.jobs.restore import _incomplete_when_failed
 from lucid_storage.jobs.restore_planning import told
 from lucid_storage.models.orders import Destination, Owner, RestoreOrder
 from lucid_storage.stores.mongodb.restore.catalog import Definition
+from lucid_storage.stores.mongodb.restore.expiring import Expired, Expiring, Rule
 from lucid_storage.stores.mongodb.restore.lineage import everything
 from lucid_storage.stores.mongodb.restore.outcome import Made
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
@@ -25,6 +29,7 @@ from lucid_storage.stores.mongodb.restore.target import Target
 
 ENCRYPTED: Mapping[str, object] = {"encryptedFields": {"fields": []}}
 Case = tuple[str, str, Mapping[str, object], bool]
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
 PLAIN: Case = ("a", "collection", {}, True)
 SERIES: Case = ("ts", "timeseries", {}, True)
 MOVING_SERIES: Case = ("ts", "timeseries", {}, False)
@@ -142,6 +147,33 @@ def test_a_name_that_nothing_has_at_the_moment_overwrites_nothing() -> None:
     planned = told(order(), plan, there, (MemberSpace("m", 10**12),))
     assert planned.blocked_reason is None
     assert planned.targets[0].overwrites is None
+
+
+@pytest.mark.parametrize(
+    ("counted", "shown", "said"),
+    [
+        (None, None, "are deleted soon after the restore: shop.a; a dry run counts them."),
+        (
+            {("shop", "a"): 2},
+            2,
+            "2 documents of the full backup are past their time to live and are deleted soon",
+        ),
+        ({}, 0, "0 documents of the full backup"),
+    ],
+)
+def test_what_a_ttl_deletes_at_once_is_a_number_where_it_was_counted(
+    counted: dict[tuple[str, str], int] | None, shown: int | None, said: str
+) -> None:
+    rules = (Rule("at", 60),)
+    plan = replace(plan_of(PLAIN), expiring=(Expiring(("shop", "a"), rules, ("shop", "a")),))
+    expired = None if counted is None else {name: Expired(rules, NOW) for name in counted}
+    for name, count in (counted or {}).items():
+        assert expired is not None
+        expired[name].documents = count
+    planned = told(order(), plan, (), (MemberSpace("m", 10**12),), expired)
+    assert planned.expiring_documents == shown
+    assert said in planned.warnings[0]
+    assert planned.targets[0].note == ("2 past their time to live" if shown == 2 else None)
 
 
 class Occupied(Target):

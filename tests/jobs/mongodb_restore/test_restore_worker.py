@@ -179,7 +179,7 @@ async def test_what_a_ttl_deletes_at_once_is_counted_before_and_told_as_it_was_s
         live.create_collection(name, expireAfterSeconds=10**9, **options)
     live.ts.insert_many([{"t": old, "v": n} for n in range(2)])
     live.byid.insert_many([{"_id": old}, {"_id": fresh}])
-    full = shop.back_up("full", ["mongodb"], **only(database))
+    shop.back_up("full", ["mongodb"], **only(database))
     live.late.create_index("at", expireAfterSeconds=10**9)
     live.late.insert_one({"_id": 9, "at": old})
     # Changed as the last thing, since the server would soon begin to delete.
@@ -191,11 +191,9 @@ async def test_what_a_ttl_deletes_at_once_is_counted_before_and_told_as_it_was_s
             live.command({"collMod": name, "expireAfterSeconds": 10**6})
         last = shop.back_up("last", ["mongodb"], type="incremental", **only(database))
         assert last.ok, last.message
-        for backup, expired in ((full.id, 0), (last.id, 3 + 4 + 2 + 1)):
-            told = restore(shop, backup, targetDatabase=target, planOnly=True, countExpiring=True)
-            assert told.plan is not None, told.message
-            assert told.plan.expiring_documents == expired
-        assert told.plan is not None
+        told = restore(shop, last.id, targetDatabase=target, planOnly=True, countExpiring=True)
+        assert told.plan is not None, told.message
+        assert told.plan.expiring_documents == 3 + 4 + 2 + 1
         assert told.plan.warnings[0].startswith(
             "Up to 10 documents of the full backup are past their time to live"
         )
@@ -208,10 +206,6 @@ async def test_what_a_ttl_deletes_at_once_is_counted_before_and_told_as_it_was_s
         assert staged.expiring_documents == 4 + 1 + 2 + 1, (
             "the server knows the condition, and what came later"
         )
-        without = restore(shop, last.id, targetDatabase=f"{target}2", planOnly=True)
-        assert without.plan is not None
-        assert without.plan.expiring_documents is None
-        assert "a dry run counts them" in without.plan.warnings[0]
     finally:
         client.admin.command({"setParameter": 1, "ttlMonitorEnabled": True})
 

@@ -1,4 +1,6 @@
-"""An operator that dies between any two writes of a migration loses nothing: the next one brings it to its end."""
+"""An operator that dies between any two writes of a migration loses nothing: the next one brings it to its end
+(rule 4).
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable

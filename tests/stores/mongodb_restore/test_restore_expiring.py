@@ -1,4 +1,4 @@
-"""What a TTL deletes at once is told as a number, with the TTLs that slices build and change."""
+"""What a TTL deletes at once is told as a number, with the TTLs that slices build and change (rule 2.6)."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,6 @@
-"""Beside the live data, whoever dies behind which write: until the swap the target stays as it was, byte for byte."""
+"""Beside the live data, whoever dies behind which write: until the swap the target stays as it was, byte for byte
+(rule 2.2).
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager

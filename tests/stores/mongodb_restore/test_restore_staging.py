@@ -1,4 +1,6 @@
-"""Loading and replaying on a real server: after a restore to T every write up to T is there and none after it."""
+"""Loading and replaying on a real server: after a restore to T every write up to T is there and none after it
+(rule 1.12, 1.13, 2.6, 2.7).
+"""
 
 import uuid
 from collections.abc import Iterator, Mapping
