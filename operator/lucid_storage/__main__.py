@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _operator(_: argparse.Namespace) -> int:
+    # The first process of a container gets no signal that it has no handler for, and the imports take seconds.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     from lucid_storage.app.logs import configure
     from lucid_storage.app.operator import run_operator
     from lucid_storage.models.settings import Settings, SettingsError
@@ -53,7 +56,7 @@ def _operator(_: argparse.Namespace) -> int:
         print(f"lucid-storage: a setting cannot be used: {error}", file=sys.stderr)
         return 2
     configure(settings.log_level)
-    return run_operator(settings)
+    return _end(run_operator(settings))
 
 
 def _crds(_: argparse.Namespace) -> int:
@@ -88,15 +91,19 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _work(given: argparse.Namespace) -> NoReturn:
-    """Runs a worker, then ends the process: nothing of it is left to do once its result was told.
-
-    At a usual end PyMongo waits until its monitors wake, which takes half a second
-    (pymongo.periodic_executor, `_shutdown_executors`).
-    """
+    """Runs a worker, and ends the process once its result was told."""
     from importlib import import_module
 
     module = {"slice": "slicer"}.get(given.command, given.command.replace("-", "_"))
-    status: int = import_module(f"lucid_storage.jobs.{module}").run()
+    _end(import_module(f"lucid_storage.jobs.{module}").run())
+
+
+def _end(status: int) -> NoReturn:
+    """Ends the process, of which nothing is left to do.
+
+    At a usual end the interpreter waits for every thread, and PyMongo until its monitors wake, which takes half a
+    second (pymongo.periodic_executor, `_shutdown_executors`).
+    """
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

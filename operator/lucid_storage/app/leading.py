@@ -34,6 +34,7 @@ from lucid_storage.kinds.restore.swapping import swapping
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
 from lucid_storage.kinds.streams import DdlStreams
+from lucid_storage.kinds.tasks import first_of
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.standing import StandingSweep
 from lucid_storage.kinds.workers.sweep import WorkerSweep
@@ -56,9 +57,18 @@ FIRST_LIST_SECONDS = 2.0
 
 
 class Leading:
-    """The object graph of a leader. `guard` is asked before every write."""
+    """The object graph of a leader. `guard` is asked before every write; `on_watching` is called when kopf has begun,
+    which by then has put itself in the place of the process's signal handlers.
+    """
 
-    def __init__(self, settings: Settings, kube: Kube, guard: Callable[[], None], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        kube: Kube,
+        guard: Callable[[], None],
+        metrics: Metrics,
+        on_watching: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._namespaces = [n.strip() for n in settings.watch_namespaces.split(",") if n.strip()]
@@ -122,6 +132,7 @@ class Leading:
             gone=self.engine.gone,
             on_claim=lambda namespace, name: self.engine.touch(Key("volumes", namespace, name)),
             namespaces=self._namespaces,
+            on_started=on_watching,
         )
 
     async def run(self) -> None:
@@ -141,15 +152,7 @@ class Leading:
             self._volumes.reading.run(),
             self._volumes.checks.run(),
         ]
-        tasks = [asyncio.ensure_future(job) for job in jobs]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_of(jobs)
 
     async def _first_list(self) -> None:
         while True:

@@ -9,14 +9,16 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from uuid import uuid4
 
+from lucid_storage.app.ending import Deadline
 from lucid_storage.app.health import Check, HealthServer
 from lucid_storage.app.leading import Leading
 from lucid_storage.app.rest import rest_server
 from lucid_storage.errors import LeadershipLostError, RefusedError
 from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.tasks import first_of
 from lucid_storage.kube.client import Kube, KubeApiError, load_configuration
 from lucid_storage.kube.lease import Lease
 from lucid_storage.models.settings import Settings
@@ -37,14 +39,25 @@ RECURSION_LIMIT = 40_000
 """The API server takes documents of 10,000 levels. Reading one must not end the watch, which all resources share;
 Python's usual limit of 1,000 is far below. Ten thousand levels take about 2 MB of the 8 MB stack.
 """
+REST_SECONDS = 5.0
+"""How long requests to the REST API that are under way may take when the process ends."""
 LEASE_NAME = "lucid-storage-operator"
 
 
 class Operator:
-    """One replica: stands by until it leads, then leads until it is stopped or loses the lease."""
+    """One replica: stands by until it leads, then leads until it is stopped or loses the lease. `on_ending` is called
+    when it begins to end, perhaps more than once.
+    """
 
-    def __init__(self, settings: Settings, *, identity: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        identity: str | None = None,
+        on_ending: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
+        self._on_ending = on_ending
         self._identity = identity or f"{socket.gethostname()}_{uuid4().hex[:8]}"
         self._metrics = Metrics()
         self._stop = asyncio.Event()
@@ -55,6 +68,7 @@ class Operator:
 
     def stop(self) -> None:
         """End soon; callable from a signal handler."""
+        self._on_ending()
         self._stop.set()
 
     async def run(self) -> None:
@@ -78,34 +92,41 @@ class Operator:
         try:
             if settings.rest_enabled:
                 self._rest = rest_server(settings, self._metrics)
-                await asyncio.to_thread(self._rest.start)
+                if not await self._unless_stopped(asyncio.to_thread(self._rest.start)):
+                    return
             if settings.leader_election and not await self._unless_stopped(lease.acquire()):
                 return
             await self._lead(kube, lease, guard)
         finally:
-            await _given_back(lease)
-            if self._rest is not None:
-                await asyncio.to_thread(self._rest.stop)
+            self._on_ending()
+            await asyncio.gather(_given_back(lease), self._rest_stopped())
             await self.health.stop()
             await kube.close()
             await lease_kube.close()
 
     async def _lead(self, kube: Kube, lease: Lease, guard: Callable[[], None]) -> None:
         self._metrics.leading.set(1)
-        leading = self._leading = Leading(self._settings, kube, guard, self._metrics)
+        leading = self._leading = Leading(
+            self._settings, kube, guard, self._metrics, on_watching=lambda: _on_signals(self.stop)
+        )
         try:
             jobs: list[Awaitable[object]] = [leading.run(), self._stop.wait()]
             if self._settings.leader_election:
                 jobs.append(lease.keep())
-            await _first(jobs)
+            await first_of(jobs)
         finally:
+            self._on_ending()
             self._metrics.leading.set(0)
             await leading.close()
 
     async def _unless_stopped(self, job: Awaitable[None]) -> bool:
         """Whether the job ended before a stop was asked for."""
-        await _first([job, self._stop.wait()])
+        await first_of([job, self._stop.wait()])
         return not self._stop.is_set()
+
+    async def _rest_stopped(self) -> None:
+        if self._rest is not None:
+            await asyncio.to_thread(self._rest.stop, REST_SECONDS)
 
     def _checks(self) -> Mapping[str, Check]:
         checks: dict[str, Check] = {}
@@ -131,19 +152,6 @@ async def _given_back(lease: Lease) -> None:
         logger.warning("the leader lease was not given back; the next leader waits for its end: %s", error)
 
 
-async def _first(jobs: Sequence[Awaitable[object]]) -> None:
-    """Wait for the first job to end, cancel the others, and raise what it raised."""
-    tasks = [asyncio.ensure_future(job) for job in jobs]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,7 +160,7 @@ def _on_signals(stop: Callable[[], None]) -> None:
 
 def run_operator(settings: Settings) -> int:
     """Returns the process's exit status: 0 after a stop, 1 when the lease was lost (the pod is started anew), 2 for a
-    setting that cannot be used.
+    setting that cannot be used. The caller ends the process at once.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # what the imports made stays, and need not be looked through again
@@ -165,8 +173,11 @@ def run_operator(settings: Settings) -> int:
         except RefusedError as error:
             logger.critical("%s", error.message)
             return 2
+    # The runner is never closed: what still waits at the end need not be waited for. PyMongo's tasks do not always end
+    # when they are cancelled (before Python 3.13 its locks are its own, and lose their holder then).
+    runner = asyncio.Runner()
     try:
-        asyncio.run(Operator(settings).run())
+        runner.run(Operator(settings, on_ending=Deadline().begin).run())
     except* LeadershipLostError as group:
         logger.warning("ending: %s", group.exceptions[0])
         logging.shutdown()

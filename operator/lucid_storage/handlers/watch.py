@@ -30,11 +30,12 @@ class Watch:
         gone: Callable[[Key], None],
         on_claim: Callable[[str, str], None] | None = None,
         namespaces: Sequence[str] = (),
+        on_started: Callable[[], None] = lambda: None,
     ) -> None:
         self._seen = seen
         self._gone = gone
+        self._on_started = on_started
         self._namespaces = list(namespaces)
-        self._stop = asyncio.Event()
         self._registry = kopf.OperatorRegistry()
         for plural in plurals:
             kopf.on.event(GROUP, VERSION, plural, registry=self._registry)(self._handler(plural))
@@ -48,29 +49,28 @@ class Watch:
         self._ending = False
 
     async def run(self) -> None:
-        """Watch until `stop` is called, the process gets a signal to end, or the task is cancelled."""
+        """Watch until the task is cancelled. `on_started` is called once kopf has taken the process's signals."""
         self._running = asyncio.current_task()
+        others = asyncio.all_tasks()
+        started = await kopf.spawn_tasks(
+            registry=self._registry,
+            settings=_settings(),
+            standalone=True,
+            # kopf would look up the user's name, which a pod's numeric user does not have.
+            identity=cast("Any", "lucid-storage"),
+            namespaces=self._namespaces,
+            clusterwide=not self._namespaces,
+        )
+        self._on_started()
         try:
-            await kopf.operator(
-                registry=self._registry,
-                settings=_settings(),
-                standalone=True,
-                # kopf would look up the user's name, which a pod's numeric user does not have.
-                identity=cast("Any", "lucid-storage"),
-                namespaces=self._namespaces,
-                clusterwide=not self._namespaces,
-                stop_flag=self._stop,
-            )
+            await kopf.run_tasks(started, ignored=others)
         except asyncio.CancelledError:
             if not self._ending:
                 raise
 
-    def stop(self) -> None:
-        self._stop.set()
-
     async def _end(self, **_: Any) -> None:
-        """Kopf takes the process's signals, and having stopped waits 5 s for every task of the loop, which here are the
-        operator's own and do not end by themselves. Being cancelled it goes at once.
+        """Having stopped, kopf waits for every task of the loop, which here are the operator's own and do not end by
+        themselves. Being cancelled once more it goes at once.
         """
         self._ending = True
         if self._running is not None:

@@ -25,6 +25,7 @@ from lucid_storage.errors import (
     StoreUnavailableError,
 )
 from lucid_storage.kinds.secrets import ConnectionSecrets, ReadSecret
+from lucid_storage.kinds.tasks import ended
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.models.meta import SECRET_ALLOWED_LABEL
 from lucid_storage.models.settings import Settings, StoreSettings
@@ -191,8 +192,7 @@ class Connections:
 
     async def close(self) -> None:
         """Close every deployment. Idempotent."""
-        for deployment in self.deployments:
-            await self._close(deployment)
+        await asyncio.gather(*map(self._close, self.deployments))
         self._open.clear()
 
     async def _get(self, engine: Engine[P_co], namespace: str, secret: str | None) -> Deployment[P_co]:
@@ -317,8 +317,7 @@ class Connections:
 
     async def _close(self, deployment: Deployment[Port]) -> None:
         if deployment.prober is not None:
-            deployment.prober.cancel()
-            await asyncio.gather(deployment.prober, return_exceptions=True)
+            await ended([deployment.prober])
         await deployment.port.close()
 
 

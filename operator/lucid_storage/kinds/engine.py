@@ -16,6 +16,7 @@ from lucid_storage.kinds.cache import ResourceCache, older
 from lucid_storage.kinds.cycle import Outcome
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.queue import WorkQueue
+from lucid_storage.kinds.tasks import first_of
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.kinds import KindInfo
@@ -160,9 +161,7 @@ class Engine:
 
     async def run(self) -> None:
         """Work until cancelled. Raises LeadershipLostError when this process may not act any more."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._workers):
-                group.create_task(self._work())
+        await first_of([self._work() for _ in range(self._workers)])
 
     async def _work(self) -> None:
         while True:
@@ -206,15 +205,23 @@ class Engine:
             return
         cycle = self._cycles[key.plural]
         kind = cycle.kind.info.kind
-        started = monotonic()
+        started, cancellations = monotonic(), _cancellations()
         try:
             outcome = await cycle.run(resource)
         except LeadershipLostError:
             raise
+        except asyncio.CancelledError:
+            if _cancellations() > cancellations:
+                raise
+            # A client that was closed, for its credentials changed, cancels what waits for its answers.
+            logger.info("%s: the connection was let go during the look", key)
+            outcome = Outcome(failed=True)
         except KubeApiError as error:
             logger.warning("%s: %s", key, error)
             outcome = Outcome(failed=True)
         except Exception:
+            if _cancellations() > cancellations:
+                raise  # cut off in the middle, the driver may have let its locks go in the wrong order
             logger.exception("a defect while looking at %s; it is tried again later", key)
             outcome = Outcome(failed=True)
         if not self._settled and key in self._cache:
@@ -233,6 +240,12 @@ class Engine:
             self._queue.succeeded(key)
         if outcome.again_seconds is not None:
             self._queue.add_after(key, max(0.2, outcome.again_seconds))
+
+
+def _cancellations() -> int:
+    """How often this very task was cancelled, and not something that it waits for."""
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _matters(before: Resource, after: Resource) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from lucid_storage.errors import LucidError
+from lucid_storage.kinds.tasks import ended
 from lucid_storage.kube.resources import Key
 
 QUICK_SECONDS = 2.0
@@ -60,10 +60,12 @@ class LongCalls:
     async def forget(self, key: Key) -> None:
         """Stop waiting; the server goes on."""
         call = self._calls.pop(key, None)
-        if call is not None:
-            call.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, LucidError):
-                await call.task
+        if call is None:
+            return
+        await ended([call.task])
+        error = None if call.task.cancelled() else call.task.exception()
+        if error is not None and not isinstance(error, LucidError):
+            raise error
 
     async def close(self) -> None:
         for key in list(self._calls):

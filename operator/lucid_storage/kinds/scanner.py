@@ -13,6 +13,7 @@ from time import monotonic
 
 from lucid_storage.errors import LeadershipLostError, LucidError
 from lucid_storage.kinds.connections import Connections, Deployment
+from lucid_storage.kinds.tasks import ended
 from lucid_storage.kube.resources import Key
 from lucid_storage.stores.redis.port import RedisPort
 from lucid_storage.stores.redis.types import KeySpace, KeySpaceReport, RedisInfo
@@ -101,10 +102,7 @@ class KeySpaceScanner:
             walk.declared.pop(key, None)
 
     async def close(self) -> None:
-        tasks = [w.task for w in self._walks.values() if w.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended([w.task for w in self._walks.values() if w.task is not None])
         self._walks.clear()
 
     async def _run(self, walk: _Walk) -> None:

@@ -12,6 +12,7 @@ from time import monotonic
 from lucid_storage.errors import AccessDeniedError, LucidError, NotSupportedError
 from lucid_storage.kinds.connections import Connections, Deployment, Port
 from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.tasks import ended
 from lucid_storage.stores.mongodb.port import MongoPort
 from lucid_storage.stores.mongodb.types import DdlEvent
 
@@ -61,9 +62,7 @@ class DdlStreams:
         return label in self._open
 
     async def close(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await ended(self._tasks.values())
         self._tasks.clear()
 
     async def _run(self, deployment: Deployment[MongoPort]) -> None:
@@ -111,9 +110,7 @@ class DdlStreams:
             if relay.done():
                 relay.result()
         finally:
-            for task in (relay, widened):
-                task.cancel()
-            await asyncio.gather(relay, widened, return_exceptions=True)
+            await ended((relay, widened))
 
     async def _relay(self, deployment: Deployment[MongoPort], databases: Sequence[str]) -> None:
         # A lost stream is often the first sign of a lost store: nothing else may look at it for minutes.

@@ -56,6 +56,8 @@ class Lease:
         """Why the last attempt to take or renew it got no answer; None when it got one."""
         self._asked_once = False
         self._renewed: float | None = None
+        self._unanswered = False
+        """Whether a request to take it was sent whose answer is not known: it may be ours."""
         self._seen: tuple[str, float] | None = None  # resourceVersion, and when we first saw it
 
     @property
@@ -105,14 +107,14 @@ class Lease:
                 raise LeadershipLostError(f"the leader lease was taken by {holder}")
 
     async def release(self) -> None:
-        """Give the lease back, so that another replica need not wait for it to run out."""
-        if not self.held:
+        """Give the lease back, so that another replica need not wait for it to run out. Raises KubeApiError."""
+        if not self.held and not self._unanswered:
             return
         current = await self._kube.get(self._path, seconds=3)
         if current is not None and current["spec"].get("holderIdentity") == self.identity:
             current["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
             await self._kube.request("PUT", self._path, body=current, guarded=False, seconds=3)
-        self._renewed = None
+        self._renewed, self._unanswered = None, False
 
     async def _asked(self) -> str | None:
         """As `_try_once`, and remembers whether the API server answered."""
@@ -141,12 +143,15 @@ class Lease:
         return await self._write("PUT", self._path, current, started)
 
     async def _write(self, method: str, path: str, body: Json, started: float) -> str | None:
+        self._unanswered = self._renewed is None
         try:
             await self._kube.request(method, path, body=body, guarded=False, seconds=self._request_seconds)
         except KubeApiError as error:
+            self._unanswered = self._unanswered and error.status == 0
             if error.status == 409:
                 return "another replica"
             raise
+        self._unanswered = False
         self._renewed = started  # when the request was sent: others count from its arrival, which is later
         return None
 

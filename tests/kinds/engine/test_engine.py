@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from lucid_storage.kinds import tasks
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.cycle import Outcome
 from lucid_storage.kinds.engine import Engine
@@ -49,8 +50,8 @@ class SlowKind:
 
 
 class Bed:
-    def __init__(self) -> None:
-        self.kind = SlowKind()
+    def __init__(self, kind: SlowKind | None = None, workers: int = 2) -> None:
+        self.kind = kind or SlowKind()
         self.cache = ResourceCache()
         self.engine = Engine(
             {"collections": cast("Any", self.kind), "indexes": cast("Any", self.kind)},
@@ -58,7 +59,7 @@ class Bed:
             WorkQueue(),
             Metrics(),
             default_database="db",
-            workers=2,
+            workers=workers,
         )
 
     async def until_seen(self, count: int) -> None:
@@ -164,3 +165,54 @@ async def test_what_an_index_made_is_no_news_for_its_collection(bed: Bed) -> Non
     bed.engine.touch_around(index.key)
     await asyncio.sleep(0.02)
     assert {r.key for r in bed.kind.seen} == {collection.key, index.key, other.key}
+
+
+class FaultyKind(SlowKind):
+    """Its looks overhear one cancellation, or are cut off by somebody who closes their connection."""
+
+    deaf = False
+    cut_off: "asyncio.Future[None] | None" = None
+
+    async def run(self, resource: Resource) -> Outcome:
+        self.seen.append(resource)
+        if self.cut_off is not None:
+            await self.cut_off
+        try:
+            await self.may_end.wait()
+        except asyncio.CancelledError:
+            if not self.deaf:
+                raise
+        return Outcome()
+
+
+async def test_the_engine_ends_although_a_look_overheard_that_it_should(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "AGAIN_SECONDS", 0.02)
+    bed = Bed(FaultyKind())
+    bed.kind.deaf = True  # type: ignore[attr-defined]
+    working = asyncio.create_task(bed.engine.run())
+    bed.engine.seen(resource())
+    await bed.until_seen(1)
+    working.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(working, return_exceptions=True)
+
+
+async def test_a_look_whose_connection_was_let_go_costs_no_worker() -> None:
+    """The client is closed when its credentials change, and whoever waits for its answer is cancelled."""
+    bed = Bed(FaultyKind(), workers=1)
+    closed = bed.kind.cut_off = asyncio.get_running_loop().create_future()  # type: ignore[attr-defined]
+    working = asyncio.create_task(bed.engine.run())
+    bed.engine.seen(resource("a"))
+    await bed.until_seen(1)
+    closed.cancel()
+    bed.kind.cut_off = None  # type: ignore[attr-defined]
+    bed.kind.may_end.set()
+    bed.engine.seen(resource("b"))
+    try:
+        await bed.until_seen(3)  # b, and a once more after its back-off
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+    assert sorted(r.key.name for r in bed.kind.seen) == ["a", "a", "b"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 from pymongo import AsyncMongoClient, ReadPreference
@@ -29,6 +29,7 @@ CALL_SECONDS = 20.0
 SELECTION_MS = 5_000
 MAX_CONNECTIONS = 16
 INFO_SECONDS = 30.0
+CLOSE_SECONDS = 2.0
 SHORTEST_BUDGET_SECONDS = 0.01
 MAJORITY: Mapping[str, object] = {"w": "majority", "wtimeout": 15_000}
 
@@ -226,7 +227,15 @@ class Connection:
         return f"no primary can be reached ({'; '.join(answers[:7])})"
 
     async def close(self) -> None:
-        await self.client.close()
+        """Tells the server, where it listens, that sessions and cursors are no longer needed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.client.close()
+                return
+        # What the driver wanted to tell a silent server it has forgotten by now: this closes what is left.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.client.close()
 
     async def _run(self, database: str, command: Command, seconds: float | None) -> Document:
         bound = {} if seconds is None else {"maxTimeMS": int(seconds * 1000)}
