@@ -1,6 +1,7 @@
 """One look: what was written before an action survives the action's failure; who may not act does nothing."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -13,8 +14,8 @@ from lucid_storage.errors import (
     StoreUnavailableError,
 )
 from lucid_storage.kinds import cycle as subject
-from lucid_storage.kinds.contract import Plan
-from lucid_storage.kinds.cycle import Cycle, Services
+from lucid_storage.kinds.contract import Disposal, Plan
+from lucid_storage.kinds.cycle import LET_GO_SECONDS, Cycle, Services
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Key, Resource
@@ -46,6 +47,7 @@ class OneStep:
     failure: LucidError | None = None
     refusal: LucidError | None = None
     made: bool = False
+    dropped: int = 0
     forgotten: list[Key] = field(default_factory=list)
     servers: dict[str, str | LucidError] = field(default_factory=dict)
     """What a resource's connection leads to, by its name."""
@@ -82,6 +84,13 @@ class OneStep:
             raise self.failure
         self.made = True
 
+    def disposal(self, *_: object) -> Disposal:
+        return Disposal(True, "")
+
+    async def dispose(self, *_: object) -> str:
+        self.dropped += 1
+        return "Dropped db.users."
+
     async def explain(
         self, resource: object, desired: object, status: object, error: LucidError
     ) -> LucidError:
@@ -98,6 +107,8 @@ class Bed:
     def __init__(self) -> None:
         self.kind = OneStep()
         self.written: list[dict[str, Any]] = []
+        self.released = 0
+        self.terminating = False
         self.events: list[Event] = []
         self.peers: list[Resource] = []
         bed: Any = self
@@ -124,10 +135,11 @@ class Bed:
         return True
 
     async def release(self, resource: Resource) -> bool:
+        self.released += 1
         return True
 
     async def namespace_terminating(self, namespace: str) -> bool:
-        return False
+        return self.terminating
 
 
 def resource(**meta: Any) -> Resource:
@@ -272,3 +284,49 @@ async def test_of_two_of_the_same_age_the_first_by_name_owns_the_object(bed: Bed
     bed.peers = [peer("zzz", MINE), peer("aaa", MINE)]
     await bed.cycle.run(resource(creationTimestamp=MINE))
     assert "ns/aaa" in bed.written[-1]["conditions"][0]["message"]
+
+
+DELETED_AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+def deleted(**meta: Any) -> Resource:
+    """Held by its finalizer, since its data are to go with it."""
+    return resource(deletionTimestamp=DELETED_AT.isoformat(), finalizers=[FINALIZER], **meta)
+
+
+def at(bed: Bed, seconds: float) -> None:
+    """So long after the deletion."""
+    bed.cycle._services.now = lambda: DELETED_AT + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("hours", [0, 1000])
+async def test_a_paused_resource_that_is_deleted_waits_with_its_data_however_long(
+    bed: Bed, hours: float
+) -> None:
+    at(bed, 3600 * hours)
+    outcome = await bed.cycle.run(deleted(annotations={PAUSED: "true"}))
+    assert outcome.failed
+    assert (bed.kind.dropped, bed.released) == (0, 0)
+    ready = bed.written[-1]["conditions"][0]
+    assert (ready["status"], ready["reason"]) == ("False", "Deleting")
+    assert "paused; remove the annotation" in ready["message"]
+    outcome = await bed.cycle.run(deleted())
+    assert outcome.gone
+    assert (bed.kind.dropped, bed.released) == (1, 1)
+
+
+async def test_a_paused_resource_is_let_go_with_its_namespace_and_its_data_stay(bed: Bed) -> None:
+    bed.terminating = True
+    paused = deleted(annotations={PAUSED: "true"})
+    at(bed, LET_GO_SECONDS - 5)
+    outcome = await bed.cycle.run(paused)
+    assert outcome.failed
+    assert outcome.again_seconds == 5, "it is looked at again when the time is over"
+    assert bed.released == 0
+    at(bed, LET_GO_SECONDS)
+    outcome = await bed.cycle.run(paused)
+    assert outcome.gone
+    assert (bed.kind.dropped, bed.released) == (0, 1)
+    assert "the data stays" in bed.events[-1].message
+    assert "paused" in bed.events[-1].message
+    assert bed.cycle._services.metrics.let_go.labels("Collection")._value.get() == 1
