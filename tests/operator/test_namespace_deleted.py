@@ -1,7 +1,4 @@
-"""A namespace deleted with live resources is gone within a minute, and data stay under Retain.
-
-Of backups and restores rule 3 holds: a dump is given up, within 45 s at the latest; a started swap is finished.
-"""
+"""A namespace deleted with live resources is gone within a minute, and data stay under Retain."""
 
 import json
 import uuid
