@@ -159,6 +159,7 @@ async def test_a_collection_that_was_sharded_by_hand_with_another_key_is_told_in
     resource = await sharded_world.get(KIND, "orders")
     assert (resource["status"]["key"], resource["status"]["chunks"]) == ("region:1", 1)
     assert said(resource, "Stalled")["status"] == "True"
+    await looked_at(sharded_world, operator, "orders")
     writes = operator.metric("lucid_status_writes_total")
     await looked_at(sharded_world, operator, "orders")
     assert operator.metric("lucid_status_writes_total") == writes, "said once"
