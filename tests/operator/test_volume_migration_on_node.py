@@ -153,11 +153,22 @@ async def migrated(world: World, class_name: str) -> Json:
     return status
 
 
-async def test_a_volume_of_local_path_moves_to_a_csi_class_with_everything_on_it(
+async def released(world: World, old: str) -> None:
+    """Release an old volume, and wait until the Volume knows of none."""
+    release = {"storage.lucid-blockchain.org/release-old-volume": old}
+    await world.patch("Volume", "data", {"metadata": {"annotations": release}})
+
+    async def done() -> bool:
+        return "keptVolume" not in (await world.get("Volume", "data"))["status"]
+
+    await world.until(done, 30, "the old volume to be released")
+
+
+async def test_a_volume_of_local_path_moves_to_a_larger_one_and_to_a_csi_class_with_everything_on_it(
     world: World, image: str, storage_classes: StorageClasses
 ) -> None:
-    """The operator is killed in the middle, a claim with a pod is left alone, and the old volume is there until it is
-    released.
+    """First within local-path, which cannot give a larger size and makes no volume before a pod comes. Then to another
+    class: the operator is killed in the middle, and the old volume is there until it is released.
     """
     operator = world.start_operator()
     spec: dict[str, Any] = {
@@ -170,6 +181,11 @@ async def test_a_volume_of_local_path_moves_to_a_csi_class_with_everything_on_it
     await world.create("Volume", "data", spec)
     await run_pod(world, "writer", image, WRITE)
     before = json.loads(await run_pod(world, "reader", image, TELL))
+
+    await world.patch("Volume", "data", {"spec": {"size": "80Mi"}})
+    status = await migrated(world, storage_classes.local_path)
+    assert status["size"] == "80Mi"
+    await released(world, status["keptVolume"])
 
     await world.patch("Volume", "data", {"spec": {"storageClassName": storage_classes.loop, "size": "96Mi"}})
 
@@ -192,8 +208,7 @@ async def test_a_volume_of_local_path_moves_to_a_csi_class_with_everything_on_it
     kept = await world.kube.get(f"/api/v1/persistentvolumes/{old}")
     assert kept is not None
     assert kept["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
-    release = {"storage.lucid-blockchain.org/release-old-volume": old}
-    await world.patch("Volume", "data", {"metadata": {"annotations": release}})
+    await released(world, old)
 
     async def freed() -> bool:
         return await world.kube.get(f"/api/v1/persistentvolumes/{old}") is None

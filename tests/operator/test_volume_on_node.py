@@ -1,5 +1,6 @@
 """Volumes on a real node: real drivers, a real kubelet that is asked for their use, and a pod that reads it."""
 
+import json
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from lucid_storage.kube.client import Json, Kube, load_configuration
+from lucid_storage.models.meta import API_VERSION
 from testbed import ports
 from testbed.cluster.images import BUSYBOX
 from testbed.cluster.provider import OwnCluster
@@ -117,9 +119,9 @@ def condition(status: Json, kind: str) -> Json:
 
 
 async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
-    world: World, storage_classes: StorageClasses
+    world: World, node_cluster: OwnCluster, storage_classes: StorageClasses
 ) -> None:
-    world.start_operator()
+    operator = world.start_operator()
     spec = {
         "type": "logs",
         "size": "64Mi",
@@ -143,6 +145,35 @@ async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
     assert status["usedBy"] == ["logs"]
     assert (await world.get("Volume", "logs"))["spec"]["size"] == "64Mi"
 
+    # At its largest size it stops, and says so.
+    fill = "dd if=/dev/zero of=/data/more bs=1M; true"
+    node_cluster.kubectl("exec", f"--namespace={world.namespace}", "logs", "--", "sh", "-c", fill)
+    await world.until(lambda: _full(world), 60, "both thresholds to be told")
+    status = (await world.get("Volume", "logs"))["status"]
+    for kind in ("UsageWarning", "UsageCritical"):
+        assert condition(status, kind)["reason"] == "MaxSizeReached"
+        assert "its largest size, 128Mi" in condition(status, kind)["message"]
+
+    # Git that applies the old size again, and another operator, change nothing.
+    operator.stop()
+    before = [await world.get("Volume", "logs"), await claim_of(world)]
+    manifest = {"apiVersion": API_VERSION, "kind": "Volume", "metadata": {"name": "logs"}, "spec": spec}
+    applied = ("apply", "--server-side", f"--namespace={world.namespace}", "-f", "-")
+    node_cluster.kubectl(*applied, document=json.dumps(manifest))
+    operator = world.start_operator()
+
+    async def looked() -> bool:
+        return operator.metric("lucid_reconciles_total", kind="Volume") >= 3
+
+    await world.until(looked, 60, "three looks with figures")
+    after = [await world.get("Volume", "logs"), await claim_of(world)]
+    assert [body["status"] for body in after] == [body["status"] for body in before]
+    assert after[1]["metadata"]["resourceVersion"] == before[1]["metadata"]["resourceVersion"]
+    assert after[1]["spec"]["resources"]["requests"]["storage"] == "128Mi"
+    assert condition(after[0]["status"], "Ready")["status"] == "True"
+    for written in ("lucid_status_writes_total", "lucid_actions_total"):
+        assert operator.metric(written) == 0
+
     # Deletion waits for the pod, and then takes the volume with it.
     volume = status["volumeName"]
     await world.delete("Volume", "logs", wait=None)
@@ -154,6 +185,18 @@ async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
         return await world.kube.get(f"/api/v1/persistentvolumes/{volume}") is None
 
     await world.until(freed, 60, "the PersistentVolume to be gone")
+
+
+async def claim_of(world: World) -> Json:
+    found = await world.kube.get(f"/api/v1/namespaces/{world.namespace}/persistentvolumeclaims/logs")
+    assert found is not None
+    return found
+
+
+async def _full(world: World) -> bool:
+    status = (await world.get("Volume", "logs"))["status"]
+    told = [condition(status, kind).get("status") for kind in ("UsageWarning", "UsageCritical")]
+    return told == ["True", "True"]
 
 
 async def _calm(world: World) -> bool:
