@@ -6,17 +6,17 @@ plan -> load -> compare with the manifest -> replay up to the moment -> indexes 
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice
 
 from lucid_storage.archive.content import damaged
-from lucid_storage.archive.manifest import CollectionRecord, Manifest
+from lucid_storage.archive.manifest import CollectionRecord
 from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, End
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import Source
+from lucid_storage.jobs.mongodb_replayed import Unread, compare_operations, counts
 from lucid_storage.jobs.mongodb_restore_plan import (
     MongoPlan,
     OpenSource,
@@ -30,12 +30,10 @@ from lucid_storage.stores.mongodb.restore import scratch
 from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
 from lucid_storage.stores.mongodb.restore.comparing import Expected
-from lucid_storage.stores.mongodb.restore.entries import Moment, moment_of
 from lucid_storage.stores.mongodb.restore.expiring import count_staged
 from lucid_storage.stores.mongodb.restore.holding import Leases
 from lucid_storage.stores.mongodb.restore.loading import Loader, documents_in
 from lucid_storage.stores.mongodb.restore.pacing import SlicePace
-from lucid_storage.stores.mongodb.restore.rewriting import Rewritten
 from lucid_storage.stores.mongodb.restore.staging import InPlace, Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 
@@ -45,8 +43,6 @@ _DAMAGED = frozenset(
     {Reason.COUNT_MISMATCH, Reason.ARCHIVE_DAMAGED, Reason.REPLAY_REFUSED, Reason.KEY_MISSING}
 )
 """What another attempt with the same backup would find again."""
-
-_KINDS = ("inserts", "updates", "deletes")
 
 Report = Callable[[int, int], None]
 
@@ -245,7 +241,7 @@ def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:
     """Slices and differentials in order, each entry once, up to the moment. Raises LucidError (CountMismatch)."""
     last = run.plan.dump_end
     for piece, raws in oplog_pieces(run.plan.path, run.open_source):
-        unread, before = _Unread(raws, last), _counts(staging.replayed)
+        unread, before = Unread(raws, last), counts(staging.replayed)
         if not staging.replay(unread, run.plan.until):
             # The rest is not replayed, and what was is believed only when the whole object was checked.
             for _ in raws:
@@ -253,54 +249,8 @@ def _replay_slices(run: MongoRestoreRun, staging: Staging) -> None:
             return
         prev = piece.prev
         if prev is not None and (prev.optime.seconds, prev.optime.counter) == last:
-            _compare_operations(run.plan, piece, _counts(staging.replayed) - before)
+            compare_operations(run.plan, piece, counts(staging.replayed) - before)
         last = unread.last
-
-
-def _compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple[str, str]]) -> None:
-    """What was applied of a piece is what its manifest holds (rule 1.12).
-
-    Not where collections were chosen: then a name can mean a collection that is restored, and later one that is not.
-    """
-    if not plan.lineage.complete or piece.mongodb is None:
-        return
-    for count in piece.mongodb.operations:
-        database, _, collection = count.namespace.partition(".")
-        if not plan.lineage.base((database, collection)):
-            continue
-        for kind in _KINDS:
-            found, wanted = applied[(count.namespace, kind)], int(getattr(count, kind))
-            if found != wanted:
-                raise LucidError(
-                    f"{found} {kind} were replayed on {count.namespace}, and the backup {piece.id} holds {wanted};"
-                    " restore to a moment before it.",
-                    reason=Reason.COUNT_MISMATCH,
-                )
-
-
-def _counts(replayed: Rewritten) -> Counter[tuple[str, str]]:
-    return Counter(
-        {
-            (namespace, kind): int(getattr(tally, kind))
-            for namespace, tally in replayed.by_namespace.items()
-            for kind in _KINDS
-        }
-    )
-
-
-class _Unread:
-    """Entries behind a moment: pieces of a timeline may overlap."""
-
-    def __init__(self, raws: Iterable[bytes], last: Moment) -> None:
-        self._raws = raws
-        self.last = last
-
-    def __iter__(self) -> Iterator[bytes]:
-        for raw in self._raws:
-            moment = moment_of(raw)
-            if moment > self.last:
-                self.last = moment
-                yield raw
 
 
 def _expected(records: Iterable[CollectionRecord]) -> dict[Name, Expected]:

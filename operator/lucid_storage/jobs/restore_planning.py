@@ -100,7 +100,7 @@ def told(
         target_count=len(items),
         cut_transactions=plan.cut_transactions,
         expiring_documents=None if expired is None else sum(one.documents for one in expired.values()),
-        warnings=(*expiry_warning(plan.expiring, expired, more=bool(plan.path.then)), *plan.warnings)[:6],
+        warnings=(*plan.warnings, *expiry_warning(plan.expiring, expired, more=bool(plan.path.then)))[:6],
         blocked_by=blocked[1] if blocked else None,
         blocked_reason=blocked[0] if blocked else None,
     )

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from restoring import restored
 from test_restore_worker import only
 from workshop import Workshop
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.restore import restore
-from lucid_storage.jobs.worker import Stop
-from lucid_storage.models.orders import RestoreOrder, RestoreResult
+from lucid_storage.models.orders import RestoreResult
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
 from testbed.stores.mongodb import Client, MongoDB
 
@@ -60,15 +58,7 @@ class Chain:
 
     def restore(self, target: str) -> RestoreResult:
         """The whole worker but for its process. Raises LucidError."""
-        order = self.shop.order("back", ["mongodb"])
-        del order["id"], order["type"]
-        asked = {"backupId": self.last, "targetDatabase": target, "dropExisting": True}
-        environ = {
-            **self.shop.environ,
-            "LUCID_KEYS": str(self.shop.keys),
-            "LUCID_DESTINATION": str(self.shop.destination),
-        }
-        return restore(RestoreOrder.model_validate({**order, **asked}), environ, Reporter(), Stop())
+        return restored(self.shop, self.last, targetDatabase=target, dropExisting=True)
 
     @property
     def slice(self) -> Path:

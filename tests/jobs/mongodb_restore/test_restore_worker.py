@@ -194,11 +194,11 @@ async def test_what_a_ttl_deletes_at_once_is_counted_before_and_told_as_it_was_s
         told = restore(shop, last.id, targetDatabase=target, planOnly=True, countExpiring=True)
         assert told.plan is not None, told.message
         assert told.plan.expiring_documents == 3 + 4 + 2 + 1
-        assert told.plan.warnings[0].startswith(
+        assert told.plan.warnings[-1].startswith(
             "Up to 10 documents of the full backup are past their time to live"
         )
-        assert f"{database}.late" in told.plan.warnings[0]
-        assert "What was written after it is not counted." in told.plan.warnings[0]
+        assert f"{database}.late" in told.plan.warnings[-1]
+        assert "What was written after it is not counted." in told.plan.warnings[-1]
         notes = {item.target: item.note for item in told.plan.targets}
         assert notes[f"{target}.ts"] == "timeseries, 2 past their time to live"
         assert documents(client, target) == {}, "nothing is written"
