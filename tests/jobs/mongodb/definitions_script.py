@@ -80,7 +80,7 @@ class Definitions:
         modify("collMod", name, index={"keyPattern": {"at": 1}, "expireAfterSeconds": 7200})
         modify("collMod", name, index={"name": "hides", "hidden": True})
         modify("collMod", self._named("capped"), cappedSize=64 * 1024, cappedMax=30)
-        self._of("capped").insert_many([{"_id": n} for n in range(20, 40)])
+        self._of("capped").insert_many([{"_id": n} for n in range(40, 20, -1)])
         indexed = self._of("indexed")
         indexed.drop_index("goes")
         indexed.drop_index("x_1")
@@ -116,6 +116,10 @@ class Definitions:
 
     def _series(self) -> None:
         self._measure("series", 2)
+        self._db.command("collMod", self._named("series"), timeseries={"granularity": "minutes"})
+        self._of("series").create_index([("where", 1), ("at", -1)])
+        self._db.command("collMod", self._named("series"), expireAfterSeconds=10**9)
+        self._measure("series", 5)
         self._make("series_new", timeseries={**SERIES, "granularity": "hours"}, expireAfterSeconds=10**9)
         self._measure("series_new", 3)
         self._of("series_old").drop()

@@ -31,8 +31,7 @@ def restored(
         deadline_seconds=600,
         backup_id=backup,
         point_in_time=datetime.fromtimestamp(second, UTC) if second is not None else None,
-        drop_existing=True,
-        **more,
+        **{"drop_existing": True, **more},
     )
     environ = {
         "MONGODB_URI": chain.uri,
@@ -41,14 +40,14 @@ def restored(
     }
     told = restore(order, environ, Reporter(out=io.StringIO()), Stop())
     if swapped and not order.plan_only:
-        asyncio.run(_swap(chain.uri, told))
+        asyncio.run(_swap(chain.uri, told, order.drop_existing))
     return told
 
 
-async def _swap(uri: str, told: RestoreResult) -> None:
+async def _swap(uri: str, told: RestoreResult, drop_existing: bool) -> None:
     port = MongoRestores(uri, label="the test's MongoDB", app_name="lucid-test", guard=lambda: None)
     try:
-        await port.swap(told.run, told.databases, drop_existing=True)
+        await port.swap(told.run, told.databases, drop_existing=drop_existing)
     finally:
         await port.close()
 
@@ -58,7 +57,10 @@ _DEFAULTS = {"validationLevel": "strict", "validationAction": "error"}
 
 
 def whole(client: MongoClient[Any], database: str) -> dict[str, Any]:
-    """Everything that people see of a database: definitions, indexes, and documents byte for byte."""
+    """Everything that people see of a database: definitions, indexes, and documents byte for byte.
+
+    Documents of capped collections are in their order.
+    """
     found = {}
     for entry in client[database].list_collections():
         name, kind = entry["name"], entry["type"]
@@ -68,7 +70,9 @@ def whole(client: MongoClient[Any], database: str) -> dict[str, Any]:
         if kind != "view":
             place = f"system.buckets.{name}" if kind == "timeseries" else name
             indexes = [list(index.items()) for index in client[database][name].list_indexes()]
-            documents = sorted(live(client, database, place))
+            documents = live(client, database, place)
+            if not entry["options"].get("capped"):
+                documents.sort()
         found[name] = {
             "type": kind,
             "options": {k: v for k, v in entry["options"].items() if _DEFAULTS.get(k) != v},

@@ -13,6 +13,7 @@ from dump_bed import once
 from pymongo import MongoClient
 from restore_bed import restored, whole
 
+from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs import mongodb_full
 from lucid_storage.models.backup import BackupType, MongoSelection
 from testbed.stores.mongodb import MongoDB
@@ -138,5 +139,10 @@ def test_a_database_that_was_made_while_the_dump_ran_is_part_of_it(
             told = restored(chain, backup, source_database=new, target_database=target, **more)
             assert told.ok, told.message
             assert [d["_id"] for d in client[target].late.find(sort=[("_id", 1)])] == there
+    client[target].late.insert_one({"_id": "mine"})
+    with pytest.raises(LucidError) as refused:
+        restored(chain, full.id, source_database=new, target_database=target, drop_existing=False)
+    assert refused.value.reason is Reason.TARGET_NOT_EMPTY
+    assert [d["_id"] for d in client[target].late.find(sort=[("_id", 1)])] == ["late", "later", "mine"]
     both = restored(chain, full.id, plan_only=True)
     assert set(both.databases) == {kept, new}
