@@ -259,6 +259,12 @@ async def test_the_privileges_for_elasticsearch_are_enough(private_elasticsearch
         await elastic.close()
 
 
+def test_a_restore_is_said_to_read_the_lifecycle_policy() -> None:
+    """What it asks of ILM, which no build here has: `stores/elasticsearch_backup` replays the answers."""
+    asked = {row[0]: row[1] for row in rows(PAGE, "Elasticsearch")}["restore"]
+    assert "`read_ilm`" in asked.partition("; the indices")[0]
+
+
 def _add_operator(server: Any) -> None:
     """A user `operator` with the privileges on the page and the password of the server's own, in the files that a
     running server reads again. This build has no ILM and does not know its privilege.

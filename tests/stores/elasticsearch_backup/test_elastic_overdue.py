@@ -51,10 +51,11 @@ def test_one_that_is_past_its_days_follows_no_policy(age: timedelta | None, crea
     assert server.settings == {"index.hidden": "false"}
 
 
-def test_where_the_policy_cannot_be_read_the_index_does_not_follow_it() -> None:
-    server = Server(None, status=403)
+@pytest.mark.parametrize(("status", "why"), [(403, " (the login lacks read_ilm)"), (500, "")])
+def test_where_the_policy_cannot_be_read_the_index_does_not_follow_it(status: int, why: str) -> None:
+    server = Server(None, status=status)
     (note,) = completed(server, timedelta(days=1))
-    assert "cannot be read" in note
+    assert f"its policy lucid-sessions cannot be read{why}. Set index.lifecycle.name" in note
     assert "index.lifecycle.name" not in server.settings
 
 

@@ -163,7 +163,10 @@ def _deleted_again(http: ElasticHttp, left: Leftover) -> list[str]:
     if answer.status == 404:
         return []  # it deletes nothing
     if not answer.ok:
-        return [f"{left.target} follows no lifecycle now, since its policy {name} cannot be read. {_AGAIN}"]
+        why = " (the login lacks read_ilm)" if answer.status == 403 else ""
+        return [
+            f"{left.target} follows no lifecycle now, since its policy {name} cannot be read{why}. {_AGAIN}"
+        ]
     policy = (answer.json().get(name) or {}).get("policy") or {}
     age, since = deletes_after(policy), origin(left.last, left.created)
     over = age is None or since is None or since + age <= datetime.now(UTC)
