@@ -232,11 +232,13 @@ class World:
 
     async def until(self, holds: Callable[[], Awaitable[bool]], deadline: float, what: str) -> None:
         """Wait until something holds; AssertionError at the deadline (seconds)."""
-        end, pause = monotonic() + deadline, 0.02
+        begun, pause = monotonic(), 0.02
         while not await holds():
-            assert monotonic() < end, f"waited {deadline} s for {what}"
+            waited = monotonic() - begun
+            assert waited < deadline, f"waited {deadline} s for {what}"
             await asyncio.sleep(pause)
-            pause = min(pause * 1.2, 0.1)  # each look costs the API server a request
+            # Each look costs the API server a request; the longer it takes, the less a moment matters.
+            pause = min(pause * 1.2, max(0.1, min(waited / 20, 0.3)))
 
     async def events(self, name: str) -> list[Json]:
         """Events about one object."""

@@ -1,9 +1,9 @@
 """Fixtures for tests on real stores.
 
-`mongodb`, `mongodb_rs3`, `redis_server` and `elasticsearch_server` are shared by all workers of a run: use a
-name of your own in them (`database`, `key_prefix`, `index_prefix`) and never stop or freeze them. A test that
-breaks its server takes one for itself from `private_mongodb`, `private_redis` or `private_elasticsearch`;
-each may be called several times. All are our own, whatever MONGODB_URI and the like say.
+`mongodb`, `mongodb_rs3`, `redis_server`, `elasticsearch_server` and `elasticsearch_oldest` are shared by all
+workers of a run: use a name of your own in them (`database`, `key_prefix`, `index_prefix`) and never stop or
+freeze them. A test that breaks its server takes one for itself from `private_mongodb`, `private_redis` or
+`private_elasticsearch`; each may be called several times. All are our own, whatever MONGODB_URI and the like say.
 """
 
 import shutil
@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import pytest
 
 from testbed.paths import Instance
-from testbed.stores.elasticsearch import Elasticsearch
+from testbed.stores.elasticsearch import OLDEST_VERSION, Elasticsearch
 from testbed.stores.mongodb import MongoDB
 from testbed.stores.redis import Redis
 from testbed.testrun import TestRun
@@ -90,6 +90,13 @@ def elasticsearch_server(testbed_run: TestRun) -> Elasticsearch:
     return _shared(testbed_run, "elasticsearch", Elasticsearch(testbed_run.instance, "elasticsearch"))
 
 
+@pytest.fixture(scope="session")
+def elasticsearch_oldest(testbed_run: TestRun) -> Elasticsearch:
+    """The oldest version that is supported."""
+    server = Elasticsearch(testbed_run.instance, "elasticsearch-oldest", version=OLDEST_VERSION)
+    return _shared(testbed_run, "elasticsearch-oldest", server)
+
+
 @pytest.fixture
 def database(mongodb: MongoDB) -> Iterator[str]:
     """A name in the shared MongoDB that no other test has; dropped afterwards."""
@@ -131,7 +138,7 @@ def private_redis(testbed_run: TestRun) -> Iterator[Callable[..., Redis]]:
 
 @pytest.fixture
 def private_elasticsearch(testbed_run: TestRun) -> Iterator[Callable[..., Elasticsearch]]:
-    """`private_elasticsearch(security=True, version="8.11.0")`: a started server that the test may break."""
+    """`private_elasticsearch(security=True, settings={...})`: a started server that the test may break."""
     yield from _private(testbed_run, Elasticsearch, "elasticsearch")
 
 

@@ -147,36 +147,32 @@ def test_redis_refuses_a_login_after_its_password_changed(private_redis: Callabl
 
 
 @pytest.mark.elasticsearch
-@pytest.mark.parametrize("version", [DEFAULT_VERSION, OLDEST_VERSION])
-def test_elasticsearch_keeps_documents_over_a_crash(
-    private_elasticsearch: Callable[..., Elasticsearch], version: str
+def test_elasticsearch_keeps_documents_refuses_old_passwords_and_stops_when_frozen(
+    private_elasticsearch: Callable[..., Elasticsearch],
 ) -> None:
-    store = private_elasticsearch(version=version, security=True)
+    store = private_elasticsearch(security=True)
     store.request("PUT", "/orders/_doc/1", {"number": 7})
     store.kill()
     store.start()
     assert store.request("GET", "/orders/_doc/1")["_source"] == {"number": 7}
-    nodes = store.request("GET", "/_nodes/_local")["nodes"]
-    assert [node["version"] for node in nodes.values()] == [version]
-
-
-@pytest.mark.elasticsearch
-def test_elasticsearch_refuses_a_login_after_its_password_changed(
-    private_elasticsearch: Callable[..., Elasticsearch],
-) -> None:
-    store = private_elasticsearch(security=True)
     old = store.password
     store.set_password("another")
     wait_until(lambda: _status(store) == 200, 20, "The new password")
     store.password = old
     assert _status(store) == 401
+    _frozen_it_stops(store)
 
 
 @pytest.mark.elasticsearch
-def test_elasticsearch_frozen_stops_all_the_same(
-    private_elasticsearch: Callable[..., Elasticsearch],
+def test_elasticsearch_is_of_the_version_that_was_asked_for(
+    elasticsearch_server: Elasticsearch, elasticsearch_oldest: Elasticsearch
 ) -> None:
-    store = private_elasticsearch()
+    for store, version in ((elasticsearch_server, DEFAULT_VERSION), (elasticsearch_oldest, OLDEST_VERSION)):
+        nodes = store.request("GET", "/_nodes/_local")["nodes"]
+        assert [node["version"] for node in nodes.values()] == [version]
+
+
+def _frozen_it_stops(store: Elasticsearch) -> None:
     store.freeze()
     began = time.monotonic()
     store.stop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -195,25 +196,24 @@ async def test_deleting_by_an_alias_deletes_nothing(elasticsearch_server: Any, i
         assert len(await elastic.indices(name)) == 1
 
 
-@pytest.mark.slow
-async def test_the_oldest_supported_server_gives_the_same_answers(private_elasticsearch: Any) -> None:
-    server = private_elasticsearch(version="8.11.0")
-    async with cluster(server.url) as elastic:
+async def test_the_oldest_supported_server_gives_the_same_answers(elasticsearch_oldest: Any) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    async with cluster(elasticsearch_oldest.url) as elastic:
         info = await elastic.info()
         assert (info.version, info.has_ilm, info.data_nodes) == ((8, 11, 0), False, 1)
-        template = TemplateState("t", ("a-*",), 1, {"properties": {"x": {"type": "keyword"}}}, {}, {})
+        properties = {"properties": {"x": {"type": "keyword"}}}
+        template = TemplateState(name, (f"{name}-*",), 1, properties, {}, {})
         await elastic.put_template(template)
-        assert await elastic.template("t") == template
-        assert (
-            await elastic.create_index("a-1", {}, {"number_of_replicas": 0}, {"w": AliasState(True)}) is True
-        )
-        (state,) = await elastic.indices("a-*")
-        assert (state.health, state.aliases) == ("green", {"w": AliasState(True)})
+        assert await elastic.template(name) == template
+        index, aliases = f"{name}-1", {f"{name}-w": AliasState(True)}
+        assert await elastic.create_index(index, {}, {"number_of_replicas": 0}, aliases) is True
+        (state,) = await elastic.indices(f"{name}-*")
+        assert (state.health, state.aliases) == ("green", aliases)
         with pytest.raises(ServerRefusedError) as refused:
-            await elastic.put_mapping("a-1", {"properties": {"x": {"type": "long"}}})
+            await elastic.put_mapping(index, {"properties": {"x": {"type": "long"}}})
         assert refused.value.reason is Reason.MAPPING_CONFLICT
         with pytest.raises(ServerRefusedError) as refused:
-            await elastic.put_settings("a-1", {"index.codec": "best_compression"})
+            await elastic.put_settings(index, {"index.codec": "best_compression"})
         assert refused.value.reason is Reason.NOT_IN_PLACE
-        assert await elastic.delete_index("a-1", state.uuid) is True
-        assert await elastic.delete_template("t") is True
+        assert await elastic.delete_index(index, state.uuid) is True
+        assert await elastic.delete_template(name) is True
