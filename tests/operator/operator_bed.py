@@ -1,17 +1,20 @@
 """Specs of resources, and how the servers look, in the words of these tests."""
 
+import json
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo.database import Database
 
 from lucid_storage.kube.client import Json
-from testbed.pytest_operator import World
+from testbed.pytest_operator import OperatorProcess, World
 
 CONFIRM = "storage.lucid-blockchain.org/confirm-delete"
 PAUSED = "storage.lucid-blockchain.org/paused"
 
 Order = int | str
+_ALWAYS_LOGGED = {"time", "level", "logger", "message"}
 
 
 def index_spec(
@@ -40,3 +43,15 @@ def said(resource: Json, kind: str = "Ready") -> Json:
 
 async def version(world: World, kind: str, name: str) -> str:
     return str((await world.get(kind, name))["metadata"]["resourceVersion"])
+
+
+def log_lines(operator: OperatorProcess) -> list[dict[str, Any]]:
+    """All that the operator logged. Each line is as docs/monitoring.md says."""
+    lines: list[dict[str, Any]] = [json.loads(line) for line in operator.log.splitlines()]
+    for line in lines:
+        assert line.keys() >= _ALWAYS_LOGGED, line
+        assert line.keys() <= {*_ALWAYS_LOGGED, "resource", "store", "lease", "exception"}, line
+        assert all(isinstance(value, str) and value for value in line.values()), line
+        assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0), line
+        assert line["level"] in {"debug", "info", "warning", "error", "critical"}, line
+    return lines

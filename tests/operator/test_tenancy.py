@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from operator_bed import index_spec
+from operator_bed import index_spec, log_lines
 
 from lucid_storage.kube.client import Json
 from testbed.pytest_operator import World
@@ -132,6 +132,14 @@ async def test_no_secret_shows_in_status_events_or_log(
     for name in ("right", "wrong", "late"):
         assert "hidden-word" not in await shown(operator.log, tenant, name)
     assert "hidden-word" not in json.dumps(operator.probe("readyz")[1])
+    lines = log_lines(operator)
+    told = {(line["logger"].split(".")[0], line.get("store")) for line in lines}
+    assert ("lucid_storage", f"secret {tenant.namespace}/right") in told, (
+        "the lost store is told with its name"
+    )
+    made = [line for line in lines if line.get("resource") == f"collections/{tenant.namespace}/right"]
+    assert [line["level"] for line in made] == ["info"]
+    assert "lucid-storage-operator" in {line.get("lease") for line in lines}
 
 
 async def shown(log: str, tenant: World, name: str) -> str:
