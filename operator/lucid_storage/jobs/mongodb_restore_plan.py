@@ -5,7 +5,7 @@ Nothing is written. The same plan is made again when the work begins, so that no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from lucid_storage.archive.content import streamed
@@ -21,7 +21,7 @@ from lucid_storage.models.orders import RestoreOrder
 from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name
 from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.expiring import Definitions, Expiring
-from lucid_storage.stores.mongodb.restore.lineage import Lineage, everything
+from lucid_storage.stores.mongodb.restore.lineage import Change, Lineage, everything
 from lucid_storage.stores.mongodb.restore.outcome import Made, Outcome, outcome
 from lucid_storage.stores.mongodb.restore.scanning import Scan
 
@@ -54,6 +54,8 @@ class MongoPlan:
     """Public names of the base that nothing has at the restored moment."""
     expiring: tuple[Expiring, ...] = ()
     """Collections that have a TTL at the restored moment."""
+    chosen: tuple[str, ...] = ()
+    """Collections that were asked for; none means all."""
 
     def steady(self, name: Name) -> bool:
         """Whether a collection of the base has its name all the time."""
@@ -125,6 +127,7 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
         moving=_moving(scan),
         made=found.made,
         gone=found.gone,
+        chosen=order.collections,
     )
 
 
@@ -239,13 +242,18 @@ def _check_chosen(
         return
     found = {record.name for record in records} | {name[1] for name in written if lineage.base(name)}
     for event in scan.events:
-        if lineage.created(event.moment, event.name):
+        viewed = event.change is Change.VIEWED and lineage.base(event.name)
+        if viewed or lineage.created(event.moment, event.name):
             found.add(event.name[1])
         if event.to is not None and event.name[1] in found:
             found.add(event.to[1])
-    missing = [
-        name for name in order.collections if name not in {n.removeprefix("system.buckets.") for n in found}
-    ]
+    refuse_missing(order.collections, found)
+
+
+def refuse_missing(chosen: Sequence[str], found: Iterable[str]) -> None:
+    """Raises LucidError (RestoreBlocked) when one of the chosen collections is not among those that were found."""
+    there = {public_name(name) for name in found}
+    missing = [name for name in chosen if name not in there]
     if missing:
         raise LucidError(
             f"The backup holds no collection {missing[0]} at that moment; correct collections, or choose another"

@@ -32,6 +32,7 @@ def test_a_name_means_what_has_it_at_the_moment(
                         live[name].insert_one({"_id": number}, session=session)
         live.users.rename("archive")
         live.old.rename("users")
+        live.command({"create": "late", "viewOn": "users", "pipeline": []})
         last = shop.back_up("last", ["mongodb"], type="incremental", **only(database))
         assert (full.ok, last.ok) == (True, True), last.message
         client[target].archive.insert_one({"_id": "mine"})
@@ -51,6 +52,7 @@ def test_a_name_means_what_has_it_at_the_moment(
             assert planned is not None
             assert planned.cut_transactions == 2, "of what is called users now, and was called old"
             assert seen(client, target) == before
+            assert asked(collections=["late"], planOnly=True).plan is not None, "a view that came later"
             staged = asked(collections=["users"])
             assert (staged.collections, staged.loaded_documents, staged.replayed_operations) == (1, 1, 3)
             assert seen_staged(client, target) == [{"old", 1, 2}]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from oplog_entries import apply_ops, create, drop, events, insert, rename
+from oplog_entries import apply_ops, create, delete, drop, events, insert, rename
 
 from lucid_storage.stores.mongodb.restore.lineage import chosen, everything
 
@@ -60,6 +60,24 @@ def test_a_name_that_nothing_has_at_the_moment_brings_nothing_back(
     lineage = chosen([("shop", "a")], events(*entries))
     assert not any(lineage.base(("shop", name)) for name in ("a", "b", "x"))
     assert not lineage.created((200, 1), ("shop", "a"))
+
+
+VIEW = {"viewOn": "b", "pipeline": []}
+
+
+@pytest.mark.parametrize(
+    ("entries", "there"),
+    [
+        ([], True),
+        ([insert("shop.system.views", "shop.v", **VIEW)], True),
+        ([drop("shop.v"), insert("shop.system.views", "shop.v", **VIEW)], True),
+        ([insert("shop.system.views", "shop.v", **VIEW), delete("shop.system.views", "shop.v")], False),
+        ([delete("shop.system.views", "shop.v"), insert("shop.system.views", "shop.v", **VIEW)], True),
+    ],
+)
+def test_a_chosen_view_comes_back_as_it_is_at_the_moment(entries: list[dict[str, Any]], there: bool) -> None:
+    found = events(*((200 + number, entry) for number, entry in enumerate(entries)))
+    assert chosen([("shop", "v")], found).base(("shop", "v")) is there
 
 
 def test_changes_inside_of_a_transaction_count() -> None:

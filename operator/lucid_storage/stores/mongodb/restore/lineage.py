@@ -132,12 +132,15 @@ def chosen(names: Iterable[Name], events: Iterable[NameEvent]) -> Lineage:
     """Only `names`, as they are called at the end of `events`. Time series go by their public name."""
     wanted = publicly(names)
     created: set[tuple[Moment, Name]] = set()
+    viewed: set[Name] = set()
     for event in reversed(tuple(events)):
         name = (event.name[0], public_name(event.name[1]))
         if event.change is Change.CREATED and name in wanted:
             created.add((event.moment, name))
+        elif event.change is Change.VIEWED and name in wanted:
+            viewed.add(name)
         wanted = before(wanted, event)
-    base = wanted
+    base = wanted | viewed
     return Lineage(
         base=lambda name: restorable(name[1]) and (name[0], public_name(name[1])) in base,
         created=lambda moment, name: (
@@ -159,6 +162,6 @@ def before(wanted: frozenset[Name], event: NameEvent) -> frozenset[Name]:
             to = (event.to[0], public_name(event.to[1]))
             # What had the name before is another collection: it is called `to` from then on.
             return wanted - {to, name} | ({name} if to in wanted else frozenset())
-        case Change.CREATED | Change.DROPPED:
+        case Change.CREATED | Change.DROPPED | Change.UNVIEWED:
             return wanted - {name}
     return wanted
