@@ -71,14 +71,15 @@ async def drifted(world: World, name: str, field: str, seconds: float) -> dict[s
     return found
 
 
-async def looks(world: World, operator: OperatorProcess, kind: str, more: int, seconds: float) -> None:
-    """Wait for some more looks at resources of a kind."""
-    before = operator.metric("lucid_reconciles_total", kind=kind)
+async def nudged(world: World, operator: OperatorProcess, db: Database[Any], mark: str) -> None:
+    """Change what nobody declares, and wait for the look at `orders` that it is a reason for."""
+    before = operator.metric("lucid_reconciles_total", kind=KIND)
+    db.orders.create_index([(mark, 1)])
 
     async def looked() -> bool:
-        return operator.metric("lucid_reconciles_total", kind=kind) >= before + more
+        return operator.metric("lucid_reconciles_total", kind=KIND) > before
 
-    await world.until(looked, seconds, f"{more} more looks")
+    await world.until(looked, 15, "another look")
 
 
 async def test_what_others_do_is_seen_at_once_and_not_by_sweeps(
@@ -171,27 +172,36 @@ async def test_an_unchanged_resource_with_zones_is_not_written_while_the_balance
     sharded_world: World, sharded: Cluster, db: Database[Any], zone: str
 ) -> None:
     first = sharded.shard_names[0]
+    db.client.admin.command("enableSharding", db.name, primaryShard=first)
     operator = sharded_world.start_operator()
     declared = spec("orders", ("region", 1), zones=zoned(zone, first), balancing={"enabled": True})
     await sharded_world.create(KIND, "orders", declared)
+    await sharded_world.ready(KIND, "orders")
 
-    async def settled() -> bool:
-        status = (await sharded_world.get(KIND, "orders")).get("status", {})
-        return status.get("balanced") == "True" and said({"status": status})["status"] == "True"
+    async def split() -> bool:
+        return db.client.config.chunks.count_documents({"uuid": entry(db, "orders")["uuid"]}) == 2
 
-    await sharded_world.until(settled, 40, "it to be Ready and balanced")
-    await looks(sharded_world, operator, KIND, 1, 15)
+    await sharded_world.until(split, 40, "the balancer to split at the zone's end")
+    await nudged(sharded_world, operator, db, "first")
+
+    async def balanced() -> bool:
+        return (await sharded_world.get(KIND, "orders"))["status"].get("balanced") == "True"
+
+    await sharded_world.until(balanced, 15, "it to be balanced")
+    await nudged(sharded_world, operator, db, "second")
     names = ("lucid_status_writes_total", "lucid_actions_total", "lucid_drift_corrections_total")
     written = [operator.metric(name) for name in names]
     resource_version = await version(sharded_world, KIND, "orders")
     events = len(await sharded_world.events("orders"))
     rounds = db.client.admin.command("balancerStatus")["numBalancerRounds"]
     for number in range(LOOKS):
-        # Nothing that is declared, and a reason to look.
-        db.orders.create_index([(f"other_{number}", 1)])
-        await looks(sharded_world, operator, KIND, 1, 15)
-    await looks(sharded_world, operator, KIND, 1, 15)
-    assert db.client.admin.command("balancerStatus")["numBalancerRounds"] > rounds, "it works meanwhile"
+        await nudged(sharded_world, operator, db, f"another_{number}")
+
+    async def worked() -> bool:
+        return db.client.admin.command("balancerStatus")["numBalancerRounds"] > rounds
+
+    await sharded_world.until(worked, 15, "a round of the balancer")
+    await nudged(sharded_world, operator, db, "last")
     assert [operator.metric(name) for name in names] == written
     assert await version(sharded_world, KIND, "orders") == resource_version
     assert len(await sharded_world.events("orders")) == events
@@ -229,8 +239,12 @@ async def test_what_is_not_sharded_is_told_once_and_looked_at_no_more_often(mong
     assert "mongos" in condition["message"]
     assert said(await mongo_world.get(KIND, "orders"), "Stalled")["status"] == "True"
     await noted(mongo_world, "orders", "NotSharded")
-    began = monotonic()
-    await looks(mongo_world, operator, KIND, 2, 20)
+    began, looks = monotonic(), operator.metric("lucid_reconciles_total", kind=KIND)
+
+    async def swept() -> bool:
+        return operator.metric("lucid_reconciles_total", kind=KIND) >= looks + 2
+
+    await mongo_world.until(swept, 20, "two more looks")
     assert monotonic() - began > 3, "sweeps, and no retries"
     assert operator.metric("lucid_status_writes_total") <= 2
     assert operator.metric("lucid_actions_total") == 0
