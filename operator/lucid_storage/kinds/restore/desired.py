@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid5
+
+from pydantic import ValidationError
 
 from lucid_storage.errors import NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, NAME_CHARACTERS, check_beside
@@ -15,7 +17,7 @@ from lucid_storage.kinds.restore.volumes import NOTHING, Filling, asked
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, resolve_place
-from lucid_storage.kube.resources import Resource
+from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupTemplate
 from lucid_storage.models.meta import API_VERSION, RUN_AGAIN, SCHEDULE
 from lucid_storage.models.orders import Owner, RestoreOrder
@@ -90,6 +92,19 @@ def spec_hash(spec: RestoreSpec) -> str:
     document = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     document.pop("cancel", None)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def restored_backup(
+    resource: Resource, spec: RestoreSpec, find: Callable[[Key], Resource | None]
+) -> tuple[Resource, BackupSpec] | None:
+    """The Backup that is named, and its spec; None when there is none that can be read."""
+    found = find(Key("backups", resource.key.namespace, spec.backup_name)) if spec.backup_name else None
+    if found is None:
+        return None
+    try:
+        return found, BackupSpec.model_validate(found.spec)
+    except ValidationError:
+        return None
 
 
 def resolve(

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from pydantic import ValidationError
-
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
 from lucid_storage.kinds.backupschedule.slicing import following
@@ -32,6 +30,7 @@ from lucid_storage.kinds.restore.desired import (
     backup_needs,
     job_name,
     resolve,
+    restored_backup,
     run_id,
     spec_hash,
 )
@@ -54,7 +53,7 @@ from lucid_storage.kinds.workers.claims import DumpClaims, waiting
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupEngine, BackupSpec
+from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
 from lucid_storage.models.settings import Settings
@@ -219,7 +218,7 @@ class RestoreKind:
         return await self._state(resource, status.job_name, now)
 
     def _desired(self, resource: Resource, spec: RestoreSpec) -> RestoreDesired:
-        desired = resolve(resource, spec, self._settings, self._backup(resource, spec))
+        desired = resolve(resource, spec, self._settings, restored_backup(resource, spec, self._find_backup))
         namespace, schedules = resource.key.namespace, self._schedules()
         followers = following(schedules, namespace, desired.connection, desired.place, self._settings)
         return replace(desired, sliced=followers)
@@ -241,17 +240,6 @@ class RestoreKind:
         if holder.namespace != resource.key.namespace:
             return "a backup or restore of another namespace"
         return f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
-
-    def _backup(self, resource: Resource, spec: RestoreSpec) -> tuple[Resource, BackupSpec] | None:
-        if spec.backup_name is None:
-            return None
-        found = self._find_backup(Key("backups", resource.key.namespace, spec.backup_name))
-        if found is None:
-            return None
-        try:
-            return found, BackupSpec.model_validate(found.spec)
-        except ValidationError:
-            return None
 
     # Thinking
 
