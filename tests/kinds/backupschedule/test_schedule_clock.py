@@ -119,3 +119,18 @@ def test_a_failure_of_a_year_that_has_not_come_is_not_the_last_word() -> None:
     )
     (create,) = [a for a in after.actions if isinstance(a, CreateBackup)]
     assert create.body["spec"]["type"] == "incremental"
+
+
+def test_the_last_success_is_not_of_a_year_that_has_not_come() -> None:
+    """An alert that counts from it would be silent for a year."""
+    far = backup("2027-05-04T02:00", verify="Restore")
+    told = look(schedule(), "2027-05-04T02:05", far).status
+    assert told.last_successful_at == told.last_restore_proof_at == at("2027-05-04T02:01")
+    step = look(schedule(), "2026-05-02T04:00", far, status=told)
+    times = (step.status.last_successful_at, step.status.last_verified_at, step.status.last_restore_proof_at)
+    assert set(times) == {at("2026-05-02T04:00")}
+    later = look(schedule(), "2026-05-03T02:09", far, backup("2026-05-03T02:00"), status=step.status).status
+    assert (later.last_successful_at, later.last_backup) == (
+        at("2026-05-03T02:01"),
+        "nightly-20260503-020000-1",
+    )

@@ -41,6 +41,10 @@ class Child:
     """Of its condition Ready."""
     message: str
 
+    def ahead(self, now: datetime) -> bool:
+        """Whether a clock that was ahead had it made: its slot is yet to come."""
+        return self.slot > now + LITTLE
+
     @property
     def ended(self) -> bool:
         return self.status.phase in ENDED
@@ -78,7 +82,7 @@ def children_of(schedule: Key, backups: Iterable[Resource], now: datetime) -> li
         child = _child(resource)
         if child is not None:
             found.append(child)
-    return sorted(found, key=lambda c: (c.slot <= now + LITTLE, c.slot, c.key.name))
+    return sorted(found, key=lambda c: (not c.ahead(now), c.slot, c.key.name))
 
 
 def _child(resource: Resource) -> Child | None:

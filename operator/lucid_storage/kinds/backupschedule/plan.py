@@ -17,7 +17,7 @@ from lucid_storage.kinds.backupschedule.actions import CreateBackup
 from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired, backup_body
 from lucid_storage.kinds.backupschedule.retaining import Retaining, retain
-from lucid_storage.kinds.backupschedule.telling import columns
+from lucid_storage.kinds.backupschedule.telling import columns, put_back
 from lucid_storage.kinds.contract import Action, Notice, Verdict
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.resources import Key
@@ -80,6 +80,7 @@ def plan(
     status.last_slot, status.next_at = decision.handled, decision.next_at
     if decision.early_until is not None:
         status.early_until, status.put_back = decision.early_until, (status.put_back or 0) + 1
+        put_back(status, now)
     status.scheduled_as = desired.scheduled_as
     status.chain, status.time_zone = desired.chain, desired.cron.zone_name
     status.missed = (status.missed or 0) + decision.missed
@@ -88,7 +89,9 @@ def plan(
     if decision.missed:
         notices.append(_missed(decision))
     if decision.run is not None:
-        actions += _run(desired, seen, status, _name(desired, status, decision.run), decision.run, notices)
+        early = status.early_until is not None and decision.run <= status.early_until
+        name = slots.child_name(desired.name, decision.run, status.put_back or 0 if early else 0)
+        actions += _run(desired, seen, status, name, decision.run, notices)
     elif not desired.spec.suspend and not seen.paused:
         actions += _at_once(desired, seen, status, now, notices)
     kept = retain(desired, seen, status, now)
@@ -120,12 +123,6 @@ def _slot(
         suspend=spec.suspend or seen.paused,
         immediate=spec.immediate,
     )
-
-
-def _name(desired: ScheduleDesired, status: BackupScheduleStatus, slot: datetime) -> str:
-    """A slot that had its backup too early gets another one."""
-    early = status.early_until is not None and slot <= status.early_until
-    return slots.child_name(desired.name, slot, status.put_back or 0 if early else 0)
 
 
 def _missed(decision: slots.SlotDecision) -> Notice:

@@ -29,13 +29,14 @@ def columns(
     if children:
         last = children[-1]
         status.last = f"{_clock(last.slot, zone)} {last.status.phase or 'Pending'}"
-    good = of.newest_good(children)
+    past = [child for child in children if not child.ahead(now)]
+    good = of.newest_good(past)
     if good is not None and _later(good.status.completed_at, status.last_successful_at):
         status.last_successful_backup, status.last_successful_at = good.key.name, good.status.completed_at
         status.timeline = good.status.timeline or status.timeline
         if good.status.to is not None and good.proved and _later(good.status.to, status.verified_to):
             status.verified_to = good.status.to
-    _verified(children, status, zone)
+    _verified(past, status, zone)
     if status.next_at is not None:
         status.next = _clock(status.next_at, zone)
         if desired.spec.suspend:
@@ -43,6 +44,14 @@ def columns(
     if report is not None:
         _chain(status, report)
     _rpo(status, now)
+
+
+def put_back(status: BackupScheduleStatus, now: datetime) -> None:
+    """The clock was ahead: what was good by then was so now at the latest, and alerts count on from here."""
+    for name in ("last_successful_at", "last_verified_at", "last_restore_proof_at"):
+        known = getattr(status, name)
+        if known is not None and known > now:
+            setattr(status, name, now.replace(microsecond=0))
 
 
 def _verified(children: Sequence[Child], status: BackupScheduleStatus, zone: tzinfo) -> None:
