@@ -25,6 +25,7 @@ from lucid_storage.jobs.mongodb_restore_plan import (
     definitions,
     oplog_pieces,
     oplogs,
+    refuse_missing,
 )
 from lucid_storage.stores.mongodb.restore import scratch
 from lucid_storage.stores.mongodb.restore.accounts import Accounts
@@ -167,6 +168,10 @@ def _staged(run: MongoRestoreRun, staging: Staging, target: Target) -> MongoStag
     run.phase("Replaying", sum(o.plain_bytes for p in plan.path.then for o in oplogs(p.manifest)))
     _replay_slices(run, staging)
     finished = staging.finish()
+    if run.in_place is None:
+        # What was dropped while the full ran is in its list of collections, and not in the end.
+        names = (*(one.name[1] for one in finished), *(view.name for view in staging.views))
+        refuse_missing(plan.chosen, names)
     expiring = count_staged(target, finished, run.now) if run.now is not None else None
     skipped = staging.keep(accounts) if accounts is not None else ()
     staging.ready(staging.merge(finished))

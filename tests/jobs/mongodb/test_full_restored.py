@@ -101,6 +101,11 @@ def test_what_changed_while_the_dump_ran_comes_back_as_it_was_at_its_end(
     )
     assert whole(client, target) == {"read_made": at_end[kept]["read_made"]}
     assert chosen.ok
+    for gone in ("listed_dropped", "ended_dropped"):
+        with pytest.raises(LucidError, match=f"no collection {gone} at that moment") as refused:
+            restored(chain, full.id, source_database=kept, target_database=target, collections=(gone,))
+        assert refused.value.reason is Reason.RESTORE_BLOCKED
+    assert list(whole(client, target)) == ["read_made"]
 
 
 def test_what_changed_behind_a_full_comes_back(
