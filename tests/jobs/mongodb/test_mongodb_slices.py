@@ -13,7 +13,6 @@ import pytest
 from chain_bed import Chain, one_line, running, told
 from dump_bed import ROLLS_OVER_SOON, counting, inserted, oldest, until
 from pymongo import MongoClient, WriteConcern
-from pymongo.errors import OperationFailure
 
 from lucid_storage.archive.continuity import runs, windows
 from lucid_storage.archive.folder import FolderStore
@@ -179,71 +178,6 @@ def test_idle_time_makes_slices_without_data(client: MongoClient[Any], chain: Ch
     assert last.objects == ()
     assert last.mongodb.to.optime > last.prev.optime  # type: ignore[union-attr]
     assert report.oplog_window_seconds is not None
-
-
-def test_transactions_over_the_edge_of_a_slice_are_carried_on(
-    private_mongodb: Any, chain_of: Callable[[MongoDB], Chain]
-) -> None:
-    """rule 1.3 and 2.5: they count where they are committed."""
-    server: MongoDB = private_mongodb(parameters={"enableTestCommands": "1"})
-    chain = chain_of(server)
-    with server.client() as client:
-        client.shop.create_collection("a")
-        client.other.create_collection("b")
-        chain.back_up(FULL)
-        with client.start_session() as session:
-            session.start_transaction(write_concern=WriteConcern("majority"))
-            client.shop.a.insert_one({"_id": "over the edge"}, session=session)
-            client.other.b.insert_one({"_id": "of somebody else"}, session=session)
-            try:
-                answer = client.admin.command(
-                    "prepareTransaction", writeConcern={"w": "majority"}, session=session
-                )
-            except OperationFailure as error:
-                session.abort_transaction()
-                pytest.skip(f"this server prepares no transactions of its own: {error.code}")
-            slicer = chain.slicer()
-            assert slicer.step().ok
-            client.admin.command(
-                "commitTransaction",
-                commitTimestamp=answer["prepareTimestamp"],
-                writeConcern={"w": "majority"},
-                session=session,
-            )
-        # Somebody else carries on: what was read before the edge is not in its memory.
-        assert chain.slicer().step().ok
-    first, second = chain.slices()
-    (prepared,) = chain.oplog(first)
-    assert prepared["o"]["prepare"] is True
-    assert [op["ns"] for op in prepared["o"]["applyOps"]] == ["shop.a"]
-    assert [next(iter(e["o"])) for e in chain.oplog(second)] == ["commitTransaction"]
-    assert first.mongodb.operations == ()  # type: ignore[union-attr]
-    (row,) = second.mongodb.operations  # type: ignore[union-attr]
-    assert (row.namespace, row.inserts) == ("shop.a", 1)
-
-
-def test_a_transaction_of_several_entries_is_kept_whole_and_cut(
-    private_mongodb: Any, chain_of: Callable[[MongoDB], Chain]
-) -> None:
-    """Of 16 MiB a server makes several entries; this limit makes them of few operations already."""
-    server: MongoDB = private_mongodb(parameters={"maxNumberOfTransactionOperationsInSingleOplogEntry": "2"})
-    chain = chain_of(server)
-    with server.client() as client:
-        client.shop.create_collection("a")
-        client.other.create_collection("b")
-        chain.back_up(FULL)
-        with client.start_session() as session, session.start_transaction():
-            for number in range(3):
-                client.shop.a.insert_one({"_id": number}, session=session)
-                client.other.b.insert_one({"_id": number}, session=session)
-        chain.back_up(INCREMENTAL)
-    (piece,) = chain.slices()
-    entries = [e for e in chain.oplog(piece) if "applyOps" in e["o"]]
-    assert len(entries) > 1
-    assert all(e["prevOpTime"]["ts"].time for e in entries[1:])
-    assert {op["ns"] for e in entries for op in e["o"]["applyOps"]} == {"shop.a"}
-    assert inserted(entries, "shop.a") == [0, 1, 2]
-    assert [(r.namespace, r.inserts) for r in piece.mongodb.operations] == [("shop.a", 3)]  # type: ignore[union-attr]
 
 
 def test_an_oplog_that_rolled_over_is_a_gap_by_hand_and_a_full_on_a_schedule(
