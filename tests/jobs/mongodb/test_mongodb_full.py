@@ -23,6 +23,7 @@ from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.mongodb_full import take_full
 from lucid_storage.jobs.mongodb_scope import scope
 from lucid_storage.models.backup import MongoSelection, ReadPreference
+from lucid_storage.stores.mongodb.dump import pinning
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
@@ -435,7 +436,10 @@ def test_an_oplog_that_rolls_over_meanwhile_is_a_gap(private_mongodb: Any) -> No
     assert all(sink.aborted for sink in bed.sinks)
 
 
-def test_a_member_that_dies_is_replaced_once(private_mongodb: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_member_that_dies_is_replaced_once(
+    private_mongodb: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pinning, "SELECTION_MS", 6_000)
     server: MongoDB = private_mongodb(members=3)
     caplog.set_level(logging.INFO, "lucid_storage.jobs.mongodb_full")
     with server.client() as client:

@@ -19,7 +19,7 @@ from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.manifest import BackupKind, Closing, Manifest
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.models.backup import BackupType, MongoSelection, ReadPreference
-from lucid_storage.stores.mongodb.dump import member
+from lucid_storage.stores.mongodb.dump import member, pinning
 from lucid_storage.stores.mongodb.dump.pinning import pin
 from testbed.stores.mongodb import MongoDB
 
@@ -372,11 +372,11 @@ class Away:
 
 
 def test_a_slicer_survives_a_store_and_a_destination_that_are_away(
-    private_mongodb: Any, chain_of: Callable[[MongoDB], Chain]
+    private_mongodb: Any, chain_of: Callable[[MongoDB], Chain], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pinning, "SELECTION_MS", 3_000)
     server: MongoDB = private_mongodb()
     chain = chain_of(server)
-    chain.uri = server.uri + "&serverSelectionTimeoutMS=1000"
     with server.client() as client:
         client.shop.a.insert_one({"_id": 0})
         chain.back_up(FULL)

@@ -189,13 +189,13 @@ def _client(uri: str, label: str) -> Client:
         raise invalid_uri(label) from None
 
 
-def _direct(host: str, options: Mapping[str, Any], selection_ms: int = SELECTION_MS) -> Client:
+def _direct(host: str, options: Mapping[str, Any], selection_ms: int | None = None) -> Client:
     return MongoClient(
         host,
         directConnection=True,
         appname=APP_NAME,
         datetime_conversion="DATETIME_MS",
-        serverSelectionTimeoutMS=selection_ms,
+        serverSelectionTimeoutMS=SELECTION_MS if selection_ms is None else selection_ms,
         socketTimeoutMS=SOCKET_MS,
         **options,
     )
