@@ -28,7 +28,7 @@ class StoreEngines:
 
 def restores(guard: Callable[[], None]) -> OpenRestores:
     """How the server that a Restore writes to is opened. `guard` is asked before every write."""
-    return lambda uri, label: MongoRestores(uri, label=label, app_name=APP_NAME, guard=guard)
+    return lambda uri, label: MongoRestores(uri, label=_mongodb(label), app_name=APP_NAME, guard=guard)
 
 
 def store_engines(settings: Settings, guard: Callable[[], None]) -> StoreEngines:
@@ -41,7 +41,9 @@ def store_engines(settings: Settings, guard: Callable[[], None]) -> StoreEngines
             variable="MONGODB_URI",
             address=StoreSettings.mongodb,
             check=partial(check_mongodb, allow_loopback=loopback),
-            open=lambda uri, label: MongoDeployment(uri, label=label, app_name=APP_NAME, guard=guard),
+            open=lambda uri, label: MongoDeployment(
+                uri, label=_mongodb(label), app_name=APP_NAME, guard=guard
+            ),
             probe=lambda port: port.info(),
         ),
         redis=Engine(
@@ -67,6 +69,11 @@ def store_engines(settings: Settings, guard: Callable[[], None]) -> StoreEngines
             probe=lambda port: port.info(),
         ),
     )
+
+
+def _mongodb(label: str) -> str:
+    """How sentences about it begin: a resource can use a MongoDB and a Redis with the same credentials."""
+    return f"MongoDB ({label})"
 
 
 # The two drivers take 12 MiB and a third of a second, or a second and a half on a Raspberry Pi: they are imported when

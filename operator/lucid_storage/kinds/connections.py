@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
 from lucid_storage.errors import (
+    OUTAGE_GRACE_SECONDS,
     LoginFailedError,
     LucidError,
     NotAllowedError,
@@ -277,8 +278,12 @@ class Connections:
             try:
                 await self._probed(deployment)
             except (StoreUnavailableError, LoginFailedError) as error:
-                changed = type(error) is not type(deployment.down)
-                if changed or first:  # the first probe's words are better than those of a broken call
+                # A broken call says less than a probe, and the first probes may still meet broken connections.
+                fresh = first or monotonic() - deployment.down_since < OUTAGE_GRACE_SECONDS
+                changed = type(error) is not type(deployment.down) or (
+                    fresh and _says_else(deployment, error)
+                )
+                if changed:
                     deployment.down = error
                 if changed or await self._rotated(deployment, error):
                     self.on_change(deployment)
@@ -319,6 +324,10 @@ class Connections:
         if deployment.prober is not None:
             await ended([deployment.prober])
         await deployment.port.close()
+
+
+def _says_else(deployment: Deployment[P_co], error: LucidError) -> bool:
+    return deployment.down is None or deployment.down.message != error.message
 
 
 def _known(deployment: Deployment[P_co]) -> LucidError | None:

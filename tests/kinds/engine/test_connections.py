@@ -44,6 +44,7 @@ class Bed:
         self.refusal: KubeApiError | None = None
         self.check: LucidError | None = None
         self.probe: Exception | None = None
+        self.probes = 0
         self.stores: list[Store] = []
         self.changes: list[bool] = []
         self.closed: list[str] = []
@@ -80,6 +81,7 @@ class Bed:
             raise self.check
 
     async def _probe(self, store: Store) -> None:
+        self.probes += 1
         if self.probe is not None:
             raise self.probe
 
@@ -160,6 +162,29 @@ async def test_a_host_that_stays_unresolved_is_not_excused_for_ever(
     with pytest.raises(StoreUnavailableError) as second:
         await bed.get()
     assert second.value.grace_seconds <= 0
+
+
+async def test_an_outage_is_told_in_the_words_of_the_first_probes_and_then_in_the_same_ones(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(subject, "monotonic", lambda: clock[0])
+
+    async def told(words: str) -> bool:
+        bed.probe, before = StoreUnavailableError(words), bed.probes
+        await until(lambda: bed.probes > before + 1)
+        with pytest.raises(StoreUnavailableError) as found:
+            await bed.get()
+        return found.value.message == words
+
+    bed.probe = StoreUnavailableError("closed the connection")
+    await bed.fails(StoreUnavailableError("closed the connection"))
+    assert await told("closed the connection"), "of the connections that were open several are broken"
+    assert await told("refuses connections")
+    clock[0] += 5
+    assert not await told("refuses connections still"), (
+        "each other sentence would be written into each status"
+    )
 
 
 @pytest.mark.parametrize("said", [None, AccessDeniedError("no"), RuntimeError("a defect")])
