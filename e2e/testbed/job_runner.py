@@ -138,17 +138,18 @@ class JobRunner:
         while True:
             if not self.dead:
                 spec = {"holderIdentity": self.node, "leaseDurationSeconds": 40, "renewTime": _micro()}
-                if await self.kube.patch(f"{path}/{self.node}", {"spec": spec}) is None:
-                    await self.kube.request(
-                        "POST", path, body={"metadata": {"name": self.node}, "spec": spec}
-                    )
+                with contextlib.suppress(KubeApiError):
+                    if await self.kube.patch(f"{path}/{self.node}", {"spec": spec}) is None:
+                        body = {"metadata": {"name": self.node}, "spec": spec}
+                        await self.kube.request("POST", path, body=body)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _work(self) -> None:
         while True:
             if not self.dead:
                 for namespace in self.namespaces:
-                    await self._look(namespace)
+                    with contextlib.suppress(KubeApiError):  # a busy API server: the next look comes at once
+                        await self._look(namespace)
             await asyncio.sleep(TICK_SECONDS)
 
     async def _look(self, namespace: str) -> None:

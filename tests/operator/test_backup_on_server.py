@@ -3,6 +3,8 @@
 import pytest
 from backup_bed import BackupBed, conditions, reason
 
+from lucid_storage.kube.client import Json
+
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
 
@@ -318,12 +320,14 @@ async def test_a_job_that_cannot_be_made_keeps_nobody_waiting_and_is_made_when_i
     bed.world.start_operator()
     await bed.create("first")
 
+    status: Json = {}  # of that moment: it is tried again soon
+
     async def refused() -> bool:
+        nonlocal status
         status = await bed.status("first")
         return status.get("phase") == "Pending" and "quota" in str(status["conditions"])
 
     await bed.world.until(refused, 20, "the refusal")
-    status = await bed.status("first")
     assert (reason(status), "troubleSince" in status) == ("AccessDenied", True)
     await bed.world.kube.request("DELETE", f"{path}/none")
     await bed.at_work("first")
