@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PYTHONPATH := $(CURDIR)/e2e
+# Tests start Python some hundred times; without bytecode each start would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help fetch demo demo-down test test-fast testbed testbed-down run generate lint e2e bench lock clean
+.PHONY: help fetch ready demo demo-down test test-fast testbed testbed-down run generate lint e2e bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,9 +47,17 @@ lint: $(INSTALLED) ## ruff, mypy, layers, and whether generated files are curren
 fetch: $(INSTALLED) ## build and download what tests and demo need, into the cache
 	@$(BIN)/python -m testbed fetch
 
+# What the workers of a run would each do again, or wait for: the image of tests on a node, and the test modules as
+# bytecode.
+ready: $(INSTALLED)
+	@$(BIN)/python -m testbed fetch --image
+	@mkdir -p build
+	@$(BIN)/pytest --collect-only -qq > build/collected.txt || { tail -n 40 build/collected.txt; exit 1; }
+
 # docs/decisions/tests.md: a test that fails beside others is run once more, alone, and named either way.
-test: lint fetch ## set up what is needed and run all tests
-	@$(BIN)/pytest -n 4 --dist worksteal --durations=25 || { [ $$? -eq 1 ] \
+test: $(INSTALLED) ## set up what is needed and run all tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint ready
+	@$(BIN)/pytest -n 5 --dist worksteal --durations=25 || { [ $$? -eq 1 ] \
 	  && echo '=== What failed is run once more, alone; the first failure ends the run ===' \
 	  && $(BIN)/pytest -v --last-failed --last-failed-no-failures none --maxfail 1; }
 

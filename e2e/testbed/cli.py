@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     progress = Progress()
     try:
         if options.command == "fetch":
-            _fetch(progress, stores_only=options.stores_only)
+            _fetch(progress, stores_only=options.stores_only, image=options.image)
             return 0
         return _run(options, Bed(Instance.named(options.name), progress))
     except TestbedError as error:
@@ -63,7 +63,7 @@ def _status(bed: Bed) -> int:
     return 0 if parts and all(running for _, running in parts) else 3
 
 
-def _fetch(progress: Progress, *, stores_only: bool) -> None:
+def _fetch(progress: Progress, *, stores_only: bool, image: bool) -> None:
     mongod.ensure(progress)
     redis.ensure(progress)
     elasticsearch.ensure(elasticsearch.DEFAULT_VERSION, progress)
@@ -74,6 +74,8 @@ def _fetch(progress: Progress, *, stores_only: bool) -> None:
     from testbed.cluster import prepare  # noqa: PLC0415 - not needed for the stores alone
 
     prepare.prepare(progress)
+    if image:
+        prepare.project_image(progress)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,4 +100,5 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("env", parents=[named], help="print the variables that a shell sources, with logins")
     fetch = commands.add_parser("fetch", help="bring all software into the cache, so that tests need not")
     fetch.add_argument("--stores-only", action="store_true")
+    fetch.add_argument("--image", action="store_true", help="build the image that tests on a node use, too")
     return parser

@@ -72,4 +72,4 @@ def _output(command: list[str | Path], text: str) -> str:
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     # Of every test in a run, not of the charts' alone.
-    return json.dumps(val, default=str)[:60] if isinstance(val, dict) else None
+    return json.dumps(val, default=str, skipkeys=True)[:60] if isinstance(val, dict) else None

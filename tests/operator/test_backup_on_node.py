@@ -11,6 +11,7 @@ from backup_bed import BackupBed, reason
 
 from lucid_storage.kube.client import Kube, load_configuration
 from testbed import ports
+from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
 from testbed.job_runner import JobRunner
 from testbed.paths import Instance, project_root
@@ -47,7 +48,7 @@ async def on_node(
 ) -> AsyncIterator[BackupBed]:
     root, (mongodb, s3) = project_root(), stores
     node_cluster.kubectl("apply", "--server-side", "-f", str(root / "crds"))
-    image = node_cluster.provide_image(root / "Dockerfile", root, "lucid-storage:test")
+    image = node_cluster.provide_image(root / "Dockerfile", root, TEST_IMAGE)
     kube = Kube(await load_configuration(str(node_cluster.kubeconfig)))
     namespace = f"world-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -13,6 +13,7 @@ from backup_bed import BackupBed, conditions, reason
 from lucid_storage.kube.client import Kube, load_configuration
 from testbed import ports
 from testbed.cluster.images import BUSYBOX
+from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
 from testbed.cluster.storage_objects import StorageClasses
 from testbed.job_runner import JobRunner
@@ -148,7 +149,7 @@ async def node_bed(
 ) -> AsyncIterator[NodeBed]:
     root = project_root()
     node_cluster.kubectl("apply", "--server-side", "-f", str(root / "crds"))
-    image = node_cluster.provide_image(root / "Dockerfile", root, "lucid-storage:test")
+    image = node_cluster.provide_image(root / "Dockerfile", root, TEST_IMAGE)
     kube = Kube(await load_configuration(str(node_cluster.kubeconfig)))
     namespace = f"world-{uuid.uuid4().hex[:8]}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -9,6 +9,7 @@ import pytest
 
 from lucid_storage.kube.client import Json, Kube, load_configuration
 from testbed import ports
+from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
 from testbed.cluster.storage_objects import StorageClasses
 from testbed.paths import Instance, project_root
@@ -53,7 +54,7 @@ print(json.dumps({"found": found, "sparse": os.stat("/data/sparse").st_blocks * 
 @pytest.fixture(scope="module")
 def image(node_cluster: OwnCluster) -> str:
     root = project_root()
-    return node_cluster.provide_image(root / "Dockerfile", root, "lucid-storage:test")
+    return node_cluster.provide_image(root / "Dockerfile", root, TEST_IMAGE)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from lucid_storage.kube.client import Json, Kube, load_configuration
 from lucid_storage.models.meta import API_VERSION
 from testbed import ports
 from testbed.cluster.images import BUSYBOX
+from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
 from testbed.cluster.storage_objects import StorageClasses
 from testbed.paths import Instance, project_root
@@ -226,7 +227,7 @@ async def test_a_volume_of_local_path_waits_for_a_pod_and_a_reader_tells_its_use
     world: World, node_cluster: OwnCluster, storage_classes: StorageClasses
 ) -> None:
     root = project_root()
-    image = node_cluster.provide_image(root / "Dockerfile", root, "lucid-storage:test")
+    image = node_cluster.provide_image(root / "Dockerfile", root, TEST_IMAGE)
     world.start_operator(WORKER_IMAGE=image, VOLUME_READER_SECONDS="5")
     await world.create("Volume", "chunks", {"type": "chunks", "size": "32Mi", "deletionPolicy": "Delete"})
     said = await world.refused("Volume", "chunks", "WaitingForPod")
