@@ -39,7 +39,9 @@ def wait_until_ready(cluster: Cluster, progress: Progress) -> int:
     end = time.monotonic() + READY_SECONDS
     told = -1
     while True:
-        found = json.loads(cluster.kubectl("get", "collections,indexes,backupschedules", "-A", "-o", "json"))["items"]
+        found = json.loads(cluster.kubectl("get", "collections,indexes,backupschedules", "-A", "-o", "json"))[
+            "items"
+        ]
         waiting = [item for item in found if not is_ready(item)]
         if found and not waiting:
             return len(found)
