@@ -58,6 +58,10 @@ async def test_while_mongodb_is_silent(world: World, private_mongodb: Callable[.
         await ends(operator)
     finally:
         server.thaw()
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{world.namespace}/leases/lucid-storage-operator"
+    lease = await world.kube.get(path)
+    assert lease is not None
+    assert lease["spec"]["holderIdentity"] == "", "another replica need not wait for the lease to run out"
 
 
 async def test_while_mongodb_is_being_looked_for(world: World) -> None:

@@ -163,12 +163,16 @@ class Leading:
                 logger.warning("the resources cannot be listed and are asked for again: %s.%s", error, hint)
             await asyncio.sleep(FIRST_LIST_SECONDS)
 
-    async def close(self) -> None:
-        """Let everything go. Builds go on at the server."""
+    async def end(self) -> None:
+        """End what is still at work, so that nothing more is written. Builds go on at the server."""
         await self._streams.close()
         await self._scanner.close()
         await self._builds.close()
         await self._shard_changes.close()
+
+    async def close(self) -> None:
+        """Let everything go. Idempotent."""
+        await self.end()
         await self._connections.close()
 
     def checks(self) -> Mapping[str, Check]:

@@ -99,7 +99,8 @@ class Operator:
             await self._lead(kube, lease, guard)
         finally:
             self._on_ending()
-            await asyncio.gather(_given_back(lease), self._rest_stopped())
+            # Another replica need not wait until a silent store is done with.
+            await asyncio.gather(_given_back(lease), self._rest_stopped(), self._disconnected())
             await self.health.stop()
             await kube.close()
             await lease_kube.close()
@@ -117,12 +118,16 @@ class Operator:
         finally:
             self._on_ending()
             self._metrics.leading.set(0)
-            await leading.close()
+            await leading.end()
 
     async def _unless_stopped(self, job: Awaitable[None]) -> bool:
         """Whether the job ended before a stop was asked for."""
         await first_of([job, self._stop.wait()])
         return not self._stop.is_set()
+
+    async def _disconnected(self) -> None:
+        if self._leading is not None:
+            await self._leading.close()
 
     async def _rest_stopped(self) -> None:
         if self._rest is not None:
