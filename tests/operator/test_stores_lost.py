@@ -238,9 +238,9 @@ async def test_a_lost_mongodb_is_dialled_with_restraint(
     relay.refuse()
     before = relay.accepted
     await world.refused("Index", "i0", "StoreUnavailable")
-    await wait_for(world, 20)
+    await wait_for(world, 10)
     # The driver itself looks twice a second for as long as somebody waits for a server.
-    assert relay.accepted - before <= 100
+    assert relay.accepted - before <= 50
     relay.accept()
     for n in range(COUNT):
         await world.ready("Index", f"i{n}", 60)

@@ -299,6 +299,7 @@ class Connections:
         slot = next((s for s, other in self._open.items() if other is deployment), None)
         if not isinstance(error, LoginFailedError) or slot is None or not slot[2]:
             return False
+        self._secrets.forget(slot[1], slot[2])
         try:
             settings = await self._secrets.settings(slot[1], slot[2])
         except KubeApiError:

@@ -43,6 +43,10 @@ class ConnectionSecrets:
         self._entries[namespace, name] = _Entry(settings, now + SECRET_SECONDS)
         return settings
 
+    def forget(self, namespace: str, name: str) -> None:
+        """Read this one anew the next time."""
+        self._entries.pop((namespace, name), None)
+
     def forget_all(self) -> None:
         """Read them anew: a password may have been rotated a moment ago."""
         self._entries.clear()

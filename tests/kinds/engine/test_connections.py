@@ -198,10 +198,15 @@ async def test_a_store_that_answers_anything_is_back(bed: Bed, said: Exception |
     assert (await bed.get()).down is None
 
 
-async def test_a_rotated_password_is_tried_without_waiting_for_a_back_off(bed: Bed) -> None:
+async def test_a_rotated_password_is_tried_without_waiting_for_a_back_off(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "SECRET_SECONDS", 30.0)
     bed.probe = LoginFailedError("refused")
     await bed.fails(LoginFailedError("refused"))
     told = len(bed.changes)
+    with pytest.raises(LoginFailedError):
+        await bed.get()  # a look, which reads the Secret as it is still
     bed.secret = secret("mongodb://app:two@store/")
     await until(lambda: len(bed.changes) > told)
     assert (await bed.get()).down is None
