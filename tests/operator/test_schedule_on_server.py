@@ -142,15 +142,6 @@ async def test_a_status_that_was_lost_makes_no_second_backup_of_the_slot(bed: Ba
     assert bed.ran(name) == 1
 
 
-async def test_a_slot_that_comes_is_followed(bed: BackupBed) -> None:
-    bed.world.start_operator()
-    await create(bed, schedule="* * * * *", immediate=False)
-    before = await bed.world.ready("BackupSchedule", "nightly")
-    made = await child(bed, deadline=70)
-    slot = datetime.fromisoformat(before["nextAt"])
-    assert made["metadata"]["name"] == f"nightly-{slot:%Y%m%d-%H%M}00"
-
-
 async def test_a_schedule_that_cannot_be_is_stalled_with_a_sentence(bed: BackupBed) -> None:
     bed.world.start_operator()
     await create(bed, schedule="0 0 31 2 *")

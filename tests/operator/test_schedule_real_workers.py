@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ async def test_slices_and_retention_of_real_backups(
     both = await completed(world, 2, 100)
     await world.patch("BackupSchedule", "minutely", {"spec": {"suspend": True}})
     newest = max(both)
+    slot = datetime.strptime(newest, "minutely-%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+    made = datetime.fromisoformat((await world.get("Backup", newest))["metadata"]["creationTimestamp"])
+    assert slot.second == 0, "it is of a slot, and named by it"
+    assert 0 <= (made - slot).total_seconds() < 30
     folder = runner.claim_folder(world.namespace, CLAIM)
 
     async def swept() -> bool:
