@@ -170,22 +170,11 @@ class _Dump:
         reading: ParallelReading,
     ) -> Stretch:
         tally = self._tallies[OPLOG]
-        dropped: set[str] = set()
+        names = _Names(self._scope, reading)
 
         def write(data: bytes | bytearray) -> None:
             tally.add(data)
             writer.block(OPLOG, data)
-
-        def judge(at: OpTime, about: Header) -> None:
-            overtaken = reading.restarted.get(about.namespace)
-            made_anew = about.command in ("create", "drop") and overtaken and at.moment <= overtaken.moment
-            if made_anew or self._scope.disturbs(about):
-                raise DefinitionsChangedError(
-                    f"{about.namespace} was changed by {about.command} while the backup ran, which cannot be made good"
-                    " from the oplog; make the backup when no collections are renamed or converted."
-                )
-            if about.command in ("drop", "dropDatabase"):
-                dropped.add(about.namespace)
 
         def skip(looked: Looked) -> bool:
             """What the last pass over a capped collection has seen must not be inserted behind its end."""
@@ -203,7 +192,7 @@ class _Dump:
                 start.at,
                 entry_filter(self._scope, oplog),
                 write,
-                judge=judge,
+                judge=names.judge,
                 skip=skip,
                 check=self._run.check,
             )
@@ -213,7 +202,7 @@ class _Dump:
                 " oplog (replSetResizeOplog), or back up when there are fewer writes."
             ) from None
         writer.end(OPLOG, tally.crc)
-        lost = [one.namespace for one in reading.gone if one.namespace not in dropped]
+        lost = [one.namespace for one in reading.gone if one.namespace not in names.dropped]
         if lost:
             raise StoreUnavailableError(f"Reading {lost[0]} was ended by the server; it is tried again.")
         return stretch
@@ -231,6 +220,43 @@ class _Dump:
             indexes=len(one.indexes),
             content_hash=tally.content_hash,
         )
+
+
+class _Names:
+    """What became of names while the dump ran, by the commands of its oplog in their order."""
+
+    def __init__(self, scope: MongoScope, reading: ParallelReading) -> None:
+        self._scope = scope
+        self._restarted = reading.restarted
+        self._born: set[str] = set()
+        """Collections that were made in this oplog, so that it holds all of them."""
+        self.dropped: set[str] = set()
+
+    def judge(self, at: OpTime, about: Header) -> None:
+        """Raises DefinitionsChangedError for what the oplog cannot make good."""
+        overtaken = self._restarted.get(about.namespace)
+        made_anew = about.command in ("create", "drop") and overtaken and at.moment <= overtaken.moment
+        if made_anew or (self._scope.disturbs(about) and not self._renamed_whole(about)):
+            raise DefinitionsChangedError(
+                f"{about.namespace} was changed by {about.command} while the backup ran, which cannot be made good"
+                " from the oplog; make the backup when no collections are renamed or converted."
+            )
+        if about.command == "create":
+            self._born.add(about.namespace)
+        elif about.command in ("drop", "dropDatabase"):
+            self._born.discard(about.namespace)
+            self.dropped.add(about.namespace)
+        elif about.command == "renameCollection" and about.target is not None:
+            self._born.discard(about.namespace)
+            self._born.add(about.target)
+            self.dropped.add(about.target)
+
+    def _renamed_whole(self, about: Header) -> bool:
+        """A new collection takes the name of another, as `$out` and convertToCapped do it."""
+        if about.command != "renameCollection" or about.target is None or about.namespace not in self._born:
+            return False
+        both = (about.namespace, about.target)
+        return all(self._scope.wanted(name) and name not in self._restarted for name in both)
 
 
 def _start(member: PinnedMember, oplog: Oplog) -> _Start:

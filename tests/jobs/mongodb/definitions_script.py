@@ -32,13 +32,24 @@ class Definitions:
 
     def make(self, *, megabytes: int = 0) -> None:
         """`megabytes`: of the collection that is dropped, so that it is dropped under the cursor."""
-        for name in ("dropped", "remade", "modified", "indexed", "keys", "collection_to_view", "arrays"):
+        for name in (
+            "dropped",
+            "remade",
+            "modified",
+            "indexed",
+            "keys",
+            "collection_to_view",
+            "arrays",
+            "out",
+            "converted",
+        ):
             self._of(name).insert_many([{"_id": n, "x": n, "old": True} for n in range(5)])
         for n in range(megabytes):
             self._of("dropped").insert_one({"_id": f"large {n}", "x": b"\1" * (MIB - 64)})
         self._of("remade").create_index("x", name="of the old one")
         self._of("modified").create_index("at", expireAfterSeconds=3600)
         self._of("modified").create_index("x", name="hides")
+        self._of("out").create_index("kept by $out")
         self._of("indexed").create_index("x")
         self._of("indexed").create_index("old", name="goes")
         self._of("keys").create_index("x", unique=True)
@@ -70,6 +81,11 @@ class Definitions:
         self._of("made").insert_many([{"_id": n, "y": n} for n in range(4)])
         self._of("made").create_index([("y", -1)], unique=True, sparse=True)
         self._make("made_empty", clusteredIndex={"key": {"_id": 1}, "unique": True})
+        for name in ("out", "out_made"):
+            self._of("arrays").aggregate([{"$match": {"_id": {"$gte": 3}}}, {"$out": self._named(name)}])
+            self._of(name).insert_one({"_id": "behind $out"})
+        self._db.command("convertToCapped", self._named("converted"), size=16 * 1024)
+        self._of("converted").insert_one({"_id": "capped now"})
         self._of("passing").insert_one({"_id": 1})
         self._of("passing").drop()
 
