@@ -78,6 +78,21 @@ def test_a_look_that_was_interrupted_makes_no_second_one_of_those_either() -> No
     assert step.status.last_slot == at(slot)
 
 
+def test_a_clock_that_is_put_back_twice_forgets_nothing_of_the_first_time() -> None:
+    early = BackupScheduleStatus(last_slot=at("2026-05-06T02:00"))
+    first = look(schedule(), "2026-05-02T20:00", backup("2026-05-06T02:00"), status=early)
+    ahead = first.status.model_copy(update={"last_slot": at("2026-05-04T02:00")})
+    second = look(schedule(), "2026-05-02T21:00", status=ahead)
+    assert second.status.early_until == at("2026-05-06T02:00")
+    assert second.status.put_back == 2
+
+
+def test_a_clock_that_is_put_back_while_the_cron_changes_is_seen() -> None:
+    early = BackupScheduleStatus(last_slot=at("2026-05-06T02:00"), scheduled_as="0 5 * * * UTC")
+    step = look(schedule(), "2026-05-02T20:00", backup("2026-05-06T02:00"), status=early)
+    assert step.status.early_until == at("2026-05-06T02:00")
+
+
 def test_a_clock_that_was_minutes_ahead_has_made_the_backup_of_its_slot() -> None:
     early = BackupScheduleStatus(last_slot=at("2026-05-02T02:00"))
     step = look(schedule(), "2026-05-02T01:51", backup("2026-05-02T02:00"), status=early)

@@ -1,6 +1,7 @@
 """What a deleted Restore had replaced goes when its time is over, and nothing goes that may be somebody else's."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -43,6 +44,23 @@ class Objects:
         return None if self.uid is None else {"metadata": {"uid": self.uid}}
 
 
+class DeathError(BaseException):
+    """The process died, and nothing in it can go on."""
+
+
+class Dying:
+    """The guard of a process that dies at its second write."""
+
+    def __init__(self) -> None:
+        self._crash = Crashing(1)
+
+    def __call__(self) -> None:
+        try:
+            self._crash()
+        except CrashError as error:
+            raise DeathError from error
+
+
 class NoConnections:
     """Nobody else's credentials are in use."""
 
@@ -57,6 +75,7 @@ def swept(
     known: str | None = None,
     namespaces: tuple[str, ...] = (),
     guard: Callable[[], None] = lambda: None,
+    ahead: timedelta = timedelta(),
 ) -> OldSweep:
     async def ours() -> str:
         return cluster
@@ -69,6 +88,7 @@ def swept(
         cluster=ours,
         find=lambda uid: cast("Resource", uid) if uid == known else None,
         namespaces=namespaces,
+        now=lambda: datetime.now(UTC) + ahead,
     )
 
 
@@ -119,6 +139,7 @@ NOT_YET: dict[str, dict[str, Any]] = {
     "its Restore is there": {"objects": Objects(UID)},
     "another cluster's": {"cluster": "another"},
     "a namespace of another operator": {"namespaces": ("other",)},
+    "its time is over by the server's clock alone": {"ahead": timedelta(hours=-1)},
 }
 
 
@@ -172,6 +193,17 @@ async def test_what_was_written_into_it_without_consent_stays(
     assert client[database][f"lucid_old_{RUN}_1"].count_documents({}) == 1
 
 
+@pytest.mark.parametrize("pairs", [[{}], [{"number": "1"}]])
+async def test_a_journal_that_nobody_can_read_keeps_no_other_one(
+    mongodb: MongoDB, client: Client, database: str, pairs: object
+) -> None:
+    await replaced(mongodb.uri, client, database)
+    (whole,) = client[database].lucid_stg_journal.find({"_id": RUN})
+    client[database].lucid_stg_journal.insert_one({**whole, "_id": "0-forged", "pairs": pairs})
+    await swept(mongodb.uri, cluster=database).sweep()
+    assert reserved(client, database) == ["0-forged"]
+
+
 async def test_another_collection_of_that_name_stays(mongodb: MongoDB, client: Client, database: str) -> None:
     await replaced(mongodb.uri, client, database)
     client[database][f"lucid_old_{RUN}_1"].drop()
@@ -184,8 +216,8 @@ async def test_whoever_dies_in_it_is_followed_by_the_next_sweep(
     mongodb: MongoDB, client: Client, database: str
 ) -> None:
     await replaced(mongodb.uri, client, database)
-    with pytest.raises(CrashError):  # behind the drop, before the journal goes
-        await swept(mongodb.uri, cluster=database, guard=Crashing(1)).sweep()
+    with pytest.raises(DeathError):  # behind the drop, before the journal goes
+        await swept(mongodb.uri, cluster=database, guard=Dying()).sweep()
     assert reserved(client, database) == [RUN]
     await swept(mongodb.uri, cluster=database).sweep()
     assert reserved(client, database) == []
@@ -196,7 +228,7 @@ async def test_one_that_cannot_be_dropped_keeps_no_other_one() -> None:
 
     class Refusing:
         async def overdue(self, cluster: str) -> tuple[OverdueRun, ...]:
-            return tuple(OverdueRun(run, "shop", "n", run, f"uid-{run}") for run in ("r1", "r2"))
+            return tuple(OverdueRun(run, "shop", "n", run, f"uid-{run}", 0.0) for run in ("r1", "r2"))
 
         async def drop_old(self, run: str, databases: list[str]) -> tuple[str, ...]:
             if run == "r1":

@@ -79,7 +79,9 @@ def plan(
     decision = _slot(desired, seen, status, now)
     status.last_slot, status.next_at = decision.handled, decision.next_at
     if decision.early_until is not None:
-        status.early_until, status.put_back = decision.early_until, (status.put_back or 0) + 1
+        # Put back twice: what the first time had made too early still has the plain names.
+        status.early_until = max(filter(None, (status.early_until, decision.early_until)))
+        status.put_back = (status.put_back or 0) + 1
         put_back(status, now)
     status.scheduled_as = desired.scheduled_as
     status.chain, status.time_zone = desired.chain, desired.cron.zone_name
@@ -117,7 +119,7 @@ def _slot(
         desired.cron,
         now=now,
         created_at=seen.created_at,
-        last_slot=now if changed else status.last_slot,
+        last_slot=max(now, status.last_slot or now) if changed else status.last_slot,
         missed_runs=spec.missed_runs,
         starting_deadline=desired.starting_deadline,
         suspend=spec.suspend or seen.paused,

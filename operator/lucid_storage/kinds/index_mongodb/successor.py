@@ -60,7 +60,10 @@ def drop_first(
     former = former_index(observed.indexes or (), observed.claimed, status)
     name = free_name(desired, observed.indexes or (), former, status)
     drops = drops_before(wanted, desired, observed, former, status)
-    status = status.model_copy(update={"pending": pending_index(name, status)})
+    superseded = [e for e in _still_recorded(observed.indexes or (), status, former) if e.index_name != name]
+    status = status.model_copy(
+        update={"pending": pending_index(name, status), "superseded": superseded or None}
+    )
     said = f"The index {old.name} is dropped and {name} is built; queries go without it meanwhile."
     return Plan(
         status,

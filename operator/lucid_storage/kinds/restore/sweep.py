@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
 from typing import Protocol
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import LeadershipLostError, LucidError
 from lucid_storage.kinds.connections import Connections, label_of
 from lucid_storage.kinds.restore.server import OpenRestores
 from lucid_storage.kube.client import Json, KubeApiError
@@ -33,7 +34,7 @@ class OldSweep:
 
     A journal says whose it is: that of another cluster, or of a namespace that is not in `namespaces` (empty for all),
     is somebody else's. `find` gives the resource with a UID as far as it is known; the API server is asked before
-    anything is dropped.
+    anything is dropped. The time must be over by the server's clock and by ours: either can have jumped ahead.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class OldSweep:
         find: Callable[[str], Resource | None],
         namespaces: Collection[str] = (),
         interval: float = SWEEP_SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._connections = connections
         self._open_restores = open_restores
@@ -56,6 +58,7 @@ class OldSweep:
         self._find = find
         self._namespaces = frozenset(namespaces)
         self._interval = interval
+        self._now = now
 
     async def run(self) -> None:
         """Sweep until cancelled. The first list of resources must have been made."""
@@ -74,6 +77,10 @@ class OldSweep:
                 await self._look(self._open_restores(address, label), cluster)
             except LucidError as error:
                 logger.info("what deleted Restores replaced is looked for later: %s", error.message)
+            except (LeadershipLostError, KubeApiError):
+                raise
+            except Exception:
+                logger.exception("what deleted Restores replaced was not looked for with %s", label)
 
     async def _look(self, port: RestorePort, cluster: str) -> None:
         try:
@@ -101,9 +108,13 @@ class OldSweep:
     async def _forsaken(self, run: OverdueRun) -> bool:
         if not run.uid or (self._namespaces and run.namespace not in self._namespaces):
             return False
-        if self._find(run.uid) is not None:
+        if self._find(run.uid) is not None or self._now().timestamp() < run.until:
             return False
-        there = await self._objects.get(Key("restores", run.namespace, run.name))
+        try:
+            there = await self._objects.get(Key("restores", run.namespace, run.name))
+        except KubeApiError as error:
+            logger.warning("whether the Restore %s/%s is there: %s", run.namespace, run.name, error)
+            return False
         return there is None or there["metadata"]["uid"] != run.uid
 
     async def _dropped(self, port: RestorePort, run: OverdueRun) -> None:
@@ -119,6 +130,10 @@ class OldSweep:
             stays = await port.drop_old(run.run, [run.database])
         except LucidError as error:
             logger.warning("what the run %s replaced is dropped later: %s", run.run, error.message)
+            return
+        except (AssertionError, KeyError, TypeError, ValueError):
+            # Whoever may write into the database may have written into the journal.
+            logger.exception("the journal of the run %s in %s cannot be read", run.run, run.database)
             return
         if stays:
             logger.warning("%s hold documents that nobody consented to lose, and stay", ", ".join(stays))

@@ -129,6 +129,13 @@ def public_name(name: str) -> str:
     return name.removeprefix(BUCKETS_PREFIX)
 
 
+def any_document(collection: str) -> Document:
+    """Asks whether it holds anything. `count` answers from a figure that a crash can leave wrong
+    (https://www.mongodb.com/docs/v6.0/reference/command/count/, "accuracy after unexpected shutdown").
+    """
+    return {"find": collection, "projection": {"_id": 1}, "limit": 1, "singleBatch": True}
+
+
 class Catalog:
     """What is restored, by the name that it has at the moment reached so far."""
 

@@ -10,6 +10,7 @@ from bson import Binary
 from lucid_storage.errors import LucidError
 from lucid_storage.stores.mongodb.connection import Connection, ExpectedAnswerError
 from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND, UUID_MISMATCH
+from lucid_storage.stores.mongodb.restore.catalog import any_document
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
 
 
@@ -33,12 +34,16 @@ class Commands:
         return {str(entry["name"]): uuid_of(entry) or "" for entry in await self.entries(database)}
 
     async def count(self, database: str, name: str, kind: str) -> int:
-        """Whether there is anything matters, and the server's own figure is right about that but after a crash."""
+        """The server's own figure; but 0 only where no document is found, since a crash can leave it wrong."""
         counted = f"system.buckets.{name}" if kind == "timeseries" else name
         attempt = self.connection.attempt(f"count {database}.{name}", action="find")
         answer = await self.connection.read(database, {"count": counted}, attempt)
         found = answer.get("n")
-        return int(found) if isinstance(found, int | float) else 0
+        if isinstance(found, int | float) and found > 0:
+            return int(found)
+        cursor = (await self.connection.read(database, any_document(counted), attempt))["cursor"]
+        assert isinstance(cursor, Mapping)
+        return len(cursor["firstBatch"])
 
     async def stored(self, database: str, name: str) -> int:
         """0 where the login may not read it: then nothing is counted on."""

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from bson.datetime_ms import DatetimeMS
 
 from lucid_storage.errors import AccessDeniedError, LucidError
 from lucid_storage.stores.mongodb.restore.commands import Commands
@@ -29,6 +33,8 @@ class OverdueRun:
     name: str
     """Of its Restore."""
     uid: str
+    until: float
+    """Seconds since 1970: the end of the time for which it is kept."""
 
 
 def keeping(run: str, minutes: int) -> Command:
@@ -49,7 +55,7 @@ def due(cluster: str) -> Command:
     return {
         "find": JOURNALS,
         "filter": query,
-        "projection": {"owner": 1},
+        "projection": {"owner": 1, "until": 1},
         "limit": _AT_ONCE,
         "singleBatch": True,
         "readConcern": {"level": "majority"},
@@ -98,4 +104,6 @@ def _run(database: str, document: Mapping[str, object]) -> OverdueRun:
     owner = document.get("owner")
     about = owner if isinstance(owner, Mapping) else {}
     namespace, name, uid = (str(about.get(field) or "") for field in ("namespace", "name", "uid"))
-    return OverdueRun(str(document["_id"]), database, namespace, name, uid)
+    until = document["until"]
+    seconds = until.timestamp() if isinstance(until, datetime) else int(cast("DatetimeMS", until)) / 1000
+    return OverdueRun(str(document["_id"]), database, namespace, name, uid, seconds)

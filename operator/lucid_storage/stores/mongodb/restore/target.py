@@ -21,6 +21,7 @@ from lucid_storage.stores.mongodb.errors import (
     invalid_uri,
     translated,
 )
+from lucid_storage.stores.mongodb.restore.catalog import any_document
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
 
 Document = dict[str, object]
@@ -180,13 +181,15 @@ class Target:
         return [str(found["name"]) for found in cursor["firstBatch"]]
 
     def count(self, database: str, name: str) -> int:
-        """Documents as the server counts them; exact unless it crashed since."""
-        answer = self.command(
-            database, {"count": name}, f"count {database}.{name}", expected={NAMESPACE_NOT_FOUND}
-        )
-        found = answer.get("n", 0)
+        """As the server counts them, exact unless it crashed since; but 0 only where there is none."""
+        task, missing = f"count {database}.{name}", {NAMESPACE_NOT_FOUND}
+        found = self.command(database, {"count": name}, task, expected=missing).get("n", 0)
         assert isinstance(found, int)
-        return found
+        if found > 0:
+            return found
+        cursor = self.command(database, any_document(name), task, expected=missing).get("cursor", {})
+        assert isinstance(cursor, Mapping)
+        return len(cursor.get("firstBatch", ()))
 
     def drop(self, database: str, name: str, uuid: bytes | None = None) -> None:
         """Harmless when it is gone."""
