@@ -130,11 +130,15 @@ def test_a_drop_first_keeps_the_name_that_it_has_while_the_declared_one_is_taken
     assert steps(killed) == [("BuildIndex", SECOND.name)]
 
 
-def test_what_was_begun_for_another_generation_stays_on_record_when_the_next_one_drops_first() -> None:
+@pytest.mark.parametrize("beside", [{}, PARTIAL], ids=["which drops first", "which builds first"])
+def test_what_was_begun_for_another_generation_stays_on_record_for_the_next_one(
+    beside: dict[str, Any],
+) -> None:
     """Killed between the record and the drops: the third generation must not forget what the second built."""
-    begun = index(f"{NAME}_g2", expire_after_seconds=30)
-    known = status(observed_generation=3, pending=PendingIndex(index_name=begun.name, generation=2))
-    made = plan(desired(WITHOUT_TTL, **PARTIAL), observed(TTL, begun), known, scope())
+    begun = index(f"{NAME}_g2", sparse=True)
+    known = status(observed_generation=3, pending=PENDING)
+    made = plan(desired(WITHOUT_TTL, **beside), observed(TTL, begun), known, scope())
+    assert (("DropIndex", NAME) in steps(made)) is (not beside)
     assert ("DropIndex", begun.name) in steps(made)
     assert begun.name in {entry.index_name for entry in made.status.superseded or ()}
 
