@@ -1,5 +1,6 @@
 """The process ends although something in it never does, and also before it has begun to work."""
 
+import asyncio
 import json
 import os
 import signal
@@ -8,6 +9,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
+from lucid_storage.app.operator import Operator
+from lucid_storage.errors import LeadershipLostError
+from lucid_storage.kinds.tasks import first_of
+from lucid_storage.models.settings import Settings
 from testbed.paths import project_root
 
 NEVER_ENDS = textwrap.dedent("""
@@ -68,3 +75,22 @@ def test_a_process_that_has_not_begun_its_work_ends_by_itself_on_the_signal(tmp_
     finally:
         process.kill()
         process.wait()
+
+
+async def test_a_lost_lease_begins_the_deadline_before_the_others_are_waited_for() -> None:
+    began: list[str] = []
+    operator = Operator(
+        Settings.read({"WORKER_IMAGE": "lucid-storage:test"}), on_ending=lambda: began.append("x")
+    )
+
+    async def lost() -> None:
+        raise LeadershipLostError("another replica leads")
+
+    async def deaf() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            assert began
+
+    with pytest.raises(LeadershipLostError):
+        await first_of(operator._limited(job) for job in (lost(), deaf()))

@@ -114,11 +114,18 @@ class Operator:
             jobs: list[Awaitable[object]] = [leading.run(), self._stop.wait()]
             if self._settings.leader_election:
                 jobs.append(lease.keep())
-            await first_of(jobs)
+            await first_of(self._limited(job) for job in jobs)
         finally:
             self._on_ending()
             self._metrics.leading.set(0)
             await leading.end()
+
+    async def _limited(self, job: Awaitable[object]) -> None:
+        """Whichever of the leader's jobs ends first, the others have a limited time from then on."""
+        try:
+            await job
+        finally:
+            self._on_ending()
 
     async def _unless_stopped(self, job: Awaitable[None]) -> bool:
         """Whether the job ended before a stop was asked for."""
