@@ -22,7 +22,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from bench.archive import documents
-from bench.figures import MIB, Figure, machine, table
+from bench.figures import MIB, Figure, machine, peak_bytes, table
 from lucid_storage.archive.content import documents as split
 from lucid_storage.archive.manifest import ObjectKind, StoredObject
 from lucid_storage.jobs.contract import BackupRun, Sink
@@ -288,7 +288,7 @@ def _backup(
         stderr=subprocess.DEVNULL,
     )
     while process.poll() is None:
-        peak = max(peak, _peak(process.pid))
+        peak = max(peak, peak_bytes(process.pid))
         sleep(0.02)
     seconds = perf_counter() - began
     told = json.loads(termination.read_text())
@@ -297,15 +297,6 @@ def _backup(
     if not keep:
         shutil.rmtree(destination)
     return seconds, peak, told
-
-
-def _peak(pid: int) -> int:
-    """The kernel's own high-water mark since the process began; what wait4 tells counts the parent's too."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def _reads(client: Client, mib: int) -> int:

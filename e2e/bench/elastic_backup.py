@@ -15,7 +15,7 @@ from pathlib import Path
 from elasticsearch import Elasticsearch as Client
 from elasticsearch.helpers import scan
 
-from bench.figures import MIB, Figure, machine, table
+from bench.figures import MIB, Figure, printed
 from bench.redis_backup import turns
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Key
@@ -26,7 +26,6 @@ from lucid_storage.jobs.elastic_backup import take
 from lucid_storage.models.backup import BackupEngine, BackupType, ElasticSelection
 from lucid_storage.models.orders import BackupOrder, Destination, Owner
 from lucid_storage.models.storage import Compression
-from testbed.errors import TestbedError
 from testbed.paths import Instance
 from testbed.stores.elasticsearch import Elasticsearch
 
@@ -126,17 +125,5 @@ def _fill(client: Client, mib: int) -> int:
     return number
 
 
-def main() -> int:
-    """Returns the exit status."""
-    try:
-        figures = rows(int(sys.argv[1]) if len(sys.argv) > 1 else SIZE_MIB)
-    except TestbedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(figures))
-    print(f"\nMachine: {', '.join(f'{key} {value}' for key, value in machine().items())}")
-    return 0 if all(figure.ok for figure in figures) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(printed(rows, SIZE_MIB))

@@ -3,9 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+
+from testbed.errors import TestbedError
 
 HEADINGS = ("row", "ours", "peer or limit", "ratio", "bar", "ok")
 MIB = 1024 * 1024
@@ -64,3 +68,24 @@ def machine() -> dict[str, object]:
 def _cells(figure: Figure) -> tuple[str, ...]:
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
     return (figure.row, figure.ours, figure.peer, ratio, figure.bar, "yes" if figure.ok else "NO")
+
+
+def peak_bytes(pid: int) -> int:
+    """The kernel's own high-water mark since the process began; what wait4 tells counts the parent's too."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def printed(rows: Callable[[int], Sequence[Figure]], size_mib: int) -> int:
+    """Measures with the size that the command line gives, else this one; returns the exit status."""
+    try:
+        figures = rows(int(sys.argv[1]) if len(sys.argv) > 1 else size_mib)
+    except TestbedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(table(figures))
+    print(f"\nMachine: {', '.join(f'{key} {value}' for key, value in machine().items())}")
+    return 0 if all(figure.ok for figure in figures) else 1

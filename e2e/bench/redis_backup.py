@@ -17,7 +17,7 @@ from time import perf_counter
 
 import redis
 
-from bench.figures import MIB, Figure, machine, table
+from bench.figures import MIB, Figure, printed
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Key
 from lucid_storage.archive.manifest import ObjectKind
@@ -151,17 +151,5 @@ def _add(pipe: "redis.client.Pipeline", number: int, draw: random.Random, words:
         pipe.set(f"lucid:lock:payment:{number}", draw.randbytes(16).hex(), ex=30_000)
 
 
-def main() -> int:
-    """Returns the exit status."""
-    try:
-        figures = rows(int(sys.argv[1]) if len(sys.argv) > 1 else SIZE_MIB)
-    except TestbedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(table(figures))
-    print(f"\nMachine: {', '.join(f'{key} {value}' for key, value in machine().items())}")
-    return 0 if all(figure.ok for figure in figures) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(printed(rows, SIZE_MIB))

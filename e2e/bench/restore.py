@@ -22,7 +22,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from bench.archive import documents
-from bench.figures import MIB, Figure, machine, table
+from bench.figures import MIB, Figure, machine, peak_bytes, table
 from lucid_storage.archive.content import documents as split
 from testbed.errors import TestbedError
 from testbed.paths import Instance
@@ -157,22 +157,13 @@ def _run(command: str, uri: str, root: Path, order: dict[str, Any]) -> tuple[flo
         )
         peak = 0
         while process.poll() is None:
-            peak = max(peak, _peak(process.pid))
+            peak = max(peak, peak_bytes(process.pid))
             sleep(0.02)
         seconds = perf_counter() - begun
     if process.returncode != 0:
         raise TestbedError(f"The {command} worker ended with {process.returncode}; see {root / 'log'}.")
     told: dict[str, Any] = json.loads(termination.read_text())
     return seconds, peak, told
-
-
-def _peak(pid: int) -> int:
-    """The kernel's own high-water mark since the process began; what wait4 tells counts the parent's too."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def _peer(uri: str, client: Client, sample: dict[str, list[RawBSONDocument]]) -> tuple[str, float, float]:

@@ -4,15 +4,13 @@ A reservation is a file in the cache that names the instance; it holds as long a
 instance exists, also while the server is stopped for a while.
 """
 
-import fcntl
 import json
 import random
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from testbed.errors import TestbedError
+from testbed.locks import alone
 from testbed.paths import Instance, cache_dir
 
 # Below the kernel's range for outgoing connections (from 32768) and Kubernetes' node ports (from 30000).
@@ -21,7 +19,7 @@ RANGE = range(20_000, 30_000)
 
 def reserve(instance: Instance, name: str) -> int:
     """The instance's port of that name, the same at every call; raises TestbedError when none is free."""
-    with _locked():
+    with alone(_folder() / "lock"):
         known = _read(instance)
         if name not in known:
             known[name] = _free_port(instance)
@@ -31,7 +29,7 @@ def reserve(instance: Instance, name: str) -> int:
 
 def release_all(instance: Instance) -> None:
     """Gives the ports of the instance back."""
-    with _locked():
+    with alone(_folder() / "lock"):
         for port in _read(instance).values():
             (_folder() / str(port)).unlink(missing_ok=True)
         (instance.root / "run" / "ports.json").unlink(missing_ok=True)
@@ -71,10 +69,3 @@ def _folder() -> Path:
     folder = cache_dir() / "ports"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    with (_folder() / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

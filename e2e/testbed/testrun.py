@@ -16,6 +16,7 @@ from typing import IO
 
 from testbed import cluster_remains, ports
 from testbed.errors import TestbedError
+from testbed.locks import alone
 from testbed.paths import Instance, project_root
 from testbed.process import Daemon, stop_all, wait_until
 
@@ -39,7 +40,7 @@ class TestRun:
         """Keeps the servers of the run alive until leave() or the end of this process."""
         if self._lock is not None:
             return
-        with _exclusive(runs_folder() / "lock"):
+        with alone(runs_folder() / "lock"):
             _sweep()
             self._lock = _participants(self.instance).open("a")
             fcntl.flock(self._lock, fcntl.LOCK_SH)
@@ -60,7 +61,7 @@ class TestRun:
     @contextmanager
     def once(self, name: str) -> Iterator[None]:
         """Only one worker at a time is inside for one name; the others find the work done."""
-        with _exclusive(self.instance.run / f"{name}.lock"):
+        with alone(self.instance.run / f"{name}.lock"):
             yield
 
 
@@ -70,7 +71,7 @@ def reap(root: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     instance = Instance(root.name, root)
-    with _exclusive(_participants(instance)):
+    with alone(_participants(instance)):
         _remove(instance)
 
 
@@ -113,10 +114,3 @@ def _remove(instance: Instance) -> None:
     if any(Path(point).is_relative_to(instance.root) for point in mounted):
         raise TestbedError(f"Something is mounted below {instance.root}; unmount it and remove the folder.")
     shutil.rmtree(instance.root)
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

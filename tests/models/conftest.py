@@ -1,6 +1,5 @@
 """An API server with the project's CRDs, shared by all workers of a run."""
 
-import subprocess
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,25 +11,6 @@ import pytest_asyncio
 from lucid_storage.kube.client import Json, Kube, KubeApiError, load_configuration, resource_path
 from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.meta import API_VERSION
-from testbed.cluster.controlplane import ControlPlane
-from testbed.paths import Instance, project_root
-from testbed.testrun import TestRun
-
-
-@pytest.fixture(scope="session")
-def kubernetes_api(testbed_run: TestRun) -> Path:
-    """The kubeconfig of an API server that has the CRDs of this clone."""
-    instance = Instance("kubernetes-api", testbed_run.instance.root / "kubernetes-api")
-    plane = ControlPlane(instance)
-    with testbed_run.once("kubernetes-api"):
-        plane.start()
-        kubectl = [plane.kubectl, f"--kubeconfig={plane.kubeconfig}"]
-        subprocess.run([*kubectl, "apply", "--server-side", "-f", project_root() / "crds"], check=True)
-        names = [
-            f"crd/{path.stem}.{API_VERSION.split('/')[0]}" for path in (project_root() / "crds").glob("*")
-        ]
-        subprocess.run([*kubectl, "wait", "--for=condition=Established", "--timeout=60s", *names], check=True)
-    return plane.kubeconfig
 
 
 @dataclass

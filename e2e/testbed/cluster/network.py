@@ -5,16 +5,14 @@ end with it and meet neither another instance nor a Kubernetes of this machine. 
 one bridge, and routes to the pods and Services behind the node, so that both can be reached from here.
 """
 
-import fcntl
 import ipaddress
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import TestbedError
+from testbed.locks import alone
 from testbed.paths import Instance, cache_dir
 
 _NUMBERS = range(256)
@@ -32,7 +30,7 @@ class Network:
 
         A reservation holds as long as the folder of the instance exists.
         """
-        with _locked():
+        with alone(_folder() / "lock"):
             network = cls.reserved(instance)
             if network is not None:
                 return network
@@ -57,7 +55,7 @@ class Network:
     @staticmethod
     def release(instance: Instance) -> None:
         """Gives the number back; harmless when there is none."""
-        with _locked():
+        with alone(_folder() / "lock"):
             known = instance.root / "run" / "network"
             if known.exists():
                 (_folder() / known.read_text()).unlink(missing_ok=True)
@@ -138,10 +136,3 @@ def _folder() -> Path:
     folder = cache_dir() / "networks"
     folder.mkdir(exist_ok=True)
     return folder
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    with (_folder() / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

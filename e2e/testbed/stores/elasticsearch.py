@@ -20,6 +20,7 @@ from testbed import ports, software
 from testbed.paths import Instance
 from testbed.process import Daemon
 from testbed.progress import Progress, Silent
+from testbed.stores.password import drawn
 
 DEFAULT_VERSION = "8.19.21"
 OLDEST_VERSION = "8.11.0"
@@ -62,7 +63,7 @@ class Elasticsearch:
         self.port = ports.reserve(instance, name)
         self.folder = instance.data / name
         self.snapshots = self.folder / "snapshots"
-        self.password = self._draw_password() if security else None
+        self.password = drawn(self._password_file) if security else None
         self._heap_mib = heap_mib
         self._settings = dict(settings or {})
         self._progress = progress or Silent()
@@ -216,13 +217,6 @@ class Elasticsearch:
         users = f"{USER}:{_password_hash(self.password)}\n" if self.password else ""
         (self._configuration / "users").write_text(users)
         (self._configuration / "users_roles").write_text(f"superuser:{USER}\n" if users else "")
-
-    def _draw_password(self) -> str:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._password_file.exists():
-            self._password_file.touch(mode=0o600)
-            self._password_file.write_text(secrets.token_hex(16))
-        return self._password_file.read_text()
 
 
 def _password_hash(password: str) -> str:

@@ -1,7 +1,6 @@
 """A Redis server, with or without a password, alone or as a replica."""
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from testbed.errors import TestbedError
 from testbed.paths import Instance, cache_dir
 from testbed.process import Daemon
 from testbed.progress import Progress, Silent
+from testbed.stores.password import drawn
 
 _LOOPBACK = "127.0.0.1"
 
@@ -65,7 +65,7 @@ class Redis:
         self.host = host
         self.port = ports.reserve(instance, name)
         self.folder = instance.data / name
-        self.password = self._draw_password() if auth else None
+        self.password = drawn(self._password_file) if auth else None
         self._replica_of = replica_of
         self._options = dict(options or {})
         self._progress = progress or Silent()
@@ -149,10 +149,3 @@ class Redis:
     @property
     def _password_file(self) -> Path:
         return self.folder / "password"
-
-    def _draw_password(self) -> str:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not self._password_file.exists():
-            self._password_file.touch(mode=0o600)
-            self._password_file.write_text(secrets.token_hex(16))
-        return self._password_file.read_text()
