@@ -126,7 +126,11 @@ async def explained(world: World, kind: str, names: Sequence[str], store: str, a
         async def why(name: str = name, messages: list[str] = messages) -> bool:
             message = said(await world.get(kind, name))["message"]
             messages.append(message)
-            parts = (f"{store} (operator)", "refuse", address.rsplit("//", maxsplit=1)[-1].split("/", maxsplit=1)[0])
+            parts = (
+                f"{store} (operator)",
+                "refuse",
+                address.rsplit("//", maxsplit=1)[-1].split("/", maxsplit=1)[0],
+            )
             return all(part in message for part in parts)
 
         try:
