@@ -129,7 +129,12 @@ def _mongodb(
             " is backed up.",
         )
     if not any(c.type != "view" for c in record.collections) and manifest.kind is BackupKind.FULL:
-        return None  # it holds nothing that could be restored
+        if not record.operations:
+            return None  # it holds nothing that could be restored
+        return Note(
+            Reason.NO_VERIFY_SERVER,
+            "The backup holds only what was written while it ran; that was read back and compared, and not restored.",
+        )
     path = to_backup(with_this(place.records(), manifest), manifest.id)
     if isinstance(path, Blocked):
         raise LucidError(path.message, reason=path.reason)
