@@ -15,7 +15,8 @@ from testbed.stores.elasticsearch import Elasticsearch
 
 pytestmark = [pytest.mark.elasticsearch, pytest.mark.apiserver]
 
-LEASE = {"LEASE_SECONDS": "3"}
+ALONE = {"LEADER_ELECTION": "false"}
+"""One is dead before the next begins."""
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def spec(stem: str, *fields: str, **more: Any) -> Json:
 async def killed(world: World, gate: Gate, after: int, *, unheard: bool) -> None:
     """An operator works until so many writes are done, and is killed at the next."""
     gate.hold(after, unheard=unheard)
-    operator = world.operator(**LEASE)
+    operator = world.operator(**ALONE)
     operator.start_only()
     assert await asyncio.to_thread(gate.held.wait, 60), f"only these came: {gate.writes}"
     operator.kill()
@@ -61,7 +62,7 @@ async def test_a_series_whose_operator_is_killed_again_and_again_is_finished_onc
     changed["elasticsearch"]["settings"]["number_of_replicas"] = None
     await world.patch("Index", "events", {"spec": changed})
     await killed(world, gate, 3, unheard=True)  # with some of the changes made
-    last = world.start_operator(**LEASE)
+    last = world.start_operator(**ALONE)
     status = await world.ready("Index", "events", 60)
     assert status["origin"] == "Created"
     assert status["elasticsearch"]["indices"] == 2
