@@ -28,7 +28,7 @@ def show(cluster: Cluster, stores: Stores, progress: Progress) -> None:
         _write(collection, run, 0, 2000)
         print(f"\nDisaster: {collection.count_documents({})} transactions are in {DATABASE}.{COLLECTION}.")
         with progress.step(f"Backup {full}"):
-            _apply(cluster, _backup(full, "full"))
+            _apply(cluster, _backup(full, "full", run))
             _wait(cluster, "backup", full)
         _write(collection, run, 2000, 2500)
         collection.delete_many({"transaction_id": {"$regex": f"^{run}-00"}})
@@ -40,7 +40,7 @@ def show(cluster: Cluster, stores: Stores, progress: Progress) -> None:
         print(f"  A script deletes {lost} of them and sets the amount of all others to 0.")
         with progress.step(f"Backup {incremental} (what happened since, the disaster included)"):
             _next_second(client)
-            _apply(cluster, _backup(incremental, "incremental"))
+            _apply(cluster, _backup(incremental, "incremental", run))
             _wait(cluster, "backup", incremental)
         with progress.step(f"Restore {restore} to {moment}"):
             _apply(cluster, _restore(restore, incremental, moment))
@@ -87,10 +87,10 @@ def _next_second(client) -> str:
     return (datetime.fromtimestamp(0, UTC) + timedelta(seconds=reached)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _backup(name: str, kind: str) -> dict:
+def _backup(name: str, kind: str, run: str) -> dict:
     spec = {
         "type": kind,
-        "chain": "demo",
+        "chain": f"demo-{run}",  # the restore of an earlier demo has ended the timeline of its chain
         "engines": ["mongodb"],
         "mongodb": {"databases": [DATABASE]},
         "encryption": {"secretName": KEYS_SECRET, "keyId": KEY_ID},

@@ -1,17 +1,26 @@
 """What the stores hold now, asked from the stores themselves."""
 
+import json
 import time
 from collections.abc import Callable
 
-from demo.install import DATABASE
+from demo.install import DATABASE, TENANT
 from testbed.bed import Stores
+from testbed.cluster.provider import Cluster
 from testbed.errors import TestbedError
 
+SESSION = "lucid:session:demo"
 
-def stores(stores: Stores) -> None:
+
+def forget(stores: Stores) -> None:
+    """What an earlier demo that was cut off wrote: without a TTL, in a Redis started anew, it would ask for consent."""
+    stores.redis.client().delete(SESSION)
+
+
+def stores(cluster: Cluster, stores: Stores) -> None:
     """Three short tables."""
     _mongodb(stores)
-    _redis(stores)
+    _redis(cluster, stores)
     _elasticsearch(stores)
 
 
@@ -28,14 +37,27 @@ def _mongodb(stores: Stores) -> None:
             print(f"  {found['name']:<20} {indexes:>2} indexes  {', '.join(special)}")
 
 
-def _redis(stores: Stores) -> None:
-    """A key that an application wrote without a TTL gets the declared one."""
+def _redis(cluster: Cluster, stores: Stores) -> None:
+    """A key that an application wrote without a TTL gets the declared one.
+
+    Consent is for one Redis: one that was started anew is counted first, and must hold no such key then.
+    """
     client = stores.redis.client()
-    key = "lucid:session:demo"
-    client.set(key, "no TTL was set by the application")
-    print(f"\nRedis: {key} was written without a TTL ...")
-    ttl = _wait(lambda: int(client.ttl(key)), lambda value: value > 0)
+    client.delete(SESSION)
+    server = client.info("replication")["master_replid"]
+    _wait(lambda: _counted(cluster, server), bool, 60.0)
+    client.set(SESSION, "no TTL was set by the application")
+    print(f"\nRedis: {SESSION} was written without a TTL ...")
+    ttl = _wait(lambda: int(client.ttl(SESSION)), lambda value: value > 0)
     print(f"  ... and has one now: {ttl} s (declared: 900 s, enforced)")
+
+
+def _counted(cluster: Cluster, server: str) -> int:
+    """How many of the key spaces of sessions the operator enforces in this Redis, when it does so for all, else 0."""
+    found = json.loads(cluster.kubectl("get", "collection", "sessions", "-n", TENANT, "-o", "json"))
+    spaces = found.get("status", {}).get("cache", [])
+    here = [space for space in spaces if str(space.get("enforcedOn", "")).startswith(server)]
+    return len(here) if len(here) == len(spaces) else 0
 
 
 def _elasticsearch(stores: Stores) -> None:
