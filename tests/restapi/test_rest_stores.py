@@ -54,6 +54,7 @@ async def data(mongodb: MongoDB, database: str) -> AsyncIterator[str]:
         blocks.create_index([("height", 1)], name="heights", unique=True, sparse=True)
         client[database].create_collection("empty")
         client[database].command("create", "recent", viewOn="blocks", pipeline=[])
+        client.admin.command("fsync")  # the sizes on the disk move with a checkpoint
     yield database
 
 
