@@ -6,7 +6,7 @@ from generate.tables import table, with_region
 from lucid_storage.models.kinds import KINDS
 
 LONGEST = 8
-KEPT = 5
+KEPT = 4
 
 
 def page(readme: str, demo: str) -> str:
@@ -16,18 +16,22 @@ def page(readme: str, demo: str) -> str:
 
 
 def cut(demo: str) -> str:
-    """The transcript on one screen: no signs of life of long steps, and only the head of long tables."""
+    """The transcript on one screen: no signs of life of long steps, no parts of steps, and the head of long tables."""
     return "\n\n".join("\n".join(_head(_told(block))) for block in demo.strip().split("\n\n"))
 
 
 def _told(block: str) -> list[str]:
     lines = block.splitlines()
-    alive = {line.split("]", 1)[1] for line in lines if line.startswith("[") and line.endswith(" ...")}
-    return [
-        line
-        for line in lines
-        if not (line.startswith("[") and (line.endswith(" so far") or line.split("]", 1)[1] in alive))
-    ]
+    alive = {_step(line) for line in lines if line.startswith("[") and line.endswith(" ...")}
+    return [line for line in lines if not (line.startswith("[") and (_untold(line) or _step(line) in alive))]
+
+
+def _untold(line: str) -> bool:
+    return line.endswith((" so far", " resources are Ready")) or _step(line).startswith(" Starting ")
+
+
+def _step(line: str) -> str:
+    return line.split("]", 1)[1]
 
 
 def _head(lines: list[str]) -> Iterator[str]:
