@@ -1,3 +1,5 @@
+import json
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ from pymongo.database import Database
 from sharded_bed import QUICK, Cluster
 from tcp_relay import Relay
 
-from testbed.job_runner import JobRunner
+from testbed.cluster.controlplane import LOOPBACK, ControlPlane
+from testbed.job_runner import JobRunner, worker_command
 from testbed.pytest_operator import World
 from testbed.stores.mongodb import MongoDB
 
@@ -67,3 +70,39 @@ def relayed(world: World) -> Iterator[Callable[[str], tuple[Relay, str]]]:
     yield make
     for relay in made:
         relay.close()
+
+
+@pytest.fixture
+async def tenant(world: World) -> AsyncIterator[World]:
+    """A namespace beside the operator's own, served with the operator's credentials too."""
+    name = f"tenant-{uuid.uuid4().hex[:8]}"
+    await world.kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
+    world.environment["WATCH_NAMESPACES"] = f"{world.namespace},{name}"
+    world.environment["SERVED_NAMESPACES"] = json.dumps({name: {}})
+    yield World(world.kube, name, world.kubeconfig, world.instance, world.environment, world.operators)
+    if await world.kube.get(f"/api/v1/namespaces/{name}") is not None:
+        await world.kube.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def api_relay(mongo_world: World, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Relay]:
+    """Between the operators and the API server."""
+    made = Relay(control_plane.port)
+    config = control_plane.client_config(
+        "admin", server=f"https://{LOOPBACK}:{made.port}", path=tmp_path / "kubeconfig"
+    )
+    mongo_world.environment["KUBECONFIG"] = str(config)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def working_world(mongo_world: World, tmp_path: Path) -> AsyncIterator[World]:
+    """With a place for backups, and a node that runs the real workers."""
+    await make_claim(mongo_world)
+    mongo_world.environment.update(IMAGE)
+    runner = JobRunner(mongo_world.kube, [mongo_world.namespace], tmp_path / "node", worker_command)
+    async with runner.running():
+        yield mongo_world
+        for operator in mongo_world.operators:
+            operator.stop()

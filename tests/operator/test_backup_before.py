@@ -1,17 +1,13 @@
 """backupBefore on real servers: the backup is there and verified before anything is lost."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_bed import CLAIM, IMAGE, make_claim, reason
+from backup_bed import CLAIM, reason
 from pymongo.database import Database
 
 from lucid_storage.kube.client import Json
-from testbed.job_runner import JobRunner, worker_command
 from testbed.pytest_operator import World
-from testbed.stores.mongodb import MongoDB
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
@@ -19,21 +15,9 @@ SMALL = {"sizeBytes": 65_536}
 
 
 @pytest.fixture
-def db(mongo_world: World, mongodb: MongoDB) -> Iterator[Database[Any]]:
-    with mongodb.client() as client:
-        yield client[mongo_world.environment["MONGODB_DATABASE"]]
-
-
-@pytest.fixture
-async def bed(mongo_world: World, tmp_path: Path) -> AsyncIterator[World]:
-    """With a place for backups and a node that runs the real workers."""
-    await make_claim(mongo_world)
-    mongo_world.environment |= {**IMAGE, "BACKUP_STORAGE_TYPE": "volume", "BACKUP_STORAGE_CLAIM": CLAIM}
-    runner = JobRunner(mongo_world.kube, [mongo_world.namespace], tmp_path / "node", worker_command)
-    async with runner.running():
-        yield mongo_world
-        for operator in mongo_world.operators:
-            operator.stop()
+def bed(working_world: World) -> World:
+    working_world.environment |= {"BACKUP_STORAGE_TYPE": "volume", "BACKUP_STORAGE_CLAIM": CLAIM}
+    return working_world
 
 
 async def backups(bed: World) -> list[Json]:

@@ -1,25 +1,17 @@
 """Collections, reconciled by the operator process on a real MongoDB and a real API server."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pymongo.database import Database
 
 from testbed.pytest_operator import World
-from testbed.stores.mongodb import MongoDB
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
 VALIDATOR = {"$jsonSchema": {"bsonType": "object", "required": ["email"]}}
 CONFIRM = "storage.lucid-blockchain.org/confirm-delete"
 PAUSED = "storage.lucid-blockchain.org/paused"
-
-
-@pytest.fixture
-def db(mongo_world: World, mongodb: MongoDB) -> Iterator[Database[Any]]:
-    with mongodb.client() as client:
-        yield client[mongo_world.environment["MONGODB_DATABASE"]]
 
 
 def options(db: Database[Any], name: str) -> dict[str, Any]:

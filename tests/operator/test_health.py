@@ -1,28 +1,16 @@
 """What the probes tell: a lost store is said and restarts nothing, a lost API server makes a replica not ready."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from time import monotonic
 
 import pytest
 from tcp_relay import Relay
 
-from testbed.cluster.controlplane import LOOPBACK, ControlPlane
+from testbed.cluster.controlplane import ControlPlane
 from testbed.pytest_operator import World
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
-
-
-@pytest.fixture
-def relay(mongo_world: World, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Relay]:
-    made = Relay(control_plane.port)
-    config = control_plane.client_config(
-        "admin", server=f"https://{LOOPBACK}:{made.port}", path=tmp_path / "kubeconfig"
-    )
-    mongo_world.environment["KUBECONFIG"] = str(config)
-    yield made
-    made.close()
 
 
 async def test_a_lost_store_is_told_and_fails_no_probe(
@@ -55,13 +43,13 @@ async def test_a_lost_store_is_told_and_fails_no_probe(
 
 
 async def test_without_the_api_server_a_leader_is_not_ready_and_ends_in_time(
-    mongo_world: World, relay: Relay
+    mongo_world: World, api_relay: Relay
 ) -> None:
     operator = mongo_world.start_operator(LEASE_SECONDS="30")
     await mongo_world.create("Collection", "users", {})
     await mongo_world.ready("Collection", "users")
     assert operator.probe("readyz")[1]["checks"]["apiserver"]["ok"] is True
-    relay.refuse()
+    api_relay.refuse()
     lost = monotonic()
 
     async def told() -> bool:
@@ -79,9 +67,9 @@ async def test_without_the_api_server_a_leader_is_not_ready_and_ends_in_time(
 
 
 async def test_a_replica_that_cannot_reach_the_api_server_does_not_pretend_to_stand_by(
-    mongo_world: World, relay: Relay
+    mongo_world: World, api_relay: Relay
 ) -> None:
-    relay.refuse()
+    api_relay.refuse()
     operator = mongo_world.operator()
     operator.start_only()
 
@@ -91,7 +79,7 @@ async def test_a_replica_that_cannot_reach_the_api_server_does_not_pretend_to_st
 
     await mongo_world.until(told, 30, "/readyz to fail")
     assert operator.probe("healthz")[0] == 200, "a restart would not help"
-    relay.accept()
+    api_relay.accept()
 
     async def ready() -> bool:
         return operator.ready()

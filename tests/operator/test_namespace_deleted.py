@@ -1,8 +1,6 @@
 """A namespace deleted with live resources is gone within a minute, and data stay under Retain."""
 
-import json
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -43,18 +41,6 @@ def elasticsearch(elasticsearch_server: Elasticsearch, index_prefix: str) -> Ite
     relay = Relay(elasticsearch_server.port)
     yield Relayed(elasticsearch_server, relay, index_prefix)
     relay.close()
-
-
-@pytest.fixture
-async def tenant(world: World) -> AsyncIterator[World]:
-    """A namespace beside the operator's own, served with the operator's credentials too."""
-    name = f"tenant-{uuid.uuid4().hex[:8]}"
-    await world.kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
-    world.environment["WATCH_NAMESPACES"] = f"{world.namespace},{name}"
-    world.environment["SERVED_NAMESPACES"] = json.dumps({name: {}})
-    yield World(world.kube, name, world.kubeconfig, world.instance, world.environment, world.operators)
-    if await world.kube.get(f"/api/v1/namespaces/{name}") is not None:
-        await world.kube.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 async def populate(tenant: World, spec: dict[str, Any], suffix: str = "") -> None:

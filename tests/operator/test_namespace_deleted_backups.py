@@ -1,7 +1,5 @@
 """A namespace that goes (rule 3): a dump is given up and leaves nothing, a started swap is finished first."""
 
-import json
-import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from time import monotonic
@@ -24,18 +22,6 @@ pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
 SECONDS = 60.0
 RUN = "run1"
-
-
-@pytest.fixture
-async def tenant(world: World) -> AsyncIterator[World]:
-    """A namespace beside the operator's own, served with the operator's credentials too."""
-    name = f"tenant-{uuid.uuid4().hex[:8]}"
-    await world.kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
-    world.environment["WATCH_NAMESPACES"] = f"{world.namespace},{name}"
-    world.environment["SERVED_NAMESPACES"] = json.dumps({name: {}})
-    yield World(world.kube, name, world.kubeconfig, world.instance, world.environment, world.operators)
-    if await world.kube.get(f"/api/v1/namespaces/{name}") is not None:
-        await world.kube.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @pytest.fixture

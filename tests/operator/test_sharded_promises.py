@@ -1,7 +1,7 @@
 """What stands in the way of a shard key, what was sharded by hand, and the balancer, on a real sharded cluster."""
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,21 +19,8 @@ WINDOW = {"start": "01:00", "stop": "04:30"}
 
 
 @pytest.fixture
-def sharded_world(world: World, sharded: Cluster) -> Iterator[World]:
-    """A world whose operators use the shared sharded cluster; its database is dropped afterwards."""
-    world.environment.update({"MONGODB_URI": sharded.uri, **QUICK})
-    yield world
-    for operator in world.operators:
-        operator.stop()
-    with sharded.client() as client:
-        client.drop_database(world.environment["MONGODB_DATABASE"])
-
-
-@pytest.fixture
-def db(sharded_world: World, sharded: Cluster) -> Iterator[Database[Any]]:
-    """The world's database, through the router."""
-    with sharded.client() as client:
-        yield client[sharded_world.environment["MONGODB_DATABASE"]]
+def db(sharded_db: Database[Any]) -> Database[Any]:
+    return sharded_db
 
 
 def changed() -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from time import monotonic
 
 import pytest
 from tcp_relay import Relay
 
-from testbed.cluster.controlplane import LOOPBACK, ControlPlane
 from testbed.pytest_operator import OperatorProcess, World
 from testbed.stores.mongodb import MongoDB
 
@@ -19,18 +17,6 @@ SECONDS = 9.0
 """The longest wait of an end in order is for two answers of a silent API server, 3 s each. The rest is for a busy
 machine; a pod has 30 s.
 """
-
-
-@pytest.fixture
-def relay(mongo_world: World, control_plane: ControlPlane, tmp_path: Path) -> Iterator[Relay]:
-    """Between the operators and the API server."""
-    made = Relay(control_plane.port)
-    config = control_plane.client_config(
-        "admin", server=f"https://{LOOPBACK}:{made.port}", path=tmp_path / "kubeconfig"
-    )
-    mongo_world.environment["KUBECONFIG"] = str(config)
-    yield made
-    made.close()
 
 
 async def ends(operator: OperatorProcess) -> None:
@@ -79,9 +65,9 @@ async def test_while_mongodb_is_being_looked_for(world: World) -> None:
 
 
 @pytest.mark.parametrize("moment", ["leading", "standing by", "before the lease was asked for"])
-async def test_while_the_api_server_is_silent(mongo_world: World, relay: Relay, moment: str) -> None:
+async def test_while_the_api_server_is_silent(mongo_world: World, api_relay: Relay, moment: str) -> None:
     if moment == "before the lease was asked for":
-        relay.lifetime = 0
+        api_relay.lifetime = 0
         operators = [mongo_world.operator()]
         operators[0].start_only()
         await alive(mongo_world, operators[0])
@@ -89,8 +75,8 @@ async def test_while_the_api_server_is_silent(mongo_world: World, relay: Relay, 
         operators = [mongo_world.start_operator() for _ in ("leads", "stands by")]
         await mongo_world.create("Collection", "users", {})
         await mongo_world.ready("Collection", "users")
-        relay.lifetime = 0
-        relay.cut()
+        api_relay.lifetime = 0
+        api_relay.cut()
     await ends(operators[-1] if moment == "standing by" else operators[0])
 
 

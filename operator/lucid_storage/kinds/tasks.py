@@ -1,10 +1,15 @@
-"""Several tasks of which the first to end, or to fail, ends the others."""
+"""Tasks beside each other, of which the first to end, or to fail, ends the others; and rounds that never end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+
+from lucid_storage.kube.client import KubeApiError
+
+logger = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 1.0
 """How long a cancelled task has until it is cancelled once more."""
@@ -43,3 +48,13 @@ async def ended(tasks: Iterable[asyncio.Future[Any]]) -> None:
             task.exception()  # asked for, so that it is not reported as never looked at
     if cancelled is not None:
         raise cancelled
+
+
+async def repeatedly(look: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
+    """Look until cancelled. When the API server did not answer, the next round comes; `what` begins the log line."""
+    while True:
+        try:
+            await look()
+        except KubeApiError as error:
+            logger.warning("%s could not be looked for: %s", what, error)
+        await asyncio.sleep(seconds)

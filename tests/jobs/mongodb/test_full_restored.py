@@ -25,12 +25,6 @@ MOMENTS = ("listed", "read", "ended")
 
 
 @pytest.fixture
-def client(mongodb_rs3: MongoDB) -> Iterator[MongoClient[Any]]:
-    with mongodb_rs3.client() as client:
-        yield client
-
-
-@pytest.fixture
 def names(client: MongoClient[Any]) -> Iterator[list[str]]:
     """Databases of the test's own, the last of which is a target."""
     made = [f"ddl_{uuid.uuid4().hex[:8]}_{name}" for name in ("kept", "remade", "new", "target")]

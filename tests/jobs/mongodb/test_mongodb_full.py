@@ -2,8 +2,6 @@
 
 import logging
 import threading
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -31,20 +29,6 @@ pytestmark = pytest.mark.mongodb
 NOT_FOR_DRIVERS = ("a..b", "dot.")
 SIMPLE = {"locale": "simple"}
 SECONDARY = ReadPreference.SECONDARY_PREFERRED
-
-
-@pytest.fixture
-def client(mongodb_rs3: MongoDB) -> Iterator[MongoClient[Any]]:
-    with mongodb_rs3.client() as client:
-        yield client
-
-
-@pytest.fixture
-def db(client: MongoClient[Any]) -> Iterator[str]:
-    """A database of the test's own in the shared replica set."""
-    name = f"full_{uuid.uuid4().hex[:10]}"
-    yield name
-    client.drop_database(name)
 
 
 def full(

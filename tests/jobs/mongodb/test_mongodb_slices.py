@@ -2,7 +2,6 @@
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -26,19 +25,6 @@ from testbed.stores.mongodb import MongoDB
 pytestmark = pytest.mark.mongodb
 
 FULL, INCREMENTAL, DIFFERENTIAL = BackupType.FULL, BackupType.INCREMENTAL, BackupType.DIFFERENTIAL
-
-
-@pytest.fixture
-def client(mongodb_rs3: MongoDB) -> Iterator[MongoClient[Any]]:
-    with mongodb_rs3.client() as client:
-        yield client
-
-
-@pytest.fixture
-def db(client: MongoClient[Any]) -> Iterator[str]:
-    name = f"slices_{uuid.uuid4().hex[:10]}"
-    yield name
-    client.drop_database(name)
 
 
 @pytest.fixture

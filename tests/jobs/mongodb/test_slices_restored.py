@@ -26,12 +26,6 @@ FULL, INCREMENTAL = BackupType.FULL, BackupType.INCREMENTAL
 
 
 @pytest.fixture
-def client(mongodb_rs3: MongoDB) -> Iterator[MongoClient[Any]]:
-    with mongodb_rs3.client() as client:
-        yield client
-
-
-@pytest.fixture
 def db(client: MongoClient[Any]) -> Iterator[str]:
     name = f"moments_{uuid.uuid4().hex[:8]}"
     yield name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
@@ -18,8 +17,8 @@ from lucid_storage.kinds.backup.volumes import (
     snapshot_body,
     snapshot_name,
 )
+from lucid_storage.kinds.tasks import repeatedly
 from lucid_storage.kube.claims import Claims
-from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.snapshots import Snapshot, Snapshots
 from lucid_storage.models.backup import BackupEngine, BackupPhase, VolumeMethod
@@ -113,12 +112,7 @@ class SnapshotSweep:
 
     async def run(self) -> None:
         """Sweep until cancelled. The first list of resources must have been made."""
-        while True:
-            try:
-                await self.sweep()
-            except KubeApiError as error:
-                logger.warning("Snapshots that nobody needs could not be looked for: %s", error)
-            await asyncio.sleep(self._interval)
+        await repeatedly(self.sweep, self._interval, "Snapshots that nobody needs")
 
     async def sweep(self) -> None:
         """Look once."""

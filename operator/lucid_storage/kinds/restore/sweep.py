@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Protocol
 from lucid_storage.errors import LeadershipLostError, LucidError
 from lucid_storage.kinds.connections import Connections, label_of
 from lucid_storage.kinds.restore.server import OpenRestores
+from lucid_storage.kinds.tasks import repeatedly
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.settings import Settings
@@ -62,12 +62,7 @@ class OldSweep:
 
     async def run(self) -> None:
         """Sweep until cancelled. The first list of resources must have been made."""
-        while True:
-            try:
-                await self.sweep()
-            except KubeApiError as error:
-                logger.warning("What deleted Restores replaced could not be looked for: %s", error)
-            await asyncio.sleep(self._interval)
+        await repeatedly(self.sweep, self._interval, "What deleted Restores replaced")
 
     async def sweep(self) -> None:
         """Look once. Raises KubeApiError."""

@@ -5,7 +5,6 @@ Recreate, so that two never run at a time by intention; that two cannot both wri
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 
 from lucid_storage.errors import AccessDeniedError, RefusedError
 from lucid_storage.errors import Reason as Why
+from lucid_storage.kinds.tasks import repeatedly
 from lucid_storage.kinds.workers.job import CONTAINER, WorkerJob, build
 from lucid_storage.kinds.workers.launch import REFUSALS, WorkerRequest, Workers
 from lucid_storage.kube.client import Json, KubeApiError
@@ -188,12 +188,7 @@ class StandingSweep:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-            except KubeApiError as error:
-                logger.warning("Deployments that nobody needs could not be looked for: %s", error)
-            await asyncio.sleep(self._interval)
+        await repeatedly(self.sweep, self._interval, "Deployments that nobody needs")
 
     async def sweep(self) -> None:
         """Look once."""

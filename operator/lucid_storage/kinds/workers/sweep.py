@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from lucid_storage.kinds.tasks import repeatedly
 from lucid_storage.kinds.workers.job import MOUNT_PREFIX
-from lucid_storage.kube.client import Json, KubeApiError
+from lucid_storage.kube.client import Json
 from lucid_storage.kube.jobs import Jobs
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.meta import OWNER_UID_LABEL
@@ -43,12 +43,7 @@ class WorkerSweep:
 
     async def run(self) -> None:
         """Sweep until cancelled. The first list of resources must have been made."""
-        while True:
-            try:
-                await self.sweep()
-            except KubeApiError as error:
-                logger.warning("Jobs that nobody waits for could not be looked for: %s", error)
-            await asyncio.sleep(self._interval)
+        await repeatedly(self.sweep, self._interval, "Jobs that nobody waits for")
 
     async def sweep(self) -> None:
         """Look once."""
