@@ -78,7 +78,7 @@ class Direct:
     listed: str | None = None
     """Where the `_id`s are listed that the run puts into it."""
     making: bool = False
-    """Nothing had the name, and the run makes it right now: an empty one of the name is its own."""
+    """Nothing had the name, and the run is about to make it: until its UUID is known, an empty one counts as own."""
     expiries: tuple[Expiry, ...] = ()
 
     @property

@@ -17,6 +17,7 @@ from lucid_storage.errors import StoreUnavailableError
 from lucid_storage.stores.mongodb.errors import (
     NAMESPACE_NOT_FOUND,
     NO_PRIMARY,
+    UUID_MISMATCH,
     Attempt,
     invalid_uri,
     translated,
@@ -33,6 +34,7 @@ LAG_SECONDS = 20
 """A secondary that is further behind than this is waited for (rule 2.8)."""
 _LAG_PERIOD_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
+_WIRE_VERSION_6_0 = 17
 
 
 class Target:
@@ -192,11 +194,17 @@ class Target:
         return len(cursor.get("firstBatch", ()))
 
     def drop(self, database: str, name: str, uuid: bytes | None = None) -> None:
-        """Harmless when it is gone."""
+        """Harmless when it is gone. With `uuid`, and since MongoDB 6.0, also when another one has the name by then."""
         command: Document = {"drop": name}
-        if uuid:
+        if uuid and self._compares_uuids():
             command["collectionUUID"] = Binary(uuid, 4)
-        self.write(database, command, f"drop {database}.{name}", expected={NAMESPACE_NOT_FOUND})
+        gone = {NAMESPACE_NOT_FOUND, UUID_MISMATCH}
+        self.write(database, command, f"drop {database}.{name}", expected=gone)
+
+    def _compares_uuids(self) -> bool:
+        """Servers before 6.0 refuse a command that names one."""
+        version = self.command("admin", {"hello": 1}, "ask for its version").get("maxWireVersion")
+        return isinstance(version, int) and version >= _WIRE_VERSION_6_0
 
     def wait_for_secondaries(self) -> None:
         """Blocks while a secondary is far behind. Looks every few seconds at most, so it may be called often."""

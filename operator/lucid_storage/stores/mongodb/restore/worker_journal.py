@@ -110,11 +110,16 @@ class WorkerJournal:
 
     def _undo(self, direct: Direct) -> None:
         for holder in (f"{BUCKETS_PREFIX}{direct.name}", direct.name):
-            uuid = (self._target.collection_uuid(direct.database, holder) or b"").hex()
-            ours = direct.making and not self._target.count(direct.database, holder)
-            if uuid and (ours or uuid == direct.made_uuid):
-                self._target.drop(direct.database, direct.name)
-            elif uuid and uuid == direct.found_uuid and direct.listed:
+            uuid = self._target.collection_uuid(direct.database, holder) or b""
+            if not uuid:
+                continue
+            if uuid.hex() == direct.made_uuid or (
+                direct.making and not self._target.count(direct.database, holder)
+            ):
+                # The server compares no UUID where it drops a time series.
+                self._target.drop(direct.database, direct.name, uuid if holder == direct.name else None)
+                return  # what has the name from here on is somebody else's
+            if uuid.hex() == direct.found_uuid and direct.listed:
                 take_back(self._target, direct.database, holder, direct.listed)
 
     def _given_up(self) -> LucidError:
