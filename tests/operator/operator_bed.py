@@ -1,13 +1,16 @@
 """Specs of resources, and how the servers look, in the words of these tests."""
 
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo.database import Database
 
 from lucid_storage.kube.client import Json
+from lucid_storage.models.meta import ANNOTATION_PREFIX
 from testbed.pytest_operator import OperatorProcess, World
 
 CONFIRM = "storage.lucid-blockchain.org/confirm-delete"
@@ -39,6 +42,29 @@ def said(resource: Json, kind: str = "Ready") -> Json:
     """One condition of a resource."""
     conditions: Sequence[Json] = resource.get("status", {}).get("conditions", [])
     return next((c for c in conditions if c["type"] == kind), {})
+
+
+def changed() -> Json:
+    """A patch after which a resource is looked at, and that changes no declaration."""
+    return {"metadata": {"annotations": {f"{ANNOTATION_PREFIX}look": uuid.uuid4().hex}}}
+
+
+@asynccontextmanager
+async def one_more_look(world: World, operator: OperatorProcess, kind: str) -> AsyncIterator[None]:
+    """What is done inside is a reason to look at a resource of this kind; wait until that is over."""
+    before = operator.metric("lucid_reconciles_total", kind=kind)
+    yield
+
+    async def over() -> bool:
+        return operator.metric("lucid_reconciles_total", kind=kind) > before
+
+    await world.until(over, 15, f"one more look at a {kind}")
+
+
+async def looked_at(world: World, operator: OperatorProcess, kind: str, name: str) -> Json:
+    """Have it looked at once more, declared as it is, and wait until that is over; returns what was patched."""
+    async with one_more_look(world, operator, kind):
+        return await world.patch(kind, name, changed())
 
 
 async def version(world: World, kind: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from operator_bed import CONFIRM, PAUSED, looked_at
 from pymongo.database import Database
 
 from testbed.pytest_operator import World
@@ -10,8 +11,6 @@ from testbed.pytest_operator import World
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
 VALIDATOR = {"$jsonSchema": {"bsonType": "object", "required": ["email"]}}
-CONFIRM = "storage.lucid-blockchain.org/confirm-delete"
-PAUSED = "storage.lucid-blockchain.org/paused"
 
 
 def options(db: Database[Any], name: str) -> dict[str, Any]:
@@ -262,20 +261,9 @@ async def test_an_unknown_keyword_in_a_validator_is_one_clear_condition(
     await mongo_world.create("Collection", "users", {"validator": {"$jsonSchema": {"requird": ["email"]}}})
     condition = await mongo_world.refused("Collection", "users", "ServerRefused")
     assert "requird" in condition["message"]
-
-    async def looked_at(paused: str) -> None:
-        """Have it looked at once more, and wait until that is over."""
-        before = operator.metric("lucid_reconciles_total", kind="Collection")
-        await mongo_world.patch("Collection", "users", {"metadata": {"annotations": {PAUSED: paused}}})
-
-        async def done() -> bool:
-            return operator.metric("lucid_reconciles_total", kind="Collection") > before
-
-        await mongo_world.until(done, 15, "a look at users")
-
-    await looked_at("false")
+    await looked_at(mongo_world, operator, "Collection", "users")
     writes = operator.metric("lucid_status_writes_total")
-    await looked_at("no")
+    await looked_at(mongo_world, operator, "Collection", "users")
     await mongo_world.refused("Collection", "users", "ServerRefused")
     assert operator.metric("lucid_status_writes_total") == writes, "the same refusal is no new write"
     mended = {"$jsonSchema": {"requird": None, **VALIDATOR["$jsonSchema"]}}

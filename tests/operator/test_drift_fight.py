@@ -6,7 +6,7 @@ from time import sleep
 from typing import Any
 
 import pytest
-from operator_bed import index_spec, indexes, said
+from operator_bed import index_spec, indexes, one_more_look, said
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
@@ -69,15 +69,10 @@ async def test_a_fight_over_an_index_ends_after_twenty_corrections(
     assert corrections == 20
     assert rival.drops <= 21
     rival.stop()
-    looks = operator.metric("lucid_reconciles_total", kind="Index")
-    for _ in range(3):
-        db.users.create_index([("other", 1)])
-        db.users.drop_index("other_1")
-
-    async def looked() -> bool:
-        return operator.metric("lucid_reconciles_total", kind="Index") > looks
-
-    await mongo_world.until(looked, 10, "another look")
+    async with one_more_look(mongo_world, operator, "Index"):
+        for _ in range(3):
+            db.users.create_index([("other", 1)])
+            db.users.drop_index("other_1")
     assert operator.metric("lucid_drift_corrections_total", kind="Index") == corrections
     assert NAME not in indexes(db, "users"), "no more writes"
     assert said(await mongo_world.get("Index", "phone"))["status"] == "True"

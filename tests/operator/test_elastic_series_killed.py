@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from elastic_gate import Gate
-from operator_bed import said
+from operator_bed import looked_at, said
 
 from lucid_storage.kube.client import Json
 from testbed.pytest_operator import World
@@ -79,17 +79,11 @@ async def test_a_series_whose_operator_is_killed_again_and_again_is_finished_onc
     assert writing == [status["elasticsearch"]["writeIndex"]]
     creations = [w for w in gate.writes if w.startswith(f"PUT /{stem}-") and w.count("/") == 1]
     assert len(creations) == len({w.split("?")[0] for w in creations}) == 2, "each was made once"
-    seen = (await world.get("Index", "events"))["metadata"]["resourceVersion"]
     written = len(gate.writes)
-    looks = last.metric("lucid_reconciles_total")
-    await world.patch("Index", "events", {"metadata": {"annotations": {"look": "again"}}})
-
-    async def looked() -> bool:
-        return last.metric("lucid_reconciles_total") > looks
-
-    await world.until(looked, 20, "one more look")
+    asked = await looked_at(world, last, "Index", "events")
     assert len(gate.writes) == written, "nothing is left to do"
-    assert said(await world.get("Index", "events"))["status"] == "True"
-    assert seen != (await world.get("Index", "events"))["metadata"]["resourceVersion"], "by the annotation"
+    seen = await world.get("Index", "events")
+    assert said(seen)["status"] == "True"
+    assert seen["metadata"]["resourceVersion"] == asked["metadata"]["resourceVersion"], "nothing was written"
     await world.delete("Index", "events")
     assert elasticsearch_server.request("GET", f"/{stem}-*") == {}, "all of it is known to be ours"

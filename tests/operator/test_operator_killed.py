@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from operator_bed import index_spec, indexes, said
+from operator_bed import index_spec, indexes, one_more_look, said
 from pymongo.database import Database
 
 from lucid_storage.kube.client import Json
@@ -163,13 +163,8 @@ async def test_an_index_replacement_is_finished_after_a_kill_when(
     found = indexes(db, "users")[replacement.name]
     assert {field: found.get(field) for field in replacement.fields} == replacement.fields
     settled = (await world.get("Index", "email"))["metadata"]["resourceVersion"]
-    third_look = second.metric("lucid_reconciles_total", kind="Index")
-    db.command("collMod", "users", validator={})  # a change of somebody else's is a reason to look
-
-    async def looked() -> bool:
-        return second.metric("lucid_reconciles_total", kind="Index") > third_look
-
-    await world.until(looked, 10, "one more look")
+    async with one_more_look(world, second, "Index"):
+        db.command("collMod", "users", validator={})  # a change of somebody else's is a reason to look
     assert (await world.get("Index", "email"))["metadata"]["resourceVersion"] == settled
 
 

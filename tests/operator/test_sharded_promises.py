@@ -1,15 +1,13 @@
 """What stands in the way of a shard key, what was sharded by hand, and the balancer, on a real sharded cluster."""
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from operator_bed import index_spec, said
+from operator_bed import changed, index_spec, looked_at, said
 from pymongo.database import Database
 from sharded_bed import KIND, QUICK, Cluster, entry, noted, spec
 
-from lucid_storage.models.meta import ANNOTATION_PREFIX
 from testbed.pytest_operator import OperatorProcess, World
 from testbed.stores.sharded import Sharded
 
@@ -21,22 +19,6 @@ WINDOW = {"start": "01:00", "stop": "04:30"}
 @pytest.fixture
 def db(sharded_db: Database[Any]) -> Database[Any]:
     return sharded_db
-
-
-def changed() -> dict[str, Any]:
-    """A patch after which a resource is looked at, and that changes no declaration."""
-    return {"metadata": {"annotations": {f"{ANNOTATION_PREFIX}look": uuid.uuid4().hex}}}
-
-
-async def looked_at(world: World, operator: OperatorProcess, name: str) -> None:
-    """Have it looked at once more, and wait until that is over."""
-    before = operator.metric("lucid_reconciles_total", kind=KIND)
-    await world.patch(KIND, name, changed())
-
-    async def done() -> bool:
-        return operator.metric("lucid_reconciles_total", kind=KIND) > before
-
-    await world.until(done, 15, f"a look at {name}")
 
 
 def verdicts(status: dict[str, Any]) -> dict[str, str]:
@@ -120,7 +102,7 @@ async def test_a_collection_that_declares_what_is_sharded_already_as_capped_is_r
     await sharded_world.create("Collection", "ring", {"capped": {"sizeBytes": 4096}})
     condition = await sharded_world.refused("Collection", "ring", "NotInPlace")
     assert "what is sharded cannot be capped" in condition["message"]
-    await looked_at(sharded_world, operator, "ring")
+    await looked_at(sharded_world, operator, KIND, "ring")
     await sharded_world.ready(KIND, "ring")
     assert entry(db, "ring")["key"] == {"a": 1}
     assert "capped" not in db.ring.options()
@@ -146,9 +128,9 @@ async def test_a_collection_that_was_sharded_by_hand_with_another_key_is_told_in
     resource = await sharded_world.get(KIND, "orders")
     assert (resource["status"]["key"], resource["status"]["chunks"]) == ("region:1", 1)
     assert said(resource, "Stalled")["status"] == "True"
-    await looked_at(sharded_world, operator, "orders")
+    await looked_at(sharded_world, operator, KIND, "orders")
     writes = operator.metric("lucid_status_writes_total")
-    await looked_at(sharded_world, operator, "orders")
+    await looked_at(sharded_world, operator, KIND, "orders")
     assert operator.metric("lucid_status_writes_total") == writes, "said once"
     await sharded_world.patch(KIND, "orders", {"spec": {"changePolicy": "Refine"}})
     condition = await sharded_world.refused(KIND, "orders", "KeyDiffers")
@@ -195,7 +177,7 @@ async def test_jumbo_chunks_bytes_and_the_balancer_are_in_status_and_metrics_as_
     assert marked.modified_count == 1
 
     async def jumbo() -> int:
-        await looked_at(sharded_world, operator, "chunks")
+        await looked_at(sharded_world, operator, KIND, "chunks")
         return int((await sharded_world.get(KIND, "chunks"))["status"]["jumboChunks"])
 
     async def marked_is_told() -> bool:
@@ -216,7 +198,7 @@ async def test_jumbo_chunks_bytes_and_the_balancer_are_in_status_and_metrics_as_
     assert gauge(operator, "balancer_enabled") == 1
 
     async def turned() -> bool:
-        await looked_at(sharded_world, operator, "chunks")
+        await looked_at(sharded_world, operator, KIND, "chunks")
         return gauge(operator, "balancer_rounds") > rounds
 
     await sharded_world.until(turned, 15, "a look to tell of further rounds")

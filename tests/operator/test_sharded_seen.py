@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from operator_bed import said, version
+from operator_bed import one_more_look, said, version
 from pymongo.database import Database
 from sharded_bed import KIND, Cluster, entry, noted, spec
 
@@ -73,13 +73,8 @@ async def drifted(world: World, name: str, field: str, seconds: float) -> dict[s
 
 async def nudged(world: World, operator: OperatorProcess, db: Database[Any], mark: str) -> None:
     """Change what nobody declares, and wait for the look at `orders` that it is a reason for."""
-    before = operator.metric("lucid_reconciles_total", kind=KIND)
-    db.orders.create_index([(mark, 1)])
-
-    async def looked() -> bool:
-        return operator.metric("lucid_reconciles_total", kind=KIND) > before
-
-    await world.until(looked, 15, "another look")
+    async with one_more_look(world, operator, KIND):
+        db.orders.create_index([(mark, 1)])
 
 
 async def test_what_others_do_is_seen_at_once_and_not_by_sweeps(

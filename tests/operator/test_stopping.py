@@ -51,7 +51,7 @@ async def test_while_mongodb_is_silent(world: World, private_mongodb: Callable[.
 
 
 async def test_while_mongodb_is_being_looked_for(world: World) -> None:
-    """All workers wait for the driver, whose locks do not survive every cancellation."""
+    """A server takes the driver's connection and never says a word; two dozen resources want it meanwhile."""
     for n in range(24):
         await world.create("Collection", f"c{n}", {})
     with socket.create_server(("127.0.0.1", 0)) as deaf:
