@@ -10,7 +10,7 @@ import pytest
 from bson.datetime_ms import DatetimeMS
 from workshop import Workshop
 
-from lucid_storage.archive.manifest import BackupKind
+from lucid_storage.archive.manifest import BackupKind, Closing
 from lucid_storage.errors import Reason
 from lucid_storage.models.backup import BackupType, Verify
 from testbed.stores.mongodb import MongoDB
@@ -122,6 +122,50 @@ def test_full_incremental_and_differential_make_one_timeline(
     assert differential.manifest.mongodb is not None
     (counted,) = differential.manifest.mongodb.operations
     assert (counted.namespace, counted.updates, counted.deletes) == (f"{filled}.a", 50, 50)
+
+
+def test_a_full_by_hand_behind_a_restore_begins_a_timeline_that_the_next_incremental_continues(
+    shop: Workshop, filled: str, mongodb: MongoDB
+) -> None:
+    """Rule 1.7, without anybody who read the oplog since; nothing is claimed over the edge."""
+    shop.back_up("full", ["mongodb"], **only(filled))
+    with mongodb.client() as client:
+        collection = client[filled]["a"]
+        collection.insert_one({"_id": "one"})
+        before = shop.back_up("inc", ["mongodb"], type="incremental", **only(filled))
+        collection.insert_one({"_id": "two"})
+        client[filled]["lucid_stg_run_1"].insert_one({"_id": "restored"})
+        collection.rename("lucid_old_run_1")
+        client[filled]["lucid_stg_run_1"].rename("a")
+        full = shop.back_up("anew", ["mongodb"], **only(filled))
+        client[filled]["a"].insert_one({"_id": "three"})
+        after = shop.back_up("further", ["mongodb"], type="incremental", **only(filled))
+    assert (before.ok, full.ok, after.ok) == (True, True, True), after.message
+    assert after.base == full.id
+    assert before.timeline != full.timeline == after.timeline
+    first, closing, last = sorted(
+        (r.manifest for r in shop.records() if r.kind is BackupKind.SLICE), key=lambda m: m.completed_at
+    )
+    assert [m.timeline for m in (first, closing, last)] == [before.timeline, before.timeline, after.timeline]
+    assert closing.closing is Closing.RESTORE
+    assert closing.mongodb is not None
+    assert [row.inserts for row in closing.mongodb.operations] == [1], "what came before stays restorable"
+    assert last.prev == next(r.to for r in shop.records() if r.id == full.id)
+
+
+def test_a_full_by_hand_behind_no_restore_joins_and_writes_no_slice(
+    shop: Workshop, filled: str, mongodb: MongoDB
+) -> None:
+    first = shop.back_up("full", ["mongodb"], **only(filled))
+    with mongodb.client() as client:
+        client[filled]["a"].insert_one({"_id": "one"})
+        shop.back_up("inc", ["mongodb"], type="incremental", **only(filled))
+        client[filled]["a"].rename("another")
+        client[filled]["lucid_stg_run_1"].insert_one({"_id": "not swapped"})
+        client[filled]["lucid_stg_run_1"].rename("lucid_stg_run_2")
+    second = shop.back_up("again", ["mongodb"], **only(filled))
+    assert second.timeline == first.timeline
+    assert [r.kind for r in shop.records()].count(BackupKind.SLICE) == 1
 
 
 def test_a_flipped_bit_is_found_and_never_a_base(shop: Workshop, filled: str) -> None:

@@ -58,7 +58,9 @@ class Decision:
     base: str | None = None
     parent: str | None = None
     prev: OplogPoint | None = None
-    """Of incrementals (for the slice that they write), differentials and slices: the entry that they begin behind."""
+    """Of incrementals (for the slice that they write), differentials and slices: the entry that they begin behind. Of a
+    full that joins slices: the entry that these go on from, if nothing in the oplog ended the timeline behind it.
+    """
     copied: tuple[str, ...] = ()
     """Of a differential: ids of the slices that it takes its first part from, in order."""
     tail: OplogPoint | None = None

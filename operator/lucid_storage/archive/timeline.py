@@ -143,15 +143,13 @@ def _full(request: Request, state: TimelineState | None, oplog: OplogView | None
             True,
             note=f"The former timeline was closed ({state.run.closing if state.run else ''}).",
         )
-    if (
-        request.of_mongodb
-        and oplog is not None
-        and state.run is not None
-        and not _next(request, state, oplog)
-    ):
-        note = _gap(request, state)
-        return Decision(BackupKind.FULL, request.new_timeline, True, because=Reason.OPLOG_GAP, note=note)
-    return Decision(BackupKind.FULL, state.timeline, False, parent=parent_of(state))
+    prev = None
+    if request.of_mongodb and oplog is not None and state.run is not None:
+        prev = _next(request, state, oplog)
+        if prev is None:
+            note = _gap(request, state)
+            return Decision(BackupKind.FULL, request.new_timeline, True, because=Reason.OPLOG_GAP, note=note)
+    return Decision(BackupKind.FULL, state.timeline, False, parent=parent_of(state), prev=prev)
 
 
 def _slice(request: Request, state: TimelineState | None, oplog: OplogView) -> Decision | Refusal:

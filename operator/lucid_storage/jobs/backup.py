@@ -50,11 +50,11 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
     if before is not None:
         return _finished(order, place, before, environ, reporter, stop)
     with Engines.of(order, place, environ) as engines:
-        decision = engines.decide(order, place, listing)
-        if decision.kind is BackupKind.FULL and not order.may_dump:
-            return _asks_for_full(order, decision)
         uploads = Uploads(place, order.id)
         run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)
+        decision = engines.decide(run, place, listing)
+        if decision.kind is BackupKind.FULL and not order.may_dump:
+            return _asks_for_full(order, decision)
         watcher = _Watcher(stop, uploads)
         publishing = False
         try:
@@ -63,7 +63,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
                 run.check()
                 if decision.kind is BackupKind.FULL:
                     # A slicer may have begun a new timeline meanwhile: then this full belongs to that one.
-                    decision = engines.decide(order, place, place.listing(), BackupKind.FULL)
+                    decision = engines.decide(run, place, place.listing(), BackupKind.FULL)
                 manifest = _manifest(order, place, decision, taken, started)
                 publishing = True
                 _publish(place, manifest, uploads)

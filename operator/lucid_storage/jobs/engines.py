@@ -68,12 +68,26 @@ class Engines:
         self._open.close()
 
     def decide(
-        self, order: BackupOrder, place: Place, listing: Listing, kind: BackupKind | None = None
+        self, run: BackupRun, place: Place, listing: Listing, kind: BackupKind | None = None
     ) -> Decision:
         """What is made and what it builds on, of the order's type or the given kind.
 
-        Raises LucidError with the reason of a refusal.
+        A full behind a restore begins a timeline, also where no slice has read so far: nothing that follows it may be
+        joined to what came before (rule 1.7). Raises LucidError with the reason of a refusal.
         """
+        decision = self._decide(run.order, place, listing, kind)
+        while (
+            decision.kind is BackupKind.FULL
+            and self._mongodb is not None
+            and self._mongodb.end_timeline(run, decision)
+        ):
+            run.check()
+            decision = self._decide(run.order, place, place.listing(), kind)
+        return decision
+
+    def _decide(
+        self, order: BackupOrder, place: Place, listing: Listing, kind: BackupKind | None
+    ) -> Decision:
         request = Request(
             kind=kind or BackupKind(order.type),
             cluster=order.owner.cluster,

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
@@ -45,7 +46,7 @@ from lucid_storage.models.backup import BackupEngine, ReadPreference
 from lucid_storage.models.orders import BackupOrder
 from lucid_storage.stores.mongodb.dump.entries import Looked
 from lucid_storage.stores.mongodb.dump.member import PinnedMember
-from lucid_storage.stores.mongodb.dump.oplog import Oplog
+from lucid_storage.stores.mongodb.dump.oplog import Oplog, OplogGapError
 from lucid_storage.stores.mongodb.dump.pinning import newest, pin
 
 logger = logging.getLogger(__name__)
@@ -127,39 +128,64 @@ class MongoBackup:
     def _place(self) -> Place:
         return self._given_place or Place.of(self._order, os.environ)
 
-    # Incremental: a restore point behind slices
+    # Slices of a chain, up to now
 
-    def _incremental(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
-        """Slices up to now, by the slicing worker where one runs, else by this one (rule 1.5)."""
-        assert decision.prev is not None
+    def end_timeline(self, run: BackupRun, decision: Decision) -> bool:
+        """Whether the timeline that a full would join was ended behind its last slice, by a restore or a rename.
+
+        The slices up to there are written first, as the next incremental would have done: whoever reads the chain then
+        sees where it ends, and what came before stays restorable (rule 1.7). True as well where the oplog was lost
+        meanwhile; decide again then.
+        """
+        if decision.prev is None:
+            return False
+        start = entry_point(decision.prev)
+        until = self._latest or self.look(()).last
+        oplog = Oplog(self.member)
+        looked = map(entry_filter(self._scope, oplog).look, oplog.renames(start, entry_point(until).optime))
+        if not any(self._scope.closing(one.optime, about) for one in looked for about in one.commands):
+            return False
+        with suppress(OplogGapError):
+            self._slice(run, decision.timeline, decision.prev)
+        return True
+
+    def _slice(self, run: BackupRun, timeline: str, prev: OplogPoint) -> _Line:
+        """Slices up to now or to the end of the timeline, by the slicing worker where one runs, else by this one (rule
+        1.5).
+        """
         place = self._place
         writer = SliceWriter(self._order, place, self._scope)
         target = self._latest or self.look(()).last
-        at, found = decision.prev, list[Manifest]()
-        entries = size = 0
+        line = _Line(prev)
         waiting_until = monotonic() + (CUT_SECONDS if self._order.slicing else 0)
         asked = False
-        while at.optime < target.optime:
+        while line.closing is None and line.to.optime < target.optime:
             run.check()
-            there = writer.there(decision.timeline, at)
+            there = writer.there(timeline, line.to)
             if there is None and monotonic() < waiting_until:
                 asked = asked or _ask_for_cut(place, run.order.run)
                 run.cancelled.wait(CUT_POLL_SECONDS)
                 continue
-            if there is None:
-                try:
-                    written = writer.write(self.member, decision.timeline, at, run.check)
-                except SliceThereError:
-                    continue
-                if written is None:
-                    break
-                there, entries, size = written.manifest, entries + written.entries, size + written.plain_bytes
-            found.append(there)
-            at = Written(there).to
-            _refuse_closed(there.closing)
-        run.report(size, entries)
-        record = self._record(_beginning(decision, records), at, _sum(found), found)
-        return Taken(record, (), entries, size)
+            if there is not None:
+                line.follow(Written(there))
+                continue
+            try:
+                written = writer.write(self.member, timeline, line.to, run.check)
+            except SliceThereError:
+                continue
+            if written is None:
+                break
+            line.follow(written)
+        return line
+
+    def _incremental(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
+        """A restore point behind slices."""
+        assert decision.prev is not None
+        line = self._slice(run, decision.timeline, decision.prev)
+        _refuse_closed(line.closing)
+        run.report(line.bytes, line.entries)
+        record = self._record(_beginning(decision, records), line.to, _sum(line.slices), line.slices)
+        return Taken(record, (), line.entries, line.bytes)
 
     # Differential: everything since the full in one object
 
@@ -235,6 +261,27 @@ class MongoBackup:
         )
         taken_at = datetime.fromtimestamp(to.optime.seconds, UTC)
         return EngineRecord(engine=BackupEngine.MONGODB, taken_at=taken_at, mongodb=mongodb)
+
+
+@dataclass(slots=True)
+class _Line:
+    """Slices that follow one another."""
+
+    to: OplogPoint
+    slices: list[Manifest] = field(default_factory=list)
+    entries: int = 0
+    """Written here; what others wrote is not counted."""
+    bytes: int = 0
+
+    @property
+    def closing(self) -> Closing | None:
+        return self.slices[-1].closing if self.slices else None
+
+    def follow(self, written: Written) -> None:
+        self.slices.append(written.manifest)
+        self.to = written.to
+        self.entries += written.entries
+        self.bytes += written.plain_bytes
 
 
 def _ask_for_cut(place: Place, run: str) -> bool:

@@ -99,6 +99,13 @@ def test_a_full_joins_the_timeline_that_the_slicer_began_before_it() -> None:
     assert (found.timeline, found.begins) == ("t1", False)
 
 
+def test_a_full_that_joins_slices_names_where_a_restore_may_have_ended_them() -> None:
+    records = [full("f1", 10), piece(10, 60)]
+    assert decided(request(FULL), records, view(records, 0, 90)).prev == point(60)
+    alone = [full("f1", 10)]
+    assert decided(request(FULL), alone, view(alone, 0, 90)).prev is None, "nothing goes on from there"
+
+
 def test_an_incremental_follows_the_newest_slice_and_names_base_and_parent() -> None:
     records = [full("f1", 10), piece(10, 60), incremental("i1", 60, "f1")]
     found = decided(request(INCREMENTAL), records, view(records, 0, 90))

@@ -122,13 +122,15 @@ class Chain:
         order = self.order(kind, slicing=slicing)
         with MongoBackup(order, self.uri, self.place) as engine:
             records = self.records()
-            decision = decided(order, engine, records)
             uploads = Uploads(self.place, order.id)
 
             def opened(kind: ObjectKind, part: str) -> Sink:
                 return Gated(uploads.open(kind, part), gate)
 
             run = BackupRun(order, opened, lambda _, __: None, lambda _: None)
+            decision = decided(order, engine, records)
+            if decision.kind is BackupKind.FULL and engine.end_timeline(run, decision):
+                decision = decided(order, engine, self.records())
             try:
                 taken = engine.take(run, decision, records)
             except BaseException:

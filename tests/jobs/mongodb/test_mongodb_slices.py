@@ -237,6 +237,30 @@ def test_a_restore_that_swaps_closes_the_timeline_just_before_it(
     assert {d["_id"] for d in chain.documents(full, f"{db}.a")} >= {"restored", "after"}
 
 
+def test_a_full_behind_a_restore_that_the_running_worker_has_not_read_yet_is_gone_on_from(
+    client: MongoClient[Any], chain: Chain, db: str
+) -> None:
+    client[db].a.insert_one({"_id": 0})
+    chain.back_up(FULL)
+    client[db].a.insert_one({"_id": 1})
+    slicer = chain.slicer()
+    with running(slicer):
+        until(chain.slices, "the first slice")
+        client[db].a.insert_one({"_id": "before"})
+        client[db]["lucid_stg_run_1"].insert_one({"_id": "restored"})
+        client[db].a.rename("lucid_old_run_1")
+        client[db]["lucid_stg_run_1"].rename("a")
+        full = chain.back_up(FULL, slicing=True)
+        client[db].a.insert_one({"_id": "after"})
+        incremental = chain.back_up(INCREMENTAL, slicing=True)
+    assert incremental.timeline == full.timeline
+    assert incremental.base == full.id
+    closing = next(piece for piece in chain.slices() if piece.closing is Closing.RESTORE)
+    assert closing.timeline != full.timeline
+    assert inserted(chain.oplog(closing), f"{db}.a") == ["before"]
+    assert inserted(chain.oplog(chain.slices()[-1]), f"{db}.a") == ["after"]
+
+
 def test_an_incremental_by_hand_that_meets_a_rename_out_of_the_selection_keeps_what_came_before_it(
     mongodb_rs3: MongoDB, client: MongoClient[Any], db: str, tmp_path: Path
 ) -> None:

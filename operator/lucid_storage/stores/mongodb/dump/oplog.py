@@ -89,6 +89,16 @@ class Oplog:
         if last is None or _at(last).moment != until.moment:
             raise _gap(after)
 
+    def renames(self, after: EntryPoint, until: OpTime) -> Iterator[memoryview]:
+        """The entries in (after, until] that rename a collection; the server looks for them, so it is few that come."""
+        name = "renameCollection"
+        renaming = [{f"o.{name}": {"$exists": True}}, {f"o.applyOps.o.{name}": {"$exists": True}}]
+        window = {"$gt": after.optime.timestamp, "$lte": until.timestamp}
+        with self._asking():
+            yield from (
+                memoryview(e.raw) for e in self._entries.find({"ts": window, "op": "c", "$or": renaming})
+            )
+
     def oldest_open(self, at: OpTime) -> OpTime | None:
         """The first entry of the oldest transaction that had entries at this moment and was not decided by then.
 
