@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
-from index_builder import NAME, NOW, desired, fresh, index, observed, scope, status
+from index_builder import NAME, NOW, desired, fresh, index, observed, scope, server, status
 
 from lucid_storage.kinds.contract import Scope
 from lucid_storage.kinds.index_mongodb.actions import ChangeIndex, DropIndex
@@ -14,7 +14,7 @@ from lucid_storage.kinds.index_mongodb.kind import MongoIndexKind
 from lucid_storage.kinds.index_mongodb.plan import plan
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.index import SupersededIndex
-from lucid_storage.stores.mongodb.types import IndexChange, IndexState
+from lucid_storage.stores.mongodb.types import IndexChange, IndexDefinition, IndexState, JsonDoc, ServerInfo
 
 TARGET = "app.users"
 OLD = index(NAME)
@@ -77,8 +77,9 @@ def test_an_index_that_somebody_hid_stays_so_and_that_is_said() -> None:
 class Port:
     """The indexes of one collection."""
 
-    def __init__(self, *indexes: IndexState) -> None:
+    def __init__(self, *indexes: IndexState, collation: JsonDoc | None = None) -> None:
         self.port = self
+        self.primary = IndexState("_id_", IndexDefinition((("_id", 1),), collation=collation))
         self.here = {ix.name: ix for ix in indexes}
 
     async def __aenter__(self) -> "Port":
@@ -94,8 +95,11 @@ class Port:
 
     def check_database(self, namespace: str, secret: str | None, database: str) -> None: ...
 
+    async def info(self) -> ServerInfo:
+        return server()
+
     async def indexes(self, database: str, collection: str) -> tuple[IndexState, ...]:
-        return tuple(self.here.values())
+        return (self.primary, *self.here.values())
 
     async def drop_index(self, database: str, collection: str, name: str) -> None:
         del self.here[name]
@@ -119,6 +123,30 @@ async def test_a_deletion_spares_and_shows_a_replaced_index_that_others_declare(
     assert not port.here[NAME].definition.hidden
     assert f"Others declare {NAME}, which stays." in said
     assert NEW.name in said
+
+
+GERMAN: dict[str, Any] = {"collation": {"locale": "de"}}
+
+
+async def test_a_deletion_spares_what_others_declare_by_the_default_collation_of_the_collection() -> None:
+    replaced = index(NAME, hidden=True, **GERMAN)
+    port = Port(replaced, index(f"{NAME}_g2", sparse=True, **GERMAN), **GERMAN)
+    said = await disposed(port, peer())
+    assert list(port.here) == [NAME]
+    assert "stays" in said
+
+
+async def test_drop_first_spares_what_others_declare_by_the_default_collation_of_the_collection() -> None:
+    port = Port(index("t", expire_after_seconds=60, **GERMAN), **GERMAN)
+    kind = MongoIndexKind(cast("Any", port), IndexBuilds(lambda _: None), cast("Any", None))
+    known = status(index_name="t", server_identity="set-1")
+    around = replace(scope(), peers=[peer(expireAfterSeconds=60)])
+    mine = desired({"replacePolicy": "DropFirst"})
+    seen = await kind.observe(peer("first"), mine, known, (), around)
+    made = plan(mine, seen, known, around)
+    assert not made.actions
+    assert made.verdict is not None
+    assert "another Index declares it" in made.verdict.message
 
 
 async def test_a_deletion_drops_a_replaced_index_that_nobody_declares() -> None:

@@ -109,7 +109,7 @@ class MongoIndexKind:
             default_collation=default_collation,
             progress=progress,
             running=running,
-            claimed=await self._claimed(status, scope),
+            claimed=await self._claimed(status, scope, default_collation),
             answers=answers,
         )
 
@@ -195,11 +195,12 @@ class MongoIndexKind:
     ) -> str:
         await self._builds.forget(resource.key)
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
-        claimed = await self._claimed(status, scope)
         hidden = {entry.index_name: entry for entry in status.superseded or ()}
         dropped, kept = [], []
         async with self._connections.watching(deployment) as port:
             present = await port.indexes(desired.database, desired.collection)
+            default_collation = await _default_collation(port, desired, present or ())
+            claimed = await self._claimed(status, scope, default_collation)
             for name in _recorded_names(status):
                 index = next((ix for ix in present or () if ix.name == name), None)
                 if index is None or not _still_ours(index.definition, desired, name, status):
@@ -226,8 +227,12 @@ class MongoIndexKind:
     def sweep_seconds(self, resource: Resource, desired: IndexDesired) -> float:
         return self._sweep(resource, desired.secret)
 
-    async def _claimed(self, status: IndexStatus, scope: Scope) -> tuple[tuple[str, IndexDefinition], ...]:
-        """What others declare matters only when there is something to clear away."""
+    async def _claimed(
+        self, status: IndexStatus, scope: Scope, default_collation: JsonDoc | None
+    ) -> tuple[tuple[str, IndexDefinition], ...]:
+        """What others declare, with the collation that the server gives to what names none. It matters only when there
+        is something to clear away.
+        """
         if not scope.peers or (
             status.pending is None and not status.superseded and status.index_name is None
         ):
@@ -240,7 +245,10 @@ class MongoIndexKind:
                 theirs = await self.desired(peer)
             except LucidError:
                 continue  # no valid declaration, so it claims nothing
-            claimed.append((theirs.name, theirs.definition))
+            built = theirs.definition
+            if built.collation is None:
+                built = replace(built, collation=default_collation)
+            claimed.append((theirs.name, built))
         return tuple(claimed)
 
 

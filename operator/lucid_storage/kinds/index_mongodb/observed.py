@@ -27,5 +27,5 @@ class IndexObserved:
     running: frozenset[str] = frozenset()
     """Names whose createIndexes call of this process has not returned."""
     claimed: tuple[tuple[str, IndexDefinition], ...] = ()
-    """Name and definition of what other Index resources declare on the same collection."""
+    """Name and definition of what other Index resources declare on the collection, its default collation filled in."""
     answers: Mapping[object, Answer] = field(default_factory=dict)

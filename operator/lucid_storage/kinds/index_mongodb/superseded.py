@@ -18,7 +18,7 @@ KEPT_AT_MOST = 12
 
 
 Claimed = Sequence[tuple[str, IndexDefinition]]
-"""Name and definition of what other Index resources declare on the same collection."""
+"""Name and definition of what other Index resources declare on the collection, its default collation filled in."""
 
 
 @dataclass(frozen=True, slots=True)
