@@ -4,15 +4,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from workshop import Workshop
 
-from lucid_storage.archive.manifest import BackupKind, ProofLevel
+from lucid_storage.archive.manifest import ProofLevel
 from lucid_storage.errors import Reason
-from lucid_storage.jobs.restore_proof import VERIFY_VARIABLE, _mongodb
 from lucid_storage.models.backup import Verify
 from lucid_storage.models.orders import BackupResult
 from lucid_storage.stores.mongodb.restore.scratch import STAMPS, scratch_name
@@ -115,13 +113,3 @@ def test_a_worker_told_to_stop_ends_its_proof_and_drops_what_it_made(
         assert scratch(client, order["run"]) == []
         (record,) = shop.records()
         assert record.proof is None, "nothing was found out"
-
-
-def test_what_was_written_while_an_empty_backup_ran_is_not_called_restored() -> None:
-    manifest: Any = SimpleNamespace(kind=BackupKind.FULL)
-    nothing: Any = None
-    for written, note in (((), None), (("shop.a",), "NoVerifyServer")):
-        record: Any = SimpleNamespace(collections=(), operations=written)
-        environ = {VERIFY_VARIABLE: "mongodb://127.0.0.1:1/"}
-        said = _mongodb(nothing, nothing, manifest, record, environ, nothing, nothing)
-        assert (said and said.reason) == note

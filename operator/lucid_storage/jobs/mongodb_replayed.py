@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from lucid_storage.archive.manifest import Manifest
 from lucid_storage.errors import LucidError, Reason
@@ -14,8 +14,10 @@ from lucid_storage.stores.mongodb.restore.rewriting import Rewritten
 _KINDS = ("inserts", "updates", "deletes")
 
 
-def compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple[str, str]]) -> None:
-    """What was applied of a piece is what its manifest holds (rule 1.12).
+def compare_operations(
+    plan: MongoPlan, piece: Manifest, applied: Counter[tuple[str, str]], besides: Set[str] = frozenset()
+) -> None:
+    """What was applied of a piece is what its manifest holds (rule 1.12), but for the namespaces of `besides`.
 
     Not where collections were chosen: then a name can mean a collection that is restored, and later one that is not.
     """
@@ -23,7 +25,7 @@ def compare_operations(plan: MongoPlan, piece: Manifest, applied: Counter[tuple[
         return
     for count in piece.mongodb.operations:
         database, _, collection = count.namespace.partition(".")
-        if not plan.lineage.base((database, collection)):
+        if count.namespace in besides or not plan.lineage.base((database, collection)):
             continue
         for kind in _KINDS:
             found, wanted = applied[(count.namespace, kind)], int(getattr(count, kind))

@@ -168,8 +168,9 @@ def _staged(run: MongoRestoreRun, staging: Staging, target: Target) -> MongoStag
     run.phase("Replaying", sum(o.plain_bytes for p in plan.path.then for o in oplogs(p.manifest)))
     _replay_slices(run, staging)
     finished = staging.finish()
-    if run.in_place is None:
-        # What was dropped while the full ran is in its list of collections, and not in the end.
+    if not staging.touched:
+        # What was dropped while the full ran is in its list of collections, and not in the end. Where it was dropped in
+        # place already, ending here would leave the others half done, and bring nothing back.
         names = (*(one.name[1] for one in finished), *(view.name for view in staging.views))
         refuse_missing(plan.chosen, names)
     expiring = count_staged(target, finished, run.now) if run.now is not None else None
@@ -208,6 +209,9 @@ def _load(run: MongoRestoreRun, staging: Staging, accounts: Accounts | None) -> 
             for _ in dump_oplog:
                 pass  # to the checked end
             staging.compare(loader, _expected(run.plan.records), hashes)
+            # What of the time of the dump was passed over is about collections that were gone when it listed them.
+            replayed = staging.replayed
+            compare_operations(run.plan, manifest, counts(replayed), replayed.passed_over)
     finally:
         source.close()
     return documents, size

@@ -17,8 +17,14 @@ MOST_NAME_BYTES = 2048
 """Of their names together: the worker's result names them, and a termination message has 4,096 bytes."""
 
 
+class NoDatabaseError(RefusedError):
+    """The backup is of a server, or of a part of one, that held nothing."""
+
+    reason = Reason.RESTORE_BLOCKED
+
+
 def choose_targets(order: RestoreOrder, found: frozenset[str]) -> dict[str, str]:
-    """Which database of the backup goes where. Raises RefusedError, NotAllowedError."""
+    """Which database of the backup goes where. Raises RefusedError, NoDatabaseError, NotAllowedError."""
     databases = found - set(RESERVED_DATABASES)
     if order.source_database is not None:
         if order.source_database not in databases:
@@ -42,7 +48,7 @@ def choose_targets(order: RestoreOrder, found: frozenset[str]) -> dict[str, str]
                 reason=Reason.DATABASE_NOT_ALLOWED,
             )
     if not targets:
-        raise RefusedError("The backup holds no database to restore.", reason=Reason.RESTORE_BLOCKED)
+        raise NoDatabaseError("The backup holds no database to restore; choose another one.")
     if (
         len(targets) > MOST_DATABASES
         or sum(len(name.encode()) for name in targets.values()) > MOST_NAME_BYTES

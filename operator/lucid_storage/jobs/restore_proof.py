@@ -14,7 +14,6 @@ from contextlib import closing
 from dataclasses import replace
 
 from lucid_storage.archive.manifest import (
-    BackupKind,
     ElasticRecord,
     EngineRecord,
     Manifest,
@@ -31,6 +30,7 @@ from lucid_storage.jobs.elastic_restore import prove as prove_elasticsearch
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
 from lucid_storage.jobs.mongodb_restore import prove as prove_mongodb
 from lucid_storage.jobs.mongodb_restore_plan import make_plan
+from lucid_storage.jobs.mongodb_restore_targets import NoDatabaseError
 from lucid_storage.jobs.notes import Note
 from lucid_storage.jobs.proving import with_this
 from lucid_storage.jobs.reporting import Reporter
@@ -128,20 +128,20 @@ def _mongodb(
             "No server for restore proofs is configured; set BACKUP_VERIFY_URI to a MongoDB that is not the one which"
             " is backed up.",
         )
-    if not any(c.type != "view" for c in record.collections) and manifest.kind is BackupKind.FULL:
-        if not record.operations:
-            return None  # it holds nothing that could be restored
-        return Note(
-            Reason.NO_VERIFY_SERVER,
-            "The backup holds only what was written while it ran; that was read back and compared, and not restored.",
-        )
     path = to_backup(with_this(place.records(), manifest), manifest.id)
     if isinstance(path, Blocked):
         raise LucidError(path.message, reason=path.reason)
     wanted = RestoreOrder.model_validate(
         {**order.model_dump(), "backup_id": manifest.id, "deadline_seconds": 1}
     )
-    plan = make_plan(wanted, path, place.source)
+    try:
+        plan = make_plan(wanted, path, place.source)
+    except NoDatabaseError:
+        return Note(
+            Reason.NO_VERIFY_SERVER,
+            "The backup was read back and compared, and not restored, since it holds no database of MongoDB; see that"
+            " spec.mongodb names what is to be backed up.",
+        )
     with closing(pin(uri)) as member:
         if member.identity().identity == record.identity:
             budget = Oplog(member).size_bytes() // OPLOG_SHARE

@@ -1,5 +1,6 @@
 """A full during which definitions changed comes back as the database was at its end (rule 1.2, 1.7)."""
 
+import io
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,8 +14,13 @@ from dump_bed import once
 from pymongo import MongoClient
 from restore_bed import restored, whole
 
+from lucid_storage.archive.manifest import Manifest, ProofLevel
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs import mongodb_full
+from lucid_storage.jobs.notes import Note
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.restore_proof import VERIFY_VARIABLE, prove_by_restore
+from lucid_storage.jobs.worker import Stop
 from lucid_storage.models.backup import BackupType, MongoSelection
 from testbed.stores.mongodb import MongoDB
 
@@ -95,9 +101,11 @@ def test_what_changed_while_the_dump_ran_comes_back_as_it_was_at_its_end(
     )
     assert whole(client, target) == {"read_made": at_end[kept]["read_made"]}
     assert chosen.ok
-    for gone in ("listed_dropped", "ended_dropped"):
+    adding: dict[str, Any] = {"in_place": True, "drop_existing": False}
+    for gone, more in (("listed_dropped", {}), ("ended_dropped", {}), ("ended_dropped", adding)):
+        asked = {"source_database": kept, "target_database": target, "collections": (gone,), **more}
         with pytest.raises(LucidError, match=f"no collection {gone} at that moment") as refused:
-            restored(chain, full.id, source_database=kept, target_database=target, collections=(gone,))
+            restored(chain, full.id, **asked)
         assert refused.value.reason is Reason.RESTORE_BLOCKED
     assert list(whole(client, target)) == ["read_made"]
 
@@ -145,3 +153,47 @@ def test_a_database_that_was_made_while_the_dump_ran_is_part_of_it(
     assert [d["_id"] for d in client[target].late.find(sort=[("_id", 1)])] == ["late", "later", "mine"]
     both = restored(chain, full.id, plan_only=True)
     assert set(both.databases) == {kept, new}
+
+
+def proved(chain: Chain, manifest: Manifest) -> tuple[ProofLevel, str, Note | None]:
+    """What `verify: Restore` says on the server that was read."""
+    order = chain.order(BackupType(manifest.kind))
+    environ = {VERIFY_VARIABLE: chain.uri}
+    return prove_by_restore(order, chain.place, manifest, environ, Reporter(out=io.StringIO()), Stop())
+
+
+def test_a_full_of_nothing_but_what_was_written_while_it_ran_is_proved_by_its_replay(
+    client: MongoClient[Any], chain: Chain, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live = client[names[0]]
+
+    def write() -> None:
+        live.late.insert_many([{"_id": n} for n in range(3)])
+        live.late.update_one({"_id": 1}, {"$set": {"n": 1}})
+        live.late.delete_one({"_id": 2})
+
+    before(monkeypatch, "newest", write)
+    full = chain.back_up(BackupType.FULL)
+    assert full.mongodb is not None
+    assert full.mongodb.collections == ()
+    assert proved(chain, full) == (ProofLevel.RESTORE, "", None)
+    # A manifest that holds more than the archive's oplog: nothing else could tell that a write is missing.
+    more = [count.model_copy(update={"inserts": count.inserts + 1}) for count in full.mongodb.operations]
+    engine = full.engines[0].model_copy(
+        update={"mongodb": full.mongodb.model_copy(update={"operations": tuple(more)})}
+    )
+    level, message, note = proved(chain, full.model_copy(update={"engines": (engine,)}))
+    assert (level, note) == (ProofLevel.RESTORE, None)
+    assert f"3 inserts were replayed on {names[0]}.late, and the backup {full.id} holds 4" in message
+    assert [name for name in client.list_database_names() if name.startswith("lucid_stg_")] == []
+
+
+def test_a_backup_of_nothing_is_good_and_not_called_restored(
+    client: MongoClient[Any], chain: Chain, names: list[str]
+) -> None:
+    full = chain.back_up(BackupType.FULL)
+    for manifest in (full, chain.back_up(BackupType.INCREMENTAL)):
+        level, message, note = proved(chain, manifest)
+        assert (level, message) == (ProofLevel.CHECKSUM, "")
+        assert note is not None
+        assert "not restored, since it holds no database" in note.message

@@ -99,6 +99,10 @@ class Rewritten:
     """Applied in part, because collections were left out."""
     by_namespace: dict[str, Tally] = field(default_factory=dict)
     skipped_commands: Counter[str] = field(default_factory=Counter)
+    passed_over: set[str] = field(default_factory=set)
+    """Namespaces of which some writes were about nothing that is restored: another collection of the name, for
+    instance, which was gone when the dump listed them.
+    """
 
 
 class Rewriter:
@@ -139,6 +143,7 @@ class Rewriter:
             return self._view(operation)
         tracked = self._find(moment, (operation.database, operation.collection), operation.uuid)
         if tracked is None:
+            self.done.passed_over.add(f"{operation.database}.{operation.collection}")
             return None
         self._count(tracked.name, operation.kind)
         element: dict[str, object] = {
