@@ -1,7 +1,8 @@
 """What a deleted Restore had replaced goes when its time is over, and nothing goes that may be somebody else's."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,9 +17,10 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.lineage import everything
-from lucid_storage.stores.mongodb.restore.overdue import OverdueRun
+from lucid_storage.stores.mongodb.restore.overdue import PAGE, Overdue, OverdueRun
 from lucid_storage.stores.mongodb.restore.staging import Staging
 from lucid_storage.stores.mongodb.restore.target import Target
+from lucid_storage.stores.mongodb.types import Topology
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
@@ -223,34 +225,109 @@ async def test_whoever_dies_in_it_is_followed_by_the_next_sweep(
     assert reserved(client, database) == []
 
 
-async def test_one_that_cannot_be_dropped_keeps_no_other_one() -> None:
-    dropped: list[str] = []
+async def test_runs_that_may_not_go_keep_no_later_one(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    """More of them than are read at once, and before it in every order."""
+    await replaced(mongodb.uri, client, database)
+    over, journals = datetime(2026, 1, 1, tzinfo=UTC), client[database].lucid_stg_journal
+    own = journals.find_one_and_delete({"_id": RUN})
+    for namespace, uid in (("shop", "uid-there"), ("other", UID)):
+        owner = {"cluster": database, "namespace": namespace, "name": "n", "uid": uid}
+        journals.insert_many(
+            {"_id": f"0-{namespace}-{n:03}", "state": "swapped", "owner": owner, "until": over}
+            for n in range(PAGE)
+        )
+    journals.insert_one(own)
+    await swept(mongodb.uri, cluster=database, known="uid-there", namespaces=("shop",)).sweep()
+    assert reserved(client, database) == []
+    async with restores(mongodb.uri) as port:
+        left = await port.overdue(database, database, namespaces=("other",))
+        assert [run.namespace for run in left] == ["other"] * PAGE
+        assert await port.overdue(database, database, namespaces=("other",), after=left[-1].run) == ()
 
-    class Refusing:
-        async def overdue(self, cluster: str) -> tuple[OverdueRun, ...]:
-            return tuple(OverdueRun(run, "shop", "n", run, f"uid-{run}", 0.0) for run in ("r1", "r2"))
 
-        async def drop_old(self, run: str, databases: list[str]) -> tuple[str, ...]:
-            if run == "r1":
-                raise AccessDeniedError("The login lacks remove; grant it.")
-            dropped.append(run)
-            return ()
+class Login:
+    """One login of a server, of which it says what it was asked."""
 
-        async def close(self) -> None: ...
+    def __init__(self, identity: str = "rs", *, denied: bool = False, runs: tuple[str, ...] = ()) -> None:
+        self._identity, self._denied, self._runs = identity, denied, runs
+        self.asked: list[str] = []
+        self.dropped: list[str] = []
+        self.refused: tuple[str, ...] = ()
+        self.closed = 0
 
-    sweep = swept("mongodb://127.0.0.1:1/", cluster="c")
-    sweep._open_restores = lambda address, label: cast("Any", Refusing())
+    async def identity(self) -> str:
+        return self._identity
+
+    async def restorable_databases(self) -> tuple[str, ...]:
+        return ("shop",)
+
+    async def overdue(
+        self, database: str, cluster: str, *, namespaces: Collection[str] = (), after: str = ""
+    ) -> tuple[OverdueRun, ...]:
+        self.asked.append(after)
+        if self._denied:
+            raise AccessDeniedError("The login lacks find; grant it.")
+        behind = [run for run in self._runs if run > after]
+        return tuple(OverdueRun(run, database, "shop", "n", f"uid-{run}", 0.0) for run in behind)
+
+    async def drop_old(self, run: str, databases: list[str]) -> tuple[str, ...]:
+        if run in self.refused:
+            raise AccessDeniedError("The login lacks remove; grant it.")
+        self.dropped.append(run)
+        return ()
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+async def looked(*logins: Login) -> None:
+    """One sweep over them."""
+    opened = {f"mongodb://127.0.0.1:{n}/": login for n, login in enumerate(logins, 1)}
+    sweep = swept(next(iter(opened)), cluster="c")
+    engine = SimpleNamespace(name="mongodb")
+    more = [SimpleNamespace(engine=engine, address=a, label=a, down=None) for a in opened]
+    sweep._connections = cast("Connections", SimpleNamespace(deployments=more))
+    sweep._open_restores = lambda address, label: cast("Any", opened[address])
     await sweep.sweep()
-    assert dropped == ["r2"]
+    assert [login.closed for login in logins] == [1] * len(logins)
+
+
+async def test_one_that_cannot_be_dropped_keeps_no_other_one() -> None:
+    login = Login(runs=("r1", "r2"))
+    login.refused = ("r1",)
+    await looked(login)
+    assert login.dropped == ["r2"]
+
+
+async def test_what_one_login_may_not_drop_or_read_another_one_does() -> None:
+    reader, blind, owner = Login(runs=("r1",)), Login(denied=True), Login(runs=("r1",))
+    reader.refused = ("r1",)
+    await looked(reader, blind, owner)
+    assert owner.dropped == ["r1"]
+
+
+async def test_a_database_of_one_server_that_holds_nothing_is_read_once() -> None:
+    first, second, elsewhere = Login(), Login(), Login("another")
+    await looked(first, second, elsewhere)
+    assert (first.asked, second.asked, elsewhere.asked) == ([""], [], [""])
 
 
 async def test_a_server_that_is_away_ends_no_sweep() -> None:
-    class Away:
-        async def overdue(self, cluster: str) -> tuple[()]:
+    class Away(Login):
+        async def overdue(self, *_: object, **__: object) -> tuple[OverdueRun, ...]:
+            self.asked.append("")
             raise StoreUnavailableError("MongoDB does not answer.")
 
-        async def close(self) -> None: ...
+    away, there = Away("a"), Login("b", runs=("r1",))
+    await looked(away, there)
+    assert (len(away.asked), there.dropped) == (1, ["r1"])
 
-    sweep = swept("mongodb://127.0.0.1:1/", cluster="c")
-    sweep._open_restores = lambda address, label: cast("Any", Away())
-    await sweep.sweep()
+
+async def test_a_sharded_deployment_is_not_looked_at() -> None:
+    class Sharded:
+        async def info(self) -> Any:
+            return SimpleNamespace(topology=Topology.SHARDED)
+
+    assert await Overdue(cast("Any", SimpleNamespace(connection=Sharded()))).databases() == ()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import Protocol
 
-from lucid_storage.errors import LeadershipLostError, LucidError
+from lucid_storage.errors import AccessDeniedError, LeadershipLostError, LucidError
 from lucid_storage.kinds.connections import Connections, label_of
 from lucid_storage.kinds.restore.server import OpenRestores
 from lucid_storage.kinds.tasks import repeatedly
@@ -67,9 +67,10 @@ class OldSweep:
     async def sweep(self) -> None:
         """Look once. Raises KubeApiError."""
         cluster = await self._cluster()
+        idle: dict[str, set[str]] = {}
         for address, label in self._servers().items():
             try:
-                await self._look(self._open_restores(address, label), cluster)
+                await self._look(self._open_restores(address, label), cluster, idle)
             except LucidError as error:
                 logger.info("what deleted Restores replaced is looked for later: %s", error.message)
             except (LeadershipLostError, KubeApiError):
@@ -77,13 +78,28 @@ class OldSweep:
             except Exception:
                 logger.exception("what deleted Restores replaced was not looked for with %s", label)
 
-    async def _look(self, port: RestorePort, cluster: str) -> None:
+    async def _look(self, port: RestorePort, cluster: str, idle: dict[str, set[str]]) -> None:
+        """`idle` are databases by server in which another login found nothing: they are not read again."""
         try:
-            for run in await port.overdue(cluster):
-                if await self._forsaken(run):
-                    await self._dropped(port, run)
+            known = idle.setdefault(await port.identity(), set())
+            for database in await port.restorable_databases():
+                if database not in known and await self._look_into(port, cluster, database):
+                    known.add(database)
         finally:
             await port.close()
+
+    async def _look_into(self, port: RestorePort, cluster: str, database: str) -> bool:
+        """Whether nothing is overdue there. What this login may not read or drop, another one may."""
+        after = ""
+        try:
+            while runs := await port.overdue(database, cluster, namespaces=self._namespaces, after=after):
+                for run in runs:
+                    if await self._forsaken(run):
+                        await self._dropped(port, run)
+                after = runs[-1].run
+        except AccessDeniedError:
+            return False  # no restore of these credentials was there
+        return not after
 
     def _servers(self) -> dict[str, str]:
         """Addresses with who lends the login. What is down is asked another time."""

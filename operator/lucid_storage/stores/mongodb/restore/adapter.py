@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
@@ -142,8 +142,13 @@ class MongoRestores:
         await self._commands.forget(first(databases), run)
         return stays
 
-    async def overdue(self, cluster: str) -> tuple[OverdueRun, ...]:
-        return await self._overdue.runs(cluster)
+    async def restorable_databases(self) -> tuple[str, ...]:
+        return await self._overdue.databases()
+
+    async def overdue(
+        self, database: str, cluster: str, *, namespaces: Collection[str] = (), after: str = ""
+    ) -> tuple[OverdueRun, ...]:
+        return await self._overdue.runs(database, cluster, namespaces, after)
 
     async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
         journal = await self.journal(databases, run)

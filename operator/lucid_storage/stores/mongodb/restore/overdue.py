@@ -5,19 +5,20 @@ Both stand in the journal, by the server's own clock, since a Restore can be del
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
 from bson.datetime_ms import DatetimeMS
 
-from lucid_storage.errors import AccessDeniedError, LucidError
+from lucid_storage.errors import LucidError
+from lucid_storage.stores.mongodb.collections import is_user_database
 from lucid_storage.stores.mongodb.restore.commands import Commands
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS, SwapState
+from lucid_storage.stores.mongodb.types import Topology
 
-_AT_ONCE = 100
-_NOT_OURS = frozenset({"admin", "config", "local"})
+PAGE = 100
 
 Command = dict[str, object]
 
@@ -44,19 +45,23 @@ def keeping(run: str, minutes: int) -> Command:
     return {"update": JOURNALS, "updates": [{"q": query, "u": [{"$set": {"until": until}}]}]}
 
 
-def due(cluster: str) -> Command:
+def due(cluster: str, namespaces: Collection[str], after: str) -> Command:
     """Journals of Restores of one cluster; those of others, and of runs without a time, are nobody's here."""
-    query = {
+    query: dict[str, object] = {
+        "_id": {"$type": "string", "$gt": after},
         "state": str(SwapState.SWAPPED),
         "owner.cluster": cluster,
         "until": {"$type": "date"},
         "$expr": {"$lte": ["$until", "$$NOW"]},
     }
+    if namespaces:
+        query["owner.namespace"] = {"$in": sorted(namespaces)}
     return {
         "find": JOURNALS,
         "filter": query,
         "projection": {"owner": 1, "until": 1},
-        "limit": _AT_ONCE,
+        "sort": {"_id": 1},
+        "limit": PAGE,
         "singleBatch": True,
         "readConcern": {"level": "majority"},
     }
@@ -77,27 +82,26 @@ class Overdue:
                 f"{attempt.label}: cannot {attempt.task}: the server refused it; the swap goes on by itself."
             )
 
-    async def runs(self, cluster: str) -> tuple[OverdueRun, ...]:
-        """Of all databases that the login may read."""
-        found: list[OverdueRun] = []
-        for database in await self._databases():
-            attempt = self._connection.attempt(f"read {database}.{JOURNALS}", action="find")
-            try:
-                answer = await self._connection.read(database, due(cluster), attempt)
-            except AccessDeniedError:
-                continue  # no restore of these credentials was there
-            cursor = answer["cursor"]
-            assert isinstance(cursor, Mapping)
-            found += [_run(database, document) for document in cursor["firstBatch"]]
-        return tuple(found)
-
-    async def _databases(self) -> list[str]:
+    async def databases(self) -> tuple[str, ...]:
+        """That the login may read; none of a sharded deployment, into which nothing is restored."""
+        if (await self._connection.info()).topology is Topology.SHARDED:
+            return ()
         attempt = self._connection.attempt("list the databases")
         command = {"listDatabases": 1, "nameOnly": True, "authorizedDatabases": True}
         answer = await self._connection.read("admin", command, attempt)
         listed = answer["databases"]
         assert isinstance(listed, list)
-        return sorted({str(entry["name"]) for entry in listed} - _NOT_OURS)
+        return tuple(sorted(name for entry in listed if is_user_database(name := str(entry["name"]))))
+
+    async def runs(
+        self, database: str, cluster: str, namespaces: Collection[str], after: str
+    ) -> tuple[OverdueRun, ...]:
+        """In order of their ids, some of those behind `after`; none when there are no more."""
+        attempt = self._connection.attempt(f"read {database}.{JOURNALS}", action="find")
+        answer = await self._connection.read(database, due(cluster, namespaces, after), attempt)
+        cursor = answer["cursor"]
+        assert isinstance(cursor, Mapping)
+        return tuple(_run(database, document) for document in cursor["firstBatch"])
 
 
 def _run(database: str, document: Mapping[str, object]) -> OverdueRun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -102,9 +102,14 @@ class RestorePort(Protocol):
         without consent what holds documents: the names of these are returned.
         """
 
-    async def overdue(self, cluster: str) -> tuple[OverdueRun, ...]:
-        """Swapped runs of a cluster's Restores whose replaced collections were kept for their time, by the server's
-        clock.
+    async def restorable_databases(self) -> tuple[str, ...]:
+        """That the login may read and a restore may have been into."""
+
+    async def overdue(
+        self, database: str, cluster: str, *, namespaces: Collection[str] = (), after: str = ""
+    ) -> tuple[OverdueRun, ...]:
+        """Swapped runs whose replaced collections were kept for their time, by the server's clock: those of a
+        cluster's Restores, of some namespaces or of all. In order of their ids, some of those behind `after`.
         """
 
     async def marker(self, databases: Sequence[str], key: str) -> Marker | None:
