@@ -165,8 +165,10 @@ class BackupScheduleStatus(KindStatus):
     """The TIMEZONE column: the zone that the schedule is read in."""
     last_slot: datetime | None = None
     """The scheduled time that was handled last; no slot before it is run again."""
+    early_from: datetime | None = None
+    """When the clock was put back."""
     early_until: datetime | None = None
-    """A clock that was ahead had the runs up to here made too early; they are made again in their time."""
+    """A clock that was ahead had the runs from there up to here made too early; they are made again in their time."""
     put_back: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """How often the clock was put back; part of the names of what is made again."""
     scheduled_as: ShortText | None = None

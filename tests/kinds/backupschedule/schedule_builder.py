@@ -85,8 +85,10 @@ def backup(
     return Resource.from_body("backups", body)
 
 
-def children(*backups: Resource, now: datetime) -> tuple[Child, ...]:
-    return tuple(children_of(KEY, backups, now))
+def children(
+    *backups: Resource, now: datetime, status: BackupScheduleStatus | None = None
+) -> tuple[Child, ...]:
+    return tuple(children_of(KEY, backups, status or BackupScheduleStatus(), now))
 
 
 def look(
@@ -97,6 +99,6 @@ def look(
     **seen: Any,
 ) -> SchedulePlan:
     now = at(now) if isinstance(now, str) else now
-    made = children(*backups, now=now)
+    made = children(*backups, now=now, status=status)
     observed = ScheduleObserved(created_at=at("2026-05-01T00:00"), children=made, **seen)
     return plan(desired, observed, status or BackupScheduleStatus(), now)

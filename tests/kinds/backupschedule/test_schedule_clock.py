@@ -10,6 +10,7 @@ from lucid_storage.kinds.backupschedule.actions import CreateBackup
 from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backupschedule import BackupScheduleStatus
+from lucid_storage.models.slicing import SliceReport
 
 
 def made(step: SchedulePlan) -> list[str]:
@@ -144,8 +145,46 @@ def test_the_last_success_is_not_of_a_year_that_has_not_come() -> None:
     step = look(schedule(), "2026-05-02T04:00", far, status=told)
     times = (step.status.last_successful_at, step.status.last_verified_at, step.status.last_restore_proof_at)
     assert set(times) == {at("2026-05-02T04:00")}
-    later = look(schedule(), "2026-05-03T02:09", far, backup("2026-05-03T02:00"), status=step.status).status
+    again = backup("2026-05-03T02:00", name="nightly-20260503-020000-1")
+    later = look(schedule(), "2026-05-03T02:09", far, again, status=step.status).status
     assert (later.last_successful_at, later.last_backup) == (
         at("2026-05-03T02:01"),
         "nightly-20260503-020000-1",
     )
+
+
+def test_what_was_made_too_early_is_no_success_when_its_slot_has_come() -> None:
+    """The runs of now fail; an alert that counts from the last success must not hear of another one."""
+    before, early = backup("2026-05-02T02:00"), backup("2026-05-04T02:00", verify="Restore")
+    ahead = look(schedule(), "2026-05-04T02:05", before, early)
+    back = look(schedule(), "2026-05-02T04:00", before, early, status=ahead.status)
+    failed = backup("2026-05-04T02:00", "Failed", reason="OplogGap", name="nightly-20260504-020000-1")
+    now = look(schedule(), "2026-05-05T01:00", before, early, failed, status=back.status)
+    told = now.status
+    assert (told.last_successful_at, told.last_verified_at) == (at("2026-05-02T04:00"),) * 2
+    assert told.last_restore_proof_at == at("2026-05-02T04:00")
+    assert told.last == "2026-05-04 02:00 UTC Failed"
+    assert now.verdict is not None
+
+
+def test_one_that_ran_while_the_clock_was_put_back_counts_when_it_ends() -> None:
+    ahead = look(schedule(), "2026-05-04T02:05", backup("2026-05-02T03:50", "Running"))
+    back = look(schedule(), "2026-05-02T04:00", backup("2026-05-02T03:50", "Running"), status=ahead.status)
+    ended = backup("2026-05-02T03:50", completedAt="2026-05-02T04:30:00Z")
+    told = look(schedule(), "2026-05-02T05:00", ended, status=back.status).status
+    assert told.last_successful_at == at("2026-05-02T04:30")
+
+
+def test_a_full_of_a_year_that_has_not_come_does_not_put_off_the_one_after_a_restore() -> None:
+    early = backup("2027-05-04T02:00", timeline="t1")
+    ahead = look(schedule(), "2027-05-04T02:05", early)
+    desired = schedule(pointInTime={"enabled": True, "intervalSeconds": 60})
+    words = SliceReport(
+        ok=True, timeline="t1", closed=True, to=at("2026-05-02T05:00"), written_at=at("2026-05-02T05:00")
+    )
+    back = look(desired, "2026-05-02T04:00", early, status=ahead.status)
+    step = look(desired, "2026-05-02T05:01", early, status=back.status, slicing=words)
+    assert made(step) == ["nightly-closed-t1-1"]
+    ended = backup("2026-05-02T05:01", name="nightly-closed-t1-1", timeline="t2")
+    told = look(desired, "2026-05-02T05:10", early, ended, status=step.status).status
+    assert told.last_successful_at == at("2026-05-02T05:02"), "made in its time, under a name of its own"

@@ -12,6 +12,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.backupschedule.slots import LITTLE
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupPhase, BackupSpec, BackupStatus, BackupType, Verify
+from lucid_storage.models.backupschedule import BackupScheduleStatus
 from lucid_storage.models.meta import SCHEDULE, SLOT
 
 ENDED = frozenset(
@@ -40,10 +41,8 @@ class Child:
     reason: str
     """Of its condition Ready."""
     message: str
-
-    def ahead(self, now: datetime) -> bool:
-        """Whether a clock that was ahead had it made: its slot is yet to come."""
-        return self.slot > now + LITTLE
+    early: bool
+    """A clock that was ahead had it made: its slot was yet to come. Its times say nothing about now."""
 
     @property
     def ended(self) -> bool:
@@ -69,23 +68,42 @@ class Child:
         return completed or status.manifest_sha256 is not None
 
 
-def children_of(schedule: Key, backups: Iterable[Resource], now: datetime) -> list[Child]:
+def children_of(
+    schedule: Key, backups: Iterable[Resource], status: BackupScheduleStatus, now: datetime
+) -> list[Child]:
     """The Backups that a schedule made and that are not going, in order of their slots.
 
-    Those of slots yet to come, which a clock that was ahead had made, come first: what runs now is newer.
+    Those that a clock which was ahead had made come first, also when their slots have come: what runs now is newer.
     """
     found = []
     for resource in backups:
         made_by_it = resource.annotations.get(SCHEDULE) == schedule.name
         if resource.key.namespace != schedule.namespace or not made_by_it or resource.deleted is not None:
             continue
-        child = _child(resource)
+        child = _child(resource, status, now)
         if child is not None:
             found.append(child)
-    return sorted(found, key=lambda c: (not c.ahead(now), c.slot, c.key.name))
+    return sorted(found, key=lambda c: (not c.early, c.slot, c.key.name))
 
 
-def _child(resource: Resource) -> Child | None:
+def made_again(status: BackupScheduleStatus, slot: datetime) -> int:
+    """How often the clock was put back before a slot whose backup was made too early; 0 for other slots.
+
+    Part of the names of what is made of these slots in their time.
+    """
+    early = status.early_until is not None and slot <= status.early_until
+    return (status.put_back or 0) if early else 0
+
+
+def _early(name: str, slot: datetime, status: BackupScheduleStatus, now: datetime) -> bool:
+    if slot > now + LITTLE:
+        return True
+    before = status.early_from is not None and slot <= status.early_from
+    again = made_again(status, slot)
+    return bool(again) and not before and not name.endswith(f"-{again}")
+
+
+def _child(resource: Resource, schedule: BackupScheduleStatus, now: datetime) -> Child | None:
     """None for an object that somebody else gave our annotation."""
     try:
         slot = datetime.fromisoformat(resource.annotations.get(SLOT, ""))
@@ -105,6 +123,7 @@ def _child(resource: Resource) -> Child | None:
         status,
         ready.reason if ready is not None else "",
         ready.message if ready is not None else "",
+        _early(resource.key.name, slot, schedule, now),
     )
 
 
@@ -114,9 +133,9 @@ def active(children: Sequence[Child]) -> list[Child]:
 
 
 def newest_good(children: Sequence[Child]) -> Child | None:
-    """The one that ended last and well."""
+    """The one that ended last and well; one that was made too early only where there is no other."""
     done = [c for c in children if c.good and c.status.completed_at is not None]
-    return max(done, key=lambda c: (c.status.completed_at, c.slot), default=None)
+    return max(done, key=lambda c: (not c.early, c.status.completed_at, c.slot), default=None)
 
 
 def newest_verified(children: Sequence[Child]) -> Child | None:

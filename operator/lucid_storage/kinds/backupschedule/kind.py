@@ -122,7 +122,7 @@ class ScheduleCycle:
         await self._check_chain(desired, status)
         backups = [b for b in self._known("backups") if b.key.namespace == resource.key.namespace]
         now = self._services.now()
-        children = tuple(children_of(resource.key, backups, now))
+        children = tuple(children_of(resource.key, backups, status, now))
         retaining, trouble = None, ""
         if due(status, children, now):
             retaining, trouble = await self._retaining(desired)

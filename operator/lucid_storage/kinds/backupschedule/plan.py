@@ -80,6 +80,8 @@ def plan(
     status.last_slot, status.next_at = decision.handled, decision.next_at
     if decision.early_until is not None:
         # Put back twice: what the first time had made too early still has the plain names.
+        over = status.early_until is None or status.early_until <= now
+        status.early_from = now if over else min(now, status.early_from or now)
         status.early_until = max(filter(None, (status.early_until, decision.early_until)))
         status.put_back = (status.put_back or 0) + 1
         put_back(status, now)
@@ -91,8 +93,7 @@ def plan(
     if decision.missed:
         notices.append(_missed(decision))
     if decision.run is not None:
-        early = status.early_until is not None and decision.run <= status.early_until
-        name = slots.child_name(desired.name, decision.run, status.put_back or 0 if early else 0)
+        name = slots.child_name(desired.name, decision.run, of.made_again(status, decision.run))
         actions += _run(desired, seen, status, name, decision.run, notices)
     elif not desired.spec.suspend and not seen.paused:
         actions += _at_once(desired, seen, status, now, notices)
@@ -206,7 +207,8 @@ def _unbased(seen: ScheduleObserved) -> bool:
     if report is None or report.timeline is None:
         return False
     fulls = [c for c in seen.children if c.good and c.status.type is BackupType.FULL]
-    ended = max((c.status.completed_at for c in fulls if c.status.completed_at), default=None)
+    times = (c.status.completed_at for c in fulls if not c.early)
+    ended = max(filter(None, times), default=None)
     if ended is not None and report.written_at is not None and ended > report.written_at:
         return False  # the next slice says whether it goes on behind that full
     return report.closed or all(c.status.timeline != report.timeline for c in fulls)
@@ -246,7 +248,8 @@ def _at_once(
     needed = _out_of_turn(seen)
     if needed is None or of.active(seen.children):
         return []
-    name = slots.named(desired.name, needed.suffix)
+    again = of.made_again(status, now)
+    name = slots.named(desired.name, needed.suffix + (f"-{again}" if again else ""))
     if any(c.key.name == name for c in seen.children):
         return []
     status.runs_since_full = None
