@@ -42,8 +42,8 @@ def _redis(cluster: Cluster, stores: Stores) -> None:
 
     Consent is for one Redis: one that was started anew is counted first, and must hold no such key then.
     """
+    forget(stores)
     client = stores.redis.client()
-    client.delete(SESSION)
     server = client.info("replication")["master_replid"]
     _wait(lambda: _counted(cluster, server), bool, 60.0)
     client.set(SESSION, "no TTL was set by the application")
@@ -52,12 +52,11 @@ def _redis(cluster: Cluster, stores: Stores) -> None:
     print(f"  ... and has one now: {ttl} s (declared: 900 s, enforced)")
 
 
-def _counted(cluster: Cluster, server: str) -> int:
-    """How many of the key spaces of sessions the operator enforces in this Redis, when it does so for all, else 0."""
+def _counted(cluster: Cluster, server: str) -> bool:
+    """Whether the operator enforces all key spaces of sessions in this Redis."""
     found = json.loads(cluster.kubectl("get", "collection", "sessions", "-n", TENANT, "-o", "json"))
     spaces = found.get("status", {}).get("cache", [])
-    here = [space for space in spaces if str(space.get("enforcedOn", "")).startswith(server)]
-    return len(here) if len(here) == len(spaces) else 0
+    return bool(spaces) and all(str(space.get("enforcedOn", "")).startswith(server) for space in spaces)
 
 
 def _elasticsearch(stores: Stores) -> None:

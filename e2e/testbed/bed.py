@@ -1,14 +1,12 @@
 """A whole test bed: the cluster and the stores of one instance, up and down together."""
 
-import fcntl
 import json
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from testbed import cluster_remains, ports
 from testbed.errors import TestbedError
 from testbed.identity import marked
+from testbed.locks import alone
 from testbed.paths import Instance
 from testbed.process import stop_all
 from testbed.progress import Progress
@@ -115,7 +114,7 @@ class Bed:
 
         Raises TestbedError with what to do; what is up by then stays up.
         """
-        with self._alone():
+        with alone(self._lock):
             before = self._state()
             wanted = self._wanted(before, mode, stores=stores, sharded=sharded)
             if before == wanted and self.env_file.exists() and all(up for _, up in self._parts(wanted)):
@@ -131,7 +130,7 @@ class Bed:
         """Stops everything; `purge` also removes all data. False when nothing ran."""
         if not self.instance.root.exists():
             return False
-        with self._alone():
+        with alone(self._lock):
             state = self._state()
             ran = bool(marked(self.instance)) or (state.mode is not None and state.kind != "own")
             if ran:
@@ -239,9 +238,7 @@ class Bed:
     def _state(self) -> State:
         return State(**json.loads(self._state_file.read_text())) if self._state_file.exists() else State()
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    @property
+    def _lock(self) -> Path:
         """Two calls for one instance wait for each other."""
-        with (self.instance.run / "lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return self.instance.run / "lock"

@@ -12,11 +12,14 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from testbed.errors import TestbedError
 from testbed.identity import INSTANCE_VARIABLE, ProcessId
 from testbed.paths import Instance, project_root
 from testbed.process import Daemon
+
+_ENDED = "The process that forks operators has ended; its own words are above."
 
 
 class Parent:
@@ -34,21 +37,23 @@ class Parent:
             told, answers = self._process.stdin, self._process.stdout
             assert told is not None
             assert answers is not None
-            told.write(json.dumps({"environment": dict(environment), "log": str(log)}) + "\n")
-            told.flush()
-            answer = answers.readline()
-            if not answer:
-                raise TestbedError("The process that forks operators has ended; its own words are above.")
-            # It does nothing before the next line, so that it cannot have ended when it is looked at.
-            process = ProcessId.of_child(int(answer))
-            told.write("go\n")
-            told.flush()
+            try:
+                _tell(told, json.dumps({"environment": dict(environment), "log": str(log)}))
+                answer = answers.readline()
+                if not answer:
+                    raise TestbedError(_ENDED)
+                # It does nothing before the next line, so that it cannot have ended when it is looked at.
+                process = ProcessId.of_child(int(answer))
+                _tell(told, "go")
+            except BrokenPipeError as broken:
+                raise TestbedError(_ENDED) from broken
             return process
 
     def close(self) -> None:
         """Harmless when it never began. Operators that still run go on."""
         with self._lock:
             if self._process is not None:
+                self._process.kill()  # it has nothing to end in order
                 self._process.communicate()
                 self._process = None
 
@@ -67,6 +72,11 @@ class Parent:
             env=environment,
             text=True,
         )
+
+
+def _tell(pipe: IO[str], line: str) -> None:
+    pipe.write(f"{line}\n")
+    pipe.flush()
 
 
 class ForkedOperator(Daemon):

@@ -7,7 +7,6 @@ else a stand-in.
 """
 
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient, uri_parser
 
+from testbed.pytest_stores import private, shared
 from testbed.stores.sharded import Client, Document, Sharded
 from testbed.testrun import TestRun
 
@@ -59,10 +59,7 @@ def sharded(testbed_run: TestRun) -> Sharded | Foreign:
     uri = os.environ.get("MONGODB_ROUTER_URI")
     if uri:
         return Foreign(uri)
-    cluster = Sharded(testbed_run.instance, "sharded")
-    with testbed_run.once("sharded"):
-        cluster.start()
-    return cluster
+    return shared(testbed_run, "sharded", Sharded(testbed_run.instance, "sharded"))
 
 
 @pytest.fixture
@@ -86,15 +83,4 @@ def resharding_alone(testbed_run: TestRun) -> Iterator[None]:
 @pytest.fixture
 def private_sharded(testbed_run: TestRun) -> Iterator[Callable[..., Sharded]]:
     """`private_sharded(shards=3)`: a started cluster of our own that the test may break."""
-    made: list[Sharded] = []
-
-    def make(**options: Any) -> Sharded:
-        cluster = Sharded(testbed_run.instance, f"sharded-{uuid.uuid4().hex[:8]}", **options)
-        made.append(cluster)
-        cluster.start()
-        return cluster
-
-    yield make
-    for cluster in made:
-        cluster.kill()
-        shutil.rmtree(cluster.folder)
+    yield from private(testbed_run, Sharded, "sharded")

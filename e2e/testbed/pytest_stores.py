@@ -71,30 +71,30 @@ def testbed_instance(testbed_run: TestRun) -> Instance:
 @pytest.fixture(scope="session")
 def mongodb(testbed_run: TestRun) -> MongoDB:
     """A replica set of one member, shared."""
-    return _shared(testbed_run, "mongodb", MongoDB(testbed_run.instance, "mongodb"))
+    return shared(testbed_run, "mongodb", MongoDB(testbed_run.instance, "mongodb"))
 
 
 @pytest.fixture(scope="session")
 def mongodb_rs3(testbed_run: TestRun) -> MongoDB:
     """A replica set of three members, shared."""
-    return _shared(testbed_run, "mongodb-rs3", MongoDB(testbed_run.instance, "mongodb-rs3", members=3))
+    return shared(testbed_run, "mongodb-rs3", MongoDB(testbed_run.instance, "mongodb-rs3", members=3))
 
 
 @pytest.fixture(scope="session")
 def redis_server(testbed_run: TestRun) -> Redis:
-    return _shared(testbed_run, "redis", Redis(testbed_run.instance, "redis"))
+    return shared(testbed_run, "redis", Redis(testbed_run.instance, "redis"))
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_server(testbed_run: TestRun) -> Elasticsearch:
-    return _shared(testbed_run, "elasticsearch", Elasticsearch(testbed_run.instance, "elasticsearch"))
+    return shared(testbed_run, "elasticsearch", Elasticsearch(testbed_run.instance, "elasticsearch"))
 
 
 @pytest.fixture(scope="session")
 def elasticsearch_oldest(testbed_run: TestRun) -> Elasticsearch:
     """The oldest version that is supported."""
     server = Elasticsearch(testbed_run.instance, "elasticsearch-oldest", version=OLDEST_VERSION)
-    return _shared(testbed_run, "elasticsearch-oldest", server)
+    return shared(testbed_run, "elasticsearch-oldest", server)
 
 
 @pytest.fixture
@@ -127,28 +127,30 @@ def index_prefix(elasticsearch_server: Elasticsearch) -> Iterator[str]:
 @pytest.fixture
 def private_mongodb(testbed_run: TestRun) -> Iterator[Callable[..., MongoDB]]:
     """`private_mongodb(members=3, auth=True, ...)`: a started replica set that the test may break."""
-    yield from _private(testbed_run, MongoDB, "mongodb")
+    yield from private(testbed_run, MongoDB, "mongodb")
 
 
 @pytest.fixture
 def private_redis(testbed_run: TestRun) -> Iterator[Callable[..., Redis]]:
     """`private_redis(auth=True, replica_of=other)`: a started Redis that the test may break."""
-    yield from _private(testbed_run, Redis, "redis")
+    yield from private(testbed_run, Redis, "redis")
 
 
 @pytest.fixture
 def private_elasticsearch(testbed_run: TestRun) -> Iterator[Callable[..., Elasticsearch]]:
     """`private_elasticsearch(security=True, settings={...})`: a started server that the test may break."""
-    yield from _private(testbed_run, Elasticsearch, "elasticsearch")
+    yield from private(testbed_run, Elasticsearch, "elasticsearch")
 
 
-def _shared(run: TestRun, name: str, store: StoreT) -> StoreT:
+def shared(run: TestRun, name: str, store: StoreT) -> StoreT:
+    """Started by the first worker that asks."""
     with run.once(name):
         store.start()
     return store
 
 
-def _private(run: TestRun, kind: Callable[..., StoreT], name: str) -> Iterator[Callable[..., StoreT]]:
+def private(run: TestRun, kind: Callable[..., StoreT], name: str) -> Iterator[Callable[..., StoreT]]:
+    """The body of a fixture: a function that starts stores, which are killed and removed after the test."""
     made: list[StoreT] = []
 
     def make(**options: Any) -> StoreT:

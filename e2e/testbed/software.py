@@ -1,12 +1,12 @@
 """Software fetched once into the cache."""
 
-import fcntl
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from testbed.errors import TestbedError
+from testbed.locks import alone
 from testbed.paths import cache_dir
 
 
@@ -19,8 +19,7 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
     folder = cache_dir() / name
     if folder.is_dir():
         return folder
-    with (cache_dir() / f"{name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(cache_dir() / f"{name}.lock"):
         if folder.is_dir():
             return folder
         draft = cache_dir() / f"{name}.partial"

@@ -20,6 +20,7 @@ from testbed import ports, software
 from testbed.paths import Instance
 from testbed.process import Daemon
 from testbed.progress import Progress, Silent
+from testbed.stores.one_process import OneProcess
 from testbed.stores.password import drawn
 
 DEFAULT_VERSION = "8.19.21"
@@ -37,7 +38,7 @@ def ensure(version: str, progress: Progress) -> Path:
     return folder / f"elasticsearch-{version}"
 
 
-class Elasticsearch:
+class Elasticsearch(OneProcess):
     """A server that keeps its data and a snapshot repository folder in the instance.
 
     With `security` the user `lucid` with the role `superuser` must log in; its password is drawn once and
@@ -94,28 +95,6 @@ class Elasticsearch:
                 stop_deadline=30,
             )
         return self._server
-
-    def start(self) -> None:
-        """Returns when the server answers; harmless when it runs already."""
-        self.daemon.start()
-
-    def stop(self) -> None:
-        self.daemon.stop()
-
-    def kill(self) -> None:
-        self.daemon.kill()
-
-    def restart(self) -> None:
-        self.daemon.restart()
-
-    def freeze(self) -> None:
-        self.daemon.freeze()
-
-    def thaw(self) -> None:
-        self.daemon.thaw()
-
-    def running(self) -> bool:
-        return self.daemon.running()
 
     def request(self, method: str, path: str, body: object = None) -> Any:
         """One request over the loopback, with the login; raises urllib's errors."""

@@ -1,6 +1,5 @@
 """A MongoDB replica set of one or three members."""
 
-import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from testbed.paths import Instance
 from testbed.process import Daemon, stop_together, wait_until
 from testbed.progress import Progress, Silent
 from testbed.stores import mongod, replica_set
+from testbed.stores.password import drawn
 
 Document = dict[str, Any]
 Client = MongoClient[Document]
@@ -78,7 +78,7 @@ class MongoDB:
     @property
     def uri(self) -> str:
         """For clients; with the root user where there is authentication."""
-        return self.uri_for(_ROOT, self._root_password()) if self._auth else self._uri("", "")
+        return self.uri_for(_ROOT, drawn(self._password_file)) if self._auth else self._uri("", "")
 
     def uri_for(self, user: str, password: str) -> str:
         return self._uri(f"{quote_plus(user)}:{quote_plus(password)}@", "&authSource=admin")
@@ -89,7 +89,8 @@ class MongoDB:
 
     def start(self) -> None:
         """Returns when there is a primary and every member follows it; harmless when it runs already."""
-        self._write_key()
+        if self._auth:
+            drawn(self._key_file)
         for member in self.members:
             member.start()
         for index, member in enumerate(self.members):
@@ -99,7 +100,7 @@ class MongoDB:
         wait_until(self._settled, 60, f"A primary and its followers in the replica set {self.name}")
         if self._auth:
             with self._direct(self.primary() or 0) as client:
-                _create_user(client, _ROOT, self._root_password(), [(_ROOT, "admin")])
+                _create_user(client, _ROOT, drawn(self._password_file), [(_ROOT, "admin")])
 
     def stop(self) -> None:
         stop_together(self.members)
@@ -157,7 +158,7 @@ class MongoDB:
         with self.client() as client:
             client.admin.command("updateUser", user, pwd=password)
         if user == _ROOT:
-            _write_secret(self._password_file, password)
+            self._password_file.write_text(password)
 
     def _uri(self, credentials: str, options: str) -> str:
         hosts = ",".join(self.addresses)
@@ -220,15 +221,6 @@ class MongoDB:
         followers = [hello for hello in hellos if hello.get("secondary")]
         return any(hello.get("isWritablePrimary") for hello in hellos) and len(followers) == len(hellos) - 1
 
-    def _write_key(self) -> None:
-        if self._auth and not self._key_file.exists():
-            _write_secret(self._key_file, secrets.token_hex(32))
-
-    def _root_password(self) -> str:
-        if not self._password_file.exists():
-            _write_secret(self._password_file, secrets.token_hex(16))
-        return self._password_file.read_text()
-
     @property
     def _key_file(self) -> Path:
         return self.folder / "key"
@@ -246,9 +238,3 @@ def _create_user(client: Client, user: str, password: str, roles: Sequence[tuple
         if error.code != _USER_EXISTS:
             raise
         client.admin.command("updateUser", user, pwd=password, roles=granted)
-
-
-def _write_secret(path: Path, secret: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(secret)

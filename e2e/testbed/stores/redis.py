@@ -13,6 +13,7 @@ from testbed.errors import TestbedError
 from testbed.paths import Instance, cache_dir
 from testbed.process import Daemon
 from testbed.progress import Progress, Silent
+from testbed.stores.one_process import OneProcess
 from testbed.stores.password import drawn
 
 _LOOPBACK = "127.0.0.1"
@@ -42,11 +43,11 @@ def ensure(progress: Progress) -> Path:
     return link
 
 
-class Redis:
+class Redis(OneProcess):
     """A server that keeps its data in an append-only file of the instance.
 
     With `auth` a password is drawn once and kept in the instance. `replica_of` makes it follow another
-    server, which is started first.
+    server, which is started first; it answers when it follows.
     """
 
     def __init__(
@@ -87,28 +88,6 @@ class Redis:
     def client(self) -> "redis.Redis":
         """A client over the loopback that the caller closes."""
         return redis.Redis(host=_LOOPBACK, port=self.port, password=self.password, socket_timeout=5)
-
-    def start(self) -> None:
-        """Returns when the server answers, and a replica when it follows; harmless when it runs already."""
-        self.daemon.start()
-
-    def stop(self) -> None:
-        self.daemon.stop()
-
-    def kill(self) -> None:
-        self.daemon.kill()
-
-    def restart(self) -> None:
-        self.daemon.restart()
-
-    def freeze(self) -> None:
-        self.daemon.freeze()
-
-    def thaw(self) -> None:
-        self.daemon.thaw()
-
-    def running(self) -> bool:
-        return self.daemon.running()
 
     def set_password(self, password: str | None) -> None:
         """Changes the password now and for later starts; connections that are logged in stay so."""

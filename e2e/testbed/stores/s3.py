@@ -1,6 +1,5 @@
 """A real S3 server on a folder: versitygw, built by Go into the cache."""
 
-import secrets
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -9,6 +8,8 @@ from testbed import ports, software
 from testbed.paths import Instance
 from testbed.process import Daemon
 from testbed.progress import Progress, Silent
+from testbed.stores.one_process import OneProcess
+from testbed.stores.password import drawn
 
 _VERSION = "v1.8.0"
 _MODULE = f"github.com/versity/versitygw/cmd/versitygw@{_VERSION}"
@@ -19,7 +20,7 @@ def ensure(progress: Progress) -> Path:
     return software.once(f"versitygw-{_VERSION}", lambda folder: _build(folder, progress)) / "versitygw"
 
 
-class S3:
+class S3(OneProcess):
     """A server that keeps buckets as folders of the instance; its keys are drawn once and kept there."""
 
     region = "us-east-1"
@@ -38,7 +39,7 @@ class S3:
         self.port = ports.reserve(instance, name)
         self.folder = instance.data / name
         self.access_key = "lucid"
-        self.secret_key = self._draw_secret()
+        self.secret_key = drawn(self.folder / "secret-key")
         self._progress = progress or Silent()
         self._server: Daemon | None = None
 
@@ -76,28 +77,6 @@ class S3:
             )
         return self._server
 
-    def start(self) -> None:
-        """Returns when the server answers; harmless when it runs already."""
-        self.daemon.start()
-
-    def stop(self) -> None:
-        self.daemon.stop()
-
-    def kill(self) -> None:
-        self.daemon.kill()
-
-    def restart(self) -> None:
-        self.daemon.restart()
-
-    def freeze(self) -> None:
-        self.daemon.freeze()
-
-    def thaw(self) -> None:
-        self.daemon.thaw()
-
-    def running(self) -> bool:
-        return self.daemon.running()
-
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(self.url, timeout=2):
@@ -107,14 +86,6 @@ class S3:
             return True
         except OSError:
             return False
-
-    def _draw_secret(self) -> str:
-        path = self.folder / "secret-key"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(20))
-        return path.read_text()
 
 
 def _build(folder: Path, progress: Progress) -> None:
