@@ -68,6 +68,11 @@ async def _identity(shop: MongoDeployment) -> None:
         raise AccessDeniedError("replSetGetConfig is not allowed: the identity goes by hosts")
 
 
+async def _compatibility(shop: MongoDeployment) -> None:
+    if (await shop.info()).compatibility is None:
+        raise AccessDeniedError("getParameter is not allowed: the feature compatibility version is not known")
+
+
 async def _progress(shop: MongoDeployment) -> None:
     assert await shop.build_progress("shop", "users") == ()
 
@@ -88,6 +93,7 @@ FEATURES: dict[str, Feature] = {
     "drift at once": _watch,
     "identity of the replica set": _identity,
     "progress of index builds": _progress,
+    "know the feature compatibility version": _compatibility,
 }
 QUIET = {"progress of index builds"}
 """What is left out without a word."""

@@ -1,5 +1,6 @@
 """What is done about a collection: plans as values."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,13 @@ from lucid_storage.kinds.protection import Need
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import Origin
 from lucid_storage.models.collection import CollectionStatus
-from lucid_storage.stores.mongodb.types import Capped, CollectionChange, CollectionOptions, Violations
+from lucid_storage.stores.mongodb.types import (
+    Capped,
+    CollectionChange,
+    CollectionOptions,
+    ServerInfo,
+    Violations,
+)
 
 VALIDATOR = {"$jsonSchema": {"required": ["email"]}}
 
@@ -267,8 +274,9 @@ def test_the_size_that_the_server_rounds_up_is_no_difference() -> None:
     assert not plan(desired(capped={"sizeBytes": 5000}), observed(have), status(), scope()).actions
 
 
-def test_resizing_before_6_0_is_refused_with_the_reason() -> None:
-    old = CollectionObserved(server(5), state(CAPPED))
+@pytest.mark.parametrize("info", [server(5), replace(server(6), compatibility=(5, 0))])
+def test_resizing_before_6_0_is_refused_with_the_reason(info: ServerInfo) -> None:
+    old = CollectionObserved(info, state(CAPPED))
     made = plan(desired(capped={"sizeBytes": 16384, "maxDocuments": 100}), old, status(), scope())
     assert made.verdict is not None
     assert "6.0" in made.verdict.message

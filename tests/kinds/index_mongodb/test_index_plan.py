@@ -1,5 +1,6 @@
 """What is done about an index: plans as values."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ from lucid_storage.stores.mongodb.types import (
     DuplicateReport,
     IndexChange,
     IndexDefinition,
+    ServerInfo,
 )
 
 TARGET = "app.users"
@@ -107,8 +109,9 @@ def test_an_index_becomes_unique_in_place_from_6_0_on() -> None:
     assert made.actions == (ConvertToUnique(TARGET, NAME),)
 
 
-def test_before_6_0_a_unique_one_is_built_first() -> None:
-    made = plan(desired(unique=True), observed(index(), server=server(5)), status(), scope())
+@pytest.mark.parametrize("old", [server(5), replace(server(6), compatibility=(5, 0))])
+def test_before_6_0_a_unique_one_is_built_first(old: ServerInfo) -> None:
+    made = plan(desired(unique=True), observed(index(), server=old), status(), scope())
     assert [type(a) for a in made.actions] == [BuildIndex]
     assert made.status.pending == PendingIndex(index_name=f"{NAME}_g2", generation=2)
 
@@ -153,7 +156,10 @@ def test_the_old_index_is_hidden_when_its_successor_is_ready() -> None:
     assert made.actions == (ChangeIndex(TARGET, NAME, IndexChange(hidden=True)),)
     assert made.journal
     assert made.status.index_name == NEW.name
-    assert made.status.superseded == (SupersededIndex(index_name=NAME, hidden_at=NOW),)
+    assert made.status.superseded == [SupersededIndex(index_name=NAME, hidden_at=NOW)]
+    assert made.status.to_dict()["superseded"], (
+        "and it is written without a warning, which would be no line of JSON"
+    )
 
 
 @pytest.mark.parametrize(("seconds", "goes"), [(599, False), (600, True)])

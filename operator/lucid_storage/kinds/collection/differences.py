@@ -113,7 +113,8 @@ def _capped(wanted: Capped | None, observed: Capped | None, server: ServerInfo) 
             "capped",
             _limits(wanted),
             _limits(observed),
-            refusal="Resizing in place needs MongoDB 6.0; set the sizes back, or recreate the collection.",
+            refusal="Resizing in place needs MongoDB 6.0, and that as featureCompatibilityVersion; set the sizes back,"
+            " or recreate the collection.",
         )
         return
     smaller = wanted.size_bytes < observed.size_bytes or _fewer(wanted.max_documents, observed.max_documents)
@@ -246,7 +247,10 @@ def _images(wanted: bool | None, observed: bool | None, server: ServerInfo) -> I
         )
     else:
         yield Difference(
-            "preAndPostImages", wanted, bool(observed), refusal="It needs MongoDB 6.0; remove the field."
+            "preAndPostImages",
+            wanted,
+            bool(observed),
+            refusal="It needs MongoDB 6.0, and that as featureCompatibilityVersion; remove the field.",
         )
 
 

@@ -164,7 +164,7 @@ def _settled(
             "index_name": serving.name,
             "origin": status.origin or Origin.ADOPTED,
             "pending": None,
-            "superseded": cleared.superseded or None,
+            "superseded": list(cleared.superseded) or None,
             "progress": "100%",
             "duplicates": None,
             "managed_fields": _managed(desired.definition) or None,

@@ -93,7 +93,7 @@ class Collections:
         (SERVER-60064): it would count as made by us.
         """
         info = await self._connection.info()
-        return info.at_least(7) or info.topology is Topology.SHARDED
+        return info.runs(7) or info.topology is Topology.SHARDED
 
     async def change(self, database: str, name: str, change: CollectionChange) -> None:
         command = change_command(change)

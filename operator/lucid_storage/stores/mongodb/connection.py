@@ -6,6 +6,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import TypeAlias
 
 from pymongo import AsyncMongoClient, ReadPreference
@@ -18,7 +19,13 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from lucid_storage.errors import AccessDeniedError, LoginFailedError, StoreUnavailableError
+from lucid_storage.errors import (
+    AccessDeniedError,
+    LoginFailedError,
+    NotSupportedError,
+    ServerRefusedError,
+    StoreUnavailableError,
+)
 from lucid_storage.stores.mongodb.errors import Attempt, invalid_uri, no_answer, translated, why_unreachable
 from lucid_storage.stores.mongodb.types import ServerInfo, Topology
 
@@ -31,6 +38,9 @@ MAX_CONNECTIONS = 16
 INFO_SECONDS = 30.0
 CLOSE_SECONDS = 1.0
 SHORTEST_BUDGET_SECONDS = 0.01
+COMPATIBILITY = "featureCompatibilityVersion"
+UUID = "collectionUUID"
+UUID_NOT_ENABLED = "collectionUUID parameter is not enabled"
 MAJORITY: Mapping[str, object] = {"w": "majority", "wtimeout": 15_000}
 
 
@@ -143,9 +153,8 @@ class Connection:
         `concern=False` is for commands that take none and are confirmed by a majority by themselves.
         """
         async with self.bounded(attempt, seconds, expected):
-            self._guard()
             bound = {"writeConcern": dict(MAJORITY)} if concern else {}
-            answer = await self._run(database, {**command, **bound}, seconds)
+            answer = await self._write(database, {**command, **bound}, seconds)
             problem = answer.get("writeConcernError")
             if isinstance(problem, Mapping):
                 raise OperationFailure("write concern", int(problem.get("code", 64)), dict(problem))
@@ -242,6 +251,17 @@ class Connection:
         options = self.client.codec_options
         return await self.client.get_database(database).command({**command, **bound}, codec_options=options)
 
+    async def _write(self, database: str, command: Command, seconds: float | None) -> Document:
+        self._guard()
+        try:
+            return await self._run(database, command, seconds)
+        except OperationFailure as error:
+            if UUID not in command or UUID_NOT_ENABLED not in str(error):
+                raise
+        # The feature compatibility version is older, and could not be read: as on an older server, by name alone.
+        self._guard()
+        return await self._run(database, {k: v for k, v in command.items() if k != UUID}, seconds)
+
     async def _ask_info(self) -> ServerInfo:
         attempt = self.attempt("ask who it is")
         hello = await self.read("admin", {"hello": 1}, attempt)
@@ -250,10 +270,20 @@ class Connection:
         if hello.get("msg") == "isdbgrid":
             return await self._cluster_info(version)
         if "setName" in hello:
-            return await self._replica_set_info(hello, version)
-        return ServerInfo(
-            f"standalone/{','.join(self._hosts())}", version, Topology.STANDALONE, by_hosts=True
-        )
+            info = await self._replica_set_info(hello, version)
+        else:
+            identity = f"standalone/{','.join(self._hosts())}"
+            info = ServerInfo(identity, version, Topology.STANDALONE, by_hosts=True)
+        return replace(info, compatibility=await self._compatibility())
+
+    async def _compatibility(self) -> tuple[int, int] | None:
+        attempt = self.attempt("read its feature compatibility version", action="getParameter")
+        try:
+            answer = await self.read("admin", {"getParameter": 1, COMPATIBILITY: 1}, attempt)
+        except (AccessDeniedError, NotSupportedError, ServerRefusedError):
+            return None
+        parts = str(_at(answer, COMPATIBILITY, "version")).split(".")
+        return (int(parts[0]), int(parts[1])) if len(parts) == 2 else None
 
     async def _replica_set_info(self, hello: Document, version: tuple[int, int, int]) -> ServerInfo:
         attempt = self.attempt("read the replica set's id", action="replSetGetConfig")

@@ -30,7 +30,7 @@ async def duplicates(
     attempt = connection.attempt(f"look for duplicates in {database}.{collection}", reads_documents=True)
     clock = asyncio.get_running_loop().time
     end = clock() + budget_seconds
-    first_ids = (await connection.info()).at_least(6)
+    first_ids = (await connection.info()).runs(6)
     collation = None if definition.collation is None else to_bson(definition.collation)
     pattern = key_pattern(definition)
     report = DuplicateReport(pattern, groups=0, documents=0, complete=False)

@@ -34,9 +34,19 @@ class ServerInfo:
     topology: Topology
     by_hosts: bool = False
     """True where the right to read the replica set id is missing and identity is set name and hosts."""
+    compatibility: tuple[int, int] | None = None
+    """The feature compatibility version; None where it cannot be read (a mongos, a login without getParameter)."""
 
     def at_least(self, major: int, minor: int = 0) -> bool:
-        return self.version >= (major, minor, 0)
+        """Whether the server does what came with a version. A newer one with an older feature compatibility version,
+        as between the two steps of an upgrade, does not.
+        """
+        known = self.version[:2] if self.compatibility is None else min(self.version[:2], self.compatibility)
+        return known >= (major, minor)
+
+    def runs(self, major: int, minor: int = 0) -> bool:
+        """Whether the program is of that version: for what does not depend on feature compatibility."""
+        return self.version[:2] >= (major, minor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class DdlWatch:
             raise NotSupportedError(
                 f"{label}: a standalone server has no change streams; make it a replica set to see drift."
             )
-        if not info.at_least(6):
+        if not info.runs(6):
             raise NotSupportedError(
                 f"{label}: change streams show definitions since MongoDB 6.0; upgrade to see drift at once."
             )
