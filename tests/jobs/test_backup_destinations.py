@@ -4,7 +4,6 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +101,7 @@ def test_a_bucket_that_fails_gives_no_backup_and_keeps_nothing(
         assert "127.0.0.1" in result.message, name
     direct = S3Store(bucket)
     assert [entry.path for entry in direct.list("")] == []
-    # Of a part that was cut the server may keep the upload; prune finds it by its age.
-    assert direct.delete_abandoned("", datetime.now(UTC) + timedelta(days=1)) <= 1
+    assert direct.delete_abandoned("", None) == 0
 
     again = orders["500 on the manifest"]
     again["destination"]["endpoint"] = bucket.endpoint

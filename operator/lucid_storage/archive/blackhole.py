@@ -59,7 +59,7 @@ class BlackHoleStore:
     def delete(self, path: str) -> None:
         self.objects.pop(path, None)
 
-    def delete_abandoned(self, prefix: str, before: datetime) -> int:
+    def delete_abandoned(self, prefix: str, before: datetime | None) -> int:
         del prefix, before
         return 0
 

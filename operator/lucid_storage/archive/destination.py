@@ -84,8 +84,10 @@ class ObjectStore(Protocol):
     def delete(self, path: str) -> None:
         """Removes an object; harmless when there is none."""
 
-    def delete_abandoned(self, prefix: str, before: datetime) -> int:
-        """Removes uploads below a folder that began before and never ended; returns how many."""
+    def delete_abandoned(self, prefix: str, before: datetime | None) -> int:
+        """Removes uploads below a folder that never ended, with `before` those alone that began earlier, by the
+        destination's clock; returns how many.
+        """
 
 
 def open_store(destination: Destination, environ: Mapping[str, str]) -> ObjectStore:

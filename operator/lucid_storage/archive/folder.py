@@ -109,12 +109,12 @@ class FolderStore:
             _sync_folder(file.parent)
             self._remove_empty(file.parent)
 
-    def delete_abandoned(self, prefix: str, before: datetime) -> int:
+    def delete_abandoned(self, prefix: str, before: datetime | None) -> int:
         count = 0
         for file in self._files(prefix):
             if file.name.startswith(PARTIAL):
                 with _told("delete", file.name), suppress(FileNotFoundError):
-                    if file.stat().st_mtime < before.timestamp():
+                    if before is None or file.stat().st_mtime < before.timestamp():
                         file.unlink()
                         count += 1
         return count

@@ -11,7 +11,6 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from html import unescape
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +21,7 @@ from obstore.store import S3Store as Reader
 from lucid_storage.archive.destination import SMALL_BYTES, Entry
 from lucid_storage.archive.s3_client import CONNECT_SECONDS, Bucket, Connection
 from lucid_storage.archive.s3_errors import code_in, refusal
-from lucid_storage.archive.s3_objects import abort_upload, delete_object, put_object
+from lucid_storage.archive.s3_objects import abort_upload, delete_object, open_uploads, put_object
 from lucid_storage.archive.s3_upload import S3Writer
 from lucid_storage.archive.signing import Credentials
 from lucid_storage.errors import ArchiveDamagedError, DestinationError, DestinationUnavailableError
@@ -35,8 +34,6 @@ REQUEST_SECONDS: Final = 120.0
 """For a whole reading request, which asks for a few MiB at most."""
 RETRY_SECONDS: Final = 60.0
 _STATUS = re.compile(r"status:? (\d{3})|status code: (\d{3})|: (\d{3}) [A-Z]")
-_UPLOAD = re.compile(rb"<Upload>(.*?)</Upload>", re.DOTALL)
-_TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>")
 
 
 class S3Store:
@@ -157,12 +154,12 @@ class S3Store:
         with self._connection() as connection:
             delete_object(connection, path)
 
-    def delete_abandoned(self, prefix: str, before: datetime) -> int:
+    def delete_abandoned(self, prefix: str, before: datetime | None) -> int:
         count = 0
         with self._connection() as connection:
-            for path, upload, began in _uploads(connection, prefix):
-                if began < before:
-                    abort_upload(connection, path, upload)
+            for upload in open_uploads(connection, f"{prefix}/" if prefix else ""):
+                if before is None or upload.began < before:
+                    abort_upload(connection, upload.path, upload.id)
                     count += 1
         return count
 
@@ -201,21 +198,6 @@ class S3Store:
             ) from None
 
 
-def _uploads(connection: Connection, prefix: str) -> list[tuple[str, str, datetime]]:
-    """Path, id and beginning of the uploads below a folder that have not ended."""
-    uploads: list[tuple[str, str, datetime]] = []
-    query = {"uploads": "", "prefix": f"{prefix}/" if prefix else ""}
-    while True:
-        body = connection.request("GET", "", query).body
-        for upload in _UPLOAD.findall(body):
-            began = datetime.fromisoformat(_text(upload, "Initiated"))
-            uploads.append((_text(upload, "Key"), _text(upload, "UploadId"), began))
-        if not _TRUNCATED.search(body):
-            return uploads
-        query["key-marker"] = _text(body, "NextKeyMarker")
-        query["upload-id-marker"] = _text(body, "NextUploadIdMarker")
-
-
 def _cause(text: str) -> str:
     """The innermost cause in obstore's words, which end with a dump for developers."""
     lower = text.lower()
@@ -240,8 +222,3 @@ def _authority(file: str | None) -> str | None:
     except (OSError, ValueError):
         raise DestinationError(f"{AUTHORITY_VARIABLE} must name a readable file in PEM.") from None
     return text
-
-
-def _text(xml: bytes, name: str) -> str:
-    found = re.search(f"<{name}>(.*?)</{name}>".encode(), xml, re.DOTALL)
-    return unescape(found.group(1).decode().strip()) if found else ""

@@ -80,6 +80,8 @@ class Connection:
         self._url = urlsplit(bucket.endpoint)
         self._http: http.client.HTTPConnection | None = None
         self._interrupted = threading.Event()
+        self.unanswered = False
+        """A request went out whole and no answer came: whoever has it may carry it out later."""
 
     def interrupt(self) -> None:
         """Whatever runs ends now with DestinationError, and so does all that follows."""
@@ -154,8 +156,7 @@ class Connection:
             self.close()
         return Answer(response.status, {n.lower(): v for n, v in response.getheaders()}, content)
 
-    @staticmethod
-    def _sent(connection: http.client.HTTPConnection, body: Body) -> http.client.HTTPResponse:
+    def _sent(self, connection: http.client.HTTPConnection, body: Body) -> http.client.HTTPResponse:
         try:
             for piece in body:
                 with memoryview(piece) as view:
@@ -168,7 +169,11 @@ class Connection:
                 return connection.getresponse()
             except (OSError, http.client.HTTPException):
                 raise error from None
-        return connection.getresponse()
+        try:
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            self.unanswered = True
+            raise
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._http is None:

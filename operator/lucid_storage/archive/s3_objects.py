@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from html import unescape
+
 from lucid_storage.archive.s3_client import Answer, Body, Connection
 from lucid_storage.errors import DestinationError
+
+_UPLOAD = re.compile(rb"<Upload>(.*?)</Upload>", re.DOTALL)
+_TRUNCATED = re.compile(rb"<IsTruncated>\s*true\s*</IsTruncated>")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenUpload:
+    """An upload in parts that has not ended."""
+
+    path: str
+    id: str
+    began: datetime
 
 
 def put_object(connection: Connection, path: str, body: Body, *, if_absent: bool) -> str | None:
@@ -38,6 +55,26 @@ def abort_upload(connection: Connection, path: str, upload: str) -> None:
     connection.request(
         "DELETE", path, {"uploadId": upload}, accept=lambda answer: answer.status in {200, 204, 404}
     )
+
+
+def open_uploads(connection: Connection, prefix: str) -> list[OpenUpload]:
+    """Those whose path begins with `prefix`."""
+    found: list[OpenUpload] = []
+    query = {"uploads": "", "prefix": prefix}
+    while True:
+        body = connection.request("GET", "", query).body
+        for upload in _UPLOAD.findall(body):
+            began = datetime.fromisoformat(_text(upload, "Initiated"))
+            found.append(OpenUpload(_text(upload, "Key"), _text(upload, "UploadId"), began))
+        if not _TRUNCATED.search(body):
+            return found
+        query["key-marker"] = _text(body, "NextKeyMarker")
+        query["upload-id-marker"] = _text(body, "NextUploadIdMarker")
+
+
+def _text(xml: bytes, name: str) -> str:
+    found = re.search(f"<{name}>(.*?)</{name}>".encode(), xml, re.DOTALL)
+    return unescape(found.group(1).decode().strip()) if found else ""
 
 
 class ObjectExistsError(DestinationError):

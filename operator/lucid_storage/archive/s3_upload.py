@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import unescape
+from time import sleep
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -25,6 +26,7 @@ from lucid_storage.archive.s3_objects import (
     abort_upload,
     delete_object,
     head_object,
+    open_uploads,
     put_object,
 )
 from lucid_storage.errors import (
@@ -40,6 +42,8 @@ GROWTH: Final = ((2500, 6), (4500, 16), (6000, 64), (7000, 256), (PARTS, 1640))
 SENDERS: Final = 2
 CLEANING_SECONDS: Final = 5.0
 """For each send and receive when something is taken back: a worker that was told to stop has little time."""
+SETTLING_SECONDS: Final = (0.1, 0.3, 0.6)
+"""Between looks for what the server took after it had been told to abort."""
 _UPLOAD_ID = re.compile(rb"<UploadId>\s*([^<]+?)\s*</UploadId>")
 _ETAG = re.compile(rb"<ETag>\s*([^<]+?)\s*</ETag>")
 _DIGEST = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
@@ -73,6 +77,8 @@ class S3Writer:
         self._own = Connection(bucket)
         self._connections: list[Connection] = [self._own]
         self._threads: list[threading.Thread] = []
+        self._begun = False
+        """An upload was asked for, whether the answer came or not."""
         self._upload: str | None = None
         self._pieces: list[bytes | memoryview] = []
         self._filled = 0
@@ -128,19 +134,35 @@ class S3Writer:
                 self._confirmed = True
 
     def _leave_nothing(self) -> None:
+        """No part and no object stays. Raises DestinationError when the server cannot be asked.
+
+        A part that is on its way when its upload is aborted may arrive behind that and bring the upload back (S3
+        documentation of AbortMultipartUpload), and so may one whose answer was lost; an end may be carried out late.
+        """
         hurried = replace(
             self._bucket, attempts=2, stall_seconds=min(CLEANING_SECONDS, self._bucket.stall_seconds)
         )
+        late = any(one.unanswered for one in self._connections)
         connection = Connection(hurried)
         try:
             if self._upload is not None:
                 abort_upload(connection, self._path, self._upload)
-            # It may have been made although the answer said otherwise or was lost. Another's is not touched.
-            found = head_object(connection, self._path) if self._expected else None
-            if found is not None and found.etag == self._expected:
-                delete_object(connection, self._path)
+            self._take_back(connection)
+            for seconds in SETTLING_SECONDS if late else ():
+                sleep(seconds)
+                self._take_back(connection)
         finally:
             connection.close()
+
+    def _take_back(self, connection: Connection) -> None:
+        """What of this path is there now."""
+        for upload in open_uploads(connection, self._path) if self._begun else ():
+            if upload.path == self._path:
+                abort_upload(connection, upload.path, upload.id)
+        # It may have been made although the answer said otherwise or was lost. Another's is not touched.
+        found = head_object(connection, self._path) if self._expected else None
+        if found is not None and found.etag == self._expected:
+            delete_object(connection, self._path)
 
     # Sending
 
@@ -161,6 +183,7 @@ class S3Writer:
     def _begin(self) -> None:
         if head_object(self._own, self._path) is not None:
             raise ObjectExistsError(self._path)
+        self._begun = True
         answer = self._own.request("POST", self._path, {"uploads": ""})
         found = _UPLOAD_ID.search(answer.body)
         if found is None:

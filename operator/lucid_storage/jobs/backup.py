@@ -22,6 +22,7 @@ from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, Retenti
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
 from lucid_storage.errors import DestinationError, LucidError, Reason
+from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place, Uploads
 from lucid_storage.jobs.engines import OBJECT_KINDS, Engines
@@ -102,9 +103,9 @@ def _reading(order: BackupOrder, place: Place, decision: Decision) -> Iterator[N
         yield
         return
     now = datetime.now(UTC)
-    until = now + timedelta(seconds=order.deadline_seconds + 60)
+    until = by_either(order, now) + timedelta(seconds=order.deadline_seconds + 60)
     try:
-        going = holds.hold(place.store, place.folder, order.run, needed, until, now)
+        going = holds.hold(place.store, place.folder, order.run, needed, until, by_both(order, now))
         if going:
             raise LucidError(
                 f"The backup {min(going)}, which this one needs, is being removed by retention. Make a full backup.",

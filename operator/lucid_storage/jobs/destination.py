@@ -131,3 +131,7 @@ class Uploads:
             sink.abort()
             with suppress(LucidError):
                 self._place.store.delete(path)
+        if kinds is None:
+            # An upload that a part brought back behind its abort, for one.
+            with suppress(LucidError):
+                self._place.store.delete_abandoned(f"{self._place.folder.backups}/{self._backup}", None)

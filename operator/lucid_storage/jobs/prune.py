@@ -23,6 +23,7 @@ from lucid_storage.archive.records import list_chain, manifest_path, proof_path
 from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
 from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.clocks import CLOCKS, by_both, by_either
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop, run_worker
@@ -34,8 +35,6 @@ logger = logging.getLogger(__name__)
 MOST_REMOVED = 40
 """Ids that one result names: a termination message has 4,096 bytes."""
 MOST_RETAINED = 12
-CLOCKS = timedelta(minutes=5)
-"""That the clocks of two nodes may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +62,20 @@ def failed(order: PruneOrder, reason: Reason, message: str) -> PruneResult:
 def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> PruneResult:
     """Removes what may go. Raises LucidError; what is left then is found the next time."""
     place = Place.of(order, environ)
-    now = datetime.now(UTC)
-    if order.due is not None and now < order.due - CLOCKS:
+    own = datetime.now(UTC)
+    if order.due is not None and own < order.due - CLOCKS:
         raise LucidError(
             f"By this worker's clock the data may go at {order.due:%Y-%m-%d %H:%MZ} only, and by the operator's that is"
             " over: set the clocks of the nodes right. Nothing was removed.",
             reason=Reason.UNHEALTHY,
         )
+    now = by_both(order, own)
     folders = tuple(dict.fromkeys((*homes(place.store, place.folder), *map(place.folder.of, order.adopted))))
     chain = _mark(place.store, _found(order, place, folders), order.remove)
     _discard(place.store, chain, order.discard)
     judged = judge(chain.records, _question(order, chain, now, frozenset()))
-    held = _announce(place.store, chain, order, judged, now)
+    until = by_either(order, own) + timedelta(seconds=order.deadline_seconds)
+    held = _announce(place.store, chain, order, judged, now, until)
     judged = judge(chain.records, _question(order, chain, now, held))
     chosen = deletion_order(judged)
     going, more = _first(chosen)
@@ -163,14 +164,18 @@ def _mark(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> _Chain:
 
 
 def _announce(
-    store: ObjectStore, chain: _Chain, order: PruneOrder, judged: Iterable[Verdict], now: datetime
+    store: ObjectStore,
+    chain: _Chain,
+    order: PruneOrder,
+    judged: Iterable[Verdict],
+    now: datetime,
+    until: datetime,
 ) -> frozenset[str]:
     """Whoever begins to read now sees what is about to go; whoever reads already is seen here.
 
     A reader looks into the folder that its backup lies in, which may be one of an adopted cluster.
     """
     ids = {v.record.id for v in judged if v.outcome is not Outcome.KEEP}
-    until = now + timedelta(seconds=order.deadline_seconds)
     if ids:
         for folder in chain.folders:
             holds.announce_removal(store, folder, order.run, ids, until, now)
@@ -252,7 +257,7 @@ def _discard(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> None:
     there = {r.id for r in chain.records}
     for backup_id in ids:
         below = f"{chain.own.backups}/{backup_id}"
-        store.delete_abandoned(below, datetime.now(UTC))
+        store.delete_abandoned(below, None)
         if backup_id not in there and store.head(f"{below}/{MANIFEST}") is None:
             _empty(store, below)
 

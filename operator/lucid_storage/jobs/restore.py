@@ -17,6 +17,7 @@ from lucid_storage.archive.records import list_chain, newest_slice
 from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
 from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedError
 from lucid_storage.jobs import restore_marker
+from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, incomplete, stage
@@ -210,11 +211,11 @@ class _Work:
         found = self._found()
         read = found.ids
         store, run, now = self.place.store, self.order.run, datetime.now(UTC)
-        until = now + timedelta(seconds=self.order.deadline_seconds + 60)
+        until = by_either(self.order, now) + timedelta(seconds=self.order.deadline_seconds + 60)
         held = False
         # Where nothing can be written nobody removes anything: a read-only destination is allowed (rule 2.10).
         with suppress(DestinationError):
-            going = holds.hold(store, self.folder, run, read, until, now)
+            going = holds.hold(store, self.folder, run, read, until, by_both(self.order, now))
             held = True
             if going:
                 holds.release(store, self.folder, run)

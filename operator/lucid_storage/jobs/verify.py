@@ -24,6 +24,7 @@ from lucid_storage.errors import (
     Reason,
     RefusedError,
 )
+from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.proving import examine, prove_slices
 from lucid_storage.jobs.reporting import Reporter
@@ -127,9 +128,9 @@ def _reading(order: VerifyOrder, place: Place, records: list[Recorded]) -> Itera
         if not isinstance(path, Blocked):
             ids |= {path.full.id, *(piece.id for piece in path.then)}
     now = datetime.now(UTC)
-    until = now + timedelta(seconds=order.deadline_seconds + 60)
+    until = by_either(order, now) + timedelta(seconds=order.deadline_seconds + 60)
     try:
-        going = holds.hold(place.store, place.folder, order.run, ids, until, now)
+        going = holds.hold(place.store, place.folder, order.run, ids, until, by_both(order, now))
         if going:
             raise RefusedError(
                 f"The backup {min(going)} is being removed by retention right now; there is nothing to prove.",

@@ -73,6 +73,8 @@ class Task(Message):
     owner: Owner
     deadline_seconds: Annotated[int, Field(ge=1)]
     """The worker ends itself after this long, by its own clock."""
+    ordered_at: AwareDatetime | None = None
+    """When its Job was made, by the operator's clock: the clocks of nodes can be wrong (jobs/clocks.py)."""
 
 
 class Order(Task):

@@ -40,6 +40,10 @@ class Fault:
     """Take the request, and never answer."""
     answer_lost: bool = False
     """Pass the request on, and close the connection instead of answering."""
+    held_until: threading.Event | None = None
+    """Take the whole request and pass its beginning on; the rest when this happens, whoever still waits for it."""
+    then: threading.Event | None = None
+    """Happens when the server is done with the request."""
     changed: Callable[[bytes], bytes] | None = None
     """Answer as the server did, with another body."""
     headers: dict[str, str] = field(default_factory=dict)
@@ -92,12 +96,20 @@ class FaultProxy:
                     connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
                     for name, value in self.headers.items():
                         connection.putheader(name, value)
-                    connection.endheaders(body or None)
+                    connection.endheaders()
+                    rest = body
+                    if fault is not None and fault.held_until is not None:
+                        connection.send(body[: len(body) // 2])
+                        rest = body[len(body) // 2 :]
+                        fault.held_until.wait(60)
+                    connection.send(rest)
                     response = connection.getresponse()
                     content = response.read()
                     headers = dict(response.getheaders())
                 finally:
                     connection.close()
+                    if fault is not None and fault.then is not None:
+                        fault.then.set()
                 if fault is not None and fault.answer_lost:
                     self.close_connection = True
                     return

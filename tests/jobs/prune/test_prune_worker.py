@@ -12,7 +12,7 @@ import pytest
 from chain_builder import CLUSTER, full, incremental, piece
 
 from lucid_storage.archive import holds
-from lucid_storage.archive.folder import FolderStore
+from lucid_storage.archive.folder import PARTIAL, FolderStore
 from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.layout import MARK, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, ObjectKind, RetentionRules, StoredObject
@@ -217,6 +217,46 @@ def test_uploads_without_a_manifest_go_after_a_day_and_not_before(bucket: Bucket
     assert young in bucket.files()
 
 
+def test_a_worker_whose_clock_is_ahead_removes_nothing_that_is_young_by_the_operators(bucket: Bucket) -> None:
+    """One of the two clocks is wrong, and nobody knows which: the days must be over by both."""
+    bucket.add(*(nightly(d) for d in (10, 12, 14)))
+    half = FOLDER.object("half", ObjectKind.MONGODB_ARCHIVE)
+    bucket.store.put(half, b"half")
+    os.utime(bucket.path / half, (ago(9.5).timestamp(),) * 2)
+    known = ("f10", "f12", "f14")
+
+    result = bucket.prune(known=known, ordered_at=ago(9.2))
+
+    assert bucket.there() == {"f10", "f12"}, "f14 is older than three days by both clocks"
+    assert half in bucket.files(), "a worker may be at it still"
+    assert set(result.removed) == {"f14"}
+    bucket.prune(known=known, ordered_at=NOW)
+    assert bucket.there() == {"f10"}
+    assert half not in bucket.files()
+
+
+def test_a_worker_whose_clock_is_ahead_sees_who_reads_by_the_operators(bucket: Bucket) -> None:
+    bucket.add(*(nightly(d) for d in (1, 5)))
+    holds.hold(bucket.store, FOLDER, "restore1", ["f5"], ago(0.5), NOW)
+    bucket.prune(ordered_at=ago(0.6))
+    assert bucket.there() == {"f1", "f5"}
+
+
+def test_what_goes_is_announced_for_long_enough_where_the_workers_clock_is_behind(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.add(*(nightly(d) for d in (1, 5)))
+    later = NOW + timedelta(days=1)
+    seen: list[frozenset[str]] = []
+
+    def reading(*_: Any) -> None:
+        seen.append(holds.hold(bucket.store, FOLDER, "restore1", ["f5"], later, later))
+
+    monkeypatch.setattr("lucid_storage.jobs.prune._remove", reading)
+    bucket.prune(ordered_at=later)
+    assert seen == [{"f5"}]
+
+
 def test_old_data_of_a_slice_stay_as_long_as_a_manifest_names_them(bucket: Bucket) -> None:
     slices = [
         piece(98 * DAY, 99 * DAY, completed_at=ago(2)),
@@ -233,8 +273,15 @@ def test_a_stopped_run_is_discarded_at_once_but_never_a_backup(bucket: Bucket) -
     bucket.add(nightly(1), nightly(2))
     half = FOLDER.object("half", ObjectKind.MONGODB_ARCHIVE)
     bucket.store.put(half, b"half")
+    bucket.store.writer(FOLDER.object("half", ObjectKind.REDIS_RDB)).write(b"half")
+    (never_ended,) = (bucket.path / half).parent.glob(f"{PARTIAL}*")
+    tomorrow = ago(-1).timestamp()
+    os.utime(never_ended, (tomorrow, tomorrow))  # by the clock of the destination's server
+
     result = bucket.prune(sweep=False, discard=("half", "f2"))
+
     assert half not in bucket.files()
+    assert not never_ended.exists()
     assert bucket.there() == {"f1", "f2"}
     assert result.removed == ("half",)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from lucid_storage.errors import AccessDeniedError, LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.secrets import ReadSecret
@@ -74,12 +74,18 @@ class Workers:
     """The workers of one operator. Every call may raise KubeApiError."""
 
     def __init__(
-        self, jobs: Jobs, read_secret: ReadSecret, settings: Settings, check_endpoint: CheckEndpoint
+        self,
+        jobs: Jobs,
+        read_secret: ReadSecret,
+        settings: Settings,
+        check_endpoint: CheckEndpoint,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._jobs = jobs
         self._read_secret = read_secret
         self._settings = settings
         self._check_endpoint = check_endpoint
+        self._clock = clock
         self._cluster: str | None = None
 
     @property
@@ -145,6 +151,8 @@ class Workers:
     async def start(self, request: WorkerRequest) -> None:
         """Make the Job, once. Harmless to repeat."""
         worker, data = await self.prepared(request)
+        # Not in `prepared`: a standing worker's Deployment would differ at each look.
+        worker = replace(worker, order=worker.order.model_copy(update={"ordered_at": self._clock()}))
         if data is None:
             await self._made(worker)
             return
