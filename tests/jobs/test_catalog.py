@@ -255,7 +255,7 @@ async def test_a_cold_start_restores_into_an_empty_server_from_folder_and_key(
     assert told.ok, told.message
     port = MongoRestores(empty.uri, label="the empty server", app_name="lucid-test", guard=lambda: None)
     try:
-        await port.swap(told.run, told.databases, drop_existing=False)
+        await port.swap(told.run, told.databases, drop_existing=False, keep_minutes=0)
     finally:
         await port.close()
     with empty.client() as client:

@@ -91,7 +91,7 @@ async def begun(server: MongoDB, client: Client) -> str:
     port = MongoRestores(server.uri, label="test", app_name="lucid-test", guard=guard)
     try:
         with pytest.raises(DiedError):
-            await port.swap(RUN, ["app"], drop_existing=True)
+            await port.swap(RUN, ["app"], drop_existing=True, keep_minutes=0)
         return kept(await port.identity())
     finally:
         await port.close()

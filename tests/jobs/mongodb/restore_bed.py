@@ -47,7 +47,7 @@ def restored(
 async def _swap(uri: str, told: RestoreResult, drop_existing: bool) -> None:
     port = MongoRestores(uri, label="the test's MongoDB", app_name="lucid-test", guard=lambda: None)
     try:
-        await port.swap(told.run, told.databases, drop_existing=drop_existing)
+        await port.swap(told.run, told.databases, drop_existing=drop_existing, keep_minutes=0)
     finally:
         await port.close()
 

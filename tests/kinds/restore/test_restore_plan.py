@@ -432,9 +432,9 @@ class TestLoading:
 
     def test_staged_it_is_swapped(self) -> None:
         seen = RestoreObserved(worker=ended(databases=("shop",), loaded_documents=7))
-        step = plan(resource(dropExisting=True), seen, status(RestorePhase.REPLAYING), NOW)
+        step = plan(resource(dropExisting=True, keepOldMinutes=5), seen, status(RestorePhase.REPLAYING), NOW)
         assert step.status.phase is RestorePhase.SWAPPING
-        assert step.actions == (Swap(RUN, ("shop",), True),)
+        assert step.actions == (Swap(RUN, ("shop",), True, 5),)
         assert step.status.loaded_documents == 7
 
     @pytest.mark.parametrize(
@@ -503,7 +503,7 @@ class TestSwapping:
     )
     def test_nothing_stops_it_any_more(self, leaving: dict[str, Any]) -> None:
         step = plan(resource(**leaving), RestoreObserved(), self.swapping, NOW)
-        assert step.actions == (Swap(RUN, ("shop",), False),)
+        assert step.actions == (Swap(RUN, ("shop",), False, 60),)
         assert step.hold
         if "cancel" in leaving:
             assert step.said is not None

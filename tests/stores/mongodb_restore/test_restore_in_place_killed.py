@@ -105,7 +105,7 @@ async def test_a_worker_killed_behind_any_write_leaves_what_the_next_run_repairs
         assert bed.client[bed.database].foreign.count_documents({}) == 1
     assert writes > 12
     port = bed.restores()
-    await port.swap(run, [bed.database], drop_existing=True)
+    await port.swap(run, [bed.database], drop_existing=True, keep_minutes=0)
     await port.drop_old(run, [bed.database])
     await port.close()
     bed.check_restored()
@@ -121,10 +121,10 @@ async def test_an_operator_killed_behind_any_command_of_the_swap_is_followed_by_
         guard = Dying(commands)
         port = bed.restores(guard)
         try:
-            await port.swap(run, [bed.database], drop_existing=True)
+            await port.swap(run, [bed.database], drop_existing=True, keep_minutes=0)
         except KilledError:
             guard.left = 10**9
-            await port.swap(run, [bed.database], drop_existing=True)
+            await port.swap(run, [bed.database], drop_existing=True, keep_minutes=0)
         else:
             break
         finally:
@@ -175,7 +175,7 @@ async def test_without_consent_a_kill_behind_any_write_takes_nothing_away(bed: B
         assert live.a.find_one({"_id": "newer"}) is not None
         live.drop_collection("ts")
     port = bed.restores()
-    done = await port.swap(run, [bed.database], drop_existing=False)
+    done = await port.swap(run, [bed.database], drop_existing=False, keep_minutes=0)
     await port.close()
     assert done.collections == 4, "what was merged is counted"
     assert {d["_id"] for d in live.a.find()} == {0, 1, 2, 3, "newer"}

@@ -191,7 +191,7 @@ class TestSwapping:
         assert unfit is not None
         assert unfit.reason is Reason.WORKER_LOST
         with pytest.raises(LucidError):
-            await port.swap("one", [database], drop_existing=True)
+            await port.swap("one", [database], drop_existing=True, keep_minutes=0)
         assert len(content(client, database)["a"]) == 2
         journal = await port.journal([database], "one")
         assert journal is not None
@@ -219,10 +219,10 @@ class TestSwapping:
         dying = True
         killed = MongoRestores(mongodb.uri, label="MongoDB", app_name="lucid-test", guard=die)
         with pytest.raises(ConnectionResetError):
-            await killed.swap("one", [database], drop_existing=True)
+            await killed.swap("one", [database], drop_existing=True, keep_minutes=0)
         await killed.close()
         assert renewed_for_long()
-        await port.swap("one", [database], drop_existing=True)
+        await port.swap("one", [database], drop_existing=True, keep_minutes=0)
         assert "until" not in lease(client, database), "the next one need not wait"
         with Leases(mongodb.uri, [database], "two", patience=0):
             pass

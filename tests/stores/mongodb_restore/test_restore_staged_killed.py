@@ -133,7 +133,7 @@ async def test_a_worker_killed_behind_any_write_leaves_the_target_as_it_was(bed:
         assert bed.seen() == before, f"killed behind {writes} writes"
     assert writes > 20
     async with bed.restores() as port:
-        await port.swap(run, [bed.target], drop_existing=True)
+        await port.swap(run, [bed.target], drop_existing=True, keep_minutes=0)
         assert await port.drop_old(run, [bed.target]) == ()
     found = content(bed.client, bed.target)
     assert len(found.pop("foreign")) == 1
@@ -169,7 +169,7 @@ async def test_what_was_replaced_is_dropped_whoever_dies_behind_which_drop(bed: 
         run = f"o{commands:02}x"
         assert bed.work(run)
         async with bed.restores() as port:
-            await port.swap(run, [bed.target], drop_existing=True)
+            await port.swap(run, [bed.target], drop_existing=True, keep_minutes=0)
         done = bed.seen()["documents"]
         try:
             async with bed.restores(Dying(commands)) as port:

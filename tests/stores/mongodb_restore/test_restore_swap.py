@@ -160,7 +160,7 @@ class TestSwap:
         live = client[database]
         old = next(iter(live.list_collections(filter={"name": "a"})))["info"]["uuid"]
         async with restores(mongodb.uri) as port:
-            done = await port.swap(RUN, [database], drop_existing=True)
+            done = await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
             assert (done.collections, done.moved_aside) == (2, ())
             assert {d["state"] for d in live.a.find()} == {"backup"}
             assert live.b.count_documents({}) == 1
@@ -184,14 +184,14 @@ class TestSwap:
         before = live_state(client, database)
         async with restores(mongodb.uri, Crashing(0)) as port:
             with pytest.raises(CrashError):
-                await port.swap(RUN, [database], drop_existing=True)
+                await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
         assert live_state(client, database) == before
         finished, commands = None, 0
         while finished is None:
             # Each process dies, a little later than the one before, and the next one goes on.
             async with restores(mongodb.uri, Crashing(1 + commands // 3)) as port:
                 try:
-                    finished = await port.swap(RUN, [database], drop_existing=True)
+                    finished = await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
                 except CrashError:
                     commands += 1
             async with restores(mongodb.uri) as port:
@@ -212,10 +212,12 @@ class TestSwap:
         stage(mongodb.uri, base, database)
         async with restores(mongodb.uri, Crashing(commands)) as port:
             with pytest.raises(CrashError):
-                await port.swap(RUN, [database], drop_existing=True)
+                await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
             assert not await port.discard(RUN, [database])  # past the point of no return
         async with restores(mongodb.uri) as port:
-            done = await port.swap(RUN, [database], drop_existing=False)  # consent was given before the seal
+            done = await port.swap(
+                RUN, [database], drop_existing=False, keep_minutes=0
+            )  # consent was given before the seal
         assert done.collections == 2
         assert {d["state"] for d in client[database].a.find()} == {"backup"}
 
@@ -226,10 +228,10 @@ class TestSwap:
         stage(mongodb.uri, base, database)
         async with restores(mongodb.uri, Crashing(2)) as port:  # the journal, and the live `a` out of the way
             with pytest.raises(CrashError):
-                await port.swap(RUN, [database], drop_existing=True)
+                await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
         client[database].a.insert_one({"_id": "gap"})
         async with restores(mongodb.uri) as port:
-            done = await port.swap(RUN, [database], drop_existing=True)
+            done = await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
             (aside,) = done.moved_aside
             name = aside.partition(".")[2]
             await port.drop_old(RUN, [database])
@@ -245,10 +247,10 @@ class TestSwap:
         stage(mongodb.uri, base, database)
         async with restores(mongodb.uri, Crashing(1)) as port:  # the journal
             with pytest.raises(CrashError):
-                await port.swap(RUN, [database], drop_existing=consent)
+                await port.swap(RUN, [database], drop_existing=consent, keep_minutes=0)
         client[database].a.insert_one({"_id": "late"})
         async with restores(mongodb.uri) as port:
-            done = await port.swap(RUN, [database], drop_existing=consent)
+            done = await port.swap(RUN, [database], drop_existing=consent, keep_minutes=0)
             stays = await port.drop_old(RUN, [database])
             assert await port.journal([database], RUN) is None
         assert client[database].a.count_documents({}) == 5
@@ -265,7 +267,7 @@ class TestSwap:
         before = live_state(client, database)
         async with restores(mongodb.uri) as port:
             with pytest.raises(LucidError) as refused:
-                await port.swap(RUN, [database], drop_existing=False)
+                await port.swap(RUN, [database], drop_existing=False, keep_minutes=0)
             assert refused.value.reason is Reason.TARGET_NOT_EMPTY
             assert "dropExisting" in refused.value.message
             assert await port.discard(RUN, [database])
@@ -279,7 +281,7 @@ class TestSwap:
         client[database].a.delete_many({})
         stage(mongodb.uri, base, database)
         async with restores(mongodb.uri) as port:
-            await port.swap(RUN, [database], drop_existing=False)
+            await port.swap(RUN, [database], drop_existing=False, keep_minutes=0)
         assert client[database].a.count_documents({}) == 5
 
     async def test_a_view_facing_a_collection_of_its_name_is_refused(
@@ -291,7 +293,7 @@ class TestSwap:
         before = live_state(client, database)
         async with restores(mongodb.uri) as port:
             with pytest.raises(LucidError) as refused:
-                await port.swap(RUN, [database], drop_existing=True)
+                await port.swap(RUN, [database], drop_existing=True, keep_minutes=0)
         assert refused.value.reason is Reason.RESTORE_BLOCKED
         assert live_state(client, database) == before
 

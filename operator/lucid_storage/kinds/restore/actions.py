@@ -70,6 +70,8 @@ class Swap:
     run: str
     databases: tuple[str, ...]
     drop_existing: bool
+    keep_minutes: int
+    """How long what is replaced stays."""
 
     def describe(self) -> str:
         return f"swap what the run {self.run} staged in {', '.join(self.databases)}"

@@ -265,9 +265,8 @@ class RestoreKind:
                 await self._protector.make(resource, name, needs, template=like)
             case MakeClaim(wanted=wanted, backup_id=backup_id):
                 await self._volumes.make(resource, wanted, backup_id)
-            case Swap(run=run, databases=databases, drop_existing=consent):
+            case Swap(run=run, databases=databases, drop_existing=consent, keep_minutes=keep):
                 async with self._server.opened(resource, status.server_identity) as port:
-                    keep = int(resource.spec.get("keepOldMinutes", 60))
                     done = await port.swap(run, databases, drop_existing=consent, keep_minutes=keep)
                 status.swapped = done.collections
                 status.moved_aside = told_aside(None, done.moved_aside)

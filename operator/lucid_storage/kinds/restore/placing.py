@@ -18,7 +18,9 @@ from lucid_storage.kinds.restore.observed import (
     written_at_once,
 )
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.restore import RestorePhase, RestoreStatus
+from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
+
+_USUAL_MINUTES: int = RestoreSpec.model_fields["keep_old_minutes"].default
 
 
 def placed(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
@@ -34,14 +36,13 @@ def placed(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
             return hindered(resource, status, observed.trouble, now)
         late = " It can no longer be cancelled." if resource.spec.get("cancel") else ""
         said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The collections are being swapped.{late}")
-        swap = Swap(status.run or "", databases, bool(resource.spec.get("dropExisting")))
-        return Step(status, said, (swap,), hold=True, must_finish=True)
+        return Step(status, said, (swap(resource, status.run or "", databases),), hold=True, must_finish=True)
     marker = observed.marker
     if marker is None or (marker.run, marker.result) != (status.run, RestorePhase.COMPLETED):
         said = Said(Standing.UNDER_WAY, Reason.RUNNING, "The collections are in place.")
         return Step(status, said, (Mark(databases),), hold=True, must_finish=True)
     # Where nothing was replaced only the journal is left, which goes at once.
-    minutes = int(resource.spec.get("keepOldMinutes", 60)) if observed.replaced else 0
+    minutes = _keep_minutes(resource) if observed.replaced else 0
     until = second(now + timedelta(minutes=minutes))
     done = status.model_copy(
         update={
@@ -54,6 +55,15 @@ def placed(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
     said_text = _placed(resource, status, observed.replaced, until)
     said = Said(Standing.DONE, Reason.COMPLETED, said_text)
     return Step(done, said, notices=(Notice("Completed", said_text),), recheck_seconds=minutes * 60 + 1)
+
+
+def swap(resource: Resource, run: str, databases: tuple[str, ...]) -> Swap:
+    """The swap of what a run staged."""
+    return Swap(run, databases, bool(resource.spec.get("dropExisting")), _keep_minutes(resource))
+
+
+def _keep_minutes(resource: Resource) -> int:
+    return int(resource.spec.get("keepOldMinutes", _USUAL_MINUTES))
 
 
 def _unfit(resource: Resource, observed: RestoreObserved, status: RestoreStatus) -> str:

@@ -10,10 +10,11 @@ from lucid_storage.kinds.backup.observed import POLL_SECONDS
 from lucid_storage.kinds.backup.results import parsed
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, Swap, Unmark
+from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, Unmark
 from lucid_storage.kinds.restore.desired import backup_name, job_name, wants_backup, worker_request
 from lucid_storage.kinds.restore.ending import failed, given_up, hindered
 from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, saved, second, target_after
+from lucid_storage.kinds.restore.placing import swap
 from lucid_storage.kinds.restore.volumes import Filling, restored_volumes
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
@@ -118,11 +119,10 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
     said = (
         "Everything is staged and compared; the collections are swapped now, and nothing stops that any more."
     )
-    swap = Swap(status.run or "", result.databases, bool(resource.spec.get("dropExisting")))
     return Step(
         staged,
         Said(Standing.UNDER_WAY, Reason.RUNNING, said),
-        (swap,),
+        (swap(resource, status.run or "", result.databases),),
         hold=True,
         notices=(Notice("Swapping", said),),
     )

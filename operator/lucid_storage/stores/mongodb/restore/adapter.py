@@ -86,7 +86,7 @@ class MongoRestores:
     # Swapping
 
     async def swap(
-        self, run: str, databases: Sequence[str], *, drop_existing: bool, keep_minutes: int = 0
+        self, run: str, databases: Sequence[str], *, drop_existing: bool, keep_minutes: int
     ) -> Swapped:
         home = first(databases)
         journal = await self.journal(databases, run)

@@ -85,7 +85,7 @@ class RestorePort(Protocol):
         """Why a swap cannot begin as the targets are now; None when it can, or has begun."""
 
     async def swap(
-        self, run: str, databases: Sequence[str], *, drop_existing: bool, keep_minutes: int = 0
+        self, run: str, databases: Sequence[str], *, drop_existing: bool, keep_minutes: int
     ) -> Swapped:
         """From `ready`: look at the targets once more, seal the journal, swap. From later states: go on.
 
