@@ -116,7 +116,6 @@ class Operator:
                 jobs.append(lease.keep())
             await first_of(self._limited(job) for job in jobs)
         finally:
-            self._on_ending()
             self._metrics.leading.set(0)
             await leading.end()
 

@@ -73,7 +73,7 @@ class OldSweep:
                 await self._look(self._open_restores(address, label), cluster, idle)
             except LucidError as error:
                 logger.info("what deleted Restores replaced is looked for later: %s", error.message)
-            except (LeadershipLostError, KubeApiError):
+            except LeadershipLostError:
                 raise
             except Exception:
                 logger.exception("what deleted Restores replaced was not looked for with %s", label)

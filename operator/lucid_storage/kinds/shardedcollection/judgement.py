@@ -43,10 +43,13 @@ ORDER = (
     KeyVerdict.REFUSED,
 )
 
+SUPPORTING_INDEX, UNIQUE_INDEXES = "SupportingIndex", "UniqueIndexes"
+UNIQUENESS = "Uniqueness"
+"""What a unique index of the key proves, whatever the documents said before it was there."""
 _REASONS = {
-    "SupportingIndex": Reason.SUPPORTING_INDEX_MISSING,
-    "UniqueIndexes": Reason.INDEX_CONFLICT,
-    "Uniqueness": Reason.DUPLICATE_KEYS,
+    SUPPORTING_INDEX: Reason.SUPPORTING_INDEX_MISSING,
+    UNIQUE_INDEXES: Reason.INDEX_CONFLICT,
+    UNIQUENESS: Reason.DUPLICATE_KEYS,
 }
 
 
@@ -92,7 +95,7 @@ def of_indexes(
         names = ", ".join(support.unique_conflicts)
         checks.append(
             _check(
-                "UniqueIndexes",
+                UNIQUE_INDEXES,
                 KeyVerdict.REFUSED,
                 f"A shard cannot enforce the unique index {names}, since it does not begin with the shard key"
                 f" {shown_key(desired.key)}: drop it, make it begin with the key, or choose another key.",
@@ -143,14 +146,14 @@ def _coverage(found: KeyFindings) -> PreflightCheck:
 def _supporting(desired: ShardedDesired, support: SupportingIndexes, *, made: bool) -> PreflightCheck:
     fit = support.unique_names if desired.unique else support.names
     if fit:
-        return _check("SupportingIndex", KeyVerdict.GOOD, f"The index {fit[0]} carries the shard key.")
+        return _check(SUPPORTING_INDEX, KeyVerdict.GOOD, f"The index {fit[0]} carries the shard key.")
     if made:
         said = "The collection is empty: the server makes the index together with the shard key."
-        return _check("SupportingIndex", KeyVerdict.GOOD, said)
+        return _check(SUPPORTING_INDEX, KeyVerdict.GOOD, said)
     unfit = "".join(f" The index {name} does not serve: {why}." for name, why in support.unfit[:2])
     wanted = "No unique index is exactly" if desired.unique else "No index begins with"
     return _check(
-        "SupportingIndex",
+        SUPPORTING_INDEX,
         KeyVerdict.REFUSED,
         f"{wanted} the shard key {shown_key(desired.key)}.{unfit} Apply an Index with {index_offer(desired)}.",
     )
@@ -174,18 +177,18 @@ def _uniqueness(found: KeyFindings) -> Iterator[PreflightCheck]:
         summary, _ = duplicates_said(report)
         at_least = "" if report.complete else "at least "
         yield _check(
-            "Uniqueness",
+            UNIQUENESS,
             KeyVerdict.REFUSED,
             f"{at_least}{report.groups} keys {summary.key_pattern} stand in more than one document"
             f" ({at_least}{report.documents} documents): remove the duplicates, or do not ask for unique.",
         )
     elif report.complete:
-        yield _check("Uniqueness", KeyVerdict.GOOD, "No two documents share a key.")
+        yield _check(UNIQUENESS, KeyVerdict.GOOD, "No two documents share a key.")
     else:
         said = (
             "No two documents share a key among those that could be read in time; the server checks them all."
         )
-        yield _check("Uniqueness", KeyVerdict.ACCEPTABLE, said)
+        yield _check(UNIQUENESS, KeyVerdict.ACCEPTABLE, said)
 
 
 def _gaps(key: ShardKey, gaps: KeyGaps, sample: KeySample | None) -> Iterator[PreflightCheck]:

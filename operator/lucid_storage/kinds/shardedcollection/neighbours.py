@@ -64,7 +64,9 @@ def _on_same_server(mine: Resource, other: Resource, identity: str | None) -> bo
 
 
 def _means(backup: Resource, mine: Resource) -> bool:
-    """Whether the Backup holds this collection for sure: what it does not name, it has as far as its login sees it."""
+    """Whether the Backup's selection can be taken at its word. One that names nothing has what its login sees, which is
+    known to hold this collection only where the login is the same.
+    """
     selection = backup.spec.get("mongodb") or {}
     if selection.get("databases") or selection.get("collections"):
         return True

@@ -19,10 +19,7 @@ EXAMINED_FOR = timedelta(minutes=10)
 never allows anything: right before what cannot be undone they are examined again.
 """
 BUILDING_SECONDS = 5.0
-
-UNIQUENESS = "Uniqueness"
-"""What a unique index of the key proves, whatever the documents said before it was there."""
-_OF_INDEXES = frozenset({"SupportingIndex", "UniqueIndexes"})
+_OF_INDEXES = frozenset({judgement.SUPPORTING_INDEX, judgement.UNIQUE_INDEXES})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ def examine(
     else:
         assert known is not None
         made = known
-        proved = _OF_INDEXES if question.duplicates else _OF_INDEXES | {UNIQUENESS}
+        proved = _OF_INDEXES if question.duplicates else _OF_INDEXES | {judgement.UNIQUENESS}
         about = [check for check in known.checks if check.check not in proved]
     empty = made.documents == 0
     checks = [*judgement.of_indexes(desired, support, empty=empty, changing=changing), *about]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import LeadershipLostError, LucidError, Reason
 from lucid_storage.kinds.contract import Notice
+from lucid_storage.kinds.tasks import ended
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.observed import VolumeObserved
 from lucid_storage.kinds.volume.reading import where
@@ -77,9 +78,7 @@ class ContentChecks:
                 self._begin()
                 await asyncio.sleep(self._pause)
         finally:
-            for task in self._under_way.values():
-                task.cancel()
-            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+            await ended(self._under_way.values())
 
     def _begin(self) -> None:
         for namespace in [n for n, task in self._under_way.items() if task.done()]:
