@@ -173,7 +173,8 @@ def _staged(run: MongoRestoreRun, staging: Staging, target: Target) -> MongoStag
         # place already, ending here would leave the others half done, and bring nothing back.
         names = (*(one.name[1] for one in finished), *(view.name for view in staging.views))
         refuse_missing(plan.chosen, names)
-    expiring = count_staged(target, finished, run.now) if run.now is not None else None
+    own = filter(staging.replaces, finished)  # in others the TTLs of the backup are not switched on
+    expiring = count_staged(target, own, run.now) if run.now is not None else None
     skipped = staging.keep(accounts) if accounts is not None else ()
     staging.ready(staging.merge(finished))
     return MongoStaged(

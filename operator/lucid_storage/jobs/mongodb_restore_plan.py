@@ -21,7 +21,7 @@ from lucid_storage.models.orders import RestoreOrder
 from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name
 from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.expiring import Definitions, Expiring
-from lucid_storage.stores.mongodb.restore.lineage import Change, Lineage, everything
+from lucid_storage.stores.mongodb.restore.lineage import Change, Lineage, everything, split
 from lucid_storage.stores.mongodb.restore.outcome import Made, Outcome, outcome
 from lucid_storage.stores.mongodb.restore.scanning import Scan
 
@@ -56,6 +56,13 @@ class MongoPlan:
     """Collections that have a TTL at the restored moment."""
     chosen: tuple[str, ...] = ()
     """Collections that were asked for; none means all."""
+
+    @property
+    def replays(self) -> bool:
+        """Whether anything may change what the full backup holds: its own oplog, slices, a differential."""
+        mongodb = self.path.full.manifest.mongodb
+        written = (count.namespace for count in (mongodb.operations if mongodb is not None else ()))
+        return bool(self.path.then) or any(self.lineage.base(split(name)) for name in written)
 
     def steady(self, name: Name) -> bool:
         """Whether a collection of the base has its name all the time."""

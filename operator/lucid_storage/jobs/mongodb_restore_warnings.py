@@ -58,7 +58,7 @@ def expiry_warning(
         )
     count = sum(found.documents for found in expired.values())
     exact = all(found.exact for found in expired.values())
-    later = " What was written after it is not counted." if more else ""
+    later = " Later writes, updates and deletes are not taken into account." if more else ""
     return (
         f"{'' if exact else 'Up to '}{count} documents of the full backup are past their time to live and are deleted"
         f" soon after the restore: {names}.{later}",
@@ -71,6 +71,7 @@ _IN_PLACE: Mapping[bool, tuple[str, ...]] = {
     ),
     False: (
         "InPlace: only documents whose _id is absent are added; a failure leaves the target with some of them.",
-        "Options, indexes and documents that are there stay as they are.",
+        "Options, indexes and documents that are there stay as they are; a TTL that is there deletes what is added past"
+        " its time.",
     ),
 }

@@ -13,8 +13,8 @@ from lucid_storage.jobs.mongodb_restore_warnings import expiry_warning
 from lucid_storage.jobs.restore_engines import OtherEngine
 from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
-from lucid_storage.stores.mongodb.restore.catalog import Name, stageable
-from lucid_storage.stores.mongodb.restore.expiring import Expired
+from lucid_storage.stores.mongodb.restore.catalog import Name, public_name, stageable
+from lucid_storage.stores.mongodb.restore.expiring import Expired, Expiring
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
 from lucid_storage.stores.mongodb.restore.staging import InPlace
 from lucid_storage.stores.mongodb.restore.swap import same_view
@@ -80,6 +80,8 @@ def told(
 ) -> RestorePlanned:
     """Pure: what the plan says, and what blocks it."""
     there = {(occupant.database, occupant.name): occupant for occupant in occupants}
+    expiring = tuple(one for one in plan.expiring if not _merges(order, plan, one, there))
+    expired = _expired(expiring, expired)
     items = [_item(plan, record, there, expired or {}) for record in plan.records]
     for made in plan.made:
         occupant = there.get(plan.place_of(made.name))
@@ -100,10 +102,24 @@ def told(
         target_count=len(items),
         cut_transactions=plan.cut_transactions,
         expiring_documents=None if expired is None else sum(one.documents for one in expired.values()),
-        warnings=(*plan.warnings, *expiry_warning(plan.expiring, expired, more=bool(plan.path.then)))[:6],
+        warnings=(*plan.warnings, *expiry_warning(expiring, expired, more=plan.replays))[:6],
         blocked_by=blocked[1] if blocked else None,
         blocked_reason=blocked[0] if blocked else None,
     )
+
+
+def _merges(order: RestoreOrder, plan: MongoPlan, one: Expiring, there: There) -> bool:
+    """Whether it is added to what has its name: then only the TTLs that are there count."""
+    into = (plan.targets.get(one.name[0], ""), one.name[1])
+    return order.in_place and not order.drop_existing and one.stageable and into in there
+
+
+def _expired(expiring: Sequence[Expiring], expired: Expiries) -> Expiries:
+    """What was counted of these."""
+    if expired is None:
+        return None
+    bases = {(one.base[0], public_name(one.base[1])) for one in expiring if one.base is not None}
+    return {name: count for name, count in expired.items() if name in bases}
 
 
 def _blocked(
@@ -212,7 +228,7 @@ def _item(
     count = expired.get((record.database, record.name))
     notes = (
         record.type if record.type != "collection" else None,
-        f"{count.documents} past their time to live" if count is not None and count.documents else None,
+        _past(count) if count is not None and count.documents else None,
     )
     note = ", ".join(one for one in notes if one) or None
     return PlannedItem(
@@ -221,6 +237,10 @@ def _item(
         overwrites=replaced or None,
         note="not there at that moment" if gone else note,
     )
+
+
+def _past(count: Expired) -> str:
+    return f"{'' if count.exact else 'up to '}{count.documents} past their time to live"
 
 
 def _freed(order: RestoreOrder, plan: MongoPlan, there: There) -> int:

@@ -207,7 +207,8 @@ class PlannedTarget(StatusModel):
     overwrites: Count | None = None
     """Documents that are there now and are replaced."""
     note: Annotated[str, StringConstraints(max_length=512)] | None = None
-    """What is special about it: not stageable, a view, documents that are past their time to live."""
+    """What is special about it: not stageable, a view, documents that are past their time to live (of a time series or
+    a partial index "up to" so many)."""
 
 
 class RestorePlan(StatusModel):
@@ -228,7 +229,8 @@ class RestorePlan(StatusModel):
     target_count: Count | None = None
     """How many targets there are."""
     expiring_documents: Count | None = None
-    """Documents that a TTL will delete at once: in a dry run those of the full backup, else what was staged."""
+    """Documents that a TTL will delete at once: in a dry run those of the full backup, else what was staged. Of a time
+    series it is the most that can be, since the server deletes whole buckets; of a partial index in a dry run too."""
     cut_transactions: Count | None = None
     """Transactions that are restored in part, because collections or a database were chosen."""
     warnings: (

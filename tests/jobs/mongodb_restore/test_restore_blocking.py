@@ -44,9 +44,13 @@ def order(**more: object) -> RestoreOrder:
     return RestoreOrder.model_validate({**given, "deadline_seconds": 1, **more})
 
 
-def plan_of(case: Case) -> MongoPlan:
+def plan_of(case: Case, *, written: str = "") -> MongoPlan:
+    """`written` names what was written while the full ran."""
     name, kind, options, steady = case
-    manifest = SimpleNamespace(objects=[SimpleNamespace(kind="mongodbArchive", stored_bytes=1)])
+    mongodb = SimpleNamespace(operations=[SimpleNamespace(namespace=written)] if written else [])
+    manifest = SimpleNamespace(
+        objects=[SimpleNamespace(kind="mongodbArchive", stored_bytes=1)], mongodb=mongodb
+    )
     full = SimpleNamespace(id="b", manifest=manifest)
     moving = frozenset() if steady else frozenset({("shop", name)})
     return _Plan(
@@ -174,6 +178,54 @@ def test_what_a_ttl_deletes_at_once_is_a_number_where_it_was_counted(
     assert planned.expiring_documents == shown
     assert said in planned.warnings[-1]
     assert planned.targets[0].note == ("2 past their time to live" if shown == 2 else None)
+
+
+def counted(exact: bool = True) -> dict[tuple[str, str], Expired]:
+    """Two documents of the collection that are past their time."""
+    found = Expired((Rule("at", 60),), NOW)
+    found.documents, found.exact = 2, exact
+    return {("shop", "a"): found}
+
+
+EXPIRING = (Expiring(("shop", "a"), (Rule("at", 60),), ("shop", "a")),)
+
+
+@pytest.mark.parametrize(
+    ("written", "more"),
+    [("", False), ("shop.a", True), ("bank.a", False)],
+    ids=["nothing", "what is restored", "something else"],
+)
+def test_what_was_written_while_the_full_ran_is_not_in_the_number_and_that_is_said(
+    written: str, more: bool
+) -> None:
+    plan = replace(plan_of(PLAIN, written=written), expiring=EXPIRING)
+    planned = told(order(), plan, (), (MemberSpace("m", 10**12),), counted())
+    said = "Later writes, updates and deletes are not taken into account."
+    assert (said in planned.warnings[-1]) is more
+
+
+@pytest.mark.parametrize(("exact", "note"), [(True, "2 past"), (False, "up to 2 past")])
+def test_a_number_that_is_the_most_says_so_at_the_collection_too(exact: bool, note: str) -> None:
+    plan = replace(plan_of(PLAIN), expiring=EXPIRING)
+    planned = told(order(), plan, (), (MemberSpace("m", 10**12),), counted(exact))
+    assert planned.targets[0].note == f"{note} their time to live"
+    assert planned.warnings[-1].startswith("2 " if exact else "Up to 2 ")
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["a dry run", "a plan that is carried out"])
+@pytest.mark.parametrize(
+    ("there", "drop", "merges"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_the_ttls_of_what_is_only_added_to_a_collection_are_not_switched_on_and_not_told(
+    there: bool, drop: bool, merges: bool, reads: bool
+) -> None:
+    plan = replace(plan_of(PLAIN), expiring=EXPIRING)
+    occupants = (Occupant("shop", "a", "collection", 0),) if there else ()
+    given = order(in_place=True, drop_existing=drop)
+    planned = told(given, plan, occupants, (MemberSpace("m", 10**12),), counted() if reads else None)
+    assert planned.expiring_documents == ((0 if merges else 2) if reads else None)
+    assert any("soon after the restore: shop.a" in warning for warning in planned.warnings) is not merges
+    assert (planned.targets[0].note is None) is (merges or not reads)
 
 
 class Occupied(Target):

@@ -20,15 +20,13 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     Name,
     Place,
     Tracked,
-    add_index,
-    build_index,
-    drop_index,
-    modify,
     public_name,
+    stageable,
 )
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS, Moment, Operation
 from lucid_storage.stores.mongodb.restore.finishing import expiries
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, split
+from lucid_storage.stores.mongodb.restore.redefining import REDEFINING, add_index, redefine
 from lucid_storage.stores.mongodb.restore.target import Target
 
 
@@ -52,6 +50,8 @@ class Expiring:
     rules: tuple[Rule, ...]
     base: Name | None
     """What it is called in the base; None for one that is not there."""
+    stageable: bool = True
+    """Whether it is loaded beside the live data, from where it can be added to what has its name."""
 
 
 def rules_of(tracked: Tracked) -> tuple[Rule, ...]:
@@ -66,7 +66,7 @@ def rules_of(tracked: Tracked) -> tuple[Rule, ...]:
 def _rule(tracked: Tracked, index: str | None, seconds: int) -> Rule | None:
     if index is None:
         series = tracked.options.get("timeseries")
-        # The newest measurement of a bucket decides: the server deletes buckets.
+        # The server deletes whole buckets, by the newest time that each can hold: this is what it deletes at most.
         field = f"control.max.{series['timeField']}" if isinstance(series, Mapping) else "_id"
         return Rule(field, seconds)
     key, condition = tracked.indexes[index].get("key"), tracked.indexes[index].get("partialFilterExpression")
@@ -95,8 +95,11 @@ class Definitions:
         for moment, operation in commands:
             self._apply(moment, operation)
         found = (
-            Expiring((name[0], public_name(name[1])), rules_of(tracked), base)
+            Expiring(
+                (name[0], public_name(name[1])), rules_of(tracked), base, stageable(name[1], tracked.options)
+            )
             for name, (base, tracked) in sorted(self._known.items())
+            if not tracked.temporary  # nobody gets those, $out's for instance
         )
         return tuple(one for one in found if one.rules)
 
@@ -106,6 +109,7 @@ class Definitions:
             known = self._known.pop(split(str(document["renameCollection"])), None)
             self._known.pop(split(str(document["to"])), None)
             if known is not None:
+                known[1].temporary = bool(document.get("stayTemp"))
                 self._known[split(str(document["to"]))] = known
             return
         name = (operation.database, str(document[command]))
@@ -113,26 +117,12 @@ class Definitions:
             self._known.pop(name, None)
             if command == "create" and self._lineage.created(moment, name):
                 self._known[name] = (None, _tracked(name, document))
-        elif name in self._known:
-            _change(self._known[name][1], command, document)
-
-
-def _change(tracked: Tracked, command: str, document: Mapping[str, object]) -> None:
-    match command:
-        case "createIndexes":
-            build_index(tracked, document)
-        case "commitIndexBuild":
-            indexes = document.get("indexes")
-            for specification in indexes if isinstance(indexes, list) else ():
-                build_index(tracked, specification)
-        case "collMod":
-            modify(tracked, document)
-        case "dropIndexes" | "deleteIndexes":
-            drop_index(tracked, document.get("index"))
+        elif command in REDEFINING and name in self._known:
+            redefine(self._known[name][1], command, document)
 
 
 def _tracked(name: Name, options: Mapping[str, object]) -> Tracked:
-    return Tracked(name, Place(*name), options=dict(options))
+    return Tracked(name, Place(*name), options=dict(options), temporary=bool(options.get("temp")))
 
 
 class Expired:
@@ -146,7 +136,9 @@ class Expired:
         self.documents = 0
         """Of a time series its measurements."""
         self.exact = True
-        """False when some were counted that a partial index may leave out."""
+        """False when some were counted that may stay: a partial index may leave them out, and a time series is deleted
+        by buckets.
+        """
 
     def look(self, raw: bytes) -> None:
         document = RawBSONDocument(raw, RAW_OPTIONS)
@@ -156,8 +148,9 @@ class Expired:
             if min(_dates(document, path), default=before) < before
         ]
         if met:
-            self.documents += _measurements(document) if self._rules[0][0][0] == "control" else 1
-            self.exact = self.exact and any(met)
+            series = self._rules[0][0][0] == "control"
+            self.documents += _measurements(document) if series else 1
+            self.exact = self.exact and any(met) and not series
 
 
 def _dates(value: object, path: Sequence[str]) -> Iterator[int]:
@@ -186,7 +179,10 @@ def _measurements(bucket: Mapping[str, object]) -> int:
 
 
 def count_staged(target: Target, finished: Iterable[Tracked], now: datetime) -> int:
-    """Documents of the restored collections that are past their time, by the server. Their indexes must be built."""
+    """Documents of the restored collections that are past their time, by the server. Their indexes must be built.
+
+    Of a time series every measurement counts that is past it: more than the server deletes at once, by buckets.
+    """
     found = 0
     for tracked in finished:
         conditions = [_condition(rule, now) for rule in rules_of(tracked)]

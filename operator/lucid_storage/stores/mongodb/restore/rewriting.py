@@ -17,9 +17,6 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     Name,
     Place,
     Tracked,
-    build_index,
-    drop_index,
-    modify,
     public_name,
     restorable,
     view_of,
@@ -32,6 +29,7 @@ from lucid_storage.stores.mongodb.restore.entries import (
     refused,
 )
 from lucid_storage.stores.mongodb.restore.lineage import Lineage, split
+from lucid_storage.stores.mongodb.restore.redefining import REDEFINING, redefine
 from lucid_storage.stores.mongodb.restore.transactions import Unit
 
 
@@ -72,10 +70,7 @@ Step: TypeAlias = Write | CreateStaged | DropStaged | ResizeStaged
 
 _SKIPPED = frozenset({"dropDatabase", "startIndexBuild", "abortIndexBuild", "dbCheck"})
 """dropDatabase follows the drops of its collections, so that of it views alone are left; the others change no data."""
-_REPLAYED = frozenset(
-    {"drop", "collMod", "createIndexes", "commitIndexBuild", "dropIndexes", "deleteIndexes"}
-)
-KNOWN_COMMANDS = _SKIPPED | _REPLAYED | {"create", "renameCollection"}
+KNOWN_COMMANDS = _SKIPPED | REDEFINING | {"create", "drop", "renameCollection"}
 _SIZES = ("cappedSize", "cappedMax", "timeseries")
 
 
@@ -170,14 +165,7 @@ class Rewriter:
             return self._create(moment, operation)
         if command == "renameCollection":
             return self._rename(moment, operation)
-        if command not in (
-            "drop",
-            "collMod",
-            "createIndexes",
-            "commitIndexBuild",
-            "dropIndexes",
-            "deleteIndexes",
-        ):
+        if command != "drop" and command not in REDEFINING:
             raise refused(f"the oplog holds the command {command[:40]!r}")
         name = (operation.database, str(document[command]))
         if command == "drop" and name[1] == VIEWS and self._catalog.target(name[0]) is not None:
@@ -190,15 +178,8 @@ class Rewriter:
         if command == "drop":
             self._catalog.forget(name)
             return (DropStaged(tracked.place),)
-        if command == "createIndexes":
-            build_index(tracked, document)
-        elif command == "commitIndexBuild":
-            _build(tracked, document)
-        elif command == "collMod":
-            if modify(tracked, document):
-                return (ResizeStaged(tracked.place, {k: document[k] for k in _SIZES if k in document}),)
-        else:
-            drop_index(tracked, document.get("index"))
+        if redefine(tracked, command, document):
+            return (ResizeStaged(tracked.place, {k: document[k] for k in _SIZES if k in document}),)
         return ()
 
     def _create(self, moment: Moment, operation: Operation) -> Sequence[Step] | None:
@@ -294,9 +275,3 @@ class Rewriter:
 def _same(left: bytes | None, right: bytes | None) -> bool:
     """Whether it can be one collection; archives of old servers know no UUIDs."""
     return left is None or right is None or left == right
-
-
-def _build(tracked: Tracked, document: Document) -> None:
-    indexes = document.get("indexes")
-    for specification in indexes if isinstance(indexes, list) else ():
-        build_index(tracked, specification)

@@ -16,7 +16,6 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     Name,
     Tracked,
     View,
-    add_index,
     public_name,
 )
 from lucid_storage.stores.mongodb.restore.comparing import Expected
@@ -26,6 +25,7 @@ from lucid_storage.stores.mongodb.restore.inserted import Inserted, list_name
 from lucid_storage.stores.mongodb.restore.journal import Direct, Journal
 from lucid_storage.stores.mongodb.restore.lineage import Lineage
 from lucid_storage.stores.mongodb.restore.loading import Loader
+from lucid_storage.stores.mongodb.restore.redefining import add_index
 from lucid_storage.stores.mongodb.restore.replaying import Replayer
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, Rewriter, Rewritten
 from lucid_storage.stores.mongodb.restore.target import Target
@@ -180,9 +180,7 @@ class Staging:
             if tracked.temporary and tracked.staged:
                 self._target.drop(*_place(tracked))
         self._merging = {tracked.number for tracked in finished if self._merges(tracked)}
-        for tracked in finished:
-            if tracked.number in self._merging:
-                continue
+        for tracked in filter(self.replaces, finished):
             self._target.wait_for_secondaries()
             finishing.build_indexes(self._target, tracked)
             finishing.set_options(self._target, tracked)
@@ -196,7 +194,7 @@ class Staging:
         self._confirm()
         rest = []
         for tracked in finished:
-            if tracked.number not in self._merging:
+            if self.replaces(tracked):
                 rest.append(tracked)
                 continue
             self.touched = True
@@ -211,6 +209,10 @@ class Staging:
         if self._in_place is None or self._in_place.replace or not tracked.staged:
             return False
         return bool(self._target.collection_uuid(tracked.place.database, tracked.name[1]))
+
+    def replaces(self, tracked: Tracked) -> bool:
+        """Whether it gets its name with its own indexes, and is not added to what has the name. After `finish`."""
+        return tracked.number not in self._merging
 
     def ready(self, finished: Sequence[Tracked]) -> Journal:
         """Write the journal from which the operator swaps; durable when it returns."""
