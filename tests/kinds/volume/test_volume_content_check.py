@@ -306,6 +306,27 @@ async def test_lost_leadership_ends_the_checks() -> None:
         assert checks.answers["b/data"].cancelled()
 
 
+class DropsACancellation(Checks):
+    """As a driver does whose answer comes at the same moment."""
+
+    async def check(self, resource: Resource) -> ContentCheck:
+        try:
+            return await super().check(resource)
+        except asyncio.CancelledError:
+            return await super().check(resource)
+
+
+async def test_a_check_that_drops_a_cancellation_does_not_hold_up_the_end() -> None:
+    checks = DropsACancellation(placed("a"))
+    task = asyncio.create_task(checks.run())
+    await checks.until(lambda: bool(checks.begun))
+    task.cancel()
+    _, waiting = await asyncio.wait([task], timeout=5)
+    for answer in checks.answers.values():
+        answer.cancel()
+    assert not waiting
+
+
 async def test_another_value_is_checked_without_the_rest_of_the_one_before() -> None:
     checks = Checks(placed("a"))
     async with checks.running():
