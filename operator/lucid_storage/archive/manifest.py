@@ -212,6 +212,8 @@ class EngineRecord(Record):
     redis: RedisRecord | None = None
     elasticsearch: ElasticRecord | None = None
     volumes: tuple[VolumeRecord, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Sentences about what is not in it, or not as one may think."""
 
     @property
     def snapshots_only(self) -> bool:

@@ -21,7 +21,7 @@ from lucid_storage.archive.layout import MARK
 from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
-from lucid_storage.errors import DestinationError, LucidError, Reason
+from lucid_storage.errors import ArchiveDamagedError, DestinationError, LucidError, Reason
 from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place, Uploads
@@ -66,6 +66,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
                     # A slicer may have begun a new timeline meanwhile: then this full belongs to that one.
                     decision = engines.decide(run, place, place.listing(), BackupKind.FULL)
                 manifest = _manifest(order, place, decision, taken, started)
+                _refuse_gone(place, manifest)
                 publishing = True
                 _publish(place, manifest, uploads)
         except BaseException:
@@ -83,6 +84,17 @@ def _asks_for_full(order: BackupOrder, decision: Decision) -> BackupResult:
     return BackupResult(
         run=order.run, ok=False, reason=Reason.QUEUED, message=decision.note, type=BackupType.FULL
     )
+
+
+def _refuse_gone(place: Place, manifest: Manifest) -> None:
+    """What one engine uploaded may have lain there for hours while another was at work. Raises ArchiveDamagedError."""
+    for stored in manifest.objects:
+        entry = place.store.head(stored.path)
+        if entry is None or entry.size != stored.stored_bytes:
+            raise ArchiveDamagedError(
+                f"The object {stored.path} went or changed while the backup ran: see what else deletes or writes in"
+                f" {place.store.location}, such as a lifecycle rule of the bucket."
+            )
 
 
 def _publish(place: Place, manifest: Manifest, uploads: Uploads) -> None:
@@ -211,7 +223,7 @@ def _manifest(
         base=decision.base,
         parent=decision.parent,
         prev=decision.prev if decision.kind is BackupKind.DIFFERENTIAL else None,
-        engines=tuple(t.record for t in taken.values()),
+        engines=tuple(t.record.model_copy(update={"notes": t.notes}) for t in taken.values()),
         objects=tuple(stored for t in taken.values() for stored in t.objects),
         retention=RetentionRules.model_validate(order.retention) if order.retention else None,
         retention_days=order.retention_days,

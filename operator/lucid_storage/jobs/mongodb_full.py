@@ -17,13 +17,18 @@ from lucid_storage import __version__
 from lucid_storage.archive.content import Tally
 from lucid_storage.archive.manifest import CollectionRecord, EngineRecord, MongoRecord, ObjectKind
 from lucid_storage.archive.mongodump import OPLOG, ArchiveWriter, CollectionEntry, Namespace, Prelude
-from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
+from lucid_storage.errors import LucidError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.jobs.contract import BackupRun, Sink, Taken
 from lucid_storage.jobs.mongodb_oplog import Stretch, copy, entry_filter, recorded, recorded_optime
 from lucid_storage.jobs.mongodb_scope import MongoScope
 from lucid_storage.models.backup import BackupEngine, ReadPreference
 from lucid_storage.stores.mongodb.dump.entries import Header, Looked
-from lucid_storage.stores.mongodb.dump.listing import FoundCollection, collections, users_and_roles
+from lucid_storage.stores.mongodb.dump.listing import (
+    FoundCollection,
+    collections,
+    sees_all_databases,
+    users_and_roles,
+)
 from lucid_storage.stores.mongodb.dump.member import PinnedMember
 from lucid_storage.stores.mongodb.dump.oplog import Oplog, OplogGapError
 from lucid_storage.stores.mongodb.dump.optimes import EntryPoint, OpTime
@@ -85,6 +90,7 @@ class _Dump:
         sink = self._run.open_object(ObjectKind.MONGODB_ARCHIVE, "")
         try:
             to, stretch = self._write(member, oplog, start, found, sink)
+            self._note_absent(found, stretch)
             stored = sink.finish()
         except BaseException:
             sink.abort()
@@ -102,6 +108,20 @@ class _Dump:
         engine = EngineRecord(engine=BackupEngine.MONGODB, taken_at=taken_at, mongodb=record)
         return Taken(engine, (stored,), self._documents, self._bytes, tuple(self._notes))
 
+    def _note_absent(self, found: Sequence[FoundCollection], stretch: Stretch) -> None:
+        """Raises RefusedError where a person named what is not there, and nothing else."""
+        there = [*(one.namespace for one in found), *(row.namespace for row in stretch.operations)]
+        absent = self._scope.absent(there)
+        if not absent:
+            return
+        more = f" and {len(absent) - 3} others" if len(absent) > 3 else ""
+        said = f"MongoDB holds nothing of {', '.join(absent[:3])}{more}"
+        if self._run.order.refuse_nothing and not there:
+            raise RefusedError(
+                f"{said}, so there is nothing to back up: correct spec.mongodb.", reason=Reason.INVALID_SPEC
+            )
+        self._notes.append(f"{said}: see whether spec.mongodb names what was meant.")
+
     def forget_progress(self) -> None:
         """What was told of this attempt does not count."""
         self._run.report(-self._bytes, -self._documents)
@@ -109,6 +129,10 @@ class _Dump:
 
     def _listed(self, member: PinnedMember) -> list[FoundCollection]:
         found = collections(member, self._scope.wanted, self._scope.wanted_database)
+        if not self._scope.named and not sees_all_databases(member):
+            self._notes.append(
+                "Only databases that the login may read are in it: give it the role backup, or name them."
+            )
         if self._scope.whole:
             users = users_and_roles(member)
             if users is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from lucid_storage.archive.closing import OplogHeader, closes, selects
@@ -52,6 +53,20 @@ class MongoScope:
     def whole(self) -> bool:
         """Everything that there is; only then users and roles, which belong to the deployment, are part of it."""
         return not self.selection.databases and not self.selection.collections and "*" in self.patterns
+
+    @property
+    def named(self) -> bool:
+        """Whether somebody chose databases or collections by name."""
+        return bool(self.selection.databases or self.selection.collections)
+
+    def absent(self, there: Iterable[str]) -> list[str]:
+        """What was chosen by name and has none of these namespaces."""
+        namespaces = set(there)
+        databases = {name.partition(".")[0] for name in namespaces}
+        return [
+            *(name for name in self.selection.databases if name not in databases),
+            *(name for name in self.selection.collections if name not in namespaces),
+        ]
 
     def wanted(self, namespace: str) -> bool:
         """Whether `<database>.<collection>` is part of it. Time series go by their public name."""

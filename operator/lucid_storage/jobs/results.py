@@ -122,7 +122,7 @@ def _outcome(manifest: Manifest, record: EngineRecord) -> EngineOutcome:
     return EngineOutcome(
         engine=engine,
         ok=True,
-        message=volumes_sentence(record.volumes),
+        message=" ".join([*filter(None, [volumes_sentence(record.volumes)]), *record.notes]) or None,
         documents=_documents(record.mongodb or record.redis or record.elasticsearch)
         + sum(volume.files for volume in record.volumes),
         size_bytes=sum(o.plain_bytes for o in stored) + (mongodb.slices_plain_bytes if mongodb else 0),

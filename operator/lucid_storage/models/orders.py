@@ -131,6 +131,8 @@ class BackupOrder(Order):
     """A slicing worker runs for this chain: an incremental asks it for a slice before it writes one itself."""
     server_identity: str | None = None
     """The MongoDB that the operator saw; the worker refuses another one."""
+    refuse_nothing: bool = False
+    """Of databases or collections that a person named and of which nothing is there, no backup is made."""
     database_patterns: tuple[str, ...] = ("*",)
     """Databases that the namespace may use."""
     index_patterns: tuple[str, ...] = ("*",)

@@ -306,6 +306,13 @@ class TestResults:
         assert (step.status.phase, step.status.verified) == (BackupPhase.FAILED, "VerifyFailed")
         assert step.status.expires_at is not None
 
+    def test_what_an_engine_says_of_its_part_stands_in_the_condition(self) -> None:
+        engines = [{"engine": "mongodb", "ok": True, "message": "Users and roles are not in it."}]
+        step = plan(resource(), observed(worker=ended(**{**GOOD, "engines": engines})), running(), NOW)
+        assert step.said is not None
+        assert step.said.standing is Standing.DONE
+        assert step.said.message.endswith("Users and roles are not in it.")
+
     def test_a_part_that_failed_is_partially_failed(self) -> None:
         result = {**GOOD, "ok": False, "reason": "PartiallyFailed", "message": "redis: no answer"}
         step = plan(resource(), observed(worker=ended(**result)), running(), NOW)

@@ -26,7 +26,15 @@ from lucid_storage.models.backup import (
     ElasticSelection,
 )
 from lucid_storage.models.backupschedule import Retention
-from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SECRET_ALLOWED_LABEL, SLICING, SLOT
+from lucid_storage.models.meta import (
+    API_VERSION,
+    PROTECTS,
+    RETENTION,
+    SCHEDULE,
+    SECRET_ALLOWED_LABEL,
+    SLICING,
+    SLOT,
+)
 from lucid_storage.models.orders import BackupOrder, Owner, PruneOrder
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
@@ -163,6 +171,7 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         may_dump=desired.dumps,
         engines=desired.engines,
         server_identity=identity,
+        refuse_nothing=desired.schedule is None and PROTECTS not in resource.annotations,
         database_patterns=desired.database_patterns,
         index_patterns=desired.index_patterns,
         mongodb=spec.mongodb,

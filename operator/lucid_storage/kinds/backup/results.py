@@ -87,7 +87,10 @@ def completed(
         "verification": _verification(result),
         "completed_at": result.completed_at,
     }
-    message = " ".join(part for part in (result.message or _sentence(phase, result), left_out) if part)
+    # What is not in it belongs where people look, also of a backup that is good.
+    notes = (outcome.message for outcome in result.engines if outcome.ok)
+    parts = (result.message or _sentence(phase, result), *notes, left_out)
+    message = " ".join(part for part in parts if part)
     reason = result.reason or (Reason.COMPLETED if phase is BackupPhase.COMPLETED else Reason.INTERNAL_ERROR)
     standing = Standing.DONE if phase is BackupPhase.COMPLETED else Standing.FAILED
     done = Reason.COMPLETED if standing is Standing.DONE else reason

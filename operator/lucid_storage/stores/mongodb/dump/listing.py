@@ -76,6 +76,14 @@ def collections(
     return sorted(found, key=lambda one: (-one.bytes, one.namespace))
 
 
+def sees_all_databases(member: PinnedMember) -> bool:
+    """Without the right to list all of them, a server answers with those that the login may read, and says nothing."""
+    with member.asking("list the databases", "listDatabases"), suppress_denied():
+        member.client.admin.command("listDatabases", nameOnly=True, authorizedDatabases=False)
+        return True
+    return False
+
+
 def users_and_roles(member: PinnedMember) -> list[FoundCollection] | None:
     """The collections that hold users and roles; None where the login may not read them."""
     found = []
