@@ -6,8 +6,11 @@ from collections.abc import Sequence
 
 from lucid_storage.kinds.index_elasticsearch.series import Series, fixed_settings
 from lucid_storage.models.elasticindex import ManagedBy
+from lucid_storage.stores.elasticsearch.settings import is_on
 from lucid_storage.stores.elasticsearch.types import ElasticIndexState, ElasticInfo
 
+_FLOOD_STAGE = "index.blocks.read_only_allow_delete"
+_WRITE_BLOCKS = (_FLOOD_STAGE, "index.blocks.read_only", "index.blocks.write")
 _ORDER = ("green", "yellow", "red")
 
 
@@ -24,6 +27,29 @@ def red(indices: Sequence[ElasticIndexState]) -> str:
     return (
         f"{_named(lost)} is red: the server has no primary copy of a part of it. Bring the missing data node back,"
         " or restore it from a backup."
+    )
+
+
+def unwritable(found: Series) -> str:
+    """Why this month's index takes no documents though nobody declared that, or nothing."""
+    index = next((ix for ix in found.indices if ix.name == found.current), None)
+    if index is None:
+        return ""
+    if index.closed:
+        return f"{index.name} is closed, so nothing can be written or read there: open it (POST /{index.name}/_open)."
+    declared = found.desired.settings or {}
+    blocks = [
+        name for name in _WRITE_BLOCKS if is_on(index.settings.get(name)) and not is_on(declared.get(name))
+    ]
+    if not blocks:
+        return ""
+    if blocks[0] == _FLOOD_STAGE:
+        return (
+            f"{index.name} takes no documents ({blocks[0]}), as a data node's disk is nearly full: free disk space"
+            " there. The server lifts the block by itself; one that somebody set is for them to take away."
+        )
+    return (
+        f"{index.name} takes no documents, since its setting {blocks[0]} is on: take it away, or declare it."
     )
 
 

@@ -203,6 +203,7 @@ def _steps(
     """All that is to do, in an order in which the server's refusal of the first leaves the rest untouched."""
     desired = found.desired
     result: list[Step] = []
+    result += series.limit_steps(found)
     result += series.mapping_steps(found)
     result += series.setting_steps(found)
     if desired.lifecycle is not None and found.by_policy:
@@ -261,12 +262,12 @@ def _finish(
         }
     )
     turn = seconds_to_next_month(scope.now) + AFTER_THE_TURN_SECONDS
-    red = health.red(found.indices)
+    trouble = health.red(found.indices) or health.unwritable(found)
     return Plan(
         status,
-        verdict=Verdict(Reason.UNHEALTHY, red) if red else None,
+        verdict=Verdict(Reason.UNHEALTHY, trouble) if trouble else None,
         message=health.message(found, observed.server, left_alone),
-        recheck_seconds=min(turn, RED_RECHECK_SECONDS) if red else turn,
+        recheck_seconds=min(turn, RED_RECHECK_SECONDS) if trouble else turn,
     )
 
 

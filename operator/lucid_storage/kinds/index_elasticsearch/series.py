@@ -23,6 +23,9 @@ from lucid_storage.stores.elasticsearch.types import AliasAction, AliasState, El
 from lucid_storage.stores.mongodb.types import JsonValue
 
 
+_LIMITS = "index.mapping."
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """A series at one moment.
@@ -89,14 +92,36 @@ def mapping_steps(series: Series) -> Iterator[Step]:
             yield Step(PutMapping(index.name, whole), found)
 
 
+def limit_steps(series: Series) -> Iterator[Step]:
+    """The settings that let a mapping hold more: a larger mapping needs them before."""
+    dynamic = _dynamic_settings(series)
+    for index in series.live:
+        yield from _settings(index, {n: v for n, v in dynamic.items() if _raises(n, v, index)})
+
+
 def setting_steps(series: Series) -> Iterator[Step]:
-    """Declared dynamic settings of the live indices, and the end of those that are no longer declared."""
+    """All other declared dynamic settings of the live indices, and the end of those that are no longer declared."""
+    dynamic = _dynamic_settings(series)
+    for index in series.live:
+        yield from _settings(index, {n: v for n, v in dynamic.items() if not _raises(n, v, index)})
+
+
+def _raises(name: str, wanted: JsonValue, index: ElasticIndexState) -> bool:
+    """Whether it is a limit of the mapping, and a higher one than the index has."""
+    if not name.startswith(_LIMITS) or wanted is None:
+        return False
+    have = index.settings.get(name)
+    try:
+        return have is None or float(str(wanted)) > float(str(have))
+    except ValueError:
+        return False
+
+
+def _dynamic_settings(series: Series) -> dict[str, JsonValue]:
     removed = [name.removeprefix("settings.") for name in series.dropped if name.startswith("settings.")]
     wanted: dict[str, JsonValue] = {**dict.fromkeys(removed), **(series.desired.settings or {})}
     fixed = set(static_settings(wanted))
-    dynamic = {name: value for name, value in wanted.items() if name not in fixed}
-    for index in series.live:
-        yield from _settings(index, dynamic)
+    return {name: value for name, value in wanted.items() if name not in fixed}
 
 
 def fixed_settings(series: Series) -> dict[str, list[str]]:

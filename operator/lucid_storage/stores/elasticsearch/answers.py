@@ -74,6 +74,8 @@ def _refused(kind: str, sentence: str, status: int, subject: str) -> LucidError:
             reason=Reason.NOT_IN_PLACE,
         )
     text = _bounded(sentence or f"HTTP {status}")
+    if "Limit of total fields" in sentence:
+        text += " Declare fewer fields, or a higher settings.mapping.total_fields.limit."
     if _MAPPING_CONFLICT.search(sentence):
         return ServerRefusedError(
             f"{subject} cannot change the mapping in place: {text} Reindex into a new index with it, "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from lucid_storage.stores.elasticsearch.settings import declared, flat
+from lucid_storage.stores.elasticsearch.settings import CLOSED, declared, flat, is_on
 from lucid_storage.stores.elasticsearch.types import (
     AliasAction,
     AliasState,
@@ -105,6 +105,7 @@ def index_state(name: str, body: JsonDoc, statistics: JsonDoc) -> ElasticIndexSt
         documents=_number(document(primaries.get("docs")).get("count")),
         bytes=_number(document(total.get("store")).get("size_in_bytes")),
         created=moment(settings.get("index.creation_date")),
+        closed=is_on(settings.get(CLOSED)),
     )
 
 

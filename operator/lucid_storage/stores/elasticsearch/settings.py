@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from lucid_storage.stores.mongodb.types import JsonValue
 
+CLOSED = "index.verified_before_close"
+"""What the server writes into an index that is closed, and takes away when it is opened."""
 _SERVER_ADDED = {
     "index.creation_date",
     "index.creation_date_string",
@@ -13,7 +15,7 @@ _SERVER_ADDED = {
     "index.provided_name",
     "index.replication.type",
     "index.uuid",
-    "index.verified_before_close",
+    CLOSED,
     "index.transport_version.created",
 }
 _SERVER_ADDED_UNDER = (
@@ -76,6 +78,11 @@ def declared(settings: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         and not name.startswith(_SERVER_ADDED_UNDER)
         and (name, value) != DEFAULT_TIER
     }
+
+
+def is_on(value: JsonValue) -> bool:
+    """Whether a setting that is a boolean is true, however it is written."""
+    return str(value).lower() == "true"
 
 
 def left_to_server(name: str, wanted: JsonValue, settings: Mapping[str, JsonValue]) -> bool:

@@ -56,6 +56,7 @@ class ElasticIndexState:
     """On disk, replicas included."""
     created: datetime | None = None
     """When this index was made; one out of a snapshot keeps the date of the one that went into it."""
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
