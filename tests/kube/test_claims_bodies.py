@@ -103,7 +103,10 @@ def test_pods_that_use_claims_are_told_with_ephemeral_ones() -> None:
         False,
     )
     assert pod_use(pod([{"name": "tmp", "emptyDir": {}}])) is None
-    assert pod_use(pod([named], "Succeeded")) is None
+    over = pod_use(pod([named], "Succeeded"))
+    assert over is not None
+    assert (found.ended, over.ended) == (False, True)
+    assert pod_use({**pod([named], "Failed"), "spec": {"volumes": [named]}}) is None  # it was on no node
 
 
 def test_a_node_tells_its_address_port_and_whether_it_answers() -> None:

@@ -1,26 +1,22 @@
 """Volumes on a real node: real drivers, a real kubelet that is asked for their use, and a pod that reads it."""
 
 import json
-import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
+from volume_node_bed import claims_path, condition, end_pod, node_world, shows, start_lasting
 
-from lucid_storage.kube.client import Json, Kube, load_configuration
+from lucid_storage.kube.client import Json
 from lucid_storage.models.meta import API_VERSION
-from testbed import ports
-from testbed.cluster.images import BUSYBOX
 from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
 from testbed.cluster.storage_objects import StorageClasses
-from testbed.paths import Instance, project_root
+from testbed.paths import project_root
 from testbed.pytest_operator import World
 from testbed.testrun import TestRun
 
 pytestmark = [pytest.mark.node, pytest.mark.xdist_group("node")]
 
-ACCOUNT = "kubelet-figures"
 OUT_OF_RANGE = 11
 """gRPC's number, which a driver gives for a size that it cannot make."""
 
@@ -29,94 +25,8 @@ OUT_OF_RANGE = 11
 async def world(
     node_cluster: OwnCluster, storage_classes: StorageClasses, testbed_run: TestRun
 ) -> AsyncIterator[World]:
-    """A namespace of the node's cluster, whose operators may show the kubelet an account for statistics."""
-    node_cluster.kubectl("apply", "--server-side", "-f", str(project_root() / "crds"))
-    kube = Kube(await load_configuration(str(node_cluster.kubeconfig)))
-    namespace = f"world-{uuid.uuid4().hex[:8]}"
-    await kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": namespace}})
-    rbac = await _may_read_statistics(kube, namespace)
-    instance = Instance(namespace, testbed_run.instance.root / namespace)
-    environment = {
-        "KUBECONFIG": str(node_cluster.kubeconfig),
-        "POD_NAMESPACE": namespace,
-        "WATCH_NAMESPACES": namespace,
-        "KUBELET_CA": str(node_cluster.kubelet_authority),
-        "KUBELET_SERVICE_ACCOUNT": ACCOUNT,
-        "VOLUME_STATS_SECONDS": "1",
-    }
-    made = World(kube, namespace, node_cluster.kubeconfig, instance, environment)
-    yield made
-    for operator in made.operators:
-        operator.stop()
-    for path in (*rbac, f"/api/v1/namespaces/{namespace}"):
-        await kube.request("DELETE", path)
-    await kube.close()
-    ports.release_all(instance)
-
-
-async def _may_read_statistics(kube: Kube, namespace: str) -> list[str]:
-    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    await kube.request("POST", accounts, body={"metadata": {"name": ACCOUNT}})
-    group = "/apis/rbac.authorization.k8s.io/v1"
-    rule = {"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}
-    role: Json = {"metadata": {"name": namespace}, "rules": [rule]}
-    await kube.request("POST", f"{group}/clusterroles", body=role)
-    binding: Json = {
-        "metadata": {"name": namespace},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": namespace},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": namespace}],
-    }
-    await kube.request("POST", f"{group}/clusterrolebindings", body=binding)
-    return [f"{group}/clusterroles/{namespace}", f"{group}/clusterrolebindings/{namespace}"]
-
-
-async def start_pod(world: World, claim: str, script: str) -> None:
-    """A pod of the claim's name that runs the script with the claim at /data, and lasts."""
-    body = {
-        "metadata": {"name": claim},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "automountServiceAccountToken": False,
-            "securityContext": {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532},
-            "containers": [
-                {
-                    "name": "main",
-                    "image": BUSYBOX,
-                    "command": ["sh", "-ec", f"{script}; exec sleep 100000"],
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                }
-            ],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
-        },
-    }
-
-    async def may_be_made() -> bool:
-        path = f"/api/v1/namespaces/{world.namespace}/serviceaccounts/default"
-        return await world.kube.get(path) is not None
-
-    await world.until(may_be_made, 20, "the namespace's ServiceAccount")
-    await world.kube.request("POST", f"/api/v1/namespaces/{world.namespace}/pods", body=body)
-
-
-async def shows(world: World, name: str, deadline: float, **fields: Any) -> Json:
-    """Wait until status has these fields; returns it."""
-    last: Json = {}
-
-    async def holds() -> bool:
-        nonlocal last
-        last = (await world.get("Volume", name)).get("status", {})
-        return all(last.get(key) == value for key, value in fields.items())
-
-    try:
-        await world.until(holds, deadline, "")
-    except AssertionError:
-        raise AssertionError(f"{name} does not show {fields}: {last}") from None
-    return last
-
-
-def condition(status: Json, kind: str) -> Json:
-    found: Json = next((c for c in status["conditions"] if c["type"] == kind), {})
-    return found
+    async with node_world(node_cluster, testbed_run, image=False) as made:
+        yield made
 
 
 async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
@@ -134,7 +44,7 @@ async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
     status = await world.ready("Volume", "logs")
     assert (condition(status, "Expandable")["status"], status["size"]) == ("True", "64Mi")
 
-    await start_pod(world, "logs", "dd if=/dev/zero of=/data/full bs=1M count=50")
+    await start_lasting(world, "logs", "logs", "dd if=/dev/zero of=/data/full bs=1M count=50")
     status = await shows(world, "logs", 60, size="128Mi")
     assert [e for e in await world.events("logs") if e["reason"] == "AutoExpand"]
     # The figures of the larger file system end the warning.
@@ -179,7 +89,7 @@ async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
     volume = status["volumeName"]
     await world.delete("Volume", "logs", wait=None)
     await world.refused("Volume", "logs", "ClaimInUse")
-    await world.kube.request("DELETE", f"/api/v1/namespaces/{world.namespace}/pods/logs")
+    await end_pod(world, "logs")
     await world.until(lambda: world._gone("Volume", "logs"), 60, "the Volume to be gone")
 
     async def freed() -> bool:
@@ -189,7 +99,7 @@ async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
 
 
 async def claim_of(world: World) -> Json:
-    found = await world.kube.get(f"/api/v1/namespaces/{world.namespace}/persistentvolumeclaims/logs")
+    found = await world.kube.get(claims_path(world, "logs"))
     assert found is not None
     return found
 
@@ -219,7 +129,7 @@ async def test_a_size_that_the_driver_refuses_is_one_condition_until_it_takes_it
         await world.patch("Volume", "logs", {"spec": {"size": "96Mi"}})
         said = await world.refused("Volume", "logs", "ExpansionFailed", deadline=60)
         assert "the array has no room" in said["message"]
-    await world.kube.request("DELETE", f"/api/v1/namespaces/{world.namespace}/persistentvolumeclaims/logs")
+    await world.kube.request("DELETE", claims_path(world, "logs"))
 
 
 @pytest.mark.timeout(900)  # the first test of a run that needs the operator's image builds it
@@ -233,7 +143,7 @@ async def test_a_volume_of_local_path_waits_for_a_pod_and_a_reader_tells_its_use
     said = await world.refused("Volume", "chunks", "WaitingForPod")
     assert storage_classes.local_path in said["message"]
 
-    await start_pod(world, "chunks", "dd if=/dev/zero of=/data/some bs=1M count=30")
+    await start_lasting(world, "chunks", "chunks", "dd if=/dev/zero of=/data/some bs=1M count=30")
     status = await world.ready("Volume", "chunks", deadline=60)
     assert status["storageClassName"] == storage_classes.local_path
     expandable = condition(status, "Expandable")

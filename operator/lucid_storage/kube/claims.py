@@ -100,10 +100,11 @@ class Claims:
             found = await self._kube.request("GET", "/apis/storage.k8s.io/v1/storageclasses")
         return {body["metadata"]["name"]: class_of(body) for body in found.get("items") or []}
 
-    async def pods(self, namespace: str) -> list[PodUse]:
-        """The pods of a namespace that use claims and are not over."""
+    async def pods(self, namespace: str, *, ended: bool = False) -> list[PodUse]:
+        """The pods of a namespace that use claims; with `ended` those too that are over and not deleted."""
         found = await self._all("Pods", f"/api/v1/namespaces/{segment(namespace)}/pods")
-        return [use for body in found if (use := pod_use(body)) is not None]
+        uses = [use for body in found if (use := pod_use(body)) is not None]
+        return [use for use in uses if ended or not use.ended]
 
     async def nodes(self) -> list[Node]:
         return [node_of(body) for body in await self._all("Nodes", "/api/v1/nodes")]

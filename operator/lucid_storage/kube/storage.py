@@ -93,7 +93,7 @@ class Class:
 
 @dataclass(frozen=True, slots=True)
 class PodUse:
-    """A pod that has a claim among its volumes and is not over."""
+    """A pod that has a claim among its volumes."""
 
     name: str
     uid: str
@@ -105,6 +105,8 @@ class PodUse:
     owner_uid: str | None = None
     """UID of our own resource that it works for: such a pod is ours and ends by itself."""
     deleting: bool = False
+    ended: bool = False
+    """It is over. Kubernetes holds claims for such a pod too, until it is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,9 +219,10 @@ def class_of(body: Json) -> Class:
 
 
 def pod_use(body: Json) -> PodUse | None:
-    """A pod's use of claims; None when it uses none or is over."""
+    """A pod's use of claims; None when it uses none, or is over and was on no node."""
     meta, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
-    if status.get("phase") in {"Succeeded", "Failed"}:
+    ended = status.get("phase") in {"Succeeded", "Failed"}
+    if ended and not spec.get("nodeName"):
         return None
     mounts = [_claim_of_volume(meta["name"], v) for v in spec.get("volumes") or []]
     used = [mount for mount in mounts if mount is not None]
@@ -234,6 +237,7 @@ def pod_use(body: Json) -> PodUse | None:
         read_only=all(read_only for _, read_only in used),
         owner_uid=(meta.get("labels") or {}).get(OWNER_UID_LABEL),
         deleting=meta.get("deletionTimestamp") is not None,
+        ended=ended,
     )
 
 

@@ -1,5 +1,6 @@
 """Sizes: declared ones, what autoExpand adds, and what cannot be."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -84,6 +85,23 @@ def test_a_driver_that_cannot_expand_is_one_condition_with_its_words(broken: obj
     assert step.said is not None
     assert (step.said.standing, step.said.reason) == (Standing.BLOCKED, Reason.EXPANSION_FAILED)
     assert "array is full." in step.said.message
+
+
+def test_a_file_system_that_does_not_grow_under_its_pods_names_those_that_must_let_go() -> None:
+    refused = {"FileSystemResizePending": "Waiting", "NodeResizeError": "it grows when it is mounted"}
+    known = claim(requested=to_bytes("12Gi"), conditions=refused, resize="NodeResizePending")
+    used = look(volume({"size": "12Gi"}), seen(known, pods=(pod("store-0"),)))
+    assert used.said is not None
+    assert (used.said.standing, used.said.reason) == (Standing.BLOCKED, Reason.CLAIM_IN_USE)
+    assert "under the pods that use it: store-0. End them" in used.said.message
+    assert "it grows when it is mounted." in used.said.message
+    idle = look(volume({"size": "12Gi"}), seen(known))
+    assert idle.said is not None
+    assert (idle.said.standing, idle.said.reason) == (Standing.UNDER_WAY, Reason.EXPANDING)
+    assert "grows when a pod mounts the claim next" in idle.said.message
+    never = look(volume({"size": "12Gi"}), seen(replace(known, resize="NodeResizeInfeasible")))
+    assert never.said is not None
+    assert never.said.reason == Reason.EXPANSION_FAILED
 
 
 def test_a_class_that_cannot_expand_says_why_and_what_to_do() -> None:

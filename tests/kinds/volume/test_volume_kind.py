@@ -43,7 +43,7 @@ class Cluster:
     async def classes(self) -> dict[str, Class]:
         return {c.name: c for c in (EXPANDABLE, LOCAL_PATH)}
 
-    async def pods(self, namespace: str) -> list[PodUse]:
+    async def pods(self, namespace: str, *, ended: bool = False) -> list[PodUse]:
         return self.users
 
     async def nodes(self) -> list[Node]:

@@ -38,7 +38,7 @@ from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.kube.volumes import Volumes
 from lucid_storage.models.kinds import KINDS
-from lucid_storage.models.meta import API_VERSION, MIGRATION_FINALIZER
+from lucid_storage.models.meta import API_VERSION, MIGRATION_FINALIZER, OWNER_UID_LABEL
 from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE, VolumeCopyOrder
 from lucid_storage.models.settings import Settings
 
@@ -312,8 +312,18 @@ class Place:
         path = resource_path("volumes", self.namespace, "data", "status")
         await self.ground.kube.patch(path, {"status": None})
 
-    async def pod(self, name: str, claim: str = "data", *, scheduled: bool = True) -> None:
-        """A pod that has the claim; on a node that nobody is, so that it is used for as long as it is there."""
+    async def pod(
+        self,
+        name: str,
+        claim: str = "data",
+        *,
+        scheduled: bool = True,
+        phase: str | None = None,
+        owner: str | None = None,
+    ) -> None:
+        """A pod that has the claim; on a node that nobody is, so that it is used for as long as it is there. `owner` is
+        the UID of our resource that it works for.
+        """
         spec: Json = {
             "containers": [{"name": "main", "image": "image"}],
             "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
@@ -321,8 +331,12 @@ class Place:
         }
         if scheduled:
             spec["nodeName"] = "no-such-node"
-        body = {"metadata": {"name": name}, "spec": spec}
-        await self.ground.kube.request("POST", f"{CORE}/namespaces/{self.namespace}/pods", body=body)
+        labels = {OWNER_UID_LABEL: owner} if owner is not None else {}
+        body = {"metadata": {"name": name, "labels": labels}, "spec": spec}
+        pods = f"{CORE}/namespaces/{self.namespace}/pods"
+        await self.ground.kube.request("POST", pods, body=body)
+        if phase is not None:
+            await self.ground.kube.patch(f"{pods}/{name}/status", {"status": {"phase": phase}})
 
     async def end_pod(self, name: str) -> None:
         path = f"{CORE}/namespaces/{self.namespace}/pods/{name}"

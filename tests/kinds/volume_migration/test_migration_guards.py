@@ -12,6 +12,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.volume.migration import settling
 from lucid_storage.kinds.volume.migration.journal import names
 from lucid_storage.kinds.volume.migration.observed import Answer, Case
+from lucid_storage.kinds.volume.migration.working import cleared
 from lucid_storage.kinds.volume.observed import VolumeObserved
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
@@ -209,6 +210,29 @@ def test_a_check_of_the_content_is_waited_for_and_the_copy_is_not() -> None:
     answer = Answer(pods=(check, copy, reading))
     case = Case(resource, None, None, answer, status, None, None)  # type: ignore[arg-type]
     assert [pod.name for pod in case.users] == ["check"]
+
+
+def test_a_job_that_is_being_deleted_is_not_asked_to_go_again_and_again() -> None:
+    """Each step of one look is one question: a dozen of them would count as a defect."""
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": "Volume",
+        "metadata": {"name": "data", "namespace": "a", "uid": "u"},
+    }
+    status = VolumeStatus.model_validate({"migration": {"run": "r", "step": "Copying"}})
+    ended = WorkerState(WorkerPhase.ENDED, result="{}")
+    case = Case(
+        Resource.from_body("volumes", {**body, "spec": {}}),
+        None,
+        VolumeObserved(),
+        Answer(worker=ended),
+        status,
+        None,
+        datetime.now(UTC),
+    )
+    assert len(cleared(case, "job").actions) == 1
+    going = replace(case, answer=Answer(worker=replace(ended, going=True)))
+    assert cleared(going, "job").actions == ()
 
 
 async def test_what_kubectl_applied_is_not_in_the_journal(land: Ground) -> None:

@@ -43,3 +43,15 @@ async def test_a_pod_that_slips_in_is_waited_for_and_what_it_wrote_is_moved(land
     await there.end_pod("late")
     await there.settled()
     assert (await target(there) / "written-late").read_text() == "not lost"
+
+
+async def test_a_pod_that_has_ended_holds_the_claim_and_is_named(land: Ground) -> None:
+    """As that of a Job that is kept for its log: Kubernetes lets the claim go when it is deleted, and not before."""
+    there = await place(land)
+    await crawl(there, lambda: held(there))
+    await there.pod("over", phase="Succeeded")
+    await land.kube.request("DELETE", claim_path(there.namespace, "data"))
+    await there.born()
+    await there.until(lambda: says(there, "until they are deleted: over. Delete them"), "the pod to be named")
+    await there.end_pod("over")
+    await there.settled()

@@ -12,6 +12,7 @@ from migration_bed import Ground, Place, crawl, held, moved, place, played_groun
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.volume.migration import settling
+from lucid_storage.kinds.volume.migration.journal import names
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import claim_path
@@ -103,6 +104,40 @@ async def test_a_pod_that_slips_in_before_the_claim_is_taken_keeps_it_and_loses_
     folder = await target(there)
     assert (folder / "written-late").read_text() == "kept"
     assert not (folder / "other").exists()
+
+
+async def test_a_pod_that_has_ended_is_named_before_the_claim_is_taken_out_of_use(land: Ground) -> None:
+    there = await place(land)
+    await there.pod("over", phase="Failed")
+    await there.born()
+    await there.until(lambda: says(there, "until they are deleted: over. Delete them"), "the pod to be named")
+    assert ready(await there.status())["reason"] == Reason.CLAIM_IN_USE
+    assert not await deleting(there)
+    await there.end_pod("over")
+    await there.settled()
+    await moved(there)
+
+
+async def test_a_worker_whose_job_was_deleted_ends_before_the_next_one_begins(land: Ground) -> None:
+    """Its pod lives on for a while, and two that write to one volume could spoil what the other one has compared."""
+    there = await place(land)
+    await there.born()
+
+    async def job_deleted(request: WorkerRequest) -> None:
+        there.copies.before = None
+        await there.pod("former", names("data", request.order.run).new_claim, owner=request.owner.uid)
+        key = f"{request.owner.namespace}/{request.name}"
+        there.copies.stops[key].event.set()
+        there.copies.results.pop(key)
+
+    there.copies.before = job_deleted
+    await there.until(lambda: says(there, "when the pod former has ended"), "the pod to be waited for")
+    for _ in range(3):
+        await there.look()
+    assert len(there.copies.started) == 1
+    await there.end_pod("former")
+    await there.settled()
+    await moved(there)
 
 
 # What is taken back

@@ -52,6 +52,12 @@ class TestEnded:
         leaving = pod(terminated(0, '{"run":"r"}'), phase="Succeeded", deleted=ago(seconds=1))
         assert judged(job(), leaving).phase is WorkerPhase.ENDED
 
+    def test_a_job_that_is_being_deleted_says_so_beside_its_result(self) -> None:
+        over = pod(terminated(0, '{"run":"r"}'), phase="Succeeded")
+        state = judged(job(condition("Complete"), deletionTimestamp=ago(seconds=1)), over)
+        assert (state.phase, state.going) == (WorkerPhase.ENDED, True)
+        assert not judged(job(condition("Complete")), over).going
+
     @pytest.mark.parametrize("foreign", [{"job_uid": "u-0"}, {"controller": False}])
     def test_a_pod_that_the_job_does_not_control_does_not_speak_for_it(self, foreign: dict[str, Any]) -> None:
         forged = pod(terminated(0, '{"forged":1}'), phase="Succeeded", made=ago(seconds=1), **foreign)

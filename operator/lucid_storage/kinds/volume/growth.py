@@ -137,5 +137,11 @@ def failed(claim: Claim) -> str | None:
     return None
 
 
+def waits_for_mount(claim: Claim) -> bool:
+    """Whether the volume itself has grown, and its file system does when the claim is mounted anew."""
+    infeasible = claim.resize is not None and claim.resize.endswith("Infeasible")
+    return "FileSystemResizePending" in claim.conditions and not infeasible
+
+
 def _no(reason: Reason, message: str) -> Verdict:
     return Verdict(reason, message, stalled=True)

@@ -63,6 +63,8 @@ class VolumeObserved:
     classes: Mapping[str, Class] = field(default_factory=dict)
     pods: tuple[PodUse, ...] = ()
     """Those that use the claim; our own workers included."""
+    ended: tuple[PodUse, ...] = ()
+    """Those that are over and have it: Kubernetes lets no claim go before they are deleted."""
     nodes: Mapping[str, Node] = field(default_factory=dict)
     attachments: tuple[Attachment, ...] = ()
     """Of this volume."""

@@ -183,19 +183,13 @@ def _expanding(
     desired: VolumeDesired, seen: VolumeObserved, claim: Claim, status: VolumeStatus, scope: Scope
 ) -> Plan:
     status = status.model_copy(update={"phase": VolumePhase.EXPANDING})
-    size = to_text(claim.requested)
-    words = growth.failed(claim)
-    if words is not None:
-        message = (
-            f"The storage driver could not expand the volume to {size}: {trouble.short(words)} It is tried again; if"
-            " the driver cannot give this size at all, make another Volume and move the data."
-        )
-        verdict = Verdict(Reason.EXPANSION_FAILED, message, stalled=True)
-        return _stalled(status, verdict, desired, scope, VolumePhase.EXPANDING)
-    if "FileSystemResizePending" in claim.conditions and not seen.pods:
+    size, words, mounting = to_text(claim.requested), growth.failed(claim), growth.waits_for_mount(claim)
+    message = f"The volume is being expanded to {size}."
+    if mounting and not seen.pods:
         message = f"The volume has {size}; its file system grows when a pod mounts the claim next."
-    else:
-        message = f"The volume is being expanded to {size}."
+    elif words is not None:
+        verdict = trouble.not_expanded(seen, size, words, mounting=mounting)
+        return _stalled(status, verdict, desired, scope, VolumePhase.EXPANDING)
     said = _said(Standing.UNDER_WAY, Reason.EXPANDING, message, desired, status, scope)
     return Step(status, said, recheck_seconds=EXPANDING_SECONDS)
 

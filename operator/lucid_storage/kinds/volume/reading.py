@@ -119,7 +119,8 @@ class UsageReading:
         if claim is None or not claim.bound or claim.deleting or claim.volume_name is None:
             return None
         volume = await self._claims.volume(claim.volume_name)
-        pods = [p for p in await self._surroundings.pods(namespace, fresh=True) if name in p.claims]
+        everyone = await self._surroundings.pods(namespace, fresh=True)
+        pods = [p for p in everyone if name in p.claims and not p.ended]
         place = where(claim, pods)
         if volume is None or place is None:
             return None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
+from lucid_storage.kinds.volume import trouble
 from lucid_storage.kinds.volume.actions import DeleteClaim
 from lucid_storage.kinds.volume.observed import VolumeObserved
 from lucid_storage.kube.resources import Resource
@@ -53,7 +54,10 @@ def plan(resource: Resource, seen: VolumeObserved, status: VolumeStatus, *, forb
         held = _held(status, Reason.CLAIM_IN_USE, f"these pods use it: {users}. End them first.")
         return replace(held, retry=False, recheck_seconds=USED_SECONDS)
     if claim.deleting:
-        said = Said(Standing.UNDER_WAY, Reason.DELETING, f"The claim {name} is being deleted.")
+        holding = trouble.held_by_ended(seen)
+        said = Said(
+            Standing.UNDER_WAY, Reason.DELETING, f"The claim {name} is being deleted. {holding}".rstrip()
+        )
         return Step(status, said, hold=True, recheck_seconds=GOING_SECONDS)
     said = Said(Standing.UNDER_WAY, Reason.DELETING, f"The claim {name} is about to be deleted.")
     return Step(status, said, actions=(DeleteClaim(claim),), hold=True)

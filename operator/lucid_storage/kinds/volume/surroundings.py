@@ -74,10 +74,12 @@ class Surroundings:
         return await self._attachments.get()
 
     async def pods(self, namespace: str, *, fresh: bool = False) -> list[PodUse]:
-        """`fresh` asks anew: before something is taken away."""
+        """Those that are over too. `fresh` asks anew: before something is taken away."""
         shared = self._pods.get(namespace)
         if shared is None:
-            shared = self._pods[namespace] = _Shared(lambda: self._claims.pods(namespace), self._seconds)
+            shared = self._pods[namespace] = _Shared(
+                lambda: self._claims.pods(namespace, ended=True), self._seconds
+            )
         return await shared.get(fresh=fresh)
 
     def keep_only(self, namespaces: set[str]) -> None:

@@ -61,10 +61,17 @@ def terminating(seen: VolumeObserved) -> Verdict:
         else "The data stay on the PersistentVolume."
     )
     holders = ", ".join(p.name for p in seen.pods[:NAMES])
-    held = f"It goes when these pods no longer use it: {holders}." if holders else "It is about to go."
+    held = f"It goes when these pods no longer use it: {holders}." if holders else held_by_ended(seen)
+    held = held or "It is about to go."
     return Verdict(
         Reason.CLAIM_TERMINATING, f"The claim was deleted by somebody. {held} {after}", stalled=True
     )
+
+
+def held_by_ended(seen: VolumeObserved) -> str:
+    """A sentence about pods that are over and hold the claim all the same; empty when there are none."""
+    names = ", ".join(p.name for p in seen.ended[:NAMES])
+    return f"These pods have ended and hold it until they are deleted: {names}." if names else ""
 
 
 def gone_volume(claim: Claim) -> Verdict:
@@ -99,6 +106,22 @@ def pending(seen: VolumeObserved, claim: Claim, now: datetime) -> Verdict:
             f"The claim waits for a free PersistentVolume {free} that is large enough; make one.",
         )
     return Verdict(Reason.PROVISIONING, f"The class {claim.class_name} is making the volume.")
+
+
+def not_expanded(seen: VolumeObserved, size: str, words: str, *, mounting: bool) -> Verdict:
+    """The driver could not do it; with `mounting` only the file system is left, which grows when it is mounted anew."""
+    if mounting:
+        users = ", ".join(p.name for p in seen.pods[:NAMES])
+        said = (
+            f"The volume has {size}, and its file system did not grow under the pods that use it: {users}. End them; it"
+            f" grows when a pod mounts the claim next. The driver says: {short(words)}"
+        )
+        return Verdict(Reason.CLAIM_IN_USE, said, stalled=True)
+    said = (
+        f"The storage driver could not expand the volume to {size}: {short(words)} It is tried again; if the driver"
+        " cannot give this size at all, make another Volume and move the data."
+    )
+    return Verdict(Reason.EXPANSION_FAILED, said, stalled=True)
 
 
 def class_missing(seen: VolumeObserved, name: str | None) -> Verdict:

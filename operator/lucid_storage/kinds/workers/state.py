@@ -63,6 +63,8 @@ class WorkerState:
     """It is lost because it took too long."""
     over: bool = False
     """It is lost and has ended for certain: there is nothing left to stop."""
+    going: bool = False
+    """The Job is being deleted: nobody need ask for that again."""
 
     @property
     def alive(self) -> bool:
@@ -93,6 +95,7 @@ def judge(job: Json | None, pods: Sequence[Json], now: datetime) -> WorkerState:
         uid=uid,
         overdue=found.overdue,
         over=found.over,
+        going=job["metadata"].get("deletionTimestamp") is not None,
     )
 
 

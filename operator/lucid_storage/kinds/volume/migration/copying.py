@@ -17,7 +17,7 @@ from lucid_storage.kinds.volume.migration.journal import (
     journal_of,
     own_policy,
 )
-from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
+from lucid_storage.kinds.volume.migration.observed import Case, Plan, deleted_first, listed
 from lucid_storage.kinds.volume.migration.requests import (
     copy_request,
     keeper_claim,
@@ -153,6 +153,9 @@ def _ready(case: Case) -> Plan:
         )
         seen = case.noting(looked_at=None)
         return seen.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
+    if answer.ended:
+        said = f"The data are copied, and the switch to the new volume waits. {deleted_first(answer.ended)}"
+        return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
     claim, old, new = answer.claim, answer.old_volume, answer.new_volume
     assert claim is not None
     if old is None or new is None or not _both_bound(case, claim, old, new):

@@ -30,7 +30,7 @@ from lucid_storage.kinds.volume.migration.observed import Answer, Case
 from lucid_storage.kinds.volume.migration.plan import plan
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
 from lucid_storage.kinds.workers.launch import WorkerRequest
-from lucid_storage.kinds.workers.state import WorkerState
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import Claims, PodUse
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.volumes import MovingVolume, Volumes
@@ -137,7 +137,18 @@ class VolumeMigrations:
         new_volume = journal.new_volume or (new_claim.volume_name if new_claim is not None else None)
         old, new = await self._volume(journal.old_volume), await self._volume(new_volume)
         doubtful = switching and switching_plan.doubtful(resource.key, journal, old, new)
-        pods = await self._claims.pods(namespace)
+        worker = await self._workers.state(
+            namespace,
+            None,
+            known.settle_job if switching else known.copy_job,
+            now,
+            owner_uid=resource.uid,
+            beside=True,
+        )
+        # After the Job: one that is gone makes no more pods.
+        everyone = await self._claims.pods(namespace, ended=True)
+        pods = [p for p in everyone if not p.ended]
+        writing = [p for p in pods if p.claims & known.claims and not p.read_only]
         return Answer(
             claim=await self._volumes.claim(namespace, name),
             new_claim=new_claim,
@@ -145,18 +156,13 @@ class VolumeMigrations:
             old_volume=old,
             new_volume=new,
             found=await self._found(namespace, name) if doubtful else None,
-            worker=await self._workers.state(
-                namespace,
-                None,
-                known.settle_job if switching else known.copy_job,
-                now,
-                owner_uid=resource.uid,
-                beside=True,
-            ),
+            worker=worker,
             pods=tuple(p for p in pods if name in p.claims),
-            strangers=tuple(
-                p for p in pods if p.claims & known.claims and not p.read_only and p.owner_uid != resource.uid
+            strangers=tuple(p for p in writing if p.owner_uid != resource.uid),
+            former=tuple(
+                p for p in writing if p.owner_uid == resource.uid and worker.phase is WorkerPhase.ABSENT
             ),
+            ended=tuple(p for p in everyone if p.ended and name in p.claims),
             terminating=resource.deleted is not None and bool(await self._terminating(namespace)),
             unfit=self._unfit(),
             refusal=self._refusals.get(resource.key),

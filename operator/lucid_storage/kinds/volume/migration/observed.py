@@ -43,6 +43,10 @@ class Answer:
     """Those that use the claim, asked for in this look."""
     strangers: tuple[PodUse, ...] = ()
     """Pods of others that may write to the migration's own claims."""
+    former: tuple[PodUse, ...] = ()
+    """Pods of ours that may, although the Job that the step is about is not there."""
+    ended: tuple[PodUse, ...] = ()
+    """Pods that are over and have the claim: Kubernetes holds it for them until they are deleted."""
     found: Journal | None = None
     """On a volume, where status knows of no migration, or tells of one that its volumes do not know."""
     released: MovingVolume | None = None
@@ -146,6 +150,11 @@ class Case:
             return ""
         way = f" To go back to the old volume, set the annotation {GIVE_UP_MIGRATION}: {journal.run}"
         return f" Nothing is lost; the last look failed {journal.attempts or 1} times: {journal.message}{way}"
+
+
+def deleted_first(pods: tuple[PodUse, ...]) -> str:
+    """What to do about pods that are over and hold the claim."""
+    return f"These pods have ended, and Kubernetes holds the claim until they are deleted: {listed(pods)}. Delete them."
 
 
 def listed(pods: tuple[PodUse, ...]) -> str:

@@ -16,7 +16,7 @@ from lucid_storage.kinds.volume.migration.actions import (
 )
 from lucid_storage.kinds.volume.migration.ending import SENTENCE
 from lucid_storage.kinds.volume.migration.journal import POKED
-from lucid_storage.kinds.volume.migration.observed import Case, Plan, listed
+from lucid_storage.kinds.volume.migration.observed import Case, Plan, deleted_first, listed
 from lucid_storage.kinds.volume.migration.requests import keeper_claim, new_claim, settle_request
 from lucid_storage.kinds.volume.migration.working import SOON_SECONDS, cleared, work
 from lucid_storage.kinds.workers.state import WorkerPhase
@@ -71,6 +71,9 @@ def _frozen(case: Case, claim: MovingClaim) -> Plan | None:
     if not claim.in_use:
         return None
     holders = case.answer.pods
+    if not holders and case.answer.ended:
+        said = f"The claim is being replaced. {deleted_first(case.answer.ended)}"
+        return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=HELD_SECONDS)
     if not holders:
         return case.step("Waits until Kubernetes has let the old claim go.", seconds=SOON_SECONDS)
     said = (

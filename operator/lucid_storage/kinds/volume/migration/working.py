@@ -40,14 +40,19 @@ def work(case: Case, request: WorkerRequest, ended: Ended) -> Plan:
 
 def cleared(case: Case, job: str) -> Plan:
     """Have a Job that has nothing more to say removed, and wait until nothing of it is left."""
+    worker = case.answer.worker
     return case.step(
         "Waits until the worker is gone.",
-        actions=() if case.answer.worker.phase is WorkerPhase.STOPPING else (StopCopy(job),),
+        actions=() if worker.going or worker.phase is WorkerPhase.STOPPING else (StopCopy(job),),
         seconds=SOON_SECONDS,
     )
 
 
 def _start(case: Case, request: WorkerRequest) -> Plan:
+    if case.answer.former:
+        # Two that write to one volume could spoil what the other one has compared.
+        said = f"The next worker begins when the pod {case.answer.former[0].name} has ended, whose Job somebody deleted."
+        return case.step(said, seconds=POLL_SECONDS)
     if case.answer.unfit is not None:
         error = case.answer.unfit
         return case.step(error.message, reason=error.reason, blocked=error.stalled, seconds=UNFIT_SECONDS)
