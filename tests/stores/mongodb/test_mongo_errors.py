@@ -31,6 +31,25 @@ def answer(code: int, text: str) -> LucidError:
 
 
 @pytest.mark.parametrize(
+    ("code", "text", "said"),
+    [
+        (
+            13297,
+            "db already exists with different case already have: [Shop] trying to create [shop]",
+            "upper and lower",
+        ),
+        (291, "error processing query: No indexed plans available", "notablescan"),
+        (67, "add index fails, too many indexes for shop.users key:{ zz: 1 }", "64 indexes"),
+    ],
+)
+def test_what_the_server_says_without_a_way_out_is_said_with_one(code: int, text: str, said: str) -> None:
+    message = answer(code, text).message
+    assert said in message
+    assert "Shop" not in message
+    assert "error code" not in message
+
+
+@pytest.mark.parametrize(
     ("code", "text", "kind", "stalled"),
     [
         (18, "Authentication failed.", LoginFailedError, False),

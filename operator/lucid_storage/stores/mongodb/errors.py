@@ -48,6 +48,7 @@ UUID_MISMATCH = 361
 UNAUTHORIZED = 13
 MAX_TIME_EXPIRED = 50
 RESHARDING_ABORTED = 341
+CANNOT_CREATE_INDEX = 67
 
 _LOGIN = frozenset({11, 18, 334, 391, 8000})
 _DUPLICATES = frozenset({11000, 11001, 12582, 359})
@@ -146,6 +147,11 @@ _UNINDEXABLE = {
     17261: "a document's language field is not text",
     17262: "a document names a language that text indexes do not know",
     10088: "a document holds arrays in two indexed fields",
+}
+# Codes whose text is no help, or names databases of others.
+_OWN_WORDS = {
+    13297: "a database is there whose name differs only in upper and lower case; write the name as it is there",
+    291: "the server's parameter notablescan forbids to read all documents; turn it off until this is done",
 }
 _ACTIONS = {
     "listCollections": "listCollections",
@@ -296,9 +302,13 @@ _SHARD_KEY = re.compile(r"cannot create index with .+ over .+ with shard key pat
 
 def _safe(code: int, text: str, attempt: Attempt) -> str:
     refused = _SHARD_KEY.search(text)
-    if code == 67 and refused is not None:
+    if code == CANNOT_CREATE_INDEX and refused is not None:
         # It comes as the failure of a build, and no document has to do with it.
         return f"{words(refused[0])}; a shard sees only its own documents, so begin the index with the shard key."
+    if code == CANNOT_CREATE_INDEX and "too many indexes" in text:
+        return "the collection has 64 indexes, the most that MongoDB allows; drop one that no query needs."
+    if code in _OWN_WORDS:
+        return f"{_OWN_WORDS[code]}."
     if code == RESHARDING_ABORTED:
         return "it was aborted, and the old key stays; change the declaration to have it tried again."
     if code in _UNINDEXABLE:
