@@ -127,6 +127,7 @@ def test_every_write_up_to_a_moment_is_there_and_none_after_it_before_in_and_beh
         assert restored(chain, second.id, second=moment, target_database=f"{db}_t").ok
         for name in ("a", "b", "left", "right"):
             found = numbers(client, f"{db}_t", name)
+            assert found, name
             assert found == sorted(by_oplog(client, f"{db}.{name}", began, moment))
             assert found == list(range(1, len(found) + 1))
         assert numbers(client, f"{db}_t", "left") == numbers(client, f"{db}_t", "right")

@@ -1,9 +1,8 @@
 """Transactions over every edge are in the slices as a whole, count where they are committed, and come back at that
 moment and not before it (rule 1.3, 2.5)."""
 
-import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from lucid_storage.archive.manifest import Manifest
 from lucid_storage.models.backup import BackupType, MongoSelection
 from lucid_storage.stores.mongodb.dump.oplog import Oplog
 from lucid_storage.stores.mongodb.dump.optimes import OpTime, optime
+from testbed.pytest_stores import private
 from testbed.stores.mongodb import MongoDB
 from testbed.testrun import TestRun
 
@@ -32,10 +32,8 @@ MAJORITY = WriteConcern("majority")
 def server(testbed_run: TestRun) -> Iterator[MongoDB]:
     """Prepares transactions of its own, and writes each as many entries as otherwise one of 16 MiB."""
     parameters = {"enableTestCommands": "1", "maxNumberOfTransactionOperationsInSingleOplogEntry": "2"}
-    made = MongoDB(testbed_run.instance, f"mongodb-{uuid.uuid4().hex[:8]}", parameters=parameters)
-    made.start()
-    yield made
-    made.kill()
+    with contextmanager(private)(testbed_run, MongoDB, "mongodb") as make:
+        yield make(parameters=parameters)
 
 
 @pytest.fixture
