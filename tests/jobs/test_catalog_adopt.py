@@ -14,7 +14,8 @@ from workshop import CLUSTER, Workshop
 from lucid_storage.archive.adoption import adopt, adopted, homes
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.layout import ChainFolder
-from lucid_storage.models.orders import BackupResult, PruneResult, RestoreResult
+from lucid_storage.models.orders import BackupResult, RestoreResult
+from lucid_storage.models.pruning import PruneResult
 from testbed.stores.mongodb import MongoDB
 
 NEW = "00000000-0000-4000-8000-000000000002"

@@ -11,7 +11,7 @@ from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.layout import ChainFolder
 from lucid_storage.archive.manifest import BackupKind, Closing, Manifest, Proof, Record
 from lucid_storage.archive.recorded import Recorded, Trust
-from lucid_storage.models.orders import Span
+from lucid_storage.models.pruning import Span
 
 
 class ListedBackup(Record):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from lucid_storage.archive.continuity import last_verified_point, runs, windows
 from lucid_storage.archive.manifest import BackupKind
 from lucid_storage.archive.recorded import Recorded, good_fulls
-from lucid_storage.models.orders import ChainReport, Span
+from lucid_storage.models.pruning import ChainReport, Span
 
 SPANS = 8
 """So many fit into a termination message beside the rest."""

@@ -27,7 +27,7 @@ from lucid_storage.jobs.clocks import CLOCKS, by_both, by_either
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.orders import PruneOrder, PruneResult, Retained
+from lucid_storage.models.pruning import PruneOrder, PruneResult, Retained
 from lucid_storage.models.settings import SettingsError, StoreSettings
 
 logger = logging.getLogger(__name__)

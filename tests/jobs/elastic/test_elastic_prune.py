@@ -7,7 +7,8 @@ import pytest
 from workshop import Workshop
 
 from jobs.elastic.elastic_bed import Bed
-from lucid_storage.models.orders import BackupResult, PruneResult
+from lucid_storage.models.orders import BackupResult
+from lucid_storage.models.pruning import PruneResult
 
 pytestmark = pytest.mark.elasticsearch
 

@@ -22,13 +22,8 @@ from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.prune import prune
 from lucid_storage.jobs.reporting import TERMINATION_BYTES, Reporter, packed
 from lucid_storage.jobs.worker import Stop
-from lucid_storage.models.orders import (
-    DESTINATION_FOLDER_VARIABLE,
-    Destination,
-    Owner,
-    PruneOrder,
-    PruneResult,
-)
+from lucid_storage.models.orders import DESTINATION_FOLDER_VARIABLE, Destination, Owner
+from lucid_storage.models.pruning import PruneOrder, PruneResult
 
 DAY = 86_400
 NOW = datetime.now(UTC)

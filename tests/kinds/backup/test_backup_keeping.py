@@ -27,7 +27,7 @@ from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupPhase, BackupStatus
 from lucid_storage.models.meta import RETENTION, SCHEDULE
-from lucid_storage.models.orders import PruneOrder
+from lucid_storage.models.pruning import PruneOrder
 
 GIVEN = settings(SERVED_NAMESPACES=served())
 RULES = '{"days": 9, "keepMonthly": 12}'

@@ -28,7 +28,8 @@ from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.models.backup import BackupPhase, BackupStatus, Verify
 from lucid_storage.models.meta import SLICING
-from lucid_storage.models.orders import BackupOrder, Progress, PruneOrder
+from lucid_storage.models.orders import BackupOrder, Progress
+from lucid_storage.models.pruning import PruneOrder
 from lucid_storage.stores.mongodb.types import Topology
 
 CLEARED = ended(ok=True)

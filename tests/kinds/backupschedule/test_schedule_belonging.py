@@ -17,7 +17,8 @@ from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backupschedule import BackupScheduleStatus
-from lucid_storage.models.orders import Destination, PruneOrder, PruneResult
+from lucid_storage.models.orders import Destination
+from lucid_storage.models.pruning import PruneOrder, PruneResult
 
 S3: dict[str, Any] = {"s3": {"bucket": "vault", "secretName": "keys"}}
 NOON = "2026-05-05T12:00"

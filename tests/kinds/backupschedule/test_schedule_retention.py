@@ -15,7 +15,8 @@ from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backupschedule import BackupScheduleStatus, SlicerStatus
-from lucid_storage.models.orders import ChainReport, Destination, PruneOrder, PruneResult, Retained, Span
+from lucid_storage.models.orders import Destination
+from lucid_storage.models.pruning import ChainReport, PruneOrder, PruneResult, Retained, Span
 from lucid_storage.models.settings import Settings
 
 READY = Retaining("cluster", Place(Destination(bucket="b")), {"nightly": {"days": 3}}, SETTINGS)

@@ -35,7 +35,8 @@ from lucid_storage.models.meta import (
     SLICING,
     SLOT,
 )
-from lucid_storage.models.orders import BackupOrder, Owner, PruneOrder
+from lucid_storage.models.orders import BackupOrder, Owner
+from lucid_storage.models.pruning import PruneOrder
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
 

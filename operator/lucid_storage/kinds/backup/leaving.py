@@ -16,7 +16,8 @@ from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupPhase, BackupStatus, BackupType
 from lucid_storage.models.base import DeletionPolicy
 from lucid_storage.models.meta import SCHEDULE
-from lucid_storage.models.orders import BackupResult, PruneResult
+from lucid_storage.models.orders import BackupResult
+from lucid_storage.models.pruning import PruneResult
 
 SCHEDULE_SECONDS = 86_400.0
 """How often a Backup is looked at for a schedule that is gone."""

@@ -21,7 +21,8 @@ from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import BackupType, Verify
 from lucid_storage.models.backupschedule import BackupScheduleSpec
 from lucid_storage.models.meta import API_VERSION, RETENTION, SCHEDULE, SLICING, SLOT
-from lucid_storage.models.orders import Owner, PruneOrder
+from lucid_storage.models.orders import Owner
+from lucid_storage.models.pruning import PruneOrder
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
 

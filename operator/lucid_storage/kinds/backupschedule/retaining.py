@@ -19,7 +19,7 @@ from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.client import Json
 from lucid_storage.models.backup import BackupPhase
 from lucid_storage.models.backupschedule import BackupScheduleStatus, RetentionStatus
-from lucid_storage.models.orders import ChainReport, PruneResult
+from lucid_storage.models.pruning import ChainReport, PruneResult
 from lucid_storage.models.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
 from lucid_storage.models.backup import Verify
 from lucid_storage.models.backupschedule import BackupScheduleStatus, RecoverableWindow
-from lucid_storage.models.orders import ChainReport
+from lucid_storage.models.pruning import ChainReport
 
 
 def columns(
