@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from schedule_builder import SETTINGS, at, schedule
 
+from kinds.surroundings import services
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
-from lucid_storage.kinds.cycle import Outcome, Services
-from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.cycle import Outcome
 from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.meta import SCHEDULE
@@ -25,19 +25,9 @@ class Server:
 
     async def look(self) -> Outcome:
         me = cast("Any", self)
-        services = Services(
-            status=me,
-            events=me,
-            finalizers=me,
-            metrics=Metrics(),
-            namespace_terminating=me,
-            peers=lambda resource, target: [],
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-            now=lambda: at("2026-05-02T02:00:01"),
-        )
+        given = services(self, now=lambda: at("2026-05-02T02:00:01"))
         known = {"backups": [], "restores": [], "backupschedules": self.schedules}
-        cycle = ScheduleCycle(services, me, me, me, SETTINGS, known=lambda plural: known[plural])
+        cycle = ScheduleCycle(given, me, me, me, SETTINGS, known=lambda plural: known[plural])
         resource = schedule().resource
         resource.status.update(self.status)
         return await cycle.run(resource)

@@ -4,10 +4,9 @@ from typing import Any, cast
 
 from schedule_builder import CREATED
 
+from kinds.surroundings import services
 from lucid_storage.errors import NotAllowedError
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
-from lucid_storage.kinds.cycle import Services
-from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.standing import StandingState
 from lucid_storage.kube.resources import Resource
@@ -33,17 +32,8 @@ class Bed:
         self.did: list[str] = []
         self.written: dict[str, Any] = {}
         me = cast("Any", self)
-        services = Services(
-            status=me,
-            events=me,
-            finalizers=me,
-            metrics=Metrics(),
-            namespace_terminating=me,
-            peers=lambda resource, target: [],
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-        )
-        self.cycle = ScheduleCycle(services, me, me, me, SETTINGS, known=lambda plural: [])
+        given = services(self)
+        self.cycle = ScheduleCycle(given, me, me, me, SETTINGS, known=lambda plural: [])
 
     async def look(self, connection: str | None, slicer: SlicerStatus | None) -> None:
         template: dict[str, Any] = {"type": "full"}

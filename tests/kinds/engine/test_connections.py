@@ -1,11 +1,10 @@
 """Deployments: shared, closed when their credentials may not be used any more, asked again while they are down."""
 
-import asyncio
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from awaiting import until
 
 from lucid_storage.errors import (
     AccessDeniedError,
@@ -95,12 +94,6 @@ def secret(uri: str, allowed: str = "true") -> dict[str, Any]:
         "metadata": {"labels": {SECRET_ALLOWED_LABEL: allowed}, "resourceVersion": "1"},
         "data": {"MONGODB_URI": base64.b64encode(uri.encode()).decode()},
     }
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - bounded by the deadline above
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from kinds.surroundings import services
 from lucid_storage.errors import (
     OUTAGE_GRACE_SECONDS,
     LoginFailedError,
@@ -15,8 +16,7 @@ from lucid_storage.errors import (
 )
 from lucid_storage.kinds import cycle as subject
 from lucid_storage.kinds.contract import Disposal, Plan
-from lucid_storage.kinds.cycle import LET_GO_SECONDS, Cycle, Services
-from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.cycle import LET_GO_SECONDS, Cycle
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin
@@ -111,18 +111,8 @@ class Bed:
         self.terminating = False
         self.events: list[Event] = []
         self.peers: list[Resource] = []
-        bed: Any = self
-        services = Services(
-            status=bed,
-            events=bed,
-            finalizers=bed,
-            metrics=Metrics(),
-            namespace_terminating=self.namespace_terminating,
-            peers=lambda resource, target: self.peers,
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-        )
-        self.cycle = Cycle(cast("Any", self.kind), services)
+        given = services(self, peers=lambda resource, target: self.peers)
+        self.cycle = Cycle(cast("Any", self.kind), given)
 
     async def write(self, resource: Resource, status: dict[str, Any]) -> str:
         self.written.append(status)

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import pytest
 
+from kinds.surroundings import services
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.desired import CollectionDesired, resolve
 from lucid_storage.kinds.collection.kind import CollectionKind
 from lucid_storage.kinds.contract import Scope
-from lucid_storage.kinds.cycle import PASSING_SECONDS, Cycle, Outcome, Services
-from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.cycle import PASSING_SECONDS, Cycle, Outcome
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.collection import CollectionSpec, CollectionStatus
@@ -58,20 +58,8 @@ class Bed:
         self.going_namespaces: set[str] = set()
         self.now = DELETED
         self.events: list[Event] = []
-        bed: Any = self
-        services = Services(
-            status=bed,
-            events=bed,
-            finalizers=bed,
-            metrics=Metrics(),
-            namespace_terminating=self.namespace_terminating,
-            peers=lambda resource, target: [],
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-            others=lambda resource, target: self.others,
-            now=lambda: self.now,
-        )
-        self.cycle = Cycle(self.kind, services)
+        given = services(self, others=lambda resource, target: self.others, now=lambda: self.now)
+        self.cycle = Cycle(self.kind, given)
 
     async def write(self, resource: Resource, status: dict[str, Any]) -> str:
         return "11"

@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from kinds.surroundings import services
 from lucid_storage.errors import Reason
-from lucid_storage.kinds.cycle import Services
-from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.oneshot import OneShotCycle, Said, Standing, Step
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.kinds import KINDS
@@ -42,19 +41,8 @@ class Bed:
 
     def cycle(self) -> OneShotCycle[Any, RestoreStatus]:
         self.kind = Kind(self.step)
-        bed = cast("Any", self)
-        services = Services(
-            status=bed,
-            events=bed,
-            finalizers=bed,
-            metrics=Metrics(),
-            namespace_terminating=self.namespace_terminating,
-            peers=lambda resource, target: [],
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-            now=lambda: NOW,
-        )
-        return OneShotCycle(cast("Any", self.kind), services)
+        given = services(self, now=lambda: NOW)
+        return OneShotCycle(cast("Any", self.kind), given)
 
     async def write(self, resource: Resource, status: dict[str, Any]) -> str:
         return "11"

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from kinds.surroundings import services
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.backup.desired import backup_id
 from lucid_storage.kinds.contract import Plan
-from lucid_storage.kinds.cycle import Cycle, Outcome, Services
-from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.cycle import Cycle, Outcome
 from lucid_storage.kinds.protection import (
     CLOCKS,
     FRESH,
@@ -110,20 +110,10 @@ class Bed:
 
     def restart(self) -> None:
         """Another leader: nothing is remembered but what was written."""
-        me = cast("Any", self)
-        services = Services(
-            status=me,
-            events=me,
-            finalizers=me,
-            metrics=Metrics(),
-            namespace_terminating=me,
-            peers=lambda resource, target: [],
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-            protector=Protector(me, lambda: self.schedules),
-            now=lambda: self.now,
+        given = services(
+            self, protector=Protector(cast("Any", self), lambda: self.schedules), now=lambda: self.now
         )
-        self.cycle = Cycle(cast("Any", self.kind), services)
+        self.cycle = Cycle(cast("Any", self.kind), given)
 
     async def look(self) -> Outcome:
         spec = {"connection": {"secretName": self.secret}} if self.secret else {}

@@ -2,10 +2,11 @@
 
 import asyncio
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from awaiting import until
 
 from lucid_storage.kinds import scanner as subject
 from lucid_storage.kinds.connections import Connections, Deployment, Engine
@@ -76,12 +77,6 @@ async def _secret(*_: object) -> dict[str, Any]:
     labels = {"storage.lucid-blockchain.org/allowed": "true"}
     data = {"REDIS_URL": base64.b64encode(b"redis://user:x@store").decode()}
     return {"metadata": {"labels": labels}, "data": data}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - bounded by the deadline above
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

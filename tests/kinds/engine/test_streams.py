@@ -1,11 +1,12 @@
 """Change streams: one for each deployment in use, opened again, and widened when another database comes into use."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from awaiting import until
 
 from lucid_storage.errors import AccessDeniedError
 from lucid_storage.kinds import streams as subject
@@ -66,12 +67,6 @@ class Bed:
 
 
 async def _ok(*_: object) -> None: ...
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - bounded by the deadline above
-            await asyncio.sleep(0.005)
 
 
 @pytest.fixture

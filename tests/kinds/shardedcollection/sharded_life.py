@@ -8,7 +8,8 @@ from typing import Any, cast
 from cluster_double import ClusterDouble, KilledError
 from sharded_builder import NOW, shard_key
 
-from lucid_storage.kinds.cycle import Cycle, Outcome, Services
+from kinds.surroundings import services
+from lucid_storage.kinds.cycle import Cycle, Outcome
 from lucid_storage.kinds.longcalls import LongCalls
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.shardedcollection import backup_needed
@@ -72,18 +73,7 @@ class Life:
         return Resource.from_body("shardedcollections", body)
 
     def _operator(self) -> Cycle[Any, Any, Any]:
-        life: Any = self
-        services = Services(
-            status=life,
-            events=life,
-            finalizers=life,
-            metrics=Metrics(),
-            namespace_terminating=self.namespace_terminating,
-            peers=lambda resource, target: [],
-            touch_dependents=lambda key, target: None,
-            remember=lambda resource, version: None,
-            now=lambda: NOW,
-        )
+        given = services(self, now=lambda: NOW)
         metrics = Metrics()
         kind = ShardedCollectionKind(
             cast("Any", _Connected(self.cluster)),
@@ -93,7 +83,7 @@ class Life:
             known=lambda plural: [],
             about=lambda plural, target: [],
         )
-        return Cycle(kind, services, backup_needed.conditions)
+        return Cycle(kind, given, backup_needed.conditions)
 
     # What the services are asked
 
