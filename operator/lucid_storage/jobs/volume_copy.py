@@ -21,7 +21,7 @@ from lucid_storage.jobs.volume_copy_compare import Compared, Comparison
 from lucid_storage.jobs.volume_copy_mirror import NOT_COPIED, Copied, Mirror
 from lucid_storage.jobs.volume_usage import mounted
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.orders import VolumeCopyOrder, VolumeCopyResult
+from lucid_storage.models.volume_work import VolumeCopyOrder, VolumeCopyResult
 from lucid_storage.stores.filesystem import keeping
 from lucid_storage.stores.filesystem.content import digest_text
 from lucid_storage.stores.filesystem.tree import EntryKind, unreadable, walk

@@ -13,7 +13,8 @@ from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE, VolumeUsageOrder, VolumeUsageResult
+from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE
+from lucid_storage.models.volume_work import VolumeUsageOrder, VolumeUsageResult
 from lucid_storage.stores.filesystem.tree import EntryKind, walk
 
 BLOCK_BYTES = 512

@@ -25,7 +25,7 @@ from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.volume_tree import Opened, Tree, contents
 from lucid_storage.jobs.volume_usage import mounted
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.orders import VolumeVerifyOrder, VolumeVerifyResult
+from lucid_storage.models.volume_work import VolumeVerifyOrder, VolumeVerifyResult
 
 LIST_NAME: Final = ".lucid-checksums"
 """At the top of the volume, where no backup and no check looks at it."""

@@ -19,14 +19,8 @@ from lucid_storage.jobs.volume_copy import copy_volume, failed
 from lucid_storage.jobs.volume_copy_compare import Comparison
 from lucid_storage.jobs.volume_copy_mirror import Mirror
 from lucid_storage.jobs.worker import Stop
-from lucid_storage.models.orders import (
-    ORDER_VARIABLE,
-    TERMINATION_VARIABLE,
-    VOLUMES_FOLDER_VARIABLE,
-    Owner,
-    VolumeCopyOrder,
-    VolumeCopyResult,
-)
+from lucid_storage.models.orders import ORDER_VARIABLE, TERMINATION_VARIABLE, VOLUMES_FOLDER_VARIABLE, Owner
+from lucid_storage.models.volume_work import VolumeCopyOrder, VolumeCopyResult
 from lucid_storage.stores.filesystem import content
 
 NOBODY = 65532

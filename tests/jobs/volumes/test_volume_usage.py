@@ -10,7 +10,7 @@ import pytest
 from volume_trees import blocks
 
 from lucid_storage.jobs.volume_usage import added_up
-from lucid_storage.models.orders import VolumeUsageResult
+from lucid_storage.models.volume_work import VolumeUsageResult
 
 OWNER = {"cluster": "c", "namespace": "n", "name": "v", "uid": "u", "specHash": ""}
 

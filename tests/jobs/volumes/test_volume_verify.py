@@ -17,7 +17,7 @@ from lucid_storage.archive.own_file import open_draft, open_own
 from lucid_storage.archive.volume_list import LONGEST_LINE
 from lucid_storage.errors import ArchiveDamagedError, LucidError
 from lucid_storage.jobs.volume_verify import LIST_NAME, Findings, verify_volume
-from lucid_storage.models.orders import VolumeVerifyResult
+from lucid_storage.models.volume_work import VolumeVerifyResult
 
 KEY = Key("k1", bytes(range(32)))
 

@@ -39,8 +39,9 @@ from lucid_storage.kube.status import StatusWriter
 from lucid_storage.kube.volumes import Volumes
 from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.meta import API_VERSION, MIGRATION_FINALIZER, OWNER_UID_LABEL
-from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE, VolumeCopyOrder
+from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE
 from lucid_storage.models.settings import Settings
+from lucid_storage.models.volume_work import VolumeCopyOrder
 
 CORE = "/api/v1"
 LONGEST_WAIT = 0.1

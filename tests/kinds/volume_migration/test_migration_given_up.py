@@ -12,7 +12,7 @@ from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import claim_path
 from lucid_storage.models.meta import GIVE_UP_MIGRATION, MIGRATION, RUN_AGAIN
-from lucid_storage.models.orders import VolumeCopyResult
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 
 @pytest.fixture

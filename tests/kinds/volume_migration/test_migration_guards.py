@@ -21,8 +21,8 @@ from lucid_storage.kube.client import Json, resource_path
 from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.storage import Class, PodUse
 from lucid_storage.models.meta import API_VERSION, FINALIZER, GIVE_UP_MIGRATION, MIGRATION
-from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 

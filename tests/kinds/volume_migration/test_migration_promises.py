@@ -18,7 +18,8 @@ from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import claim_path
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.models.meta import RELEASE_OLD_VOLUME, RUN_AGAIN
-from lucid_storage.models.orders import Progress, VolumeCopyResult
+from lucid_storage.models.orders import Progress
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.volumes import MovingVolume
 from lucid_storage.models.meta import API_VERSION, MIGRATION
-from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume import CopyIdentity, VolumeStatus
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 
 @pytest.fixture

@@ -23,10 +23,11 @@ from lucid_storage.kube.claims import Claims
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.meta import API_VERSION, VERIFY
-from lucid_storage.models.orders import Owner, VolumeVerifyOrder, VolumeVerifyResult
+from lucid_storage.models.orders import Owner
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.volume import VolumeStatus
 from lucid_storage.models.volume_check import ContentCheck, FailedCheck
+from lucid_storage.models.volume_work import VolumeVerifyOrder, VolumeVerifyResult
 
 logger = logging.getLogger(__name__)
 

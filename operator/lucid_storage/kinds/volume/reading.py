@@ -23,9 +23,10 @@ from lucid_storage.kube.claims import Claim, Claims, PersistentVolume, PodUse
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.meta import API_VERSION
-from lucid_storage.models.orders import Owner, VolumeUsageOrder, VolumeUsageResult
+from lucid_storage.models.orders import Owner
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.volume import VolumeStatus
+from lucid_storage.models.volume_work import VolumeUsageOrder, VolumeUsageResult
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lucid_storage.errors import Reason
-from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume_migration import Migration
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 Row = tuple[str, bool, Reason, str]
 

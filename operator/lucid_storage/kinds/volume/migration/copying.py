@@ -28,8 +28,8 @@ from lucid_storage.kinds.volume.migration.working import POLL_SECONDS, SOON_SECO
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.volumes import RETAIN, MovingClaim, MovingVolume
 from lucid_storage.models.meta import MIGRATION
-from lucid_storage.models.orders import VolumeCopyResult
 from lucid_storage.models.volume_migration import MigrationStep
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 ATTEMPTS = 3
 """Workers in a row that came no further than one before them, until the migration is given up."""

@@ -15,9 +15,10 @@ from lucid_storage.models.meta import (
     OWNER_NAMESPACE_LABEL,
     OWNER_UID_LABEL,
 )
-from lucid_storage.models.orders import Owner, VolumeCopyOrder
+from lucid_storage.models.orders import Owner
 from lucid_storage.models.quantity import to_text
 from lucid_storage.models.volume import CopyIdentity
+from lucid_storage.models.volume_work import VolumeCopyOrder
 
 OLD, NEW = "old", "new"
 """Folders of a worker."""

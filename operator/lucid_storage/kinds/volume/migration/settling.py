@@ -22,7 +22,7 @@ from lucid_storage.kinds.volume.migration.working import SOON_SECONDS, cleared, 
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.client import Json
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
-from lucid_storage.models.orders import VolumeCopyResult
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 HELD_SECONDS = 2.0
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=5), timedelta(minutes=10)

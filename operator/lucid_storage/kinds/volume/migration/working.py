@@ -9,8 +9,9 @@ from lucid_storage.kinds.volume.migration.actions import StartCopy, StopCopy
 from lucid_storage.kinds.volume.migration.observed import Case, Plan
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.state import WorkerPhase
-from lucid_storage.models.orders import Progress, VolumeCopyResult
+from lucid_storage.models.orders import Progress
 from lucid_storage.models.volume_migration import MigrationStep
+from lucid_storage.models.volume_work import VolumeCopyResult
 
 POLL_SECONDS, SOON_SECONDS, UNFIT_SECONDS = 2.0, 0.5, 60.0
 STEPS_OF_PROGRESS = 10
