@@ -34,6 +34,11 @@ def test_the_server_that_was_read_proves_what_its_oplog_can_take(
         client.small.a.insert_many([{"_id": n, "text": "x" * 100} for n in range(100)])
         small = shop.back_up("small", ["mongodb"], verify="Restore", mongodb={"databases": ["small"]})
         assert (small.ok, small.verified, small.verify_note) == (True, Verify.RESTORE, None), small
+        client.small.a.insert_many([{"_id": 1000 + n, "text": "x" * 1000} for n in range(4000)])
+        grown = shop.back_up(
+            "grown", ["mongodb"], type="incremental", verify="Restore", mongodb={"databases": ["small"]}
+        )
+        assert (grown.ok, grown.verified, grown.verify_note) == (True, Verify.CHECKSUM, "NoVerifyServer")
         client.large.a.insert_many([{"_id": n, "text": "x" * 1000} for n in range(4000)])
         shop.chain = "large"
         large = shop.back_up("large", ["mongodb"], verify="Restore", mongodb={"databases": ["large"]})

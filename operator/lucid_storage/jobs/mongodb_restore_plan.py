@@ -83,8 +83,16 @@ class MongoPlan:
     @property
     def read_bytes(self) -> int:
         """Of the destination."""
-        pieces = [archive(self.path.full.manifest), *(o for p in self.path.then for o in oplogs(p.manifest))]
-        return sum(stored.stored_bytes for stored in pieces)
+        return sum(stored.stored_bytes for stored in self._objects)
+
+    @property
+    def loaded_bytes(self) -> int:
+        """That a restore of everything writes: documents, and what is replayed."""
+        return sum(stored.plain_bytes for stored in self._objects)
+
+    @property
+    def _objects(self) -> list[StoredObject]:
+        return [archive(self.path.full.manifest), *(o for p in self.path.then for o in oplogs(p.manifest))]
 
     def options_of(self, record: CollectionRecord) -> Mapping[str, object]:
         """Of a collection, as the archive lists it."""

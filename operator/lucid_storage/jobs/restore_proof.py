@@ -2,9 +2,10 @@
 
 MongoDB is restored on the server of BACKUP_VERIFY_URI, from the full through all slices up to the backup's own end,
 into databases of its own that are dropped afterwards. The server that was read may be named there only when the data
-are less than a fifth of its oplog: every document that is loaded goes through it. Elasticsearch is loaded under
-reserved names on the cluster that was read, which has no oplog. For Redis and for volumes there is no scratch place:
-the check before read and compared all of them, and a backup that holds one is proved no further than that.
+are less than a fifth of its oplog: every document that is loaded, and all that is replayed, goes through it.
+Elasticsearch is loaded under reserved names on the cluster that was read, which has no oplog. For Redis and for volumes
+there is no scratch place: the check before read and compared all of them, and a backup that holds one is proved no
+further than that.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ def _mongodb(
     with closing(pin(uri)) as member:
         if member.identity().identity == record.identity:
             budget = Oplog(member).size_bytes() // OPLOG_SHARE
-            if sum(c.bytes for c in plan.records) >= budget:
+            if plan.loaded_bytes >= budget:
                 return Note(
                     Reason.NO_VERIFY_SERVER,
                     "BACKUP_VERIFY_URI is the server that was read, and the data are more than a fifth of its oplog;"
