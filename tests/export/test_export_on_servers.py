@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from bson import encode
+from bson import Binary, encode
 from pymongo.database import Database
 
 from lucid_storage.__main__ import main
@@ -186,6 +186,29 @@ async def test_an_export_rebuilds_the_database_where_it_is_gone(
     rebuilt = definitions(db, rebuilt=True)
     assert rebuilt.keys() == before.keys()
     assert [name for name in before if before[name] != rebuilt[name]] == []
+
+
+@pytest.mark.mongodb
+def test_each_option_that_no_resource_can_declare_is_listed(
+    mongodb: MongoDB, database: str, tmp_path: Path
+) -> None:
+    engine = {"wiredTiger": {"configString": "block_compressor=zlib"}}
+    keys = [{"keyId": Binary(b"0" * 16, 4), "path": "ssn", "bsonType": "string"}]
+    with mongodb.client() as client:
+        db = client[database]
+        db.command({"create": "packed", "storageEngine": engine, "indexOptionDefaults": {}})
+        db.command({"create": "secret", "encryptedFields": {"fields": keys}})
+        old = {"key": {"place": "2dsphere"}, "name": "place", "2dsphereIndexVersion": 2}
+        new = {"key": {"at": "2dsphere"}, "name": "at", "background": True}
+        db.command({"createIndexes": "packed", "indexes": [old, new]})
+    said = exported(database, tmp_path, MONGODB_URI=mongodb.uri)
+    listed = [line for line in said.splitlines() if "cannot declare it" in line]
+    assert [next(w for w in line.split() if w[0].isalnum()) for line in listed] == [
+        "storageEngine",
+        "2dsphereIndexVersion",
+        "encryptedFields",
+    ], said
+    assert (tmp_path / f"{database.replace('_', '.')}-secret.yaml").exists()
 
 
 @pytest.mark.mongodb

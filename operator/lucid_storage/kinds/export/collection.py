@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lucid_storage.kinds.export.freeform import problem, relaxed
-from lucid_storage.kinds.export.parts import Manifest, Skipped, given, manifest, misfit, resource_name
+from lucid_storage.kinds.export.parts import Manifest, Skipped, beyond, given, manifest, misfit, resource_name
 from lucid_storage.models.collection import CollectionSpec
 from lucid_storage.models.meta import RESERVED_PREFIXES
 from lucid_storage.stores.mongodb.types import Capped, CollectionOptions, CollectionState, JsonDoc, JsonValue
@@ -30,7 +30,7 @@ def collection_manifest(
     if why is not None:
         return None, (Skipped(f"collection {target}", why),)
     made = manifest("Collection", resource_name(state.database, state.name), namespace, spec)
-    return made, skipped
+    return made, (*skipped, *beyond(f"collection {target}", state.beyond))
 
 
 def _options(target: str, options: CollectionOptions) -> tuple[dict[str, JsonValue], tuple[Skipped, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lucid_storage.kinds.export.freeform import problem, relaxed
-from lucid_storage.kinds.export.parts import Manifest, Skipped, given, manifest, misfit, resource_name
+from lucid_storage.kinds.export.parts import Manifest, Skipped, beyond, given, manifest, misfit, resource_name
 from lucid_storage.models.index import IndexSpec
 from lucid_storage.stores.mongodb.types import IndexDefinition, IndexState, JsonDoc, JsonValue
 
@@ -43,7 +43,9 @@ def index_manifest(
     why = misfit(IndexSpec, spec)
     if why is not None:
         return None, (Skipped(what, why),)
-    return manifest("Index", resource_name(database, collection, index.name), namespace, spec), ()
+    return manifest("Index", resource_name(database, collection, index.name), namespace, spec), beyond(
+        what, index.beyond
+    )
 
 
 def _definition(definition: IndexDefinition, default_collation: JsonDoc | None) -> dict[str, JsonValue]:

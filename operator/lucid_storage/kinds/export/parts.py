@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -29,6 +29,12 @@ class Skipped:
 
     what: str
     why: str
+
+
+def beyond(what: str, names: Sequence[str]) -> tuple[Skipped, ...]:
+    """Options that are there and that no resource can declare."""
+    why = "A resource cannot declare it: it stays as it is, and what is made anew from the resource is without it."
+    return tuple(Skipped(f"{name} of {what}", why) for name in names)
 
 
 def resource_name(*parts: str) -> str:

@@ -34,6 +34,24 @@ BUCKETS_PREFIX = "system.buckets."
 SYSTEM_DATABASES = frozenset({"admin", "local", "config"})
 RESERVED_DATABASE_PREFIXES = ("lucid_stg_", "lucid_old_")
 
+_READ = frozenset(
+    {
+        *(
+            "capped",
+            "size",
+            "max",
+            "timeseries",
+            "clusteredIndex",
+            "expireAfterSeconds",
+            "collation",
+            "validator",
+        ),
+        *("changeStreamPreAndPostImages", "validationLevel", "validationAction"),
+        # Without effect on today's servers.
+        *("autoIndexId", "flags", "temp", "uuid", "writeConcern"),
+    }
+)
+"""Options that are read, or that say nothing."""
 LISTING_MS = 20_000
 _NO_LIMIT = 2**31 - 1
 """What the server reports once a limit on documents was removed, or anything above it."""
@@ -236,8 +254,10 @@ def _state(database: str, entry: Document, uuid: str | None) -> CollectionState:
     options = entry.get("options")
     kind = str(entry.get("type", "collection"))
     assert isinstance(options, Mapping)
-    read = CollectionOptions() if kind == "view" else observed_options(options)
-    return CollectionState(database, str(entry["name"]), kind, uuid, read)
+    if kind == "view":
+        return CollectionState(database, str(entry["name"]), kind, uuid, CollectionOptions())
+    beyond = tuple(sorted(name for name, value in options.items() if value and name not in _READ))
+    return CollectionState(database, str(entry["name"]), kind, uuid, observed_options(options), beyond)
 
 
 def observed_options(options: Mapping[str, object]) -> CollectionOptions:

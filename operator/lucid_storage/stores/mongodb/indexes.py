@@ -35,6 +35,28 @@ _TTL_NEVER = 2**31 - 1
 """What the server makes of a TTL that is not a number."""
 
 
+_SPHERE_VERSION, _SPHERE_VERSION_NOW = "2dsphereIndexVersion", 3
+_READ = frozenset(
+    {
+        *(
+            "key",
+            "name",
+            "unique",
+            "sparse",
+            "expireAfterSeconds",
+            "partialFilterExpression",
+            "collation",
+            "hidden",
+        ),
+        *("wildcardProjection", "weights", "default_language", "language_override", "textIndexVersion"),
+        *("bits", "min", "max", "prepareUnique", "clustered"),
+        # Of the server itself, or without effect on today's servers.
+        *("v", "ns", "background", "dropDups", "safe", "originalSpec", "buildUUID"),
+    }
+)
+"""Options that are read, or that say nothing."""
+
+
 class Indexes:
     """Indexes of one deployment. Listings are shared by callers at the same time."""
 
@@ -186,7 +208,15 @@ def observed_index(entry: Mapping[str, object]) -> IndexState:
         building=building,
         prepare_unique=bool(spec.get("prepareUnique")),
         clustered=bool(spec.get("clustered")),
+        beyond=tuple(sorted(name for name, value in spec.items() if _says_more(name, value))),
     )
+
+
+def _says_more(name: str, value: object) -> bool:
+    """Whether an option of an index changes it, and nobody can declare it."""
+    if name == _SPHERE_VERSION:
+        return value != _SPHERE_VERSION_NOW
+    return bool(value) and name not in _READ
 
 
 def observed_definition(spec: Mapping[str, object]) -> IndexDefinition:

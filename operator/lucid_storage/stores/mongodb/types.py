@@ -80,6 +80,8 @@ class CollectionState:
     """collection, view or timeseries."""
     uuid: str | None
     options: CollectionOptions
+    beyond: tuple[str, ...] = ()
+    """Names of options that it has and that nobody can declare, such as encryptedFields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,8 @@ class IndexState:
     building: bool = False
     prepare_unique: bool = False
     clustered: bool = False
+    beyond: tuple[str, ...] = ()
+    """Names of options that it has and that nobody can declare, such as storageEngine."""
 
 
 @dataclass(frozen=True, slots=True)
