@@ -7,9 +7,10 @@ from backup_builder import NOW, RUN, desired, ended, observed, resource, running
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.backup.actions import StartWorker
-from lucid_storage.kinds.backup.desired import backup_request, becomes_full
+from lucid_storage.kinds.backup.desired import becomes_full
 from lucid_storage.kinds.backup.observed import BackupObserved
 from lucid_storage.kinds.backup.plan import plan
+from lucid_storage.kinds.backup.requests import backup_request
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.workers.claims import DumpClaims
 from lucid_storage.kube.resources import Key, Resource

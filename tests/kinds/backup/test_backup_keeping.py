@@ -20,9 +20,9 @@ from backup_builder import (
 )
 
 from lucid_storage.kinds.backup.actions import StartWorker
-from lucid_storage.kinds.backup.desired import prune_request
 from lucid_storage.kinds.backup.keeping import BY_OTHERS, Keeping, keeping
 from lucid_storage.kinds.backup.plan import plan
+from lucid_storage.kinds.backup.requests import prune_request
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupPhase, BackupStatus

@@ -20,10 +20,10 @@ from backup_builder import (
 
 from lucid_storage.errors import LucidError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
-from lucid_storage.kinds.backup.desired import backup_request
 from lucid_storage.kinds.backup.keeping import Keeping
 from lucid_storage.kinds.backup.observed import PATIENCE
 from lucid_storage.kinds.backup.plan import hindered, plan
+from lucid_storage.kinds.backup.requests import backup_request
 from lucid_storage.kinds.oneshot import Standing
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.models.backup import BackupPhase, BackupStatus, Verify

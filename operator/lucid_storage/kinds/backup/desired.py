@@ -6,16 +6,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from pydantic import ValidationError
-
 from lucid_storage.errors import NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.backup.volumes import NONE, VolumesReading
-from lucid_storage.kinds.workers.job import OwnerRef
-from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, job_namespace, resolve_place
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import (
@@ -25,26 +21,11 @@ from lucid_storage.models.backup import (
     BackupType,
     ElasticSelection,
 )
-from lucid_storage.models.backupschedule import Retention
-from lucid_storage.models.meta import (
-    API_VERSION,
-    PROTECTS,
-    RETENTION,
-    SCHEDULE,
-    SECRET_ALLOWED_LABEL,
-    SLICING,
-    SLOT,
-)
-from lucid_storage.models.orders import BackupOrder, Owner
-from lucid_storage.models.pruning import PruneOrder
+from lucid_storage.models.meta import SCHEDULE, SECRET_ALLOWED_LABEL, SLOT
 from lucid_storage.models.settings import Settings, StoreSettings
 from lucid_storage.models.storage import Compression, CompressionAlgorithm
 
 MANUAL_CHAIN = "manual"
-PRUNE_SECONDS = 1800
-ABANDONED_SECONDS = 86_400
-ABANDONED_MARGIN_SECONDS = 3600
-"""Beyond the deadline of a backup: clocks differ, and a worker takes its time to end."""
 NAME_CHARACTERS = 40
 """Of the resource's name that a Job's name has room for."""
 _IDS = UUID("8f1c6f5e-6f0c-4d8e-9f5b-2f0f6f1b7c3a")
@@ -92,11 +73,6 @@ class BackupDesired:
     @property
     def key_id(self) -> str | None:
         return self.spec.encryption.key_id if self.spec.encryption else None
-
-
-def abandoned_seconds(deadline_seconds: int) -> int:
-    """How long nothing moves in an upload that no worker can be at any more."""
-    return max(ABANDONED_SECONDS, deadline_seconds + ABANDONED_MARGIN_SECONDS)
 
 
 def backup_id(uid: str) -> str:
@@ -153,102 +129,6 @@ def spec_hash(spec: BackupSpec) -> str:
     for changeable in ("cancel", "deletionPolicy", "retentionDays"):
         document.pop(changeable, None)
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-
-
-def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -> WorkerRequest:
-    """The worker that makes the backup. `identity` is the MongoDB that was seen."""
-    resource, spec = desired.resource, desired.spec
-    order = BackupOrder(
-        run=run_id(resource.uid),
-        owner=_owner(desired, cluster),
-        destination=desired.place.destination,
-        chain=desired.chain,
-        key_id=desired.key_id,
-        compression=desired.compression,
-        deadline_seconds=desired.deadline_seconds,
-        id=backup_id(resource.uid),
-        type=spec.type,
-        scheduled=desired.schedule is not None,
-        may_dump=desired.dumps,
-        engines=desired.engines,
-        server_identity=identity,
-        refuse_nothing=desired.schedule is None and PROTECTS not in resource.annotations,
-        database_patterns=desired.database_patterns,
-        index_patterns=desired.index_patterns,
-        mongodb=spec.mongodb,
-        elasticsearch=spec.elasticsearch,
-        volumes=desired.volumes.sources,
-        verify=spec.verify,
-        retention=_rules(resource.annotations.get(RETENTION)),
-        retention_days=desired.retention_days,
-        slicing=resource.annotations.get(SLICING) == "true",
-    )
-    work = "full" if desired.becomes_full else "backup"
-    return replace(
-        _request(desired, "backup", job_name(resource, work), order),
-        mounts=desired.volumes.mounts,
-        node=desired.volumes.node,
-        identity=desired.volumes.identity,
-    )
-
-
-def prune_request(
-    desired: BackupDesired,
-    cluster: str,
-    *,
-    discard: bool,
-    known_id: str,
-    ruled: bool = False,
-    unfinished: bool = False,
-    due: datetime | None = None,
-) -> WorkerRequest:
-    """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest, with
-    `unfinished` nothing but that, and with `ruled` only if no rule of its schedule keeps them. `due` is when their days
-    were over, where that is why.
-    """
-    resource = desired.resource
-    order = PruneOrder(
-        run=run_id(resource.uid),
-        owner=_owner(desired, cluster),
-        destination=desired.place.destination,
-        chain=desired.chain,
-        key_id=desired.key_id,
-        deadline_seconds=PRUNE_SECONDS,
-        remove=() if ruled or unfinished else (known_id,),
-        expire=(known_id,) if ruled else (),
-        due=due,
-        discard=(known_id,) if discard else (),
-        abandoned_seconds=abandoned_seconds(desired.deadline_seconds),
-    )
-    return _request(desired, "prune", job_name(resource, "prune"), order)
-
-
-def _request(
-    desired: BackupDesired, command: str, name: str, order: BackupOrder | PruneOrder
-) -> WorkerRequest:
-    key = desired.resource.key
-    return WorkerRequest(
-        command=command,
-        name=name,
-        owner=OwnerRef("Backup", API_VERSION, key.namespace, key.name, desired.resource.uid),
-        order=order,
-        connection=desired.connection,
-        place=desired.place,
-        keys_secret=desired.keys_secret,
-    )
-
-
-def _owner(desired: BackupDesired, cluster: str) -> Owner:
-    key = desired.resource.key
-    return Owner(
-        cluster=cluster,
-        namespace=key.namespace,
-        name=key.name,
-        uid=desired.resource.uid,
-        spec_hash=desired.spec_hash,
-        schedule=desired.schedule,
-        slot=desired.slot,
-    )
 
 
 def _engines(
@@ -347,16 +227,6 @@ def _not_allowed(namespace: str, what: str, reason: Reason) -> NotAllowedError:
         " SERVED_NAMESPACES, or use credentials of its own.",
         reason=reason,
     )
-
-
-def _rules(text: str | None) -> dict[str, int] | None:
-    """The retention of the schedule, which the manifest keeps for the time when the schedule is gone."""
-    try:
-        rules = Retention.model_validate_json(text) if text else None
-    except ValidationError:
-        return None  # written by somebody else: the schedule itself is asked as long as it is there
-    found: dict[str, int] | None = rules.model_dump(by_alias=True, exclude_none=True) if rules else None
-    return found
 
 
 def _schedule(text: str | None) -> str | None:

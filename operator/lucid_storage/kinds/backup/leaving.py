@@ -6,8 +6,8 @@ from datetime import datetime
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.backup.actions import DropSnapshots, RemoveWorker, StartWorker, StopWorker
-from lucid_storage.kinds.backup.desired import prune_request
 from lucid_storage.kinds.backup.observed import POLL_SECONDS, BackupObserved, Plan, second
+from lucid_storage.kinds.backup.requests import prune_request
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, completed, expiry, finished, parsed
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step

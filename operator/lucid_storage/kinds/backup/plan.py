@@ -11,7 +11,7 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import figures
 from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker, StopWorker
-from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, backup_request, run_id
+from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, run_id
 from lucid_storage.kinds.backup.leaving import after, cancel, ended, failed, given_up, judged, leave
 from lucid_storage.kinds.backup.observed import (
     LASTING,
@@ -23,6 +23,7 @@ from lucid_storage.kinds.backup.observed import (
     Plan,
     second,
 )
+from lucid_storage.kinds.backup.requests import backup_request
 from lucid_storage.kinds.backup.results import FINISHED
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
-from lucid_storage.kinds.backup.desired import abandoned_seconds
+from lucid_storage.kinds.backup.requests import abandoned_seconds
 from lucid_storage.kinds.backupschedule.cron import Cron
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
