@@ -83,6 +83,7 @@ class FixedBackend:
     status: HealthStatus = HealthStatus.HEALTHY
     total: int = 3
     closed: bool = False
+    answered: int = 0
 
     async def store_access(self, namespace: str) -> StoreAccess:
         if namespace != NAMESPACE:
@@ -134,6 +135,7 @@ class FixedBackend:
         self.closed = True
 
     async def _answer(self) -> None:
+        self.answered += 1
         await asyncio.sleep(self.seconds)
         if self.failure is not None:
             raise self.failure

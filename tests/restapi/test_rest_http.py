@@ -220,6 +220,25 @@ async def test_answers_about_callers_are_cached_and_expire() -> None:
     assert callers.asked["close"] == 1
 
 
+async def test_a_caller_gets_the_same_figures_for_a_second_and_nobody_gets_another_callers() -> None:
+    callers, clock, backend = KnownCallers(denied={("bob", "get", "databases")}), HandClock(), FixedBackend()
+    with serving(backend, callers, clock=clock) as rest:
+        for path in ("/database/stats", "/database/health"):
+            first, again = await rest.call(path), await rest.call(path)
+            assert (first.status, again.body) == (200, first.body)
+            assert first.headers["x-request-id"] != again.headers["x-request-id"]
+            assert (await rest.call(path, "bob")).status == 403
+            assert (await rest.call(path + "?namespace=elsewhere")).status == 403
+        assert backend.answered == 2
+        backend.failure = StoreUnavailableError("MongoDB cannot be reached.")
+        assert (await rest.call("/database/stats")).status == 200
+        clock.seconds += 1.1
+        assert (await rest.call("/database/stats")).status == 503
+        backend.failure = None
+        # A failure is not kept.
+        assert (await rest.call("/database/stats")).status == 200
+
+
 async def test_lost_api_server_is_503_and_known_callers_go_on() -> None:
     callers = KnownCallers()
     with serving(FixedBackend(), callers) as rest:

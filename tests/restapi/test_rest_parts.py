@@ -5,6 +5,7 @@ import base64
 import hashlib
 import socket
 
+import h11
 import pytest
 from rest_doubles import NOW, FixedBackend, HandClock, KnownCallers
 
@@ -13,6 +14,7 @@ from lucid_storage.restapi.app import create_app
 from lucid_storage.restapi.auth import Auth
 from lucid_storage.restapi.caching import SharedReads, gather_bounded
 from lucid_storage.restapi.limits import Rate
+from lucid_storage.restapi.protocol import OneWrite
 from lucid_storage.restapi.ratelimit import RateLimiter
 from lucid_storage.restapi.schemas import HealthStatus, ServiceHealth
 from lucid_storage.restapi.server import RestServer
@@ -73,6 +75,22 @@ async def test_value_is_kept_for_its_time_and_renewed_in_the_background() -> Non
     assert await reads.get("a", source.load) == 3
 
 
+async def test_several_values_load_at_the_same_time_and_those_that_are_there_make_no_task() -> None:
+    source, reads = Source(), shared(HandClock())
+    reads.keep("a", 7)
+    waiting = asyncio.create_task(reads.get_all(dict.fromkeys("abc", source.load)))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert source.loads == 2
+    source.go.set()
+    assert sorted((await waiting).items()) == [("a", 7), ("b", 1), ("c", 2)]
+    tasks = asyncio.all_tasks()
+    cached = reads.get_all(dict.fromkeys("abc", source.load))
+    with pytest.raises(StopIteration) as ended:
+        cached.send(None)
+    assert (ended.value.value, asyncio.all_tasks()) == ({"a": 7, "b": 1, "c": 2}, tasks)
+
+
 async def test_failed_load_reaches_all_who_wait_and_is_not_kept() -> None:
     source, reads = Source(), shared(HandClock())
     source.failure = ValueError("no")
@@ -89,6 +107,25 @@ async def test_cache_forgets_the_value_unused_for_longest() -> None:
     for key in ("a", "b", "a", "c"):
         await reads.get(key, source.load)
     assert [reads.held(key) is not None for key in ("a", "b", "c")] == [True, False, True]
+
+
+@pytest.mark.parametrize("body", [b"{}", b""])
+def test_an_answer_leaves_in_one_write(body: bytes) -> None:
+    connection, client = OneWrite(h11.SERVER, 1000), h11.Connection(h11.CLIENT)
+    for _ in range(2):
+        request = h11.Request(method="GET", target="/", headers=[("Host", "x")])
+        connection.receive_data((client.send(request) or b"") + (client.send(h11.EndOfMessage()) or b""))
+        asked = [connection.next_event() for _ in range(2)]
+        assert isinstance(asked[-1], h11.EndOfMessage)
+        head = h11.Response(status_code=200, headers=[("Content-Length", str(len(body)))])
+        writes = [connection.send(event) for event in (head, h11.Data(data=body), h11.EndOfMessage())]
+        assert [bool(written) for written in writes] == [False, True, False]
+        client.receive_data(b"".join(written or b"" for written in writes))
+        received = [client.next_event() for _ in range(3 if body else 2)]
+        assert isinstance(received[-1], h11.EndOfMessage)
+        assert body == b"".join(bytes(event.data) for event in received if isinstance(event, h11.Data))
+        connection.start_next_cycle()
+        client.start_next_cycle()
 
 
 async def test_bounded_gathering_keeps_order_and_bound_and_ends_with_the_first_failure() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 from starlette.routing import BaseRoute, Route
 
 from lucid_storage.restapi.auth import Auth
 from lucid_storage.restapi.backend import Backend
+from lucid_storage.restapi.caching import SharedReads
 from lucid_storage.restapi.clock import Clock
-from lucid_storage.restapi.dependencies import Services, identify
+from lucid_storage.restapi.dependencies import Services
 from lucid_storage.restapi.errors import install_error_handlers
 from lucid_storage.restapi.gate import Gate, Observer, UserSlots
 from lucid_storage.restapi.limits import Limits
@@ -54,15 +55,15 @@ def create_app(
         rates=RateLimiter(capacity=limits.buckets, monotonic=clock.monotonic),
         slots=UserSlots(limits.requests_at_once_per_user),
         strangers=UserSlots(limits.strangers_at_once),
+        answers=SharedReads(
+            capacity=limits.answers, monotonic=clock.monotonic, seconds=limits.answer_seconds
+        ),
         namespace=namespace,
     )
-    # The caller is asked for before any parameter is looked at.
-    api = APIRouter(dependencies=[Depends(identify)])
     served = [health.router, stats.router, collections.router, indexes.router]
-    for router in served:
-        api.include_router(router)
-    api.include_router(pending_router(_operations([route for router in served for route in router.routes])))
-    app.include_router(api, prefix=BASE_PATH)
+    pending = pending_router(_operations([route for router in served for route in router.routes]))
+    for router in (*served, pending):
+        app.include_router(router, prefix=BASE_PATH)
     install_error_handlers(app, clock)
     app.add_middleware(Gate, limits=limits, clock=clock, observe=observe)
     return app

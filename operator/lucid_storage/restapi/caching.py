@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -47,12 +47,26 @@ class SharedReads(Generic[K, V]):
         # A caller who goes away must not take the load from the others.
         return await asyncio.shield(self._load(key, load))
 
+    async def get_all(self, loads: Mapping[K, Callable[[], Awaitable[V]]]) -> dict[K, V]:
+        """The value of each key; those that are not there load at the same time. Makes no task for what is there."""
+        for key, load in loads.items():
+            if self.held(key) is None:
+                self._load(key, load)
+        return {key: await self.get(key, load) for key, load in loads.items()}
+
     def held(self, key: K) -> V | None:
         """The value of `key` where there is one young enough; nothing is loaded."""
         held = self._values.get(key)
         if held is None or self._monotonic() - held[1] >= self._lifetime(held[0]):
             return None
         return held[0]
+
+    def keep(self, key: K, value: V) -> None:
+        """Hold a value that came by another way than a load."""
+        self._values[key] = (value, self._monotonic())
+        self._values.move_to_end(key)
+        while len(self._values) > self._capacity:
+            self._values.popitem(last=False)
 
     async def close(self) -> None:
         """Stop the loads under way."""
@@ -75,10 +89,7 @@ class SharedReads(Generic[K, V]):
     async def _run(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
         try:
             value = await load()
-            self._values[key] = (value, self._monotonic())
-            self._values.move_to_end(key)
-            while len(self._values) > self._capacity:
-                self._values.popitem(last=False)
+            self.keep(key, value)
             return value
         finally:
             self._loads.pop(key, None)

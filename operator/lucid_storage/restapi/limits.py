@@ -46,6 +46,10 @@ class Limits:
     """For each client address: requests whose caller the API server is being asked about."""
     request_seconds: float = 15.0
     """From the end of the request's header to the end of the answer."""
+    answer_seconds: float = 1.0
+    """How long a caller gets the same health and statistics again."""
+    answers: int = 256
+    """Kept answers; beyond it the one unused for longest goes."""
     body_bytes: int = 65_536
     connections: int = 256
     header_bytes: int = 16_384

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import h11
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from lucid_storage.restapi.errors import API_VERSION, SERVICE, code_of
 from lucid_storage.restapi.limits import Limits
@@ -27,10 +29,20 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
     class BoundedProtocol(H11Protocol):
         _header_timer: asyncio.TimerHandle | None = None
 
+        def __init__(
+            self,
+            config: Config,
+            server_state: ServerState,
+            app_state: dict[str, Any],
+            _loop: asyncio.AbstractEventLoop | None = None,
+        ) -> None:
+            super().__init__(config, server_state, app_state, _loop)
+            self.conn = OneWrite(h11.SERVER, limits.header_bytes)
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            # Head and body are two writes; the kernel would hold the second back for 40 ms. The event loop
-            # switches that off only for sockets that were made with the protocol's number.
+            # Of two writes in a row the kernel would hold the second back for 40 ms. The event loop switches
+            # that off only for sockets that were made with the protocol's number.
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             open_connections[self] = None
             self._await_header()
@@ -94,6 +106,23 @@ def bounded_protocol(limits: Limits) -> type[H11Protocol]:
                 self._header_timer = None
 
     return BoundedProtocol
+
+
+class OneWrite(h11.Connection):
+    """Gives an answer's head together with what comes after it.
+
+    Each write lets go of the interpreter, which the reconciles' thread then takes.
+    """
+
+    _head = b""
+
+    def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]
+        output = super().send(event)
+        if isinstance(event, h11.Response):
+            self._head = output or b""
+            return b""
+        head, self._head = self._head, b""
+        return head + output if output is not None else None
 
 
 def _bad_request() -> bytes:

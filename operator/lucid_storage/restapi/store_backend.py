@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, Protocol, TypeVar, cast
 
 from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError, StoreUnavailableError
@@ -38,9 +39,10 @@ from lucid_storage.stores.statistics import (
 PROBE_SECONDS = 1.5
 """A store that needs longer counts as not answering: health and stats are there within 2 s."""
 READ_SECONDS = 10.0
-CACHE_SECONDS = 3.0
-REFRESH_AFTER_SECONDS = 1.0
+CACHE_SECONDS = 5.0
+REFRESH_AFTER_SECONDS = 2.0
 STORE_CALLS_AT_ONCE = 4
+STORES = ("MongoDB", "Redis", "Elasticsearch")
 
 
 class Closable(Protocol):
@@ -132,15 +134,17 @@ class StoreBackend:
         return access
 
     async def health(self, access: StoreAccess) -> DatabaseHealth:
-        mongodb, redis, elasticsearch = await asyncio.gather(
-            self._part_health(
-                "MongoDB", self._mongodb_statistics, lambda: self._mongodb_statistics.get().health()
-            ),
-            self._part_health("Redis", self._redis, lambda: self._redis.get().health()),
-            self._part_health(
-                "Elasticsearch", self._elasticsearch, lambda: self._elasticsearch.get().health()
-            ),
+        asks: dict[str, Callable[[], Awaitable[StoreHealth]]] = {}
+        if self._mongodb_statistics.configured:
+            asks["MongoDB"] = lambda: self._mongodb_statistics.get().health()
+        if self._redis.configured:
+            asks["Redis"] = lambda: self._redis.get().health()
+        if self._elasticsearch.configured:
+            asks["Elasticsearch"] = lambda: self._elasticsearch.get().health()
+        parts = await self._health.get_all(
+            {store: partial(self._probe, store, ask) for store, ask in asks.items()}
         )
+        mongodb, redis, elasticsearch = (parts.get(store) for store in STORES)
         return DatabaseHealth(
             status=overall(mongodb, redis, elasticsearch),
             timestamp=self._clock.now(),
@@ -149,17 +153,21 @@ class StoreBackend:
         )
 
     async def stats(self, access: StoreAccess) -> DatabaseStats:
-        mongodb, redis, elasticsearch = await asyncio.gather(
-            self._part_figures(
-                "MongoDB", self._mongodb, access.databases, lambda: self._mongodb_stats(access)
-            ),
-            self._part_figures("Redis", self._redis, (), self._redis_stats),
-            self._part_figures("Elasticsearch", self._elasticsearch, (), self._elasticsearch_stats),
+        asks: dict[str, tuple[tuple[str, ...], Callable[[], Awaitable[object]]]] = {}
+        if self._mongodb.configured:
+            asks["MongoDB"] = access.databases, lambda: self._mongodb_stats(access)
+        if self._redis.configured:
+            asks["Redis"] = (), self._redis_stats
+        if self._elasticsearch.configured:
+            asks["Elasticsearch"] = (), self._elasticsearch_stats
+        found = await self._figures.get_all(
+            {(store, scope): partial(_bounded, store, ask) for store, (scope, ask) in asks.items()}
         )
-        parts = {"mongodb": mongodb, "redis": redis, "elasticsearch": elasticsearch}
-        problems = {name: part.problem for name, part in parts.items() if part is not None and part.problem}
-        if len(problems) == len([part for part in parts.values() if part is not None]):
+        parts = {store: figures for (store, _), figures in found.items()}
+        problems = {store.lower(): part.problem for store, part in parts.items() if part.problem}
+        if len(problems) == len(parts):
             raise StoreUnavailableError(" ".join(problems.values()) or "No store is configured.")
+        mongodb, redis, elasticsearch = (parts.get(store) for store in STORES)
         return DatabaseStats(
             mongodb=cast("MongoStats | None", mongodb and mongodb.value),
             redis=cast("RedisStats | None", redis and redis.value),
@@ -205,13 +213,6 @@ class StoreBackend:
         for client in (self._mongodb, self._mongodb_statistics, self._redis, self._elasticsearch):
             await client.close()
 
-    async def _part_health(
-        self, store: str, client: _Lazy[C], ask: Callable[[], Awaitable[StoreHealth]]
-    ) -> ServiceHealth | None:
-        if not client.configured:
-            return None
-        return await self._health.get(store, lambda: self._probe(store, ask))
-
     async def _probe(self, store: str, ask: Callable[[], Awaitable[StoreHealth]]) -> ServiceHealth:
         started = self._clock.monotonic()
         answer = await _bounded(store, ask)
@@ -231,13 +232,6 @@ class StoreBackend:
             last_check=self._clock.now(),
             message=message,
         )
-
-    async def _part_figures(
-        self, store: str, client: _Lazy[C], scope: tuple[str, ...], ask: Callable[[], Awaitable[object]]
-    ) -> _Figures[object] | None:
-        if not client.configured:
-            return None
-        return await self._figures.get((store, scope), lambda: _bounded(store, ask))
 
     async def _mongodb_stats(self, access: StoreAccess) -> MongoStats:
         statistics = self._mongodb_statistics.get()

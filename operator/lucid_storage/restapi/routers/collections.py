@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 
 from lucid_storage.restapi.backend import StoreAccess
 from lucid_storage.restapi.dependencies import (
     CollectionName,
     DatabaseParameter,
     checked_database,
+    guarded_router,
     permitted,
     services_of,
     target_database,
@@ -19,7 +20,7 @@ from lucid_storage.restapi.errors import ApiError, Code
 from lucid_storage.restapi.schemas import Collection, CollectionList, Pagination
 
 MAX_PAGE = 100
-router = APIRouter()
+router = guarded_router()
 
 
 @router.get("/database/collections", response_model=CollectionList, response_model_exclude_none=True)

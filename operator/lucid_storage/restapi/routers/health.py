@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 
 from lucid_storage.restapi.backend import StoreAccess
-from lucid_storage.restapi.dependencies import permitted, services_of
+from lucid_storage.restapi.dependencies import Remembered, guarded_router, permitted, services_of
 from lucid_storage.restapi.errors import ApiError, Code
 from lucid_storage.restapi.schemas import DatabaseHealth, HealthStatus
 
-router = APIRouter()
+router = guarded_router(Remembered)
 
 
 @router.get("/database/health", response_model=DatabaseHealth, response_model_exclude_none=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 
 from lucid_storage.restapi.backend import StoreAccess
 from lucid_storage.restapi.dependencies import (
     CollectionName,
     DatabaseParameter,
+    guarded_router,
     permitted,
     services_of,
     target_database,
@@ -17,7 +18,7 @@ from lucid_storage.restapi.dependencies import (
 from lucid_storage.restapi.routers.collections import collection_not_found
 from lucid_storage.restapi.schemas import IndexList
 
-router = APIRouter()
+router = guarded_router()
 
 
 @router.get(

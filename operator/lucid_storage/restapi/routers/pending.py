@@ -6,14 +6,14 @@ from collections.abc import Collection as Container
 
 from fastapi import APIRouter, Request
 
-from lucid_storage.restapi.dependencies import Caller
+from lucid_storage.restapi.dependencies import guarded_router
 from lucid_storage.restapi.errors import ApiError
 from lucid_storage.restapi.operations import OPERATIONS
 
 
 def pending_router(served: Container[tuple[str, str]]) -> APIRouter:
     """Routes for every operation of the contracts that is not in `served`."""
-    router = APIRouter()
+    router = guarded_router()
     methods: dict[str, list[str]] = {}
     for method, path in OPERATIONS:
         if (method, path) not in served:
@@ -24,7 +24,7 @@ def pending_router(served: Container[tuple[str, str]]) -> APIRouter:
     return router
 
 
-async def _not_served(request: Request, caller: Caller) -> None:
+async def _not_served(request: Request) -> None:
     raise ApiError(
         501, f"This version of the operator does not serve {request.method} on this path; use kubectl for it."
     )
