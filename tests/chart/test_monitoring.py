@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,9 @@ from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kube.client import Json
 from lucid_storage.models.kinds import KINDS
 from testbed.argocd import health
+from testbed.cluster import binaries
 from testbed.paths import project_root
+from testbed.progress import Progress
 
 _NAME = re.compile(r"\blucid_[a-z_]+\b")
 _SUFFIXES = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
@@ -101,11 +102,11 @@ def test_the_chart_carries_the_same_alerts_and_dashboard(helm: Helm) -> None:
     assert monitor["spec"]["endpoints"][0]["port"] in {port["name"] for port in service["spec"]["ports"]}
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
 def test_prometheus_accepts_the_alerts_and_fires_them() -> None:
+    promtool = binaries.ensure(["promtool"], Progress())["promtool"]
     rules = project_root() / "manifests/monitoring/alerts.yaml"
     for command in (["check", "rules", rules], ["test", "rules", Path(__file__).parent / "alerts_fire.yaml"]):
-        answer = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
+        answer = subprocess.run([promtool, *command], capture_output=True, text=True, check=False)
         assert answer.returncode == 0, answer.stdout + answer.stderr
 
 

@@ -1,4 +1,4 @@
-"""Builds and installs beforehand what a cluster of our own needs.
+"""Builds and installs beforehand what a cluster of our own and the tests need.
 
 The first time that takes minutes, too long for the time limit of the test that would happen to be first.
 """
@@ -14,8 +14,8 @@ TEST_IMAGE = "lucid-storage:test"
 
 
 def prepare(progress: Progress) -> None:
-    """Raises TestbedError with what is missing. Without root only what a control plane needs."""
-    binaries.ensure((*binaries.CONTROL_PLANE, "helm"), progress)
+    """Raises TestbedError with what is missing. Without root nothing that only a node needs."""
+    binaries.ensure((*binaries.CONTROL_PLANE, "helm", "promtool"), progress)
     if os.geteuid() == 0:
         apt.ensure(node.PACKAGES, progress)
         binaries.ensure(binaries.NODE, progress)
