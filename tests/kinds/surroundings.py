@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lucid_storage.kinds.cycle import Services
 from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.services import Services
 
 
 def services(bed: Any, **more: Any) -> Services:

@@ -10,13 +10,13 @@ from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.connections import Connections
-from lucid_storage.kinds.cycle import Services
 from lucid_storage.kinds.engine import Driver
 from lucid_storage.kinds.oneshot import OneShotCycle
 from lucid_storage.kinds.protection import Protector
 from lucid_storage.kinds.restore.kind import RestoreKind
 from lucid_storage.kinds.restore.sweep import OldSweep
 from lucid_storage.kinds.restore.volume_targets import RestoreVolumes
+from lucid_storage.kinds.services import Services
 from lucid_storage.kinds.workers.claims import DumpClaims
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.standing import StandingWorkers

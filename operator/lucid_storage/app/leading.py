@@ -19,7 +19,7 @@ from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.kind import CollectionKind
 from lucid_storage.kinds.connections import Connections, Deployment, Port, label_of
-from lucid_storage.kinds.cycle import Cycle, Services
+from lucid_storage.kinds.cycle import Cycle
 from lucid_storage.kinds.engine import Driver, Engine
 from lucid_storage.kinds.index import IndexKind
 from lucid_storage.kinds.index_elasticsearch.kind import ElasticIndexKind
@@ -33,6 +33,7 @@ from lucid_storage.kinds.queue import WorkQueue
 from lucid_storage.kinds.restore.swapping import swapping
 from lucid_storage.kinds.resync import Resync
 from lucid_storage.kinds.scanner import KeySpaceScanner
+from lucid_storage.kinds.services import Services
 from lucid_storage.kinds.streams import DdlStreams
 from lucid_storage.kinds.tasks import first_of
 from lucid_storage.kinds.workers.launch import Workers

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.connections import Connections
-from lucid_storage.kinds.cycle import Cycle, Services
+from lucid_storage.kinds.cycle import Cycle
 from lucid_storage.kinds.longcalls import LongCalls
+from lucid_storage.kinds.services import Services
 from lucid_storage.kinds.shardedcollection import backup_needed
 from lucid_storage.kinds.shardedcollection.desired import ShardedDesired
 from lucid_storage.kinds.shardedcollection.kind import ShardedCollectionKind

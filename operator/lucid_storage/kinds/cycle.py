@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Generic
 
 from lucid_storage.errors import OUTAGE_GRACE_SECONDS, LucidError, Reason, StoreUnavailableError
 from lucid_storage.kinds import drift
-from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, Status, V, Verdict
-from lucid_storage.kinds.identity import kept, same_server, surely_another
-from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.contract import Action, D, Kind, Notice, Plan, S, Scope, V, Verdict
+from lucid_storage.kinds.deleting import Deleting
+from lucid_storage.kinds.identity import kept, same_server
+from lucid_storage.kinds.pinned import check_pinned
 from lucid_storage.kinds.protecting import Protecting, note_done
-from lucid_storage.kinds.protection import Protector
+from lucid_storage.kinds.services import Outcome, Services
 from lucid_storage.kinds.telling import Row, Teller, no_own_conditions
-from lucid_storage.kube.events import EventRecorder
-from lucid_storage.kube.finalizers import Finalizers
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.kube.status import StatusWriter
 from lucid_storage.models.base import DeletionPolicy
 
 logger = logging.getLogger(__name__)
@@ -29,46 +26,6 @@ ROUNDS = 12
 """Observations in one look before it counts as a defect: no plan needs more than a few."""
 SWAP_SECONDS = 5.0
 """How often to look whether a restore's swap is over."""
-PASSING_SECONDS = 5.0
-"""How long a deletion waits for another resource that may be about to be deleted too."""
-LET_GO_SECONDS = 45.0
-"""How long a Delete is tried in a terminating namespace; a namespace goes within a minute."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the engine does next with the key."""
-
-    again_seconds: float | None = None
-    """Look again after this long."""
-    failed: bool = False
-    """Look again after the back-off."""
-    gone: bool = False
-
-
-@dataclass(slots=True)
-class Services:
-    """What a cycle needs besides its kind."""
-
-    status: StatusWriter
-    events: EventRecorder
-    finalizers: Finalizers
-    metrics: Metrics
-    namespace_terminating: Callable[[str], Awaitable[bool]]
-    peers: Callable[[Resource, str], Sequence[Resource]]
-    """Other live resources of the kind with this target; also files the resource under it."""
-    touch_dependents: Callable[[Key, str], None]
-    """The real object behind a target was made or changed: whoever waits for it looks again."""
-    remember: Callable[[Resource, str], None]
-    """The status of this resource was written under this resourceVersion."""
-    others: Callable[[Resource, str], Sequence[Resource]] = lambda resource, target: ()
-    """Live resources of other kinds with this target."""
-    forbid_drops: bool = False
-    swapping: Callable[[str, str], str | None] = lambda identity, database: None
-    """(server, database) -> the Restore that swaps collections there now; nothing is written meanwhile."""
-    protector: Protector | None = None
-    """Makes the Backups that backupBefore asks for; None where no kind asks for one."""
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
 @dataclass(slots=True)
@@ -98,6 +55,7 @@ class Cycle(Generic[D, V, S]):
             now=services.now,
             own=own_conditions,
         )
+        self._deleting = Deleting(kind, services, self._teller)
         protector = services.protector
         self._protecting = Protecting(protector, services.now) if protector is not None else None
         self._fights: dict[Key, drift.FightGuard] = {}
@@ -108,7 +66,7 @@ class Cycle(Generic[D, V, S]):
         """Raises LeadershipLostError and KubeApiError; everything that a store says becomes a condition."""
         status = self.kind.status_type.model_validate(resource.status)  # type: ignore[attr-defined]
         if resource.deleted is not None:
-            return await self._delete(resource, status)
+            return await self._deleting.look(resource, status)
         try:
             desired = await self.kind.desired(resource)
         except LucidError as error:
@@ -133,7 +91,7 @@ class Cycle(Generic[D, V, S]):
     async def _converge(self, resource: Resource, desired: D, record: _Record[S]) -> Outcome:
         status = record.status
         identity = await self.kind.identity(resource, desired)
-        self._check_pinned(desired, status, identity)
+        check_pinned(desired, status, identity)
         scope = Scope(
             now=self._services.now(),
             settled=status.applied_generation == resource.generation,
@@ -235,21 +193,6 @@ class Cycle(Generic[D, V, S]):
 
     # Refusing
 
-    def _check_pinned(self, desired: D, status: S, identity: str) -> None:
-        """A changed setting never moves a resource silently to another place."""
-        if status.database is not None and desired.database != status.database:
-            raise LucidError(
-                f'This resource was applied to the database "{status.database}", and its default is now'
-                f' "{desired.database}". Set spec.database, or delete and create the resource to move it.',
-                reason=Reason.TARGET_CHANGED,
-            )
-        if status.server_identity is not None and not same_server(status.server_identity, identity):
-            raise LucidError(
-                f"The connection now leads to another server ({identity}) than the one this resource was applied to"
-                f" ({status.server_identity}). Delete and create the resource to move it.",
-                reason=Reason.TARGET_CHANGED,
-            )
-
     async def _check_claims(self, resource: Resource, desired: D, identity: str, scope: Scope) -> None:
         """The oldest resource that can log in owns the real object."""
         for peer in sorted(scope.peers, key=lambda p: p.seniority):
@@ -298,84 +241,10 @@ class Cycle(Generic[D, V, S]):
         await self._teller.write(resource, status, verdict, "")
         return Outcome(failed=True)
 
-    # Deleting
-
-    async def _delete(self, resource: Resource, status: S) -> Outcome:
-        if not resource.held:
-            return Outcome(gone=True)
-        self.kind.forget(resource.key)
-        try:
-            message = await self._disposed(resource, status)
-        except LucidError as error:
-            left = await self._seconds_left(resource)
-            if left is None or left > 0:
-                said = f"The data is not dropped yet: {error.message}"
-                await self._teller.write(resource, status, Verdict(Reason.DELETING, said), "")
-                return Outcome(failed=True, again_seconds=left)
-            self._services.metrics.let_go.labels(self.kind.info.kind).inc()
-            message = f"Let go because the namespace is being deleted; the data stays: {error.message}"
-            logger.warning("%s", message, extra={"resource": str(resource.key)})
-        self._teller.emit(resource, Notice("Deleted", message))
-        released = await self._services.finalizers.release(resource)
-        return Outcome(gone=True) if released else Outcome(again_seconds=1)
-
-    async def _disposed(self, resource: Resource, status: S) -> str:
-        """Drop the real object if that is right; returns what happened to it."""
-        if resource.spec.get("deletionPolicy") != DeletionPolicy.DELETE:
-            return "The data stays (deletionPolicy: Retain)."
-        if resource.paused:
-            raise LucidError("the resource is paused; remove the annotation to go on.", reason=Reason.PAUSED)
-        desired = await self.kind.desired(resource)
-        peers = _not_elsewhere(self._services.peers(resource, desired.target), status)
-        scope = Scope(
-            now=self._services.now(),
-            settled=True,
-            peers=[p for p in peers if await self._may_claim(p, desired)],
-            others=await self._staying(
-                _not_elsewhere(self._services.others(resource, desired.target), status)
-            ),
-        )
-        disposal = self.kind.disposal(resource, desired, status, scope)
-        since = resource.deleting_since()
-        if disposal.passing and since is not None and scope.now - since < timedelta(seconds=PASSING_SECONDS):
-            raise LucidError(disposal.message, reason=Reason.DELETING)
-        if not disposal.drop:
-            return disposal.message
-        if self._services.forbid_drops:
-            return f"{desired.target} stays: the operator's settings forbid all drops (FORBID_DROPS)."
-        self._check_pinned(desired, status, await self.kind.identity(resource, desired))
-        return await self.kind.dispose(resource, desired, status, replace(scope, peers=peers))
-
-    async def _may_claim(self, peer: Resource, desired: D) -> bool:
-        """Whether a resource declares the same object; in doubt it does, since a drop cannot be undone."""
-        try:
-            return self.kind.same_object(desired, await self.kind.desired(peer))
-        except LucidError:
-            return True
-
-    async def _staying(self, found: Sequence[Resource]) -> list[Resource]:
-        """Those that are not about to go with their namespace."""
-        namespaces = {resource.key.namespace for resource in found}
-        going = {name for name in namespaces if await self._services.namespace_terminating(name)}
-        return [resource for resource in found if resource.key.namespace not in going]
-
-    async def _seconds_left(self, resource: Resource) -> float | None:
-        """How long a failing deletion may still be tried; None means for ever."""
-        since = resource.deleting_since()
-        if since is None or not await self._services.namespace_terminating(resource.key.namespace):
-            return None
-        return LET_GO_SECONDS - (self._services.now() - since).total_seconds()
-
     async def _settle_finalizer(self, resource: Resource, desired: D) -> bool:
         if desired.deletion_policy is DeletionPolicy.DELETE:
             return await self._services.finalizers.hold(resource)
         return await self._services.finalizers.release(resource)
-
-
-def _not_elsewhere(found: Sequence[Resource], status: Status) -> list[Resource]:
-    """Those that are not surely about another server."""
-    mine = status.server_identity
-    return [r for r in found if not surely_another(mine, r.status.get("serverIdentity"))]
 
 
 def _is_ready(resource: Resource) -> bool:

@@ -13,9 +13,9 @@ from typing import Protocol
 
 from lucid_storage.errors import LeadershipLostError
 from lucid_storage.kinds.cache import ResourceCache, older
-from lucid_storage.kinds.cycle import Outcome
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.queue import WorkQueue
+from lucid_storage.kinds.services import Outcome
 from lucid_storage.kinds.tasks import first_of
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.resources import Key, Resource

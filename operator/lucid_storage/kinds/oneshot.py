@@ -16,7 +16,8 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import conditions
 from lucid_storage.kinds.contract import Action, Notice, Verdict
-from lucid_storage.kinds.cycle import LET_GO_SECONDS, ROUNDS, Outcome, Services
+from lucid_storage.kinds.cycle import ROUNDS
+from lucid_storage.kinds.services import Outcome, Services
 from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Key, Resource
@@ -189,10 +190,9 @@ class OneShotCycle(Generic[V, S]):
 
     async def _let_go(self, resource: Resource, step: Step[S]) -> Step[S]:
         """In a namespace that is going, a deletion is tried for a bounded time only."""
-        since = resource.deleting_since()
-        if since is None or not await self._services.namespace_terminating(resource.key.namespace):
+        left = await self._services.seconds_left(resource)
+        if left is None:
             return step
-        left = LET_GO_SECONDS - (self._services.now() - since).total_seconds()
         if left > 0:
             return replace(step, recheck_seconds=min(left, step.recheck_seconds or left))
         self._services.metrics.let_go.labels(self.kind.info.kind).inc()

@@ -9,7 +9,7 @@ from schedule_builder import SETTINGS, at, schedule
 
 from kinds.surroundings import services
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
-from lucid_storage.kinds.cycle import Outcome
+from lucid_storage.kinds.services import Outcome
 from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.meta import SCHEDULE

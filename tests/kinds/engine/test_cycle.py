@@ -16,7 +16,8 @@ from lucid_storage.errors import (
 )
 from lucid_storage.kinds import cycle as subject
 from lucid_storage.kinds.contract import Disposal, Plan
-from lucid_storage.kinds.cycle import LET_GO_SECONDS, Cycle
+from lucid_storage.kinds.cycle import Cycle
+from lucid_storage.kinds.services import LET_GO_SECONDS
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.base import DeletionPolicy, Origin

@@ -10,7 +10,9 @@ from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.desired import CollectionDesired, resolve
 from lucid_storage.kinds.collection.kind import CollectionKind
 from lucid_storage.kinds.contract import Scope
-from lucid_storage.kinds.cycle import PASSING_SECONDS, Cycle, Outcome
+from lucid_storage.kinds.cycle import Cycle
+from lucid_storage.kinds.deleting import PASSING_SECONDS
+from lucid_storage.kinds.services import Outcome
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.collection import CollectionSpec, CollectionStatus

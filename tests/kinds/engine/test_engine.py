@@ -7,10 +7,10 @@ import pytest
 
 from lucid_storage.kinds import tasks
 from lucid_storage.kinds.cache import ResourceCache
-from lucid_storage.kinds.cycle import Outcome
 from lucid_storage.kinds.engine import Engine
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.queue import WorkQueue
+from lucid_storage.kinds.services import Outcome
 from lucid_storage.kube.resources import Resource
 from lucid_storage.models.kinds import KINDS
 

@@ -12,7 +12,7 @@ from kinds.surroundings import services
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.backup.desired import backup_id
 from lucid_storage.kinds.contract import Plan
-from lucid_storage.kinds.cycle import Cycle, Outcome
+from lucid_storage.kinds.cycle import Cycle
 from lucid_storage.kinds.protection import (
     CLOCKS,
     FRESH,
@@ -25,6 +25,7 @@ from lucid_storage.kinds.protection import (
     judge,
     place_of,
 )
+from lucid_storage.kinds.services import Outcome
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec

@@ -9,9 +9,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from lucid_storage.kinds.cycle import Cycle, Outcome, Services
+from lucid_storage.kinds.cycle import Cycle
 from lucid_storage.kinds.index_elasticsearch.kind import ElasticIndexKind
 from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.services import Outcome, Services
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.status import merge_patch

@@ -9,9 +9,10 @@ from cluster_double import ClusterDouble, KilledError
 from sharded_builder import NOW, shard_key
 
 from kinds.surroundings import services
-from lucid_storage.kinds.cycle import Cycle, Outcome
+from lucid_storage.kinds.cycle import Cycle
 from lucid_storage.kinds.longcalls import LongCalls
 from lucid_storage.kinds.metrics import Metrics
+from lucid_storage.kinds.services import Outcome
 from lucid_storage.kinds.shardedcollection import backup_needed
 from lucid_storage.kinds.shardedcollection.kind import ShardedCollectionKind
 from lucid_storage.kinds.shardedcollection.metrics import ShardMetrics

@@ -21,9 +21,9 @@ from lucid_storage.errors import LeadershipLostError, LucidError
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.volume_copy import copy_volume, failed
 from lucid_storage.jobs.worker import Stop
-from lucid_storage.kinds.cycle import Services
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.oneshot import OneShotCycle
+from lucid_storage.kinds.services import Services
 from lucid_storage.kinds.volume.book import UsageBook
 from lucid_storage.kinds.volume.kind import VolumeKind
 from lucid_storage.kinds.volume.migration.hands import VolumeMigrations

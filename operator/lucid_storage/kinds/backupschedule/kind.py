@@ -28,7 +28,7 @@ from lucid_storage.kinds.backupschedule.metrics import figures_of
 from lucid_storage.kinds.backupschedule.plan import ScheduleObserved, SchedulePlan, plan
 from lucid_storage.kinds.backupschedule.retaining import Retaining, due
 from lucid_storage.kinds.contract import Action, Verdict
-from lucid_storage.kinds.cycle import Outcome, Services
+from lucid_storage.kinds.services import Outcome, Services
 from lucid_storage.kinds.workers.claims import ACTIVE
 from lucid_storage.kinds.workers.launch import WorkerRequest, Workers
 from lucid_storage.kinds.workers.place import job_namespace
