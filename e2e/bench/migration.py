@@ -1,7 +1,8 @@
 """The copy of a volume beside `cp -a`, in turns on the same files: `python -m bench.migration [MIB]`.
 
 Both write out to the disk before they end. The second row does what a migration waits for, comparison included; its
-peer is what a person would do by hand: cp, then checksums of both sides.
+peer is what a person would do by hand: cp, then checksums of both sides. A whole migration by the operator follows,
+on a node of our own, which needs root (`bench.volume_moves`).
 """
 
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+from bench import volume_moves
 from bench.figures import MIB, Figure, machine, table
 from lucid_storage.jobs.volume_copy import write_out
 from lucid_storage.jobs.volume_copy_compare import Comparison
@@ -29,7 +31,15 @@ LARGE_BYTES = 64 * MIB
 
 
 def rows(mib: int = SIZE_MIB) -> list[Figure]:
-    """The copy alone, then with the comparison."""
+    """The copy alone, with the comparison, and a whole migration where a node can be had."""
+    figures = _copies(mib)
+    if os.geteuid() == 0:
+        return [*figures, *volume_moves.rows(mib)]
+    print("A whole migration is not measured: a node of our own needs root.", file=sys.stderr)
+    return figures
+
+
+def _copies(mib: int) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="lucid-bench-", dir="/var/tmp") as folder:
         root = Path(folder)
         source, target = root / "source", root / "target"

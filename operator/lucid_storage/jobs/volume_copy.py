@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,10 @@ from lucid_storage.stores.filesystem.tree import EntryKind, unreadable, walk
 
 ROUNDS = 3
 """Copies before a difference counts as a fault, or a changing source as one that is in use."""
+LOCK_SECONDS = 0.2
+"""Between two attempts to be the only worker."""
+UNKNOWN_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What file systems answer that cannot lock a folder; NFS locks only what is open for writing (flock(2))."""
 HEADROOM = 1.02
 """Of the space that the copy needs: the new file system's own tables."""
 
@@ -55,7 +61,8 @@ def copy_volume(
     source, target = mounted(environ, order.source), mounted(environ, order.target)
     work = _Work(os.fsencode(source), os.fsencode(target), reporter, stop)
     try:
-        return work.run(order)
+        with alone(os.fsencode(target), stop):
+            return work.run(order)
     except OSError as error:
         raise _said(error, target) from error
 
@@ -157,6 +164,34 @@ def _not_the_same(compared: Compared, *, changed: bool) -> LucidError:
         " changed meanwhile. Check the disks of both classes; nothing was switched.",
         reason=Reason.VERIFY_FAILED,
     )
+
+
+@contextmanager
+def alone(folder: bytes, stop: Stop) -> Iterator[None]:
+    """Wait until no other worker of this node writes to the volume: one whose pod was removed by force may still run,
+    and could spoil what this one has compared. Raises CancelledError when it is stopped meanwhile.
+
+    The kernel gives the lock back with the process. Some network file systems know none; there is no waiting then.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while not _locked(held):
+            if stop.event.wait(LOCK_SECONDS):
+                raise CancelledError("The copy was stopped.")
+        yield
+    finally:
+        os.close(held)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in UNKNOWN_LOCKS:
+            raise
+    return True
 
 
 def write_out(path: bytes) -> None:

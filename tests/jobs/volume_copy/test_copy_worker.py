@@ -1,6 +1,7 @@
 """The copy of a volume's files is the same in everything that counts, or the worker says why it is not."""
 
 import errno
+import fcntl
 import json
 import os
 import socket
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.volume_copy import copy_volume, failed
+from lucid_storage.jobs.volume_copy import UNKNOWN_LOCKS, copy_volume, failed
 from lucid_storage.jobs.volume_copy_compare import Comparison
 from lucid_storage.jobs.volume_copy_mirror import Mirror
 from lucid_storage.jobs.worker import Stop
@@ -433,6 +435,41 @@ def test_a_worker_that_is_told_to_stop_stops(bed: Bed) -> None:
     stop.event.set()
     with pytest.raises(LucidError, match="stopped"):
         bed.copy(stop=stop)
+
+
+def test_two_workers_never_write_to_one_volume_at_once(bed: Bed) -> None:
+    """The other one is a process of its own, as that of a pod which was removed by force and still runs."""
+    everything(bed.source)
+    hold = "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX); print(1, flush=True)"
+    command = [sys.executable, "-c", f"{hold}; sys.stdin.read()", str(bed.target)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "1\n"
+        stop = Stop()
+        stop.event.set()
+        with pytest.raises(CancelledError):
+            bed.copy(stop=stop)
+        results: list[VolumeCopyResult] = []
+        copying = threading.Thread(target=lambda: results.append(bed.copy()))
+        copying.start()
+        copying.join(0.3)
+        assert (results, list(bed.target.iterdir())) == ([], [])
+        other.kill()
+    copying.join(30)
+    assert results[0].ok
+    assert bed.differences() == 0
+
+
+@pytest.mark.parametrize("code", sorted(UNKNOWN_LOCKS))
+def test_a_file_system_without_locks_is_copied_to_all_the_same(
+    bed: Bed, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(descriptor: int, operation: int) -> None:
+        raise OSError(code, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    (bed.source / "file").write_text("data")
+    assert bed.copy().ok
 
 
 def begun(bed: Bed, phase: str) -> subprocess.Popen[str]:
