@@ -276,7 +276,7 @@ def test_a_view_is_left_out_and_said() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["a$b", ".a", "lucid_old_a", "x" * 300])
+@pytest.mark.parametrize("name", ["a$b", ".a", "lucid_old_a", "enxcol_.secret.esc", "x" * 300])
 def test_a_collection_whose_name_cannot_be_declared_is_left_out(name: str) -> None:
     state = CollectionState("db", name, "collection", "u", CollectionOptions())
     resource, (skipped,) = collection_manifest(state, None)

@@ -15,8 +15,8 @@ CHANGE = 0.10
 
 
 def due(taken: datetime | None, now: datetime) -> bool:
-    """Whether figures may move again: at most every 15 minutes."""
-    return taken is None or now - taken >= REFRESH
+    """Whether figures may move again: at most every 15 minutes. Those of a clock that ran ahead wait for nothing."""
+    return taken is None or not timedelta(0) <= now - taken < REFRESH
 
 
 def moved(before: int | None, after: int) -> bool:

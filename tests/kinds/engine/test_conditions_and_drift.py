@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds import drift
+from lucid_storage.kinds import drift, figures
 from lucid_storage.kinds.conditions import build
 from lucid_storage.kinds.contract import Verdict
 from lucid_storage.kinds.figures import FigureClock
@@ -78,6 +78,12 @@ def test_after_a_restart_known_figures_are_not_asked_for_all_at_once() -> None:
     asked = sum(clock.ask(key, NOW + timedelta(minutes=5), known=True) for key in keys)
     assert 15 < asked < 55
     assert all(clock.ask(key, NOW + timedelta(minutes=40), known=True) for key in keys)
+
+
+def test_figures_of_a_clock_that_ran_ahead_are_not_kept_until_that_time_comes() -> None:
+    assert figures.due(NOW + timedelta(days=400), NOW)
+    assert not figures.due(NOW - timedelta(minutes=14), NOW)
+    assert figures.due(NOW - timedelta(minutes=15), NOW)
 
 
 def test_figures_nobody_has_are_asked_for_at_once_and_then_every_quarter_of_an_hour() -> None:

@@ -12,6 +12,7 @@ from lucid_storage.stores.mongodb.types import Capped, CollectionOptions, Collec
 
 _DEFAULTS = {"validationLevel": "strict", "validationAction": "error"}
 _DEFAULT_CLUSTERED_NAME = "_id_"
+_ENCRYPTION_PREFIX = "enxcol_."
 
 
 def collection_manifest(
@@ -89,6 +90,8 @@ def _bad_name(name: str) -> str | None:
         return "A resource cannot name a collection with a $ or a NUL character; rename it first."
     if name.startswith((".", "system.")):
         return "A resource cannot name a collection that starts with a dot or with system."
+    if name.startswith(_ENCRYPTION_PREFIX):
+        return "It belongs to an encrypted collection, and whoever makes that one makes it too."
     if name.startswith(RESERVED_PREFIXES):
         return "The name is reserved for restores."
     return None
