@@ -293,6 +293,11 @@ def test_a_refusal_stands_as_one_sentence_and_is_tried_again_ever_more_rarely() 
     assert len(changed.actions) == 1
 
 
+def test_a_clock_that_was_put_back_makes_no_wait_longer() -> None:
+    refusal = Refusal(Reason.QUOTA_EXCEEDED, "No room.", True, 1, NOW, 3)
+    assert len(look(volume(), seen(refusal=refusal), now=NOW - timedelta(hours=1)).actions) == 1
+
+
 def test_status_survives_a_claim_of_an_older_operator() -> None:
     assert VolumeStatus.model_validate({"phase": "Bound", "unknown": 1}).phase is VolumePhase.BOUND
 

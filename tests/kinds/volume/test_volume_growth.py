@@ -27,7 +27,7 @@ from lucid_storage.kinds.volume.growth import PAUSE, migration
 from lucid_storage.models.meta import CREATED_FOR, GROWN_TO
 from lucid_storage.models.quantity import to_bytes, to_text
 from lucid_storage.models.settings import Settings
-from lucid_storage.models.volume import VolumePhase
+from lucid_storage.models.volume import VolumePhase, VolumeStatus
 
 GROWING = {"autoExpand": {"enabled": True, "stepPercent": 20, "maxSize": "15Gi"}}
 
@@ -234,6 +234,14 @@ def test_autoexpand_waits_for_figures_from_after_the_last_expansion_and_for_its_
     assert expansion(look(resource, seen(claim("12Gi"), figures=old), status, now=late)) is None
     assert expansion(look(resource, seen(claim("12Gi"), figures=new), status, now=NOW + PAUSE / 2)) is None
     assert expansion(look(resource, seen(claim("12Gi"), figures=new), status, now=late)) == "15Gi"
+
+
+def test_autoexpand_does_not_wait_for_the_time_of_a_clock_that_ran_ahead() -> None:
+    ahead = VolumeStatus(claim_uid=claim("12Gi").uid, expanded_at=NOW + timedelta(days=1))
+    assert (
+        expansion(look(volume(GROWING), seen(claim("12Gi"), figures=figures(99, size="12Gi")), ahead))
+        == "15Gi"
+    )
 
 
 def test_a_restart_in_the_middle_of_a_step_does_not_take_it_twice() -> None:

@@ -181,6 +181,8 @@ def test_a_reading_is_due_where_nobody_tells_the_use() -> None:
     assert not due(bound(), fresh, None, HOUR, NOW)
     assert not due(bound(), None, NOW - timedelta(minutes=5), HOUR, NOW)
     assert not due(bound(**told), None, None, HOUR, NOW)
+    ahead = {"usageSource": SOURCE, "statsTime": (NOW + LATER * 100).isoformat()}
+    assert due(bound(**ahead), None, None, HOUR, NOW)  # a clock that was put right
     assert not due(volume(status={"phase": "Pending"}), None, None, HOUR, NOW)
     assert not due(replace(bound(), deleted="2026-11-21T12:00:00Z"), None, None, HOUR, NOW)
 

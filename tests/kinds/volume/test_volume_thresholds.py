@@ -96,6 +96,18 @@ def test_older_figures_than_those_shown_change_nothing() -> None:
     assert look(volume(), seen(claim(), **at(99, -5)), status, now=NOW + LATER * 3).status.use_percent == 60
 
 
+def test_figures_count_again_when_a_clock_that_ran_ahead_was_put_right() -> None:
+    """Else no threshold would be passed for a day; what that clock told of the future is no history either."""
+    ahead = NOW + timedelta(days=1)
+    observed = seen(claim(), figures=figures(40, at=ahead))
+    status = settled(volume(), observed, VolumeStatus(), now=NOW)
+    step = look(volume(), seen(claim(), **at(85, 1)), status, now=NOW + timedelta(minutes=1))
+    assert (step.status.use_percent, alarms(step)) == (85, (True, False))
+    assert [sample.at for sample in step.status.history or ()] == [NOW + timedelta(minutes=1)]
+    same = look(volume(), seen(claim(), figures=figures(86, at=ahead)), status, now=ahead)
+    assert same.status.use_percent == 40
+
+
 def samples(*percents: float, every: timedelta = timedelta(hours=1)) -> list[UsageSample]:
     gib = 1024**3
     return [UsageSample(at=NOW + n * every, used_bytes=int(p * gib / 10)) for n, p in enumerate(percents)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lucid_storage.kinds.volume.observed import KUBELET, Figures
+from lucid_storage.kinds.volume.usage import AHEAD
 from lucid_storage.models.volume_check import ContentCheck, FailedCheck
 
 ClaimName = tuple[str, str]
@@ -40,11 +41,13 @@ class UsageBook:
         return self._checks.get(claim)
 
     def put(self, claim: ClaimName, figures: Figures) -> bool:
-        """Whether they count: newer ones, and of the volume itself."""
+        """Whether they count: newer ones, and of the volume itself. Much older ones are those of a clock that was put
+        right, or of another node.
+        """
         known = self._figures.get(claim)
         if claim in self._foreign and figures.source == KUBELET:
             return False
-        if known is not None and known.at >= figures.at:
+        if known is not None and timedelta(0) <= known.at - figures.at <= AHEAD:
             return False
         self._figures[claim] = figures
         return True

@@ -261,15 +261,20 @@ def _again(
     """What was refused before: the sentence stays the same, and the attempts grow rarer."""
     standing = Standing.BLOCKED if refusal.stalled else Standing.UNDER_WAY
     said = _said(standing, refusal.reason, refusal.message, desired, status, scope)
-    left = (refusal.at + patience(refusal) - scope.now).total_seconds()
-    if left > 0:
-        return Step(status, said, recheck_seconds=left)
+    rest = left(refusal.at, patience(refusal), scope.now)
+    if rest > 0:
+        return Step(status, said, recheck_seconds=rest)
     return Step(status, said, actions=(action,))
 
 
 def patience(refusal: Refusal) -> timedelta:
     """How long to wait after the n-th refusal."""
     return min(LAST_RETRY, FIRST_RETRY * float(2 ** min(refusal.attempts - 1, 10)))
+
+
+def left(since: datetime, wait: timedelta, now: datetime) -> float:
+    """Seconds of a wait that began then; 0 when it is over, and when the clock was put back behind its begin."""
+    return max(0.0, (since + wait - now).total_seconds()) if since <= now else 0.0
 
 
 def _stalled(

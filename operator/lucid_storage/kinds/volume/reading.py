@@ -162,6 +162,7 @@ def due(
     times = [t for t in (tried, known.at if known else None) if t is not None]
     if status.usage_source == SOURCE and status.stats_time is not None:
         times.append(status.stats_time)
+    times = [t for t in times if t <= now]  # a later one is of a clock that ran ahead
     return not times or now - max(times) >= every
 
 

@@ -26,6 +26,9 @@ FARTHEST = timedelta(days=5 * 365)
 FORECAST_CHANGE = 0.25
 """Of the time that is left: by how much a forecast must change to be told."""
 
+AHEAD = timedelta(minutes=5)
+"""Figures from later than this were told by a node whose clock ran ahead, as one without a battery may."""
+
 WARNING, CRITICAL = "UsageWarning", "UsageCritical"
 
 
@@ -60,8 +63,12 @@ def noted(
     desired: VolumeDesired, figures: Figures | None, status: VolumeStatus, now: datetime
 ) -> tuple[VolumeStatus, tuple[Notice, ...]]:
     """The status with new figures, where they move it, and what is worth an Event."""
-    if figures is None or (status.stats_time is not None and figures.at <= status.stats_time):
+    if figures is None:
         return status, ()
+    if status.stats_time is not None and figures.at <= status.stats_time:
+        if status.stats_time - now <= AHEAD:
+            return status, ()
+        status = _since_then(status, figures)
     before = alarm_in(status.conditions)
     after = alarm_of(desired, figures, before)
     full_at = forecast(status.history or (), figures)
@@ -75,6 +82,12 @@ def noted(
     if not moved:
         return status, ()
     return _written(status, figures, full_at), _notices(desired, figures, before, after)
+
+
+def _since_then(status: VolumeStatus, figures: Figures) -> VolumeStatus:
+    """Without the times of a clock that ran ahead, until which no figure would be newer and no threshold passed."""
+    history = [sample for sample in status.history or () if sample.at < figures.at]
+    return status.model_copy(update={"stats_time": None, "history": history or None})
 
 
 def _tells_more(status: VolumeStatus, figures: Figures, full_at: datetime | None, now: datetime) -> bool:

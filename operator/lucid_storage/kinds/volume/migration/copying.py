@@ -161,7 +161,7 @@ def _ready(case: Case) -> Plan:
     if old is None or new is None or not _both_bound(case, claim, old, new):
         return ending.begin(case, Reason.VOLUME_LOST, "One of the two volumes is gone.")
     looked_at = case.migration.looked_at
-    if looked_at is None or case.now - looked_at > FRESH:
+    if looked_at is None or not timedelta(0) <= case.now - looked_at <= FRESH:
         return work(case, copy_request(case), _ended)
     case = case.noting(
         new_volume=new.name,

@@ -13,7 +13,7 @@ from lucid_storage.kinds.volume.desired import VolumeDesired
 from lucid_storage.kinds.volume.migrating import Need
 from lucid_storage.kinds.volume.migration.journal import Journal, Names, names
 from lucid_storage.kinds.volume.observed import Refusal, VolumeObserved
-from lucid_storage.kinds.volume.plan import patience
+from lucid_storage.kinds.volume.plan import left, patience
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
 from lucid_storage.kube.claims import PodUse
 from lucid_storage.kube.resources import Resource
@@ -114,11 +114,11 @@ class Case:
         refusal = self.answer.refusal
         if refusal is None or refusal.generation != self.resource.generation:
             return None
-        left = (refusal.at + patience(refusal) - self.now).total_seconds()
-        if left <= 0:
+        rest = left(refusal.at, patience(refusal), self.now)
+        if rest <= 0:
             return None
         return self.step(
-            refusal.message, reason=refusal.reason, blocked=refusal.stalled, seconds=max(left, 0.1)
+            refusal.message, reason=refusal.reason, blocked=refusal.stalled, seconds=max(rest, 0.1)
         )
 
     def step(

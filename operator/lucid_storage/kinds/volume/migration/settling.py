@@ -19,6 +19,7 @@ from lucid_storage.kinds.volume.migration.journal import POKED
 from lucid_storage.kinds.volume.migration.observed import Case, Plan, deleted_first, listed
 from lucid_storage.kinds.volume.migration.requests import keeper_claim, new_claim, settle_request
 from lucid_storage.kinds.volume.migration.working import SOON_SECONDS, cleared, work
+from lucid_storage.kinds.volume.plan import left
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.client import Json
 from lucid_storage.kube.volumes import MovingClaim, MovingVolume
@@ -112,12 +113,12 @@ def _patient(case: Case) -> Plan | None:
     if not idle or journal.job_name is not None or not journal.attempts or journal.looked_at is None:
         return None
     wait = min(LAST_RETRY, FIRST_RETRY * float(2 ** min(journal.attempts - 1, 10)))
-    left = (journal.looked_at + wait - case.now).total_seconds()
-    if left <= 0:
+    rest = left(journal.looked_at, wait, case.now)
+    if rest <= 0:
         return None
     reason = next((r for r in Reason if str(r) == journal.reason), Reason.COPY_FAILED)
     return case.step(
-        "The last look is tried again soon.", reason=reason, blocked=True, seconds=max(left, 0.1)
+        "The last look is tried again soon.", reason=reason, blocked=True, seconds=max(rest, 0.1)
     )
 
 

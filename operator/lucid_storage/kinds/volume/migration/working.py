@@ -52,7 +52,8 @@ def cleared(case: Case, job: str) -> Plan:
 def _start(case: Case, request: WorkerRequest) -> Plan:
     if case.answer.former:
         # Two that write to one volume could spoil what the other one has compared.
-        said = f"The next worker begins when the pod {case.answer.former[0].name} has ended, whose Job somebody deleted."
+        pod = case.answer.former[0].name
+        said = f"The next worker begins when the pod {pod} has ended, whose Job somebody deleted."
         return case.step(said, seconds=POLL_SECONDS)
     if case.answer.unfit is not None:
         error = case.answer.unfit
