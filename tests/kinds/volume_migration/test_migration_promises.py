@@ -119,6 +119,41 @@ async def test_a_pod_that_has_ended_is_named_before_the_claim_is_taken_out_of_us
     await moved(there)
 
 
+async def test_a_pod_on_a_node_that_is_away_is_named_with_its_node(land: Ground) -> None:
+    there = await place(land)
+    silent = {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-21T11:50:00Z"}
+    node = {"metadata": {"name": "no-such-node"}, "status": {"conditions": [silent]}}
+    await land.kube.request("POST", "/api/v1/nodes", body=node)
+    await there.pod("stuck")
+    await there.born()
+    await there.look()
+    condition = ready(await there.status())
+    assert condition["reason"] == Reason.CLAIM_IN_USE
+    assert "these do: stuck. The pod stuck uses the volume on the node no-such-node" in condition["message"]
+    assert "has not answered since 2026-11-21T11:50:00Z" in condition["message"]
+
+
+async def test_a_class_that_is_deleted_before_it_made_the_new_volume_is_told_and_waited_for(
+    land: Ground,
+) -> None:
+    there = await place(land, target=False)
+    await there.born()
+    await there.until(lambda: started(there), "the copy to be asked for")
+    classes = "/apis/storage.k8s.io/v1/storageclasses"
+    await land.kube.request("DELETE", f"{classes}/{land.new_class}")
+    await there.until(lambda: says(there, f'There is no storage class "{land.new_class}"'), "the reason")
+    assert ready(await there.status())["reason"] == Reason.CLASS_NOT_FOUND
+    provisioner = {"provisioner": "kubernetes.io/no-provisioner"}
+    await land.kube.request("POST", classes, body={"metadata": {"name": land.new_class}, **provisioner})
+    await land.volume(f"late-{there.namespace}", land.new_class)
+    await there.settled()
+    await moved(there)
+
+
+async def started(there: Place) -> bool:
+    return bool(there.copies.started)
+
+
 async def test_a_worker_whose_job_was_deleted_ends_before_the_next_one_begins(land: Ground) -> None:
     """Its pod lives on for a while, and two that write to one volume could spoil what the other one has compared."""
     there = await place(land)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Action, Notice
-from lucid_storage.kinds.volume import unkept
+from lucid_storage.kinds.volume import trouble, unkept
 from lucid_storage.kinds.volume.migration import ending
 from lucid_storage.kinds.volume.migration.actions import HoldName, KeepVolume, MakeClaim
 from lucid_storage.kinds.volume.migration.journal import (
@@ -17,7 +17,7 @@ from lucid_storage.kinds.volume.migration.journal import (
     journal_of,
     own_policy,
 )
-from lucid_storage.kinds.volume.migration.observed import Case, Plan, deleted_first, listed
+from lucid_storage.kinds.volume.migration.observed import Case, Plan, away, deleted_first, listed
 from lucid_storage.kinds.volume.migration.requests import (
     copy_request,
     keeper_claim,
@@ -57,8 +57,11 @@ def plan(case: Case) -> Plan:
             return ending.begin(case, Reason.CONFLICT, said)
     if answer.new_claim is None or answer.keeper is None:
         return prepare(case)
+    if answer.new_claim.phase == "Pending" and case.migration.storage_class_name not in case.seen.classes:
+        gone = trouble.class_missing(case.seen, case.migration.storage_class_name)
+        return case.step(gone.message, reason=gone.reason, blocked=True, seconds=WAITING_SECONDS)
     if case.migration.attempts and case.users and answer.worker.phase is WorkerPhase.ABSENT:
-        said = f"The copy was interrupted. It goes on when these pods end: {listed(case.users)}."
+        said = f"The copy was interrupted. It goes on when these pods end: {listed(case.users)}.{away(case)}"
         return case.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)
     return work(case, copy_request(case), _ended)
 
@@ -149,7 +152,7 @@ def _ready(case: Case) -> Plan:
     if case.users:
         said = (
             "The data are copied. The switch to the new volume waits until these pods no longer use the claim:"
-            f" {listed(case.users)}."
+            f" {listed(case.users)}.{away(case)}"
         )
         seen = case.noting(looked_at=None)
         return seen.step(said, reason=Reason.CLAIM_IN_USE, blocked=True, seconds=WAITING_SECONDS)

@@ -8,6 +8,7 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.contract import Action, Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
+from lucid_storage.kinds.volume import trouble
 from lucid_storage.kinds.volume.conditions import conditions
 from lucid_storage.kinds.volume.desired import VolumeDesired
 from lucid_storage.kinds.volume.migrating import Need
@@ -150,6 +151,12 @@ class Case:
             return ""
         way = f" To go back to the old volume, set the annotation {GIVE_UP_MIGRATION}: {journal.run}"
         return f" Nothing is lost; the last look failed {journal.attempts or 1} times: {journal.message}{way}"
+
+
+def away(case: Case) -> str:
+    """A sentence about a node that does not answer, on which a pod that is waited for cannot end; else empty."""
+    found = trouble.node_away(case.seen)
+    return f" {found.message}" if found is not None else ""
 
 
 def deleted_first(pods: tuple[PodUse, ...]) -> str:

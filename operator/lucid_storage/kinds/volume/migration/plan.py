@@ -23,7 +23,7 @@ from lucid_storage.kinds.volume.migration.journal import (
     own_policy,
     run_id,
 )
-from lucid_storage.kinds.volume.migration.observed import Answer, Case, Plan, listed
+from lucid_storage.kinds.volume.migration.observed import Answer, Case, Plan, away, listed
 from lucid_storage.kinds.volume.migration.requests import wanted_size
 from lucid_storage.kinds.volume.plan import Scope, facts
 from lucid_storage.models.meta import RELEASE_OLD_VOLUME, RUN_AGAIN
@@ -115,7 +115,7 @@ def _wanted(case: Case) -> Plan:
     if case.users:
         said = (
             f"The data are moved to a new volume, since {need.why}. That begins when no pod uses the claim; these do:"
-            f" {listed(case.users)}."
+            f" {listed(case.users)}.{away(case)}"
         )
         return _not_yet(case, said, Reason.CLAIM_IN_USE)
     if case.answer.unfit is not None:
