@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+import yaml
+
 from bench.apiserver import ApiServer, Versions
 from lucid_storage.kube.client import Kube, load_configuration, resource_path
 from lucid_storage.models.kinds import KINDS
@@ -78,6 +80,7 @@ class Bed:
         """The one operator; made, and not started, at the first use."""
         if not self._operators:
             environment = {
+                **_of_the_manifests("MALLOC_"),
                 "KUBECONFIG": str(self.plane.kubeconfig),
                 "POD_NAMESPACE": self.namespace,
                 "WATCH_NAMESPACES": self.namespace,
@@ -175,6 +178,17 @@ async def at_once(jobs: list[Any], concurrency: int = CONCURRENCY) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(work())
+
+
+def _of_the_manifests(prefix: str) -> dict[str, str]:
+    """The operator's environment as the manifests set it, of the variables that begin with `prefix`."""
+    documents = yaml.safe_load_all((project_root() / "manifests" / "install.yaml").read_text())
+    deployment = next(document for document in documents if document["kind"] == "Deployment")
+    variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    found = {each["name"]: each["value"] for each in variables if each["name"].startswith(prefix)}
+    if not found:
+        raise BenchError(f"The Deployment of the manifests sets no variable {prefix}*.")
+    return found
 
 
 def name_of(number: int) -> str:
