@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from workshop import Workshop
 
+from testbed.stores.mongodb import MongoDB
+
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Iterator[Callable[..., Workshop]]:
@@ -19,3 +21,9 @@ def workshop(tmp_path: Path) -> Iterator[Callable[..., Workshop]]:
         return made
 
     return make
+
+
+@pytest.fixture
+def shop(mongodb: MongoDB, workshop: Callable[..., Workshop]) -> Workshop:
+    """For the shared MongoDB."""
+    return workshop(MONGODB_URI=mongodb.uri)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from bson.datetime_ms import DatetimeMS
-from workshop import Workshop
+from workshop import Workshop, only
 
 from lucid_storage.archive.manifest import BackupKind, Closing
 from lucid_storage.errors import Reason
@@ -18,11 +18,6 @@ from testbed.stores.mongodb import MongoDB
 pytestmark = pytest.mark.mongodb
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Make = Callable[..., Workshop]
-
-
-@pytest.fixture
-def shop(mongodb: MongoDB, workshop: Make) -> Workshop:
-    return workshop(MONGODB_URI=mongodb.uri)
 
 
 @pytest.fixture
@@ -38,10 +33,6 @@ def filled(mongodb: MongoDB, database: str) -> Iterator[str]:
         client[database].create_collection("l", capped=True, size=4096)
         client[database]["l"].insert_many([{"_id": n} for n in range(10)])
     yield database
-
-
-def only(database: str) -> dict[str, Any]:
-    return {"mongodb": {"databases": [database]}}
 
 
 def test_a_full_backup_is_proved_and_says_what_it_holds(shop: Workshop, filled: str) -> None:

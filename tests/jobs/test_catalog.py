@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from catalog_bed import command, folder_of
-from workshop import CLUSTER, Workshop
+from workshop import CLUSTER, Workshop, only
 
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.layout import ChainFolder
@@ -40,20 +40,11 @@ Make = Callable[..., Workshop]
 
 
 @pytest.fixture
-def shop(mongodb: MongoDB, workshop: Make) -> Workshop:
-    return workshop(MONGODB_URI=mongodb.uri)
-
-
-@pytest.fixture
 def filled(mongodb: MongoDB, database: str) -> Iterator[str]:
     with mongodb.client() as client:
         client[database]["a"].insert_many([{"_id": n, "text": f"number {n}"} for n in range(2000)])
         client[database]["a"].create_index("text", unique=True)
     yield database
-
-
-def only(database: str) -> dict[str, Any]:
-    return {"mongodb": {"databases": [database]}}
 
 
 def listed(shop: Workshop, *more: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from catalog_bed import command, flip, folder_of
-from workshop import CLUSTER, Workshop
+from workshop import CLUSTER, Workshop, only
 
 from lucid_storage.archive import holds
 from lucid_storage.archive.folder import FolderStore
@@ -24,21 +24,12 @@ Make = Callable[..., Workshop]
 
 
 @pytest.fixture
-def shop(mongodb: MongoDB, workshop: Make) -> Workshop:
-    return workshop(MONGODB_URI=mongodb.uri)
-
-
-@pytest.fixture
 def backup(shop: Workshop, mongodb: MongoDB, database: str) -> Iterator[BackupResult]:
     with mongodb.client() as client:
         client[database]["a"].insert_many([{"_id": n, "text": "x" * 200} for n in range(2000)])
     made = shop.back_up("made", ["mongodb"], **only(database))
     assert made.ok, made.message
     yield made
-
-
-def only(database: str) -> dict[str, Any]:
-    return {"mongodb": {"databases": [database]}}
 
 
 def order(shop: Workshop, backup: BackupResult, level: str = "Checksum") -> dict[str, Any]:

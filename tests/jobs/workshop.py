@@ -97,3 +97,8 @@ class Workshop:
         return sorted(
             str(p.relative_to(self.destination)) for p in self.destination.rglob("*") if p.is_file()
         )
+
+
+def only(database: str) -> dict[str, Any]:
+    """What an order says that is about one database of MongoDB."""
+    return {"mongodb": {"databases": [database]}}

@@ -24,6 +24,15 @@ def db(mongo_world: World, mongodb: MongoDB) -> Iterator[Database[Any]]:
 
 
 @pytest.fixture
+def held_db(private_mongodb: Callable[..., MongoDB], world: World) -> Iterator[Database[Any]]:
+    """The world's database in a MongoDB of its own, whose fail points hold what a test wants held."""
+    server = private_mongodb(parameters={"enableTestCommands": "1"})
+    world.environment["MONGODB_URI"] = server.uri
+    with server.client() as client:
+        yield client[world.environment["MONGODB_DATABASE"]]
+
+
+@pytest.fixture
 def sharded_world(world: World, sharded: Cluster) -> Iterator[World]:
     """A world whose operators use the shared sharded cluster; its database is dropped afterwards."""
     world.environment.update({"MONGODB_URI": sharded.uri, **QUICK})

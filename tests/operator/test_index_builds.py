@@ -1,6 +1,6 @@
 """Index builds that take long, held by the server's own fail points."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,22 +10,13 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from testbed.pytest_operator import World
-from testbed.stores.mongodb import MongoDB
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
 
 @pytest.fixture
-def server(private_mongodb: Callable[..., MongoDB], world: World) -> MongoDB:
-    made = private_mongodb(parameters={"enableTestCommands": "1"})
-    world.environment["MONGODB_URI"] = made.uri
-    return made
-
-
-@pytest.fixture
-def db(server: MongoDB, world: World) -> Iterator[Database[Any]]:
-    with server.client() as client:
-        yield client[world.environment["MONGODB_DATABASE"]]
+def db(held_db: Database[Any]) -> Database[Any]:
+    return held_db
 
 
 @contextmanager

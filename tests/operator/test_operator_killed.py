@@ -1,6 +1,5 @@
 """The operator killed at any moment: what comes back finishes the work, and does it once."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,6 @@ from pymongo.database import Database
 
 from lucid_storage.kube.client import Json
 from testbed.pytest_operator import World
-from testbed.stores.mongodb import MongoDB
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver]
 
@@ -20,16 +18,8 @@ LEASE = {"LEASE_SECONDS": "4"}
 
 
 @pytest.fixture
-def server(private_mongodb: Callable[..., MongoDB], world: World) -> MongoDB:
-    made = private_mongodb(parameters={"enableTestCommands": "1"})
-    world.environment["MONGODB_URI"] = made.uri
-    return made
-
-
-@pytest.fixture
-def db(server: MongoDB, world: World) -> Iterator[Database[Any]]:
-    with server.client() as client:
-        yield client[world.environment["MONGODB_DATABASE"]]
+def db(held_db: Database[Any]) -> Database[Any]:
+    return held_db
 
 
 def held(db: Database[Any], command: str) -> list[int]:

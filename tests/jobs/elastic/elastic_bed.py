@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from jobs.memory_sink import MemorySink
 from lucid_storage.archive.manifest import (
     BackupKind,
     ElasticRecord,
@@ -20,7 +21,6 @@ from lucid_storage.archive.manifest import (
     Origin,
     Packing,
     Selection,
-    StoredObject,
 )
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.elastic_backup import take
@@ -29,31 +29,6 @@ from lucid_storage.models.backup import BackupEngine, BackupType, ElasticSelecti
 from lucid_storage.models.orders import BackupOrder, Destination, Owner
 from lucid_storage.models.restore import ElasticRestore
 from testbed.stores.elasticsearch import Elasticsearch
-
-
-class MemorySink:
-    """An object that counts only when it was finished."""
-
-    def __init__(self, kind: ObjectKind, before_write: Callable[[int], None] | None = None) -> None:
-        self.kind = kind
-        self.data = bytearray()
-        self.finished = False
-        self.aborted = False
-        self._before_write = before_write
-
-    def write(self, data: bytes | bytearray | memoryview) -> object:
-        if self._before_write is not None:
-            self._before_write(len(self.data))
-        self.data += data
-        return None
-
-    def finish(self) -> StoredObject:
-        self.finished = True
-        size = len(self.data)
-        return StoredObject(kind=self.kind, path="x", stored_bytes=size, sha256="", plain_bytes=size)
-
-    def abort(self) -> None:
-        self.aborted = not self.finished
 
 
 @dataclass
@@ -170,7 +145,7 @@ class Bed:
         )
 
         def open_object(kind: ObjectKind, _part: str) -> MemorySink:
-            self.sink = MemorySink(kind, self.before_write)
+            self.sink = MemorySink(kind, self.before_write or (lambda _: None))
             return self.sink
 
         return BackupRun(

@@ -1,6 +1,5 @@
 """What the tests of MongoDB backups share: runs into memory, archives taken apart, and waiting with a deadline."""
 
-import hashlib
 import io
 import threading
 import time
@@ -14,8 +13,9 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect, WriteConcernError
 
+from jobs.memory_sink import MemorySink
 from lucid_storage.archive.content import Tally, documents
-from lucid_storage.archive.manifest import ObjectKind, StoredObject
+from lucid_storage.archive.manifest import ObjectKind
 from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, Chunk, CollectionEntry, Namespace
 from lucid_storage.jobs.contract import BackupRun, Sink
 from lucid_storage.models.backup import BackupEngine, BackupType, MongoSelection
@@ -27,37 +27,6 @@ ROLLS_OVER_SOON: dict[str, Any] = {
     "parameters": {"minOplogTruncationPoints": "2"},
 }
 """Options of a server whose oplog is soon too short."""
-
-
-class MemorySink:
-    """An object in memory. `gate` is called before each write and may block or raise."""
-
-    def __init__(self, kind: ObjectKind, gate: Callable[[int], None]) -> None:
-        self._kind, self._gate = kind, gate
-        self._data = io.BytesIO()
-        self.finished = self.aborted = False
-
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
-        self._gate(self._data.tell())
-        self._data.write(data)
-
-    def finish(self) -> StoredObject:
-        self.finished = True
-        data = self.data
-        return StoredObject(
-            kind=self._kind,
-            path="x",
-            stored_bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            plain_bytes=len(data),
-        )
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    @property
-    def data(self) -> bytes:
-        return self._data.getvalue()
 
 
 @dataclass
@@ -93,7 +62,7 @@ class Bed:
         """The one object that was finished."""
         (sink,) = [sink for sink in self.sinks if sink.finished]
         assert not sink.aborted
-        return sink.data
+        return bytes(sink.data)
 
 
 def order(selection: MongoSelection | None = None, patterns: Sequence[str] = ("*",)) -> BackupOrder:
@@ -239,7 +208,6 @@ __all__ = [
     "OPLOG",
     "ROLLS_OVER_SOON",
     "Bed",
-    "MemorySink",
     "Namespace",
     "Taken",
     "apart",

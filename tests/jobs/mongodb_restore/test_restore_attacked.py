@@ -1,7 +1,5 @@
 """Restores by real workers in hostile company: others that write there, odd names."""
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from test_restore_worker import documents, only, restore, swap
 from workshop import Workshop
@@ -14,17 +12,6 @@ from lucid_storage.stores.mongodb.restore.lease import LEASE
 from testbed.stores.mongodb import Client, MongoDB
 
 pytestmark = pytest.mark.mongodb
-
-
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
-
-
-@pytest.fixture
-def shop(mongodb: MongoDB, workshop: Callable[..., Workshop]) -> Workshop:
-    return workshop(MONGODB_URI=mongodb.uri)
 
 
 async def test_names_with_dots_and_letters_of_any_alphabet_come_back(

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,17 +17,6 @@ from lucid_storage.stores.mongodb.restore.journal import JOURNALS
 from testbed.stores.mongodb import Client, MongoDB
 
 pytestmark = pytest.mark.mongodb
-
-
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
-
-
-@pytest.fixture
-def shop(mongodb: MongoDB, workshop: Callable[..., Workshop]) -> Workshop:
-    return workshop(MONGODB_URI=mongodb.uri)
 
 
 def reserved(client: Client, database: str) -> list[str]:

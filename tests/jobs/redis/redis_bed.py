@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import threading
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from jobs.memory_sink import MemorySink
 from lucid_storage.archive.manifest import (
     BackupKind,
     Manifest,
@@ -18,7 +18,6 @@ from lucid_storage.archive.manifest import (
     Packing,
     RedisRecord,
     Selection,
-    StoredObject,
 )
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.redis_backup import take
@@ -26,32 +25,6 @@ from lucid_storage.jobs.redis_restore import RedisRestored, RedisRestoreRun, res
 from lucid_storage.models.backup import BackupEngine, BackupType
 from lucid_storage.models.orders import BackupOrder, Destination, Owner
 from lucid_storage.models.restore import RedisRestore
-
-
-class KeptSink:
-    """An object that counts only when it was finished."""
-
-    def __init__(self, before_write: Callable[[int], None] | None = None) -> None:
-        self.data = bytearray()
-        self.finished = False
-        self.aborted = False
-        self._before_write = before_write
-
-    def write(self, data: bytes | bytearray | memoryview) -> object:
-        if self._before_write is not None:
-            self._before_write(len(self.data))
-        self.data += data
-        return None
-
-    def finish(self) -> StoredObject:
-        self.finished = True
-        size = len(self.data)
-        return StoredObject(
-            kind=ObjectKind.REDIS_RDB, path="x", stored_bytes=size, sha256="", plain_bytes=size
-        )
-
-    def abort(self) -> None:
-        self.aborted = not self.finished
 
 
 class Kept(io.BytesIO):
@@ -62,7 +35,7 @@ class Kept(io.BytesIO):
 class Run:
     """One backup's run, with all that it was told."""
 
-    sink: KeptSink = field(default_factory=KeptSink)
+    sink: MemorySink = field(default_factory=lambda: MemorySink(ObjectKind.REDIS_RDB))
     opened: list[tuple[ObjectKind, str]] = field(default_factory=list)
     told: list[tuple[int, int]] = field(default_factory=list)
     expected: int = 0
@@ -91,7 +64,7 @@ class Run:
             cancelled=self.cancelled,
         )
 
-    def _open(self, kind: ObjectKind, part: str) -> KeptSink:
+    def _open(self, kind: ObjectKind, part: str) -> MemorySink:
         self.opened.append((kind, part))
         return self.sink
 

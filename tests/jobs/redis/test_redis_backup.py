@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from workshop import Workshop
 
-from jobs.redis.redis_bed import Backup, KeptSink, Run
+from jobs.memory_sink import MemorySink
+from jobs.redis.redis_bed import Backup, Run
 from lucid_storage.archive.manifest import ObjectKind
 from lucid_storage.errors import (
     ArchiveDamagedError,
@@ -91,7 +92,7 @@ def test_whatever_fails_nothing_is_left_behind(private_redis: Callable[..., Any]
         if size > 500_000:
             raise LucidError("The volume is full.", reason=Reason.DESTINATION_FULL)
 
-    run = Run(sink=KeptSink(full))
+    run = Run(sink=MemorySink(ObjectKind.REDIS_RDB, full))
     with pytest.raises(LucidError, match="full"):
         run.take(server)
     assert run.sink.aborted
@@ -103,7 +104,7 @@ def test_a_cancelled_run_ends_and_leaves_nothing(private_redis: Callable[..., An
     with server.client() as client:
         client.set("a", os.urandom(3_000_000))
     run = Run()
-    run.sink = KeptSink(lambda size: run.cancelled.set() if size > 100_000 else None)
+    run.sink = MemorySink(ObjectKind.REDIS_RDB, lambda size: run.cancelled.set() if size > 100_000 else None)
     with pytest.raises(CancelledError):
         run.take(server)
     assert run.sink.aborted
@@ -179,11 +180,13 @@ def test_the_worker_makes_a_proved_encrypted_backup(
 MEASURED = r"""
 import re, sys
 sys.path.insert(0, sys.argv[2])
-from jobs.redis.redis_bed import KeptSink, Run
-class Dropped(KeptSink):
+from jobs.memory_sink import MemorySink
+from jobs.redis.redis_bed import Run
+from lucid_storage.archive.manifest import ObjectKind
+class Dropped(MemorySink):
     def write(self, data):
         self.size = getattr(self, "size", 0) + len(data)
-run = Run(sink=Dropped())
+run = Run(sink=Dropped(ObjectKind.REDIS_RDB))
 run.take(sys.argv[1])
 peak = re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())
 print(int(peak[1]) // 1024, run.sink.size)

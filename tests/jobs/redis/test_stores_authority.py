@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,27 +11,14 @@ from workshop import Workshop
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.trust import CERT_FILE, authority, trust
+from stores.elasticsearch.self_signed import certificate
 from testbed.stores.redis import Redis
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that is its own authority, and its key."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    options = [
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=test",
-    ]
-    places = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]
-    subprocess.run(["openssl", "req", "-x509", *options, *places], check=True, capture_output=True)
-    return certificate, key
+    return certificate(tmp_path)
 
 
 @pytest.fixture

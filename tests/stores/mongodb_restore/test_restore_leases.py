@@ -23,12 +23,6 @@ SHORT = 0.6
 
 
 @pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
-
-
-@pytest.fixture
 def names(client: Client, database: str) -> Iterator[list[str]]:
     """Three databases, in the order of their names."""
     made = [f"{database}_{letter}" for letter in "abc"]

@@ -1,6 +1,6 @@
 """An answer that is lost, as in a step-down, has the command sent again: that harms nothing, whichever it is."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -15,12 +15,6 @@ from lucid_storage.stores.mongodb.restore.target import Target
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
-
-
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
 
 
 class LosesAnswers(Target):

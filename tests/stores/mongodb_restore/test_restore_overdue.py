@@ -1,6 +1,6 @@
 """What a deleted Restore had replaced goes when its time is over, and nothing goes that may be somebody else's."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,12 +26,6 @@ from testbed.stores.mongodb import MongoDB
 pytestmark = pytest.mark.mongodb
 
 UID = "uid-back"
-
-
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
 
 
 class Objects:

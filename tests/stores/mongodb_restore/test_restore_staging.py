@@ -3,7 +3,7 @@
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,12 +38,6 @@ from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
 END = bound(2**31)
-
-
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
 
 
 def test_every_write_up_to_the_moment_is_there_and_none_after_it(

@@ -100,12 +100,6 @@ async def restores(uri: str, guard: Callable[[], None] = lambda: None) -> Iterat
         await made.close()
 
 
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
-
-
 def backup_of(client: Client, database: str) -> Snapshot:
     """Two collections, a view, an expiry; then the live ones change."""
     live = client[database]

@@ -1,6 +1,6 @@
 """What a given-up run takes back is what it made: whatever somebody else makes under that name meanwhile stays."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -40,12 +40,6 @@ class Overtaken(Target):
         answer = super().write(database, command, task, **more)
         self._behind()
         return answer
-
-
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
 
 
 def uuid_of(client: Client, database: str, name: str) -> str:
