@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from migration_bed import Ground, crawl, held, killed, place, real_ground, says, target
+from migration_bed import Ground, crawl, held, killed, moved, place, real_ground, says, target
 
 from lucid_storage.kube.claims import claim_path
 
@@ -43,6 +43,16 @@ async def test_a_pod_that_slips_in_is_waited_for_and_what_it_wrote_is_moved(land
     await there.end_pod("late")
     await there.settled()
     assert (await target(there) / "written-late").read_text() == "not lost"
+
+
+async def test_a_namespace_that_refuses_small_claims_is_no_hindrance(land: Ground) -> None:
+    there = await place(land)
+    limits = {"limits": [{"type": "PersistentVolumeClaim", "min": {"storage": "100Mi"}}]}
+    ranges = f"/api/v1/namespaces/{there.namespace}/limitranges"
+    await land.kube.request("POST", ranges, body={"metadata": {"name": "not-small"}, "spec": limits})
+    await there.born()
+    await there.settled()
+    await moved(there)
 
 
 async def test_a_pod_that_has_ended_holds_the_claim_and_is_named(land: Ground) -> None:

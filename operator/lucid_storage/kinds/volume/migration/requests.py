@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lucid_storage.errors import Reason
 from lucid_storage.kinds.volume.migration.journal import Journal
 from lucid_storage.kinds.volume.migration.observed import Case
 from lucid_storage.kinds.workers.job import USER, ClaimMount, OwnerRef, PodIdentity
@@ -58,11 +59,16 @@ def new_claim(case: Case, *, volume: str | None = None) -> Json:
 
 def keeper_claim(case: Case) -> Json:
     """The claim that will have the old volume once the old claim let it go. It asks for next to nothing, so that a
-    quota need not have room for the data three times.
+    quota need not have room for the data three times; where that was refused (a LimitRange has a minimum), for as much
+    as the old claim does.
     """
-    volume = case.answer.old_volume
+    volume, claim, refusal = case.answer.old_volume, case.answer.claim, case.answer.refusal
     class_name = volume.class_name if volume is not None else None
-    return _temporary(case, case.names.keeper, class_name or "", "1", _modes(case), case.migration.old_volume)
+    more = refusal is not None and refusal.reason is Reason.SERVER_REFUSED and claim is not None
+    size = to_text(claim.requested) if more and claim is not None else "1"
+    return _temporary(
+        case, case.names.keeper, class_name or "", size, _modes(case), case.migration.old_volume
+    )
 
 
 def final_claim(journal: Journal, *, back: MovingVolume | None = None) -> Json:
