@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from operator_bed import CONFIRM, PAUSED, looked_at
+from operator_bed import CONFIRM, PAUSED, index_spec, indexes, looked_at
 from pymongo.database import Database
 
 from testbed.pytest_operator import World
@@ -213,6 +213,56 @@ async def test_a_collection_made_anew_by_somebody_else_is_not_dropped(
     await mongo_world.ready("Collection", "users")
     await mongo_world.delete("Collection", "users")
     assert db.users.count_documents({"precious": True}) == 1
+
+
+async def test_collections_whose_names_were_swapped_by_hand_get_their_validators_and_are_not_dropped(
+    mongo_world: World, db: Database[Any]
+) -> None:
+    mongo_world.start_operator()
+    wanted = {name: {name: {"$exists": True}} for name in ("left", "right")}
+    for name, validator in wanted.items():
+        await mongo_world.create("Collection", name, {"validator": validator, "deletionPolicy": "Delete"})
+        await mongo_world.ready("Collection", name)
+        db[name].insert_one({name: 1})
+    db.left.rename("between")
+    db.right.rename("left")
+    db.between.rename("right")
+
+    async def put_right() -> bool:
+        found = {entry["name"]: entry["options"].get("validator") for entry in db.list_collections()}
+        statuses = [(await mongo_world.get("Collection", name))["status"] for name in wanted]
+        return found == wanted and all(status["origin"] == "Adopted" for status in statuses)
+
+    await mongo_world.until(
+        put_right, 20, "both validators to be put right, and other collections to be seen"
+    )
+    for name in wanted:
+        await mongo_world.delete("Collection", name)
+    assert db.left.count_documents({"right": 1}) == 1
+    assert db.right.count_documents({"left": 1}) == 1
+
+
+async def test_what_out_replaces_is_put_right_with_its_documents(
+    mongo_world: World, db: Database[Any]
+) -> None:
+    mongo_world.start_operator()
+    await mongo_world.create("Collection", "report", {"validator": {"n": {"$gt": 0}}})
+    await mongo_world.create("Index", "report", index_spec("report", ("n", 1), options={"unique": True}))
+    await mongo_world.ready("Index", "report")
+    db.source.insert_many([{"n": n} for n in range(1, 51)])
+    db.source.aggregate([{"$out": "report"}])
+    db.command("convertToCapped", "report", size=100_000)
+
+    async def whole() -> bool:
+        return (
+            options(db, "report").get("validator") == {"n": {"$gt": 0}}
+            and indexes(db, "report").get("report_n_1", {}).get("unique") is True
+        )
+
+    await mongo_world.until(whole, 20, "validator and index to be there")
+    for kind in ("Collection", "Index"):
+        await mongo_world.ready(kind, "report")
+    assert db.report.count_documents({}) == 50
 
 
 async def test_pause_stops_all_writes_and_says_so(mongo_world: World, db: Database[Any]) -> None:
