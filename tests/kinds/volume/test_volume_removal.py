@@ -48,6 +48,23 @@ def test_what_must_stay_stays_and_an_event_says_why(
     assert words in step.notices[0].message
 
 
+def test_the_old_volume_of_a_move_is_named_when_the_volume_that_knows_of_it_goes() -> None:
+    status = VolumeStatus(kept_volume="pv-old")
+    step = removal.plan(
+        replace(volume(DELETE), deleted="2026-11-21T12:00:00Z"), seen(None), status, forbid_drops=False
+    )
+    assert step.notices[0].message == (
+        "The claim chunks is gone. The PersistentVolume pv-old, from which the data were moved, is kept."
+    )
+
+
+def test_pods_that_have_ended_and_hold_the_claim_are_named() -> None:
+    going = claim(deleting=True)
+    step = removed(volume(DELETE), seen(going, ended=(pod("backup-1", phase="Succeeded", ended=True),)))
+    assert step.said is not None
+    assert "These pods have ended and hold it until they are deleted: backup-1." in step.said.message
+
+
 def test_an_adopted_claim_goes_when_its_deletion_is_confirmed() -> None:
     step = removed(volume(DELETE, annotations={CONFIRM_DELETE: "chunks"}), seen(FOREIGN))
     assert isinstance(step.actions[0], DeleteClaim)

@@ -64,6 +64,10 @@ def plan(resource: Resource, seen: VolumeObserved, status: VolumeStatus, *, forb
 
 
 def _let_go(status: VolumeStatus, message: str) -> Plan:
+    if status.kept_volume is not None:  # nobody will tell of it any more
+        message = (
+            f"{message} The PersistentVolume {status.kept_volume}, from which the data were moved, is kept."
+        )
     return Step(status, None, notices=(Notice("Deleted", message),))
 
 
