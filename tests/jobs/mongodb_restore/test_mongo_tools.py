@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_restore_worker import documents, only
-from workshop import Workshop
+from test_restore_worker import documents
+from workshop import Workshop, only
 
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring

@@ -8,8 +8,8 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
-from test_restore_worker import only, restore, swap
-from workshop import Workshop
+from test_restore_worker import restore, swap
+from workshop import Workshop, only
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.mongodb.restore.accounts import ROLES, USERS, VERSION, Accounts, Present, choose

@@ -1,8 +1,8 @@
 """Restores by real workers in hostile company: others that write there, odd names."""
 
 import pytest
-from test_restore_worker import documents, only, restore, swap
-from workshop import Workshop
+from test_restore_worker import documents, restore, swap
+from workshop import Workshop, only
 
 from lucid_storage.errors import Reason
 from lucid_storage.models.orders import RestoreResult

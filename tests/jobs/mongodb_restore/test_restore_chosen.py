@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from restoring import restored
 from test_restore_untouched import seen
-from test_restore_worker import only
-from workshop import Workshop
+from workshop import Workshop, only
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.models.orders import RestoreResult

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from test_restore_worker import documents, only, restore, swap
-from workshop import Workshop
+from test_restore_worker import documents, restore, swap
+from workshop import Workshop, only
 
 from lucid_storage.errors import Reason
 from testbed.stores.mongodb import MongoDB

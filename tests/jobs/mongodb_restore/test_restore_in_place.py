@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from test_restore_worker import documents, only, restore, swap
-from workshop import Workshop
+from test_restore_worker import documents, restore, swap
+from workshop import Workshop, only
 
 from lucid_storage.errors import Reason
 from lucid_storage.models.orders import RestoreResult

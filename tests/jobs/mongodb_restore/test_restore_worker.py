@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from restoring import restored as in_process
-from workshop import Workshop
+from workshop import Workshop, only
 
 from lucid_storage.errors import Reason
 from lucid_storage.models.orders import RestoreResult
@@ -20,17 +20,6 @@ from testbed.stores.mongodb import Client, MongoDB
 
 pytestmark = pytest.mark.mongodb
 Make = Callable[..., Workshop]
-
-
-@pytest.fixture
-def client(mongodb: MongoDB) -> Iterator[Client]:
-    with mongodb.client() as made:
-        yield made
-
-
-@pytest.fixture
-def shop(mongodb: MongoDB, workshop: Make) -> Workshop:
-    return workshop(MONGODB_URI=mongodb.uri)
 
 
 @pytest.fixture
@@ -59,10 +48,6 @@ async def swap(uri: str, told: RestoreResult, *, drop_existing: bool = True) -> 
         await port.swap(told.run, told.databases, drop_existing=drop_existing, keep_minutes=0)
     finally:
         await port.close()
-
-
-def only(database: str) -> dict[str, Any]:
-    return {"mongodb": {"databases": [database]}}
 
 
 def documents(client: Client, database: str) -> dict[str, list[Any]]:
