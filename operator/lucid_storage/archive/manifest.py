@@ -6,13 +6,16 @@ that was read; wall-clock times are beside them for people only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import total_ordering
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 from pydantic.alias_generators import to_camel
+
+from lucid_storage.archive.rows import packer, unpacked
 
 FORMAT = 1
 """Of the manifest. A reader refuses a newer one."""
@@ -125,8 +128,12 @@ class MongoRecord(Record):
     """Host that was read."""
     from_optime: Optime
     to: OplogPoint
-    collections: tuple[CollectionRecord, ...] = ()
-    operations: tuple[OperationCount, ...] = ()
+    collections: Annotated[
+        Sequence[CollectionRecord], PlainValidator(packer(CollectionRecord)), PlainSerializer(unpacked)
+    ] = ()
+    operations: Annotated[
+        Sequence[OperationCount], PlainValidator(packer(OperationCount)), PlainSerializer(unpacked)
+    ] = ()
     slices_bytes: int = 0
     """Of an incremental: stored bytes of the slices that it stands on, behind the one before it."""
     slices_plain_bytes: int = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ PARALLEL_GETS: Final = 8
 """Manifests are small, so reading them is waiting for the destination."""
 
 R = TypeVar("R", bound=Record)
+
+_ONE_AT_A_TIME = threading.Lock()
+"""Parsing is no faster in several threads, and a long manifest takes much memory for a moment."""
 
 
 class Mac(BaseModel):
@@ -298,5 +302,6 @@ def _message(kind: str, text: bytes) -> bytes:
 
 def _parsed(data: bytes, record: type[R]) -> tuple[Envelope, R]:
     """Raises ValueError (a ValidationError is one)."""
-    envelope = Envelope.model_validate_json(data)
-    return envelope, record.model_validate_json(envelope.record)
+    with _ONE_AT_A_TIME:
+        envelope = Envelope.model_validate_json(data)
+        return envelope, record.model_validate_json(envelope.record)
