@@ -188,3 +188,14 @@ def test_a_full_of_a_year_that_has_not_come_does_not_put_off_the_one_after_a_res
     ended = backup("2026-05-02T05:01", name="nightly-closed-t1-1", timeline="t2")
     told = look(desired, "2026-05-02T05:10", early, ended, status=step.status).status
     assert told.last_successful_at == at("2026-05-02T05:02"), "made in its time, under a name of its own"
+
+
+def test_a_slot_that_a_clock_jumped_over_and_made_late_is_no_success_of_now_either() -> None:
+    """Its slot has come, its end has not."""
+    late = backup("2026-05-02T02:00", startedAt="2026-05-03T00:30:00Z", completedAt="2026-05-03T00:31:00Z")
+    early = backup("2026-05-03T02:00")
+    ahead = look(schedule(), "2026-05-03T02:05", late, early)
+    back = look(schedule(), "2026-05-02T04:00", late, early, status=ahead.status)
+    assert back.status.last_successful_at == at("2026-05-02T04:00")
+    then = look(schedule(), "2026-05-03T00:45", late, early, status=back.status)
+    assert then.status.last_successful_at == at("2026-05-02T04:00")

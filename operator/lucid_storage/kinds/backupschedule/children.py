@@ -42,7 +42,11 @@ class Child:
     """Of its condition Ready."""
     message: str
     early: bool
-    """A clock that was ahead had it made: its slot was yet to come. Its times say nothing about now."""
+    """A clock that was ahead had it made: its slot or its beginning was yet to come. Its times say nothing about now."""
+
+    def ends_ahead(self, now: datetime) -> bool:
+        """It ended by a clock that was ahead."""
+        return self.status.completed_at is not None and self.status.completed_at > now + LITTLE
 
     @property
     def ended(self) -> bool:
@@ -95,11 +99,14 @@ def made_again(status: BackupScheduleStatus, slot: datetime) -> int:
     return (status.put_back or 0) if early else 0
 
 
-def _early(name: str, slot: datetime, status: BackupScheduleStatus, now: datetime) -> bool:
-    if slot > now + LITTLE:
+def _early(
+    name: str, slot: datetime, backup: BackupStatus, schedule: BackupScheduleStatus, now: datetime
+) -> bool:
+    begun = max(slot, backup.started_at or slot)
+    if begun > now + LITTLE:
         return True
-    before = status.early_from is not None and slot <= status.early_from
-    again = made_again(status, slot)
+    before = schedule.early_from is not None and begun <= schedule.early_from
+    again = made_again(schedule, slot)
     return bool(again) and not before and not name.endswith(f"-{again}")
 
 
@@ -123,7 +130,7 @@ def _child(resource: Resource, schedule: BackupScheduleStatus, now: datetime) ->
         status,
         ready.reason if ready is not None else "",
         ready.message if ready is not None else "",
-        _early(resource.key.name, slot, schedule, now),
+        _early(resource.key.name, slot, status, schedule, now),
     )
 
 

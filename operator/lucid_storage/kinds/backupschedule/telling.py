@@ -29,7 +29,7 @@ def columns(
     if children:
         last = children[-1]
         status.last = f"{_clock(last.slot, zone)} {last.status.phase or 'Pending'}"
-    past = [child for child in children if not child.early]
+    past = [child for child in children if not child.early and not child.ends_ahead(now)]
     good = of.newest_good(past)
     if good is not None and _later(good.status.completed_at, status.last_successful_at):
         status.last_successful_backup, status.last_successful_at = good.key.name, good.status.completed_at
