@@ -1,8 +1,8 @@
 """Long lists in manifests, kept packed in memory until somebody looks at them.
 
 A worker lists all manifests of its chain, and its memory is that of a small machine: a month of full backups of 5,000
-collections has 150,000 rows, and of slices every ten minutes still more. A row is a kilobyte as an object, and some bytes
-here.
+collections has 150,000 rows, and of slices every ten minutes still more. A row is a kilobyte as an object, and some
+bytes here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A chain of large databases is listed in the memory of a small worker, and nothing of its manifests changes by that."""
+"""A chain of large databases is listed in the memory of a small worker, and its manifests stay what they are."""
 
 import gc
 import json
