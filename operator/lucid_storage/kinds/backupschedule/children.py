@@ -42,7 +42,7 @@ class Child:
     """Of its condition Ready."""
     message: str
     early: bool
-    """A clock that was ahead had it made: its slot or its beginning was yet to come. Its times say nothing about now."""
+    """A clock that was ahead had it made: its slot or its beginning was yet to come. Its times tell nothing of now."""
 
     def ends_ahead(self, now: datetime) -> bool:
         """It ended by a clock that was ahead."""
