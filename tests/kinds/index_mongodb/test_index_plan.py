@@ -109,6 +109,15 @@ def test_an_index_becomes_unique_in_place_from_6_0_on() -> None:
     assert made.actions == (ConvertToUnique(TARGET, NAME),)
 
 
+@pytest.mark.parametrize(
+    ("info", "in_place"), [(server(5), False), (replace(server(6), compatibility=(5, 0)), True)]
+)
+def test_an_index_becomes_a_ttl_one_in_place_where_the_program_can(info: ServerInfo, in_place: bool) -> None:
+    counted = observed(index(), server=info, answers={CountExpired("email", 60): 0})
+    made = plan(desired(expireAfterSeconds=60), counted, status(), scope())
+    assert [type(a) for a in made.actions] == ([ChangeIndex] if in_place else [])
+
+
 @pytest.mark.parametrize("old", [server(5), replace(server(6), compatibility=(5, 0))])
 def test_before_6_0_a_unique_one_is_built_first(old: ServerInfo) -> None:
     made = plan(desired(unique=True), observed(index(), server=old), status(), scope())

@@ -59,7 +59,7 @@ def _in_place(
         if name == "hidden":
             hidden = wanted.hidden
         elif name == "expire_after_seconds" and wanted.expire_after_seconds is not None:
-            if old.expire_after_seconds is None and not server.at_least(5, 1):
+            if old.expire_after_seconds is None and not server.runs(5, 1):
                 return None
             expire = wanted.expire_after_seconds
         elif name == "unique" and wanted.unique and server.at_least(6):
