@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lucid_storage.kinds.collection.desired import CollectionDesired, resolve
-from lucid_storage.kinds.collection.plan import CollectionObserved
+from lucid_storage.kinds.collection.observed import CollectionObserved
 from lucid_storage.kinds.contract import Scope
 from lucid_storage.models.base import Origin
 from lucid_storage.models.collection import CollectionSpec, CollectionStatus

@@ -7,15 +7,15 @@ import pytest
 from collection_builder import NOW, UUID, absent, desired, observed, scope, server, state, stats, status
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds.collection.plan import (
+from lucid_storage.kinds.collection.actions import (
     ChangeCollection,
-    CollectionObserved,
     CountExpired,
     CountViolations,
     CreateCollection,
     MeasureCollection,
-    plan,
 )
+from lucid_storage.kinds.collection.observed import CollectionObserved
+from lucid_storage.kinds.collection.plan import plan
 from lucid_storage.kinds.protection import Need
 from lucid_storage.models.backup import BackupEngine
 from lucid_storage.models.base import Origin

@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from lucid_storage.errors import LucidError
 from lucid_storage.kinds import figures, specs
 from lucid_storage.kinds.collection import keyspaces
-from lucid_storage.kinds.collection.desired import CollectionDesired, resolve
-from lucid_storage.kinds.collection.keyspaces import EnforceKeySpaces
-from lucid_storage.kinds.collection.plan import (
+from lucid_storage.kinds.collection.actions import (
     Answer,
     ChangeCollection,
-    CollectionObserved,
     CountExpired,
     CountViolations,
     CreateCollection,
     MeasureCollection,
-    plan,
 )
+from lucid_storage.kinds.collection.desired import CollectionDesired, resolve
+from lucid_storage.kinds.collection.keyspaces import EnforceKeySpaces
+from lucid_storage.kinds.collection.observed import CollectionObserved
+from lucid_storage.kinds.collection.plan import plan
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action, Disposal, Plan, Scope
 from lucid_storage.kinds.scanner import KeySpaceScanner

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import Reason
 from lucid_storage.kinds import consent, drift, figures
 from lucid_storage.kinds.collection import keyspaces
+from lucid_storage.kinds.collection.actions import (
+    ChangeCollection,
+    CountExpired,
+    CountViolations,
+    CreateCollection,
+    MeasureCollection,
+)
 from lucid_storage.kinds.collection.desired import EXPIRY, CollectionDesired
 from lucid_storage.kinds.collection.differences import (
     Difference,
@@ -17,6 +24,7 @@ from lucid_storage.kinds.collection.differences import (
     no_longer_declared,
     wanted_options,
 )
+from lucid_storage.kinds.collection.observed import CollectionObserved
 from lucid_storage.kinds.contract import Plan, Scope, Verdict
 from lucid_storage.kinds.protection import Need
 from lucid_storage.models.backup import BackupEngine
@@ -25,76 +33,11 @@ from lucid_storage.models.collection import CollectionStatus, ViolationReport
 from lucid_storage.stores.mongodb.types import (
     Capped,
     CollectionChange,
-    CollectionOptions,
     CollectionState,
     CollectionStats,
     JsonDoc,
-    ServerInfo,
     Violations,
 )
-from lucid_storage.stores.redis.types import KeySpaceReport, RedisInfo
-
-
-@dataclass(frozen=True, slots=True)
-class CreateCollection:
-    """Create the collection with the declared options."""
-
-    target: str
-    options: CollectionOptions
-
-    def describe(self) -> str:
-        return f"create the collection {self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeCollection:
-    """Change options in place."""
-
-    target: str
-    change: CollectionChange
-    named: tuple[str, ...]
-
-    def describe(self) -> str:
-        return f"change {', '.join(self.named)} of {self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class CountViolations:
-    """How many documents would the validator refuse? Answered with `Violations`."""
-
-    validator: str
-    """The validator as JSON text, so that a question can be compared."""
-
-
-@dataclass(frozen=True, slots=True)
-class CountExpired:
-    """How many documents would a TTL delete at once? Answered with a number, or None when it took too long."""
-
-    date_field: str
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureCollection:
-    """How large is it now? Answered with `CollectionStats`."""
-
-
-Answer = Violations | CollectionStats | int | None
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionObserved:
-    """What was seen. `reports` is None until the first scan of the Redis key space."""
-
-    server: ServerInfo
-    state: CollectionState | None
-    stats: CollectionStats | None = None
-    """Present when the figures in status are due."""
-    answers: Mapping[object, Answer] = field(default_factory=dict)
-    reports: Mapping[str, KeySpaceReport] | None = None
-    redis_trouble: LucidError | None = None
-    redis: RedisInfo | None = None
-    """What answers; None where key spaces are not declared, or in trouble."""
 
 
 def plan(
