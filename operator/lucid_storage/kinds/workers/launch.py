@@ -6,13 +6,13 @@ what this one run needs and goes with the Job. The Job is made first, suspended,
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from lucid_storage.errors import AccessDeniedError, LucidError, NotAllowedError, Reason, RefusedError
+from lucid_storage.errors import AccessDeniedError, LucidError, Reason, RefusedError
 from lucid_storage.kinds.secrets import ReadSecret
+from lucid_storage.kinds.workers.credentials import KEY_PREFIX, S3_VARIABLES, VERIFY_VARIABLE, Credentials
 from lucid_storage.kinds.workers.job import (
     CA_FILE,
     STORES_CA,
@@ -29,18 +29,14 @@ from lucid_storage.kinds.workers.job import (
 from lucid_storage.kinds.workers.place import Place, job_namespace
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState, judge, progress_in
 from lucid_storage.kube.client import Json, KubeApiError
-from lucid_storage.kube.jobs import FORBIDDEN, Jobs
-from lucid_storage.models.meta import OWNER_UID_LABEL, SECRET_ALLOWED_LABEL
+from lucid_storage.kube.jobs import Jobs
+from lucid_storage.models.meta import OWNER_UID_LABEL
 from lucid_storage.models.orders import Destination, Task
 from lucid_storage.models.settings import Settings, StoreSettings
 
-S3_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 STORE_VARIABLES = tuple(name.upper() for name in StoreSettings.model_fields)
-VERIFY_VARIABLE = "BACKUP_VERIFY_URI"
 REFUSALS = frozenset({403, 404, 422})
 """No right, a quota, an admission rule, a namespace that is going or gone."""
-KEY_PREFIX = "key."
-"""Before a key's id in the Secret of one run, where other entries lie too."""
 
 NOWHERE = Place(Destination())
 
@@ -82,7 +78,7 @@ class Workers:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._jobs = jobs
-        self._read_secret = read_secret
+        self._credentials = Credentials(read_secret, settings)
         self._settings = settings
         self._check_endpoint = check_endpoint
         self._clock = clock
@@ -111,7 +107,7 @@ class Workers:
 
         Raises RefusedError and NotAllowedError for what must be changed, LucidError(KeyMissing).
         """
-        await self._check_credentials(namespace, connection)
+        await self._credentials.check(namespace, connection)
         if connection is None and _names_a_file(self._settings.mongodb() or ""):
             raise RefusedError(
                 "The operator's MONGODB_URI names a file of its own pod (tlsCAFile), which its Jobs do not have; take"
@@ -124,7 +120,7 @@ class Workers:
                 reason=Reason.NOT_CONFIGURED,
             )
         if place.secret is not None:
-            held = await self._entries(namespace, place.secret, "spec.storage.s3.secretName")
+            held = await self._credentials.entries(namespace, place.secret, "spec.storage.s3.secretName")
             missing = [name for name in S3_VARIABLES[:2] if name not in held]
             if missing:
                 raise RefusedError(
@@ -134,7 +130,7 @@ class Workers:
             if place.destination.endpoint:
                 await self._check_endpoint(place.destination.endpoint)
         if keys_secret is not None:
-            held = await self._entries(namespace, keys_secret, "spec.encryption.secretName")
+            held = await self._credentials.entries(namespace, keys_secret, "spec.encryption.secretName")
             if key_id is not None and key_id not in held:
                 raise RefusedError(
                     f'The Secret "{keys_secret}" has no entry "{key_id}"; add the key, or name another one in'
@@ -168,15 +164,17 @@ class Workers:
         """
         if request.beside:
             return self._worker(request, request.owner.namespace), None
-        await self._check_credentials(request.owner.namespace, request.connection)
+        await self._credentials.check(request.owner.namespace, request.connection)
         namespace = job_namespace(self._settings, request.owner.namespace, request.connection)
         worker = self._worker(request, namespace)
         if request.connection is not None:
             s3 = request.place.secret
-            if s3 is not None and CA_FILE in await self._entries(namespace, s3, "spec.storage.s3.secretName"):
+            if s3 is not None and CA_FILE in await self._credentials.entries(
+                namespace, s3, "spec.storage.s3.secretName"
+            ):
                 worker = replace(worker, ca=Entry(s3, CA_FILE))
             return worker, None
-        data = await self._run_data(request)
+        data = await self._credentials.of_run(request.owner.namespace, request.place, request.keys_secret)
         keys = tuple((name, name.removeprefix(KEY_PREFIX)) for name in data if name.startswith(KEY_PREFIX))
         variables = {
             name: Entry(request.name, name)
@@ -192,16 +190,6 @@ class Workers:
             stores_ca=Entry(request.name, STORES_CA) if STORES_CA in data else None,
         )
         return worker, data
-
-    async def _check_credentials(self, namespace: str, connection: str | None) -> None:
-        """No worker gets logins that its owner's namespace may not use. Every worker passes here."""
-        if connection is not None:
-            await self._entries(namespace, connection, "spec.connection.secretName")
-        elif self._settings.served(namespace) is None:
-            raise NotAllowedError(
-                f'The operator\'s own credentials do not serve the namespace "{namespace}": name a Secret with the'
-                f' label {SECRET_ALLOWED_LABEL}: "true" in spec.connection.secretName.'
-            )
 
     async def stop(
         self, owner_namespace: str, connection: str | None, name: str, *, beside: bool = False
@@ -283,61 +271,6 @@ class Workers:
             )
         return job
 
-    async def _run_data(self, request: WorkerRequest) -> dict[str, str]:
-        """Everything that one run needs, base64: the stores' addresses, the bucket's keys, the encryption keys."""
-        settings, namespace = self._settings, request.owner.namespace
-        plain = {
-            "MONGODB_URI": settings.mongodb(),
-            "REDIS_URL": settings.redis(),
-            "ELASTICSEARCH_URL": settings.elasticsearch(),
-            VERIFY_VARIABLE: _revealed(settings.backup_verify_uri),
-            STORES_CA: settings.stores_ca,
-        }
-        if request.place.secret is None and request.place.destination.bucket is not None:
-            plain |= {
-                "AWS_ACCESS_KEY_ID": _revealed(settings.aws_access_key_id),
-                "AWS_SECRET_ACCESS_KEY": _revealed(settings.aws_secret_access_key),
-                CA_FILE: settings.backup_s3_ca,
-            }
-        data = {name: base64.b64encode(text.encode()).decode() for name, text in plain.items() if text}
-        if request.place.secret is not None:
-            held = await self._entries(namespace, request.place.secret, "spec.storage.s3.secretName")
-            data |= {name: held[name] for name in (*S3_VARIABLES, CA_FILE) if name in held}
-        if request.keys_secret is not None:
-            held = await self._entries(namespace, request.keys_secret, "spec.encryption.secretName")
-            data |= {f"{KEY_PREFIX}{name}": value for name, value in held.items()}
-        return data
-
-    async def _entries(self, namespace: str, name: str, field: str) -> Mapping[str, str]:
-        """The entries of a labelled Secret, base64."""
-        try:
-            body = await self._read_secret(namespace, name)
-        except KubeApiError as error:
-            if error.status != FORBIDDEN:
-                raise
-            raise NotAllowedError(
-                f'The operator may not read the Secret "{name}" in this namespace; grant its ServiceAccount the verb'
-                " get on secrets there.",
-                reason=Reason.SECRET_NOT_ALLOWED,
-            ) from None
-        if body is None:
-            raise RefusedError(
-                f'The Secret "{name}" of {field} does not exist in this namespace; create it.',
-                reason=Reason.SECRET_NOT_FOUND,
-            )
-        if (body["metadata"].get("labels") or {}).get(SECRET_ALLOWED_LABEL) != "true":
-            raise NotAllowedError(
-                f'The Secret "{name}" lacks the label {SECRET_ALLOWED_LABEL}: "true", without which the operator does'
-                " not use it.",
-                reason=Reason.SECRET_NOT_ALLOWED,
-            )
-        return body.get("data") or {}
-
 
 def _names_a_file(uri: str) -> bool:
     return "tlscafile=" in uri.lower()
-
-
-def _revealed(secret: object) -> str | None:
-    reveal = getattr(secret, "get_secret_value", None)
-    return str(reveal()) if reveal is not None else None
