@@ -22,7 +22,6 @@ from lucid_storage.stores.elasticsearch.settings import left_to_server, static_s
 from lucid_storage.stores.elasticsearch.types import AliasAction, AliasState, ElasticIndexState
 from lucid_storage.stores.mongodb.types import JsonValue
 
-
 _LIMITS = "index.mapping."
 
 
