@@ -38,7 +38,7 @@ MIB = 1 << 20
 CAP_SYS_RESOURCE = 24
 """Without it the kernel does not let root grow ext4 while it is mounted."""
 WRITE = (
-    "dd if=/dev/urandom of=/data/one bs=1M count=20 2>/dev/null; mkdir -p /data/deep; echo two > /data/deep/two;"
+    "dd if=/dev/urandom of=/data/one bs=1M count=46 2>/dev/null; mkdir -p /data/deep; echo two > /data/deep/two;"
     " ln /data/one /data/deep/again; ln -s one /data/link; chmod 640 /data/deep/two"
 )
 FILES, FILE_MIB = 40, 4
@@ -67,8 +67,9 @@ async def test_a_volume_of_ext4_tells_its_figures_grows_and_moves_to_local_path(
     spec = {"type": "blocks", "size": "64Mi", "storageClassName": storage_classes.ext4, "copy": COPY}
     await world.create("Volume", "blocks", spec)
     await start_lasting(world, "store", "blocks", f"{WRITE}; {SUMS}")
-    status = await figures(world, "blocks", lambda s: s["usedBytes"] >= 20 * MIB)
-    assert status["usageSource"] == "kubelet"
+    # A threshold is told at once, whatever the kubelet saw before the pod had written.
+    status = await figures(world, "blocks", lambda s: s["usedBytes"] >= 46 * MIB)
+    assert (status["usageSource"], condition(status, "UsageWarning")["status"]) == ("kubelet", "True")
     assert 48 * MIB < status["capacityBytes"] < 64 * MIB  # of the file system, without its own tables
     assert condition(status, "Expandable")["status"] == "True"
     before = await world.kube.text(f"{pods_path(world, 'store')}/log", query={})
@@ -81,6 +82,7 @@ async def test_a_volume_of_ext4_tells_its_figures_grows_and_moves_to_local_path(
         await until(lambda: detached(world, status["volumeName"]), 60, "the node to let the volume go")
         await start_lasting(world, "store-again", "blocks", "true")
     status = await figures(world, "blocks", lambda s: s["capacityBytes"] > 64 * MIB)
+    assert condition(status, "UsageWarning")["status"] == "False"
     assert (status["size"], condition(await ready(world, "blocks"), "Ready")["status"]) == ("96Mi", "True")
 
     # The move waits for the pod that has it, and no longer.
