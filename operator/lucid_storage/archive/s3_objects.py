@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,15 +30,34 @@ def put_object(connection: Connection, path: str, body: Body, *, if_absent: bool
 
     A server that does not know the condition says so (501), and gets the request without it.
     """
+    headers = md5_header(md5_of(body))
     if if_absent:
         answer = connection.request(
-            "PUT", path, {}, body, {"if-none-match": "*"}, lambda answer: answer.status in {200, 412, 501}
+            "PUT",
+            path,
+            {},
+            body,
+            {**headers, "if-none-match": "*"},
+            lambda answer: answer.status in {200, 412, 501},
         )
         if answer.status == 412:
             return None
         if answer.status == 200:
             return answer.etag
-    return connection.request("PUT", path, {}, body).etag
+    return connection.request("PUT", path, {}, body, headers).etag
+
+
+def md5_of(body: Body) -> bytes:
+    """Of pieces."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for piece in body:
+        digest.update(piece)
+    return digest.digest()
+
+
+def md5_header(md5: bytes) -> dict[str, str]:
+    """Buckets whose objects are locked take nothing without it (S3 documentation of PutObject, Content-MD5)."""
+    return {"content-md5": base64.b64encode(md5).decode()}
 
 
 def head_object(connection: Connection, path: str) -> Answer | None:

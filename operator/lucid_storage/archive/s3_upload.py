@@ -26,6 +26,8 @@ from lucid_storage.archive.s3_objects import (
     abort_upload,
     delete_object,
     head_object,
+    md5_header,
+    md5_of,
     open_uploads,
     put_object,
 )
@@ -222,12 +224,13 @@ class S3Writer:
             return self._waiting.popleft()
 
     def _upload_part(self, connection: Connection, part: _Part) -> None:
-        part.md5 = _md5(part.body)
+        part.md5 = md5_of(part.body)
         answer = connection.request(
             "PUT",
             self._path,
             {"partNumber": str(part.number), "uploadId": self._upload or ""},
             part.body,
+            md5_header(part.md5),
             accept=lambda answer: answer.status == 200 and bool(answer.etag),
         )
         part.etag = answer.etag
@@ -252,7 +255,7 @@ class S3Writer:
         """The ETag that the server answered."""
         if head_object(self._own, self._path) is not None:
             raise ObjectExistsError(self._path)
-        self._expected = _md5(self._pieces).hex()
+        self._expected = md5_of(self._pieces).hex()
         return put_object(self._own, self._path, self._pieces, if_absent=True) or ""
 
     def _complete(self) -> str:
@@ -313,10 +316,3 @@ def _completed(answer: Answer) -> bool:
     if answer.status == 200:
         return b"CompleteMultipartUploadResult" in answer.body and not answer.code
     return answer.status == 412 or (answer.status == 404 and answer.code == "NoSuchUpload")
-
-
-def _md5(body: Body) -> bytes:
-    digest = hashlib.md5(usedforsecurity=False)
-    for piece in body:
-        digest.update(piece)
-    return digest.digest()

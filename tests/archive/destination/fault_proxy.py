@@ -17,6 +17,8 @@ class Request:
     path: str
     query: dict[str, list[str]]
     number: int
+    md5: str = ""
+    """Content-MD5."""
 
     @property
     def part(self) -> int | None:
@@ -42,6 +44,8 @@ class Fault:
     """Pass the request on, and close the connection instead of answering."""
     held_until: threading.Event | None = None
     """Take the whole request and pass its beginning on; the rest when this happens, whoever still waits for it."""
+    begun: threading.Event | None = None
+    """Happens when the server has that beginning."""
     then: threading.Event | None = None
     """Happens when the server is done with the request."""
     changed: Callable[[bytes], bytes] | None = None
@@ -76,7 +80,7 @@ class FaultProxy:
                     self.close_connection = True
 
             def answer(self) -> None:
-                request = proxy.counted(self.command, self.path)
+                request = proxy.counted(self.command, self.path, self.headers.get("Content-MD5", ""))
                 fault = rule(request)
                 length = int(self.headers.get("Content-Length", "0"))
                 if fault is not None and fault.lost_after is not None:
@@ -101,6 +105,8 @@ class FaultProxy:
                     if fault is not None and fault.held_until is not None:
                         connection.send(body[: len(body) // 2])
                         rest = body[len(body) // 2 :]
+                        if fault.begun is not None:
+                            fault.begun.set()
                         fault.held_until.wait(60)
                     connection.send(rest)
                     response = connection.getresponse()
@@ -152,11 +158,11 @@ class FaultProxy:
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         return self.url.replace("http://", "https://")
 
-    def counted(self, method: str, target: str) -> Request:
+    def counted(self, method: str, target: str, md5: str = "") -> Request:
         with self._lock:
             number = self._counts[method, target] = self._counts.get((method, target), 0) + 1
             url = urlsplit(target)
-            request = Request(method, url.path, parse_qs(url.query, keep_blank_values=True), number)
+            request = Request(method, url.path, parse_qs(url.query, keep_blank_values=True), number, md5)
             self.seen.append(request)
             return request
 

@@ -1,5 +1,6 @@
 """An S3 server that fails: no object becomes visible, nothing is left behind, and a sentence says what to do."""
 
+import base64
 import hashlib
 import os
 import re
@@ -260,19 +261,20 @@ def test_a_part_that_arrives_behind_the_abort_does_not_bring_the_upload_back(
     s3: S3Store, bucket: Bucket, faulty: Faulty
 ) -> None:
     """As with a proxy that buffers requests: the part was on its way when another one failed."""
-    aborted, arrived = threading.Event(), threading.Event()
+    begun, aborted, arrived = threading.Event(), threading.Event(), threading.Event()
 
     def rule(request: Request) -> Fault | None:
         if request.part == 1:
-            return Fault(held_until=aborted, then=arrived)
+            return Fault(held_until=aborted, begun=begun, then=arrived)
         if request.part == 2:
+            assert begun.wait(30)
             return Fault(507, b"<Error><Code>XMinioStorageFull</Code></Error>")
         return Fault(then=aborted) if request.method == "DELETE" else None
 
     with pytest.raises(DestinationFullError):
         upload(through(faulty(rule), bucket))
 
-    assert arrived.wait(10)
+    assert arrived.wait(30)
     assert_nothing_left(s3)
 
 
@@ -286,6 +288,24 @@ def test_an_upload_whose_beginning_was_never_answered_is_found_and_aborted(
         upload(through(faulty(rule), bucket))
 
     assert_nothing_left(s3)
+
+
+def test_all_that_is_written_carries_its_digest(s3: S3Store, bucket: Bucket, faulty: Faulty) -> None:
+    """Buckets whose objects are locked refuse what does not."""
+    proxy = faulty(lambda _: None)
+    store = through(proxy, bucket)
+    upload(store)
+    store.put("small", b"small")
+    assert store.put_if_absent("m.json", b"mine")
+
+    written = [request for request in proxy.seen if request.method == "PUT"]
+    assert len(written) == 7
+    assert {request.path.rpartition("/")[2]: request.md5 for request in written}.keys() == {
+        "object",
+        "small",
+        "m.json",
+    }
+    assert all(len(base64.b64decode(request.md5)) == 16 for request in written)
 
 
 Act = Callable[[S3Store], object]
