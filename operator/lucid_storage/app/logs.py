@@ -39,6 +39,8 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+    # Warnings of Python itself too, which would be bare text on the error output.
+    logging.captureWarnings(True)
     logging.getLogger("lucid_storage").setLevel(level.upper())
     for noisy in ("elastic_transport", "kopf.objects"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -125,6 +125,14 @@ async def test_a_deletion_spares_and_shows_a_replaced_index_that_others_declare(
     assert NEW.name in said
 
 
+async def test_a_deletion_says_what_it_leaves_because_it_was_never_made_as_declared() -> None:
+    port = Port(replace(NEW, definition=replace(NEW.definition, unique=True)))
+    said = await disposed(port)
+    assert list(port.here) == [NEW.name]
+    assert f"{NEW.name} is not as this Index declared it last, so it stays" in said
+    assert "was gone" not in said
+
+
 GERMAN: dict[str, Any] = {"collation": {"locale": "de"}}
 
 

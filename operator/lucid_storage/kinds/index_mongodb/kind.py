@@ -196,14 +196,17 @@ class MongoIndexKind:
         await self._builds.forget(resource.key)
         deployment = await self._connections.mongodb(resource.key.namespace, desired.secret)
         hidden = {entry.index_name: entry for entry in status.superseded or ()}
-        dropped, kept = [], []
+        dropped, kept, different = [], [], []
         async with self._connections.watching(deployment) as port:
             present = await port.indexes(desired.database, desired.collection)
             default_collation = await _default_collation(port, desired, present or ())
             claimed = await self._claimed(status, scope, default_collation)
             for name in _recorded_names(status):
                 index = next((ix for ix in present or () if ix.name == name), None)
-                if index is None or not _still_ours(index.definition, desired, name, status):
+                if index is None:
+                    continue
+                if not _still_ours(index.definition, desired, name, status):
+                    different.append(name)
                     continue
                 if is_claimed(index, claimed):
                     if name in hidden and to_be_shown(hidden[name], index, claimed):
@@ -215,6 +218,11 @@ class MongoIndexKind:
                 await port.drop_index(desired.database, desired.collection, name)
                 dropped.append(name)
         stays = f" Others declare {', '.join(kept)}, which stays." if kept else ""
+        if different:
+            stays += (
+                f" {', '.join(different)} is not as this Index declared it last, so it stays; drop it by hand if nobody"
+                " needs it."
+            )
         if dropped:
             return f"Dropped from {desired.target}: {', '.join(dropped)} (deletionPolicy: Delete).{stays}"
         if stays:
