@@ -18,7 +18,7 @@ from lucid_storage import __version__
 from lucid_storage.archive import holds
 from lucid_storage.archive.decision import Decision
 from lucid_storage.archive.layout import MARK
-from lucid_storage.archive.manifest import BackupKind, Manifest, Origin, RetentionRules
+from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
 from lucid_storage.errors import ArchiveDamagedError, DestinationError, LucidError, Reason
@@ -64,7 +64,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
                 run.check()
                 if decision.kind is BackupKind.FULL:
                     # A slicer may have begun a new timeline meanwhile: then this full belongs to that one.
-                    decision = engines.decide(run, place, place.listing(), BackupKind.FULL)
+                    decision = engines.decide(run, place, place.listing(), BackupKind.FULL, _end(taken))
                 manifest = _manifest(order, place, decision, taken, started)
                 _refuse_gone(place, manifest)
                 publishing = True
@@ -77,6 +77,11 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
             watcher.end()
     proof, note = prove(order, place, manifest, environ, reporter, stop)
     return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision)
+
+
+def _end(taken: Mapping[BackupEngine, Taken]) -> OplogPoint | None:
+    mongodb = taken[BackupEngine.MONGODB].record.mongodb if BackupEngine.MONGODB in taken else None
+    return mongodb.to if mongodb is not None else None
 
 
 def _asks_for_full(order: BackupOrder, decision: Decision) -> BackupResult:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from lucid_storage.archive.decision import Decision, OplogView, Refusal, Request
-from lucid_storage.archive.manifest import BackupKind, ObjectKind
+from lucid_storage.archive.manifest import BackupKind, ObjectKind, OplogPoint
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import Listing
 from lucid_storage.archive.timeline import anchors, decide
@@ -68,20 +68,30 @@ class Engines:
         self._open.close()
 
     def decide(
-        self, run: BackupRun, place: Place, listing: Listing, kind: BackupKind | None = None
+        self,
+        run: BackupRun,
+        place: Place,
+        listing: Listing,
+        kind: BackupKind | None = None,
+        until: OplogPoint | None = None,
     ) -> Decision:
-        """What is made and what it builds on, of the order's type or the given kind.
+        """What is made and what it builds on, of the order's type or the given kind; `until` is the end of a full that
+        was made already.
 
         A full behind a restore begins a timeline, also where no slice has read so far: nothing that follows it may be
         joined to what came before (rule 1.7). Raises LucidError with the reason of a refusal.
         """
         decision = self._decide(run.order, place, listing, kind)
+        ended: set[tuple[str, OplogPoint | None]] = set()
         while (
             decision.kind is BackupKind.FULL
             and self._mongodb is not None
-            and self._mongodb.end_timeline(run, decision)
+            and self._mongodb.end_timeline(run, decision, until)
         ):
             run.check()
+            if (decision.timeline, decision.prev) in ended:
+                return _apart(decision)
+            ended.add((decision.timeline, decision.prev))
             decision = self._decide(run.order, place, place.listing(), kind)
         return decision
 
@@ -132,6 +142,14 @@ class Engines:
                 from lucid_storage.jobs import volume_backup
 
                 return volume_backup.take(run, self._environ)
+
+
+def _apart(decision: Decision) -> Decision:
+    """A full of a timeline of its own."""
+    note = (
+        "The former timeline was ended, and the oplog no longer holds all that came before; a new one begins."
+    )
+    return Decision(BackupKind.FULL, str(uuid.uuid4()), begins=True, because=Reason.OPLOG_GAP, note=note)
 
 
 def _configured(url: str | None, store: str, variable: str) -> str:

@@ -66,6 +66,8 @@ class MongoBackup:
         self._scope = MongoScope(selection_of(order), order.database_patterns)
         self._member: PinnedMember | None = None
         self._latest: OplogPoint | None = None
+        self._unended: dict[OplogPoint, OplogPoint] = {}
+        """By the entry that a timeline goes on from: up to where nothing ended it."""
 
     def __enter__(self) -> Self:
         """Raises LucidError: NoOplog, ShardedUnsupported, TargetChanged, or what a connection can end with."""
@@ -130,24 +132,33 @@ class MongoBackup:
 
     # Slices of a chain, up to now
 
-    def end_timeline(self, run: BackupRun, decision: Decision) -> bool:
+    def end_timeline(self, run: BackupRun, decision: Decision, until: OplogPoint | None = None) -> bool:
         """Whether the timeline that a full would join was ended behind its last slice, by a restore or a rename.
 
         The slices up to there are written first, as the next incremental would have done: whoever reads the chain then
-        sees where it ends, and what came before stays restorable (rule 1.7). True as well where the oplog was lost
+        sees where it ends, and what came before stays restorable (rule 1.7). `until` is where the full ended, where it
+        was made already: what ended the timeline later is behind the full. True as well where the oplog was lost
         meanwhile; decide again then.
         """
         if decision.prev is None:
             return False
-        start = entry_point(decision.prev)
-        until = self._latest or self.look(()).last
-        oplog = Oplog(self.member)
-        looked = map(entry_filter(self._scope, oplog).look, oplog.renames(start, entry_point(until).optime))
-        if not any(self._scope.closing(one.optime, about) for one in looked for about in one.commands):
-            return False
         with suppress(OplogGapError):
+            if not self._ended(run, decision.prev, until or self._latest or self.look(()).last):
+                return False
             self._slice(run, decision.timeline, decision.prev)
         return True
+
+    def _ended(self, run: BackupRun, prev: OplogPoint, until: OplogPoint) -> bool:
+        """Whether a rename in (prev, until] ends a timeline. What was looked at once is not looked at again."""
+        begin, oplog = entry_point(self._unended.get(prev, prev)), Oplog(self.member)
+        found = oplog.renames(begin, entry_point(until).optime, run.check)
+        looked = map(entry_filter(self._scope, oplog).look, found)
+        if any(self._scope.closing(one.optime, about) for one in looked for about in one.commands):
+            return True
+        if not oplog.holds(entry_point(prev)):
+            return True  # what came behind it was perhaps gone before it was looked at
+        self._unended[prev] = until
+        return False
 
     def _slice(self, run: BackupRun, timeline: str, prev: OplogPoint) -> _Line:
         """Slices up to now or to the end of the timeline, by the slicing worker where one runs, else by this one (rule

@@ -18,7 +18,7 @@ from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.manifest import BackupKind, Closing, Manifest
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.models.backup import BackupType, MongoSelection, ReadPreference
-from lucid_storage.stores.mongodb.dump import member, pinning
+from lucid_storage.stores.mongodb.dump import member, oplog, pinning
 from lucid_storage.stores.mongodb.dump.pinning import pin
 from testbed.stores.mongodb import MongoDB
 
@@ -259,6 +259,35 @@ def test_a_full_behind_a_restore_that_the_running_worker_has_not_read_yet_is_gon
     assert closing.timeline != full.timeline
     assert inserted(chain.oplog(closing), f"{db}.a") == ["before"]
     assert inserted(chain.oplog(chain.slices()[-1]), f"{db}.a") == ["after"]
+
+
+def test_renames_are_looked_for_piece_by_piece(
+    client: MongoClient[Any], chain: Chain, db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that reads a long oplog in one search is silent for longer than a connection waits."""
+    monkeypatch.setattr(oplog, "PIECE_SECONDS", 1)
+    checks: list[None] = []
+    with closing(pin(chain.uri, ReadPreference.PRIMARY)) as pinned:
+
+        def last() -> oplog.EntryPoint:
+            newest = pinning.newest(chain.uri)
+            assert newest is not None
+            pinned.catch_up(newest, lambda: None)
+            return read.last()
+
+        def later() -> bool:
+            client[db].a.insert_one({})
+            return last().optime.seconds >= begin.optime.seconds + 2
+
+        read = oplog.Oplog(pinned)
+        client[db].b.insert_one({})
+        begin = last()
+        client[db].b.rename("c")
+        until(later, "an oplog of seconds")
+        client[db].c.rename("d")
+        found = list(read.renames(begin, last().optime, lambda: checks.append(None)))
+    assert len(found) == 2
+    assert len(checks) >= 3
 
 
 def test_an_incremental_by_hand_that_meets_a_rename_out_of_the_selection_keeps_what_came_before_it(

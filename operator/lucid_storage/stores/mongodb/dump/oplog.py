@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from struct import Struct
 from typing import cast
 
@@ -20,6 +20,8 @@ from lucid_storage.stores.mongodb.dump.optimes import EntryPoint, OpTime, optime
 
 BATCH = 4096
 """Entries in a reply; the server ends one at 16 MiB anyway."""
+PIECE_SECONDS = 300
+"""Of the oplog in one search for renames: seconds of the server's work also where it writes very much."""
 
 _OVERTAKEN = frozenset({136, 175, 43})
 """CappedPositionLost, QueryPlanKilled, CursorNotFound: the entry under the cursor was removed."""
@@ -89,15 +91,24 @@ class Oplog:
         if last is None or _at(last).moment != until.moment:
             raise _gap(after)
 
-    def renames(self, after: EntryPoint, until: OpTime) -> Iterator[memoryview]:
-        """The entries in (after, until] that rename a collection; the server looks for them, so it is few that come."""
+    def renames(self, after: EntryPoint, until: OpTime, check: Callable[[], None]) -> Iterator[memoryview]:
+        """The entries in (after, until] that rename a collection; the server looks for them, so it is few that come.
+
+        It looks at `PIECE_SECONDS` of the oplog at a time, with `check` before each: no index leads there, and a server
+        that finds nothing says nothing before the end. Raises OplogGapError when entries are removed meanwhile; whether
+        `after` was there is not looked at.
+        """
         name = "renameCollection"
         renaming = [{f"o.{name}": {"$exists": True}}, {f"o.applyOps.o.{name}": {"$exists": True}}]
-        window = {"$gt": after.optime.timestamp, "$lte": until.timestamp}
-        with self._asking():
-            yield from (
-                memoryview(e.raw) for e in self._entries.find({"ts": window, "op": "c", "$or": renaming})
-            )
+        at = after.optime
+        while at.moment < until.moment:
+            check()
+            stop = min(until, OpTime(at.seconds + PIECE_SECONDS, 0), key=lambda o: o.moment)
+            window = {"$gt": at.timestamp, "$lte": stop.timestamp}
+            with self._asking(), _overtaken(after):
+                found = list(self._entries.find({"ts": window, "op": "c", "$or": renaming}))
+            yield from (memoryview(entry.raw) for entry in found)
+            at = stop
 
     def oldest_open(self, at: OpTime) -> OpTime | None:
         """The first entry of the oldest transaction that had entries at this moment and was not decided by then.
@@ -137,15 +148,13 @@ class Oplog:
 
     def _between(self, after: EntryPoint, until: OpTime) -> Iterator[memoryview]:
         query = {"ts": {"$gte": after.optime.timestamp, "$lte": until.timestamp}}
-        with self._asking():
-            try:
-                with self._entries.find_raw_batches(query, batch_size=BATCH) as cursor:
-                    for reply in cursor:
-                        yield from _split(cast(bytes, reply))
-            except OperationFailure as error:
-                if error.code in _OVERTAKEN:
-                    raise _gap(after) from None
-                raise
+        with (
+            self._asking(),
+            _overtaken(after),
+            self._entries.find_raw_batches(query, batch_size=BATCH) as cursor,
+        ):
+            for reply in cursor:
+                yield from _split(cast(bytes, reply))
 
     def _entry(self, at: OpTime) -> RawBSONDocument | None:
         with self._asking():
@@ -156,6 +165,17 @@ class Oplog:
 
     def _asking_for_transactions(self) -> AbstractContextManager[None]:
         return self._member.asking("look for open transactions", "find on config.transactions")
+
+
+@contextmanager
+def _overtaken(after: EntryPoint) -> Iterator[None]:
+    """The server dropped the entry under a cursor: what was read since `after` is not known to be all."""
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code in _OVERTAKEN:
+            raise _gap(after) from None
+        raise
 
 
 def _gap(point: EntryPoint) -> OplogGapError:
