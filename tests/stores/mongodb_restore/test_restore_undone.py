@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from deployment import Client
 
-from lucid_storage.stores.mongodb.restore.journal import Direct
+from lucid_storage.stores.mongodb.restore.journal import JOURNALS, Direct
 from lucid_storage.stores.mongodb.restore.target import Target
 from lucid_storage.stores.mongodb.restore.worker_journal import WorkerJournal
 from testbed.stores.mongodb import MongoDB
@@ -113,3 +113,18 @@ def test_a_server_before_6_0_is_sent_no_uuid_which_it_would_refuse() -> None:
         target.wire_version = 17
         target.drop("shop", "e", b"1" * 16)
     assert ["collectionUUID" in command for command in sent if "drop" in command] == [False, True]
+
+
+def test_a_run_is_taken_back_below_the_feature_compatibility_version_too(
+    private_mongodb: Callable[..., MongoDB],
+) -> None:
+    """Between the two steps of an upgrade the program knows the comparison and refuses it."""
+    server = private_mongodb()
+    with server.client() as client:
+        client.admin.command("setFeatureCompatibilityVersion", "5.0")
+        live = client.shop
+        live.create_collection("e")
+        live.create_collection("live")
+        made = uuid_of(client, "shop", "e")
+        discard(Target(server.uri), "shop", Direct("shop", "e", made))
+        assert set(live.list_collection_names()) == {"live", JOURNALS}

@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from lucid_storage.errors import StoreUnavailableError
+from lucid_storage.stores.mongodb.connection import UUID, UUID_NOT_ENABLED
 from lucid_storage.stores.mongodb.errors import (
     NAMESPACE_NOT_FOUND,
     NO_PRIMARY,
@@ -115,6 +116,11 @@ class Target:
                     if self._clock() >= end:
                         raise
                 except OperationFailure as error:
+                    if UUID in command and UUID_NOT_ENABLED in str(error):
+                        # Its feature compatibility version is older: as on an older server, by name alone.
+                        command = {key: value for key, value in command.items() if key != UUID}
+                        sent_again()
+                        continue
                     if error.code not in expected:
                         raise
                     answer = {**(error.details or {}), "ok": 0, "code": error.code}
@@ -194,10 +200,12 @@ class Target:
         return len(cursor.get("firstBatch", ()))
 
     def drop(self, database: str, name: str, uuid: bytes | None = None) -> None:
-        """Harmless when it is gone. With `uuid`, and since MongoDB 6.0, also when another one has the name by then."""
+        """Harmless when it is gone. With `uuid`, and since the feature compatibility version 6.0 of MongoDB, also when
+        another one has the name by then.
+        """
         command: Document = {"drop": name}
         if uuid and self._compares_uuids():
-            command["collectionUUID"] = Binary(uuid, 4)
+            command[UUID] = Binary(uuid, 4)
         gone = {NAMESPACE_NOT_FOUND, UUID_MISMATCH}
         self.write(database, command, f"drop {database}.{name}", expected=gone)
 
