@@ -158,7 +158,7 @@ class S3Store:
         count = 0
         with self._connection() as connection:
             for upload in open_uploads(connection, f"{prefix}/" if prefix else ""):
-                if before is None or upload.began < before:
+                if before is None or upload.began_before(before):
                     abort_upload(connection, upload.path, upload.id)
                     count += 1
         return count

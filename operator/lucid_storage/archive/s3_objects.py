@@ -22,7 +22,18 @@ class OpenUpload:
 
     path: str
     id: str
-    began: datetime
+    initiated: str
+    """When it began, in the server's words."""
+
+    def began_before(self, moment: datetime) -> bool:
+        """By the server's clock. False where the server does not say when in a way that S3 does: what is not known to
+        be old is left alone.
+        """
+        try:
+            began = datetime.fromisoformat(self.initiated)
+        except ValueError:
+            return False
+        return began.tzinfo is not None and began < moment
 
 
 def put_object(connection: Connection, path: str, body: Body, *, if_absent: bool) -> str | None:
@@ -85,8 +96,7 @@ def open_uploads(connection: Connection, prefix: str) -> list[OpenUpload]:
     while True:
         body = connection.request("GET", "", query).body
         for upload in _UPLOAD.findall(body):
-            began = datetime.fromisoformat(_text(upload, "Initiated"))
-            found.append(OpenUpload(_text(upload, "Key"), _text(upload, "UploadId"), began))
+            found.append(OpenUpload(*(_text(upload, name) for name in ("Key", "UploadId", "Initiated"))))
         if not _TRUNCATED.search(body):
             return found
         query["key-marker"] = _text(body, "NextKeyMarker")

@@ -11,8 +11,8 @@ import hashlib
 import re
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from html import unescape
 from time import sleep
@@ -148,7 +148,8 @@ class S3Writer:
         connection = Connection(hurried)
         try:
             if self._upload is not None:
-                abort_upload(connection, self._path, self._upload)
+                with _unless_refused():
+                    abort_upload(connection, self._path, self._upload)
             self._take_back(connection)
             for seconds in SETTLING_SECONDS if late else ():
                 sleep(seconds)
@@ -158,9 +159,10 @@ class S3Writer:
 
     def _take_back(self, connection: Connection) -> None:
         """What of this path is there now."""
-        for upload in open_uploads(connection, self._path) if self._begun else ():
-            if upload.path == self._path:
-                abort_upload(connection, upload.path, upload.id)
+        with _unless_refused():
+            for upload in open_uploads(connection, self._path) if self._begun else ():
+                if upload.path == self._path:
+                    abort_upload(connection, upload.path, upload.id)
         # It may have been made although the answer said otherwise or was lost. Another's is not touched.
         found = head_object(connection, self._path) if self._expected else None
         if found is not None and found.etag == self._expected:
@@ -308,6 +310,20 @@ class S3Writer:
             return _DIGEST.fullmatch(etag) is not None and all(p.etag == p.md5.hex() for p in self._parts)
         # A single request shows no other ETag to compare with; the server checked the signed digest of the body.
         return False
+
+
+@contextmanager
+def _unless_refused() -> Iterator[None]:
+    """A login that may not list uploads, or abort them, may delete an object all the same.
+
+    Raises DestinationUnavailableError: there is no time to wait for a server in vain several times.
+    """
+    try:
+        yield
+    except DestinationUnavailableError:
+        raise
+    except DestinationError:
+        return  # such an upload is shown by no listing of objects, and pruned by its age
 
 
 def _completed(answer: Answer) -> bool:

@@ -290,6 +290,64 @@ def test_an_upload_whose_beginning_was_never_answered_is_found_and_aborted(
     assert_nothing_left(s3)
 
 
+DENIED = Fault(403, b"<Error><Code>AccessDenied</Code></Error>")
+
+
+@pytest.mark.parametrize("denied", ["listing uploads", "aborting uploads"])
+def test_a_login_that_may_not_see_to_uploads_leaves_no_object_all_the_same(
+    denied: str, s3: S3Store, bucket: Bucket, faulty: Faulty
+) -> None:
+    """The end was carried out, and each answer to it was lost."""
+
+    def rule(request: Request) -> Fault | None:
+        if request.completes:
+            return Fault(changed=lambda _: INTERNAL)
+        listing = request.method == "GET" and "uploads" in request.query
+        aborting = request.method == "DELETE" and "uploadId" in request.query
+        return DENIED if (listing if denied == "listing uploads" else aborting) else None
+
+    proxy = faulty(rule)
+    with pytest.raises(DestinationUnavailableError):
+        upload(through(proxy, bucket))
+
+    assert any(request.completes for request in proxy.seen)
+    assert_nothing_left(s3)
+
+
+STAMPS = {
+    "none": b"",
+    "in words": b"<Initiated>yesterday</Initiated>",
+    "no zone": b"<Initiated>2001-02-03T04:05:06</Initiated>",
+}
+
+
+@pytest.mark.parametrize("stamp", STAMPS)
+def test_a_server_that_does_not_say_when_an_upload_began_has_what_failed_taken_back(
+    stamp: str, s3: S3Store, bucket: Bucket, faulty: Faulty
+) -> None:
+    """As its failure is told, and not that of the cleaning; by its age such an upload never goes."""
+
+    def rule(request: Request) -> Fault | None:
+        if request.part == 2:
+            return Fault(507, b"<Error><Code>XMinioStorageFull</Code></Error>")
+        if request.method == "GET" and "uploads" in request.query:
+            return Fault(changed=lambda body: re.sub(rb"<Initiated>.*?</Initiated>", STAMPS[stamp], body))
+        return None
+
+    store = through(faulty(rule), bucket)
+    other = store.writer("b/other")
+    other.write(DATA[: 9 * 1024 * 1024])
+    later = datetime.now(UTC) + timedelta(days=1)
+
+    with pytest.raises(DestinationFullError):
+        upload(store)
+
+    assert store.delete_abandoned("", later) == 0
+    assert store.delete_abandoned("", None) == 1
+    other.abort()
+    assert_nothing_left(s3)
+
+
 def test_all_that_is_written_carries_its_digest(s3: S3Store, bucket: Bucket, faulty: Faulty) -> None:
     """Buckets whose objects are locked refuse what does not."""
     proxy = faulty(lambda _: None)
