@@ -199,3 +199,16 @@ def test_a_slot_that_a_clock_jumped_over_and_made_late_is_no_success_of_now_eith
     assert back.status.last_successful_at == at("2026-05-02T04:00")
     then = look(schedule(), "2026-05-03T00:45", late, early, status=back.status)
     assert then.status.last_successful_at == at("2026-05-02T04:00")
+
+
+def test_where_it_is_not_known_when_the_clock_was_put_back_what_has_come_counts() -> None:
+    """As in a status of before that was written down: the good backups of the time before are no early ones."""
+    before, early = backup("2026-05-01T02:00"), backup("2026-05-04T02:00")
+    status = BackupScheduleStatus(
+        last_slot=at("2026-05-01T02:00"), early_until=at("2026-05-04T02:00"), put_back=1
+    )
+    told = look(schedule(), "2026-05-02T01:00", before, early, status=status).status
+    assert (told.last_successful_at, told.last_successful_backup) == (
+        at("2026-05-01T02:01"),
+        "nightly-20260501-020000",
+    )

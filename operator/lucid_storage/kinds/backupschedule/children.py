@@ -105,9 +105,11 @@ def _early(
     begun = max(slot, backup.started_at or slot)
     if begun > now + LITTLE:
         return True
-    before = schedule.early_from is not None and begun <= schedule.early_from
+    # A status of before early_from was written down does not tell the good ones from the early ones.
+    if schedule.early_from is None or begun <= schedule.early_from:
+        return False
     again = made_again(schedule, slot)
-    return bool(again) and not before and not name.endswith(f"-{again}")
+    return bool(again) and not name.endswith(f"-{again}")
 
 
 def _child(resource: Resource, schedule: BackupScheduleStatus, now: datetime) -> Child | None:
