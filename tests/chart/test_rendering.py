@@ -105,6 +105,14 @@ def test_the_operator_reads_every_variable_that_the_chart_sets(helm: Helm) -> No
     assert settings.served("elsewhere") is not None
 
 
+def test_a_variable_of_the_c_library_that_somebody_sets_stands_once(helm: Helm) -> None:
+    objects = helm.objects({"extraEnv": [{"name": "MALLOC_ARENA_MAX", "value": "8"}]})
+    deployment = next(each for each in objects if each["kind"] == "Deployment")
+    names = [each["name"] for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]]
+    assert names.count("MALLOC_ARENA_MAX") == names.count("MALLOC_TRIM_THRESHOLD_") == 1
+    assert environment(objects)["MALLOC_ARENA_MAX"] == "8"
+
+
 def test_defaults_of_the_chart_are_the_defaults_of_the_operator(helm: Helm) -> None:
     told = environment(helm.objects({}))
     del told["POD_NAMESPACE"]

@@ -49,7 +49,7 @@ class Limits:
     answer_seconds: float = 1.0
     """How long a caller gets the same health and statistics again."""
     answers: int = 256
-    """Kept answers; beyond it the one unused for longest goes."""
+    """Kept answers; beyond it the oldest goes."""
     body_bytes: int = 65_536
     connections: int = 256
     header_bytes: int = 16_384

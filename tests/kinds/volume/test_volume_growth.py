@@ -78,6 +78,10 @@ def test_the_end_of_an_expansion_is_told_once() -> None:
             conditions={"Resizing": "array is full"},
             resize="ControllerResizeInfeasible",
         ),
+        claim(
+            requested=to_bytes("12Gi"),
+            conditions={"FileSystemResizePending": "Waiting", "ControllerResizeError": "array is full"},
+        ),
     ],
 )
 def test_a_driver_that_cannot_expand_is_one_condition_with_its_words(broken: object) -> None:

@@ -53,6 +53,21 @@ def test_figures_move_at_most_every_quarter_of_an_hour_and_by_a_tenth() -> None:
     assert used(45, 16) == 45
 
 
+@pytest.mark.parametrize(
+    "ahead", [timedelta(0), timedelta(seconds=90), timedelta(minutes=15), timedelta(days=1)]
+)
+def test_a_node_whose_clock_is_ahead_moves_figures_no_more_often(ahead: timedelta) -> None:
+    """Logs that are rotated move them by more than a tenth each minute."""
+    status, moves = VolumeStatus(), 0
+    for minute in range(120):
+        now = NOW + timedelta(minutes=minute)
+        observed = seen(claim(), figures=figures(20 + minute % 2 * 20, at=now + ahead))
+        found = settled(volume(), observed, status, now=now)
+        moves += found.stats_time != status.stats_time
+        status = found
+    assert moves == 8
+
+
 def test_a_threshold_is_told_at_once_with_an_event() -> None:
     step = look(volume(), seen(claim(), **at(81, 1)), after(40), now=NOW + timedelta(minutes=1))
     assert alarms(step) == (True, False)

@@ -142,7 +142,9 @@ def failed(claim: Claim) -> str | None:
 def waits_for_mount(claim: Claim) -> bool:
     """Whether the volume itself has grown, and its file system does when the claim is mounted anew."""
     infeasible = claim.resize is not None and claim.resize.endswith("Infeasible")
-    return "FileSystemResizePending" in claim.conditions and not infeasible
+    # The driver may refuse a further growth, asked for by hand, while the file system waits for the former one.
+    refused = infeasible or "ControllerResizeError" in claim.conditions
+    return "FileSystemResizePending" in claim.conditions and not refused
 
 
 def _no(reason: Reason, message: str) -> Verdict:

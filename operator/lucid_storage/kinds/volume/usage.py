@@ -77,7 +77,8 @@ def noted(
         or after != before
         or figures.source != status.usage_source
         or figures.capacity != status.capacity_bytes
-        or (rules.due(status.stats_time, now) and _tells_more(status, figures, full_at, now))
+        # By the clock that told both times: a node's may be ahead of this one.
+        or (rules.due(status.stats_time, figures.at) and _tells_more(status, figures, full_at, now))
     )
     if not moved:
         return status, ()

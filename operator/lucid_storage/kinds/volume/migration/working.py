@@ -53,7 +53,7 @@ def _start(case: Case, request: WorkerRequest) -> Plan:
     if case.answer.former:
         # Two that write to one volume could spoil what the other one has compared.
         pod = case.answer.former[0].name
-        said = f"The next worker begins when the pod {pod} has ended, whose Job somebody deleted."
+        said = f"The next worker begins when the pod {pod} has ended, whose Job is gone."
         return case.step(said, seconds=POLL_SECONDS)
     if case.answer.unfit is not None:
         error = case.answer.unfit
