@@ -153,6 +153,22 @@ def test_what_retention_is_removing_is_not_read(shop: Workshop, backup: BackupRe
 
 
 @pytest.mark.mongodb
+def test_a_removal_that_died_hinders_the_jobs_of_its_time_and_none_that_was_made_later(
+    shop: Workshop, backup: BackupResult
+) -> None:
+    """A reader's own clock may be ahead: it alone never says that a removal is over."""
+    store, chain = FolderStore(shop.destination), ChainFolder("r", CLUSTER, "n", "manual")
+    hour, now = timedelta(hours=1), datetime.now(UTC)
+    assert backup.id is not None
+    holds.announce_removal(store, chain, "prune", [backup.id], now - hour, now - 2 * hour)
+    told = []
+    for ordered_at in (now - 1.5 * hour, now - 0.5 * hour):
+        given = {**order(shop, backup), "orderedAt": ordered_at.isoformat()}
+        told.append(shop.result(shop.start("verify", given), given).ok)
+    assert told == [False, True]
+
+
+@pytest.mark.mongodb
 def test_from_a_prompt_folder_and_key_are_enough(shop: Workshop, backup: BackupResult) -> None:
     asked = ("verify", "--id", str(backup.id), *folder_of(shop))
     good = command(*asked)
