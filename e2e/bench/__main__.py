@@ -77,7 +77,7 @@ async def _measure(options: argparse.Namespace, progress: Progress) -> list[Figu
                 figures.append(figure)
         if "storm" in chosen:
             with progress.step("Create storms"):
-                figures += await storm.rows(made, times=2)
+                figures += await storm.rows(made, times=3)
         if "steady" in chosen:
             with progress.step(f"Steady state for {seconds:.0f} s"):
                 figures += await steady.rows(made, seconds)

@@ -14,7 +14,7 @@ import select
 import sys
 import time
 
-INTERVAL_SECONDS = 0.03  # half a minute of it is within the rate limit
+INTERVAL_SECONDS = 0.06  # two minutes of it are within the rate limit
 WARM_UP = 10
 START_SECONDS = 20.0
 
