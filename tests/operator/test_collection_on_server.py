@@ -218,15 +218,17 @@ async def test_a_collection_made_anew_by_somebody_else_is_not_dropped(
 async def test_collections_whose_names_were_swapped_by_hand_get_their_validators_and_are_not_dropped(
     mongo_world: World, db: Database[Any]
 ) -> None:
-    mongo_world.start_operator()
+    operator = mongo_world.start_operator()
     wanted = {name: {name: {"$exists": True}} for name in ("left", "right")}
     for name, validator in wanted.items():
         await mongo_world.create("Collection", name, {"validator": validator, "deletionPolicy": "Delete"})
         await mongo_world.ready("Collection", name)
         db[name].insert_one({name: 1})
+    operator.freeze()  # in between, it would make the collection that is not there
     db.left.rename("between")
     db.right.rename("left")
     db.between.rename("right")
+    operator.thaw()
 
     async def put_right() -> bool:
         found = {entry["name"]: entry["options"].get("validator") for entry in db.list_collections()}

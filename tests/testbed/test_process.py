@@ -172,10 +172,12 @@ print(*[ports.reserve(instance, f"server-{number}") for number in range(20)])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_servers_of_a_test_run_end_with_it(end: signal.Signals) -> None:
     """However pytest ends, the reaper gets the lock, stops the servers and removes their folder."""
+    # A run in the background of a shell begins with SIGINT ignored, and Python leaves it so.
     script = """
-import sys, time, uuid
+import signal, sys, time, uuid
 from testbed.process import Daemon
 from testbed.testrun import TestRun
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run = TestRun(uuid.uuid4().hex[:8])
 run.join()
 Daemon(run.instance, "server", ["sleep", "300"]).start()
