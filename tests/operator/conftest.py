@@ -106,12 +106,18 @@ def api_relay(mongo_world: World, control_plane: ControlPlane, tmp_path: Path) -
 
 
 @pytest.fixture
-async def working_world(mongo_world: World, tmp_path: Path) -> AsyncIterator[World]:
-    """With a place for backups, and a node that runs the real workers."""
+async def runner(mongo_world: World, tmp_path: Path) -> AsyncIterator[JobRunner]:
+    """A node that runs the real workers, and a place for backups in mongo_world's namespace."""
     await make_claim(mongo_world)
     mongo_world.environment.update(IMAGE)
-    runner = JobRunner(mongo_world.kube, [mongo_world.namespace], tmp_path / "node", worker_command)
-    async with runner.running():
-        yield mongo_world
+    made = JobRunner(mongo_world.kube, [mongo_world.namespace], tmp_path / "node", worker_command)
+    async with made.running():
+        yield made
         for operator in mongo_world.operators:
             operator.stop()
+
+
+@pytest.fixture
+def working_world(mongo_world: World, runner: JobRunner) -> World:
+    """With a place for backups, and a node that runs the real workers."""
+    return mongo_world

@@ -1,31 +1,18 @@
 """A schedule from end to end: real backups, a real slicing worker, and retention that removes real data."""
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-from backup_bed import CLAIM, IMAGE, make_claim
+from backup_bed import CLAIM
 from pymongo.database import Database
 
 from lucid_storage.kube.client import Json
-from testbed.job_runner import JobRunner, worker_command
+from testbed.job_runner import JobRunner
 from testbed.pytest_operator import World
 
 pytestmark = [pytest.mark.mongodb, pytest.mark.apiserver, pytest.mark.slow]
-
-
-@pytest.fixture
-async def runner(mongo_world: World, tmp_path: Path) -> AsyncIterator[JobRunner]:
-    await make_claim(mongo_world)
-    mongo_world.environment.update(IMAGE)
-    made = JobRunner(mongo_world.kube, [mongo_world.namespace], tmp_path / "node", worker_command)
-    async with made.running():
-        yield made
-        for operator in mongo_world.operators:
-            operator.stop()
 
 
 async def test_slices_and_retention_of_real_backups(

@@ -15,6 +15,7 @@ from lucid_storage.models.settings import SettingsError, StoreSettings
 
 SECRET_SECONDS = 30.0
 FORBIDDEN = 403
+CONNECTION_FIELD = "spec.connection.secretName"
 
 ReadSecret = Callable[[str, str], Awaitable[Json | None]]
 
@@ -39,7 +40,8 @@ class ConnectionSecrets:
         if entry is not None and entry.expires > now:
             return entry.settings
         self._entries.pop((namespace, name), None)
-        settings = _parse(name, await self._allowed(namespace, name))
+        body = await allowed_secret(self._read_secret, namespace, name, CONNECTION_FIELD)
+        settings = _parse(name, body)
         self._entries[namespace, name] = _Entry(settings, now + SECRET_SECONDS)
         return settings
 
@@ -51,31 +53,34 @@ class ConnectionSecrets:
         """Read them anew: a password may have been rotated a moment ago."""
         self._entries.clear()
 
-    async def _allowed(self, namespace: str, name: str) -> Json:
-        try:
-            body = await self._read_secret(namespace, name)
-        except KubeApiError as error:
-            if error.status != FORBIDDEN:
-                raise
-            raise NotAllowedError(
-                f'The operator may not read the Secret "{name}" in this namespace; grant its ServiceAccount the verb'
-                " get on secrets there.",
-                reason=Reason.SECRET_NOT_ALLOWED,
-            ) from None
-        if body is None:
-            raise RefusedError(
-                f'The Secret "{name}" does not exist in this namespace; create it, or change'
-                " spec.connection.secretName.",
-                reason=Reason.SECRET_NOT_FOUND,
-            )
-        labels = body["metadata"].get("labels") or {}
-        if labels.get(SECRET_ALLOWED_LABEL) != "true":
-            raise NotAllowedError(
-                f'The Secret "{name}" lacks the label {SECRET_ALLOWED_LABEL}: "true", without which the operator'
-                " does not use it.",
-                reason=Reason.SECRET_NOT_ALLOWED,
-            )
-        return body
+
+async def allowed_secret(read_secret: ReadSecret, namespace: str, name: str, field: str) -> Json:
+    """The Secret that `field` of a spec names, where its label lets the operator use it.
+
+    Raises NotAllowedError, RefusedError when there is none, and KubeApiError.
+    """
+    try:
+        body = await read_secret(namespace, name)
+    except KubeApiError as error:
+        if error.status != FORBIDDEN:
+            raise
+        raise NotAllowedError(
+            f'The operator may not read the Secret "{name}" in this namespace; grant its ServiceAccount the verb'
+            " get on secrets there.",
+            reason=Reason.SECRET_NOT_ALLOWED,
+        ) from None
+    if body is None:
+        raise RefusedError(
+            f'The Secret "{name}" does not exist in this namespace; create it, or change {field}.',
+            reason=Reason.SECRET_NOT_FOUND,
+        )
+    if (body["metadata"].get("labels") or {}).get(SECRET_ALLOWED_LABEL) != "true":
+        raise NotAllowedError(
+            f'The Secret "{name}" lacks the label {SECRET_ALLOWED_LABEL}: "true", without which the operator'
+            " does not use it.",
+            reason=Reason.SECRET_NOT_ALLOWED,
+        )
+    return body
 
 
 def _parse(name: str, body: Json) -> StoreSettings:

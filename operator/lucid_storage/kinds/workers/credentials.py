@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from lucid_storage.errors import NotAllowedError, Reason, RefusedError
-from lucid_storage.kinds.secrets import ReadSecret
+from lucid_storage.errors import NotAllowedError
+from lucid_storage.kinds.secrets import CONNECTION_FIELD, ReadSecret, allowed_secret
 from lucid_storage.kinds.workers.job import CA_FILE, STORES_CA
 from lucid_storage.kinds.workers.place import Place
-from lucid_storage.kube.client import KubeApiError
-from lucid_storage.kube.jobs import FORBIDDEN
 from lucid_storage.models.meta import SECRET_ALLOWED_LABEL
 from lucid_storage.models.settings import Settings
 
@@ -33,7 +31,7 @@ class Credentials:
         Raises NotAllowedError, RefusedError and KubeApiError.
         """
         if connection is not None:
-            await self.entries(namespace, connection, "spec.connection.secretName")
+            await self.entries(namespace, connection, CONNECTION_FIELD)
         elif self._settings.served(namespace) is None:
             raise NotAllowedError(
                 f'The operator\'s own credentials do not serve the namespace "{namespace}": name a Secret with the'
@@ -67,27 +65,7 @@ class Credentials:
 
     async def entries(self, namespace: str, name: str, field: str) -> Mapping[str, str]:
         """The entries of a labelled Secret, base64. Raises NotAllowedError, RefusedError and KubeApiError."""
-        try:
-            body = await self._read_secret(namespace, name)
-        except KubeApiError as error:
-            if error.status != FORBIDDEN:
-                raise
-            raise NotAllowedError(
-                f'The operator may not read the Secret "{name}" in this namespace; grant its ServiceAccount the verb'
-                " get on secrets there.",
-                reason=Reason.SECRET_NOT_ALLOWED,
-            ) from None
-        if body is None:
-            raise RefusedError(
-                f'The Secret "{name}" of {field} does not exist in this namespace; create it.',
-                reason=Reason.SECRET_NOT_FOUND,
-            )
-        if (body["metadata"].get("labels") or {}).get(SECRET_ALLOWED_LABEL) != "true":
-            raise NotAllowedError(
-                f'The Secret "{name}" lacks the label {SECRET_ALLOWED_LABEL}: "true", without which the operator does'
-                " not use it.",
-                reason=Reason.SECRET_NOT_ALLOWED,
-            )
+        body = await allowed_secret(self._read_secret, namespace, name, field)
         return body.get("data") or {}
 
 
