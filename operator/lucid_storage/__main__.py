@@ -6,6 +6,7 @@ Commands are imported when they are run, so that each process pays only for what
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -94,8 +95,13 @@ def _work(given: argparse.Namespace) -> NoReturn:
     """Runs a worker, and ends the process once its result was told."""
     from importlib import import_module
 
-    module = {"slice": "slicer"}.get(given.command, given.command.replace("-", "_"))
-    _end(import_module(f"lucid_storage.jobs.{module}").run())
+    name = {"slice": "slicer"}.get(given.command, given.command.replace("-", "_"))
+    # What is imported stays, so the collector looks at it in vain: a tenth of a start (https://docs.python.org/3/library/gc.html#gc.freeze).
+    gc.disable()
+    module = import_module(f"lucid_storage.jobs.{name}")
+    gc.freeze()
+    gc.enable()
+    _end(module.run())
 
 
 def _end(status: int) -> NoReturn:

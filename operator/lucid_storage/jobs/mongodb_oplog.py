@@ -67,7 +67,8 @@ def copy(
     last: tuple[OpTime, memoryview] | None = None
     for raw in raws:
         looked = entry_filter.look(raw)
-        closing = next(filter(None, (judge(looked.optime, about) for about in looked.commands)), None)
+        closings = [judge(looked.optime, about) for about in looked.commands] if looked.commands else ()
+        closing = next(filter(None, closings), None) if closings else None
         if closing is not None:
             stretch.closing = closing
             if last is None:
@@ -78,7 +79,8 @@ def copy(
         last = looked.optime, raw
         if skip(looked):
             continue
-        stretch.counts.update(looked.counts)
+        for what, count in looked.counts.items():
+            stretch.counts[what] += count
         if looked.kept is not None:
             stretch.entries += 1
             stretch.bytes += len(looked.kept)

@@ -18,6 +18,7 @@ from bson.raw_bson import RawBSONDocument
 
 from lucid_storage.stores.mongodb.dump.listing import BUCKETS
 from lucid_storage.stores.mongodb.dump.optimes import OpTime, optime
+from lucid_storage.stores.mongodb.dump.plain import plain
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(
     document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS
@@ -30,6 +31,8 @@ Earlier: TypeAlias = Callable[[OpTime], Sequence[Entry]]
 """The entries of a transaction up to this one, the oldest first, when they lie before what is read."""
 
 _WITHOUT_EFFECT = frozenset({"dbCheck"})
+_VIEWS = b".system.views\0"
+"""Entries on the list of views are about a view each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Looked(NamedTuple):
     optime: OpTime
     kept: bytes | memoryview | None
     """What is written; None when nothing of it belongs to the selection."""
-    counts: Counts
+    counts: Mapping[tuple[str, str], int]
     """Operations of the selection that take effect with it: those of a transaction count at its commit."""
     commands: tuple[Header, ...]
     """All commands, of the selection or not."""
@@ -76,8 +79,20 @@ class EntryFilter:
         self._wanted_database = wanted_database
         self._earlier = earlier
         self._open: dict[tuple[bytes, int], _Open] = {}
+        self._known: dict[bytes, Mapping[tuple[str, str], int]] = {}
+        """Of plain entries by what they are about: what each counts, nothing where it is not of the selection."""
 
     def look(self, raw: bytes | memoryview) -> Looked:
+        one = plain(raw)
+        counts = self._known.get(one.about) if one is not None else None
+        if one is not None and counts is not None:
+            return Looked(one.optime, raw if counts else None, counts, ())
+        looked = self._decoded(raw)
+        if one is not None and _VIEWS not in one.about:
+            self._known[one.about] = looked.counts
+        return looked
+
+    def _decoded(self, raw: bytes | memoryview) -> Looked:
         entry = RawBSONDocument(bytes(raw), RAW)
         at = optime(entry)
         if at is None:

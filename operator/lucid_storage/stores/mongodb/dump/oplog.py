@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from struct import Struct
 from typing import cast
 
 from bson import Timestamp
@@ -17,6 +16,7 @@ from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
 from lucid_storage.stores.mongodb.dump.entries import RAW, optime_of
 from lucid_storage.stores.mongodb.dump.member import PinnedMember
 from lucid_storage.stores.mongodb.dump.optimes import EntryPoint, OpTime, optime, sha256
+from lucid_storage.stores.mongodb.dump.replies import replies
 
 BATCH = 4096
 """Entries in a reply; the server ends one at 16 MiB anyway."""
@@ -25,7 +25,6 @@ PIECE_SECONDS = 300
 
 _OVERTAKEN = frozenset({136, 175, 43})
 """CappedPositionLost, QueryPlanKilled, CursorNotFound: the entry under the cursor was removed."""
-_size_at = Struct("<i").unpack_from
 
 
 class OplogGapError(LucidError):
@@ -148,13 +147,11 @@ class Oplog:
 
     def _between(self, after: EntryPoint, until: OpTime) -> Iterator[memoryview]:
         query = {"ts": {"$gte": after.optime.timestamp, "$lte": until.timestamp}}
-        with (
-            self._asking(),
-            _overtaken(after),
-            self._entries.find_raw_batches(query, batch_size=BATCH) as cursor,
-        ):
-            for reply in cursor:
-                yield from _split(cast(bytes, reply))
+        fields = {"filter": query, "readConcern": {"level": "majority"}}
+        client = self._member.client
+        with self._asking(), _overtaken(after), client.start_session() as session:
+            for documents in replies(client.local, session, "oplog.rs", fields, BATCH):
+                yield from documents
 
     def _entry(self, at: OpTime) -> RawBSONDocument | None:
         with self._asking():
@@ -189,11 +186,3 @@ def _at(raw: memoryview) -> OpTime:
     found = optime(RawBSONDocument(bytes(raw), RAW))
     assert found is not None
     return found
-
-
-def _split(reply: bytes) -> Iterator[memoryview]:
-    view, at = memoryview(reply), 0
-    while at < len(view):
-        stop = at + _size_at(view, at)[0]
-        yield view[at:stop]
-        at = stop

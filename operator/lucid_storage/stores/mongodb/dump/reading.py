@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
-from bson.int64 import Int64
 from pymongo.client_session import ClientSession
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure
 
 from lucid_storage.errors import StoreUnavailableError
-from lucid_storage.stores.mongodb.dump.entries import RAW
 from lucid_storage.stores.mongodb.dump.listing import FoundCollection
-from lucid_storage.stores.mongodb.dump.member import Document, PinnedMember
+from lucid_storage.stores.mongodb.dump.member import PinnedMember
 from lucid_storage.stores.mongodb.dump.optimes import OpTime
-from lucid_storage.stores.mongodb.dump.replies import reply_of
+from lucid_storage.stores.mongodb.dump.replies import replies
 
 REPLY_BYTES = 2 * 1024 * 1024
 """What a reply should hold, so that several fit the memory of a worker. The server's own limit is 16 MiB."""
@@ -74,42 +71,13 @@ class _PositionLostError(Exception):
 def _pass(member: PinnedMember, session: ClientSession, one: FoundCollection) -> Iterator[list[memoryview]]:
     with member.asking(f"read {one.namespace}", "find"):
         try:
-            yield from _replies(member, session, one)
+            # No hint and no sort: a forward scan, which neither an index build nor a dropped index ends.
+            query = {"noCursorTimeout": True, "readConcern": {"level": "majority"}}
+            database = member.client.get_database(one.database)
+            yield from replies(database, session, one.place, query, batch_size(one.average_bytes))
         except OperationFailure as error:
             if error.code == _CAPPED_POSITION_LOST and one.capped:
                 raise _PositionLostError from None
             if error.code in _GONE:
                 raise CollectionGoneError(one.namespace) from None
             raise
-
-
-def _replies(
-    member: PinnedMember, session: ClientSession, one: FoundCollection
-) -> Iterator[list[memoryview]]:
-    """As commands: faster than the driver's cursors, which also refuse some names that the server allows."""
-    size = batch_size(one.average_bytes)
-    database = member.client.get_database(one.database)
-    # No hint and no sort: a forward scan, which neither an index build nor a dropped index ends.
-    command: Document = {
-        "find": one.place,
-        "batchSize": size,
-        "noCursorTimeout": True,
-        "readConcern": {"level": "majority"},
-    }
-    cursor = 0
-    try:
-        while True:
-            answer = database.command(command, session=session, codec_options=RAW)
-            reply = reply_of(answer["cursor"].raw)
-            del answer  # it holds the same documents once more
-            cursor = reply.cursor
-            if reply.documents:
-                yield reply.documents
-            if not cursor:
-                return
-            del reply
-            command = {"getMore": Int64(cursor), "collection": one.place, "batchSize": size}
-    finally:
-        if cursor:
-            with suppress(PyMongoError):
-                database.command({"killCursors": one.place, "cursors": [Int64(cursor)]}, session=session)
