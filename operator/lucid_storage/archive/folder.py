@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from lucid_storage.archive.destination import SMALL_BYTES, Digest, Entry
+from lucid_storage.archive.readback import ReadBack
 from lucid_storage.errors import (
     ArchiveDamagedError,
     DestinationError,
@@ -156,14 +157,16 @@ class FolderWriter:
         self._partial = target.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
         self._lock = threading.Lock()
         self._file = -1
+        self._back: ReadBack | None = None
         self._given_up = threading.Event()
 
     def write(self, data: bytes, /) -> None:
         with _told("write", self._target.name), self._lock:
             rest = memoryview(data)
-            file = self._open()
+            back = self._open()
             while rest:
-                rest = rest[os.write(file, rest[:_BLOCK]) :]
+                rest = rest[os.write(self._file, rest[:_BLOCK]) :]
+            back.wrote(len(data))
 
     def finish(self, digest: Digest) -> None:
         if not self.place(digest, replace=False):
@@ -173,9 +176,12 @@ class FolderWriter:
         """False when there is a file already that is not to be replaced. Otherwise as `finish`."""
         try:
             with _told("write", self._target.name), self._lock:
-                file = self._open()
-                os.fsync(file)
-                self._read_back(file, digest)
+                found = self._open().finish()
+                self._raise_if_given_up()
+                if found != digest:
+                    raise ArchiveDamagedError(
+                        f"The volume did not keep what was written to {self._target.name}; check its disk."
+                    )
                 if replace:
                     self._partial.replace(self._target)
                 elif not self._link():
@@ -188,37 +194,25 @@ class FolderWriter:
     def abort(self) -> None:
         self._given_up.set()  # at once, for the lock is held while a large file is read back
         with self._lock:
+            if self._back is not None:
+                self._back.end()
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
                 with suppress(OSError):  # whoever prunes takes it
                     self._partial.unlink(missing_ok=True)
 
-    def _open(self) -> int:
+    def _open(self) -> ReadBack:
         self._raise_if_given_up()
-        if self._file < 0:
+        if self._back is None:
             _make_folders(self._target.parent, self._root)
             self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        return self._file
+            self._back = ReadBack(self._file, self._given_up)
+        return self._back
 
     def _raise_if_given_up(self) -> None:
         if self._given_up.is_set():
             raise DestinationError("The upload was given up.")
-
-    def _read_back(self, file: int, digest: Digest) -> None:
-        # What was just written would come from memory otherwise; the kernel may still keep some of it.
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-        os.lseek(file, 0, os.SEEK_SET)
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        sha256, size = hashlib.sha256(), 0
-        while block := os.read(file, 1024 * 1024):
-            self._raise_if_given_up()
-            sha256.update(block)
-            size += len(block)
-        if Digest(size, sha256.hexdigest()) != digest:
-            raise ArchiveDamagedError(
-                f"The volume did not keep what was written to {self._target.name}; check its disk."
-            )
 
     def _link(self) -> bool:
         try:
