@@ -78,8 +78,13 @@ class _Ledger:
             self.reasons[record_id].append(reason)
 
     def lower(self, full: Recorded) -> None:
+        if full.good:
+            self.lower_unread(full)
+
+    def lower_unread(self, full: Recorded) -> None:
+        """For one that nobody could judge yet, too."""
         to = full.to
-        if to is None or not full.good or full.kind is not BackupKind.FULL:
+        if to is None or full.kind is not BackupKind.FULL:
             return
         timeline = full.manifest.timeline
         self.floors[timeline] = min(to.optime, self.floors.get(timeline, to.optime))
@@ -102,6 +107,7 @@ def judge(records: Sequence[Recorded], question: Question) -> tuple[Verdict, ...
     _keep_untouchable(records, question, ledger)
     _keep_in_use(unmarked, question, ledger)
     _keep_last_good(backups, ours, ledger)
+    _keep_behind_unread(records, unmarked, question, ledger)
     _keep_between(ours, question.now, ledger)
     _keep_needed(ours, ledger)
     return tuple(_verdict(r, question, ledger, ruled, kept.expires.get(r.id)) for r in records)
@@ -188,6 +194,32 @@ def _keep_last_good(backups: Sequence[Recorded], ours: Sequence[Recorded], ledge
     newest = max(bases, key=lambda r: r.moment, default=None)
     if newest is not None:
         ledger.lower(newest)  # a suspended schedule must not cost the seconds since its last full
+
+
+def _keep_behind_unread(
+    records: Iterable[Recorded], readable: Sequence[Recorded], question: Question, ledger: _Ledger
+) -> None:
+    """A key that is away for a while must not cost the slices behind its fulls: they stay as if it were there.
+
+    What such a manifest says of its timeline, end and days may be anybody's word. It can keep slices and delete none,
+    and whoever can write it could keep all of them from retention with a file that is no manifest.
+    """
+    bases = [r for r in readable if r.good and r.kind is BackupKind.FULL and r.to is not None]
+    newest = max((r.moment for r in bases), default=None)
+    for record in records:
+        if record.readable or record.manifest.origin.cluster not in question.own_clusters:
+            continue
+        if record.id in question.marked:
+            continue
+        unasked = question.only is not None and record.id not in question.only
+        if (
+            unasked
+            or record.id in question.by_hand
+            or newest is None
+            or record.moment > newest
+            or retention_rules.keeps_unread(question.rules, record, readable, question.now)
+        ):
+            ledger.lower_unread(record)
 
 
 def _keep_between(ours: Sequence[Recorded], now: datetime, ledger: _Ledger) -> None:

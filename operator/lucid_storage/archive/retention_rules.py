@@ -52,13 +52,40 @@ def apply(book: RuleBook, backups: Sequence[Recorded], now: datetime) -> Kept:
                 own = RetentionRules(days=record.manifest.retention_days or book.default_days)
                 _keep_young([record], own, now, kept)
             continue
-        rules = book.schedules.get(schedule) or recorded.get(schedule)
-        if rules is None or rules == RetentionRules():
-            rules = RetentionRules(days=book.default_days)
+        rules = _of_schedule(book, book.schedules.get(schedule) or recorded.get(schedule))
         _keep_young(members, rules, now, kept)
         _keep_last(members, rules, kept)
         _keep_periods(members, rules, book.time_zone, kept)
     return kept
+
+
+def keeps_unread(book: RuleBook, record: Recorded, readable: Sequence[Recorded], now: datetime) -> bool:
+    """Whether the rules would keep slices behind a full that cannot be read now, if it were a good one.
+
+    For keepLast it counts readable ones alone: of two that cannot be read, nobody knows which is good.
+    """
+    origin = record.manifest.origin
+    if origin.schedule is None:
+        rules = RetentionRules(days=record.manifest.retention_days or book.default_days)
+    else:
+        known = book.schedules.get(origin.schedule) or _recorded(readable).get(origin.schedule)
+        rules = _of_schedule(book, known or record.manifest.retention)
+    if rules.days is not None:
+        return record.manifest.completed_at + timedelta(days=rules.days) > now
+    if rules.keep_last is None:
+        return False
+    newer = [
+        r
+        for r in readable
+        if r.good and r.manifest.origin.schedule == origin.schedule and r.moment > record.moment
+    ]
+    return any(len(_of(newer, engine)) < rules.keep_last for engine in record.engines)
+
+
+def _of_schedule(book: RuleBook, rules: RetentionRules | None) -> RetentionRules:
+    if rules is None or rules == RetentionRules():
+        return RetentionRules(days=book.default_days)
+    return rules
 
 
 def _recorded(backups: Iterable[Recorded]) -> dict[str, RetentionRules]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from chain_builder import CLUSTER, START, differential, full, incremental, moment, piece
 from chain_builder import record as made
+from chain_histories import DAY, RULES, after, chains, question
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,18 +17,6 @@ from lucid_storage.archive.recorded import Recorded, Trust
 from lucid_storage.archive.restore_path import RestorePath, to_backup, to_second
 from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
 from lucid_storage.archive.retention_rules import RuleBook
-
-DAY = 86_400
-
-
-def question(now_day: float, rules: RetentionRules | None = None, **more: Any) -> Question:
-    schedules = {"nightly": rules} if rules is not None else {}
-    return Question(
-        now=moment(now_day * DAY),
-        own_clusters=frozenset({CLUSTER}),
-        rules=RuleBook(schedules=schedules),
-        **more,
-    )
 
 
 def daily(n: int, **more: Any) -> list[Recorded]:
@@ -207,46 +196,6 @@ def test_slices_without_a_full_wait_for_it_on_the_newest_timeline_alone() -> Non
 
 
 # Properties
-
-KINDS = st.sampled_from(["full", "full", "bad", "unproved", "incremental", "differential", "gap"])
-RULES = st.builds(
-    RetentionRules,
-    days=st.none() | st.integers(1, 40),
-    keep_last=st.none() | st.integers(1, 5),
-    keep_daily=st.none() | st.integers(1, 5),
-    keep_weekly=st.none() | st.integers(1, 5),
-    keep_monthly=st.none() | st.integers(1, 5),
-)
-
-
-@st.composite
-def chains(draw: st.DrawFn) -> list[Recorded]:
-    """A history of some weeks: slices all the time, backups now and then, gaps, failures, a second timeline."""
-    records: list[Recorded] = []
-    at, timeline, base = 0, 0, None
-    for n, kind in enumerate(draw(st.lists(KINDS, max_size=25))):
-        to = at + draw(st.integers(DAY // 4, 3 * DAY))
-        by = draw(st.sampled_from(["nightly", "nightly", None]))
-        common: dict[str, Any] = {"timeline": f"t{timeline}", "schedule": by}
-        if kind == "gap":
-            at, timeline, base = to, timeline + 1, None
-            continue
-        records.append(piece(at, to, timeline=f"t{timeline}"))
-        if kind in ("full", "bad", "unproved"):
-            proof = {"full": True, "bad": False, "unproved": None}[kind]
-            records.append(full(f"b{n}", draw(st.integers(at + 1, to)), passed=proof, **common))
-            base = records[-1].manifest if kind == "full" else base
-        elif base is not None and kind == "incremental":
-            records.append(incremental(f"b{n}", to, base.id, **common))
-        elif base is not None:
-            start = base.mongodb.to.optime.seconds - int(START.timestamp()) if base.mongodb else 0
-            records.append(differential(f"b{n}", start, to, base.id, **common))
-        at = to
-    return records
-
-
-def after(records: list[Recorded], asked: Question) -> list[Recorded]:
-    return [v.record for v in judge(records, asked) if v.outcome is Outcome.KEEP]
 
 
 def reachable(records: list[Recorded]) -> set[str]:
