@@ -79,6 +79,28 @@ def test_an_update_that_finds_nothing_is_still_refused_where_nothing_was_lost(
     assert refused.value.reason is Reason.REPLAY_REFUSED
 
 
+def test_a_document_that_comes_back_is_as_it_came_back_when_its_batch_comes_twice(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    live = client[database]
+    live.a.insert_one({"_id": 1})
+    begun = now(client)
+    live.a.update_one({"_id": 1}, {"$set": {"x": 1}})
+    live.a.delete_one({"_id": 1})
+    base = take(client, database)  # read while it is not there
+    live.a.insert_one({"_id": 1})
+    live.a.update_one({"_id": 1}, {"$set": {"y": 1}})
+    base.moment = now(client)
+    with LosesAnswers(mongodb.uri) as server:
+        targets = {database: database}
+        staging = Staging(server, "r1", targets, everything(targets), base.moment)
+        load(staging, base)
+        staging.replay(oplog(client, begun), base.moment)
+        staging.finish()
+        assert "applyOps" in server.lost
+    assert contents_of(client, staging) == {"a": content(client, database)["a"]}
+
+
 def test_in_place_a_collection_that_an_application_makes_in_the_gap_is_not_taken_for_our_own(
     mongodb: MongoDB, client: Client, database: str
 ) -> None:

@@ -6,7 +6,7 @@ staged collections, so a transaction need not show up at once there; it is whole
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import bson
 
@@ -19,6 +19,8 @@ from lucid_storage.stores.mongodb.restore.target import Target
 
 BATCH_OPERATIONS = 1000
 BATCH_BYTES = 4 * 1024 * 1024
+AFTER_FAILURE = 50
+"""Operations at a time for the rest of a batch, where the server stops at what fails: so few are sent in vain."""
 _FAILED = 8
 """What applyOps answers when some operations could not be applied; `results` says which."""
 _UPDATE_OF_NOTHING = 218
@@ -57,10 +59,7 @@ class Replayer:
         self._batch, self._bytes = [], 0
         self._target.wait_for_secondaries()
         self._note(batch)
-        resent: list[bool] = []
-        answer = self._send(batch, resent)
-        if not answer.get("ok"):
-            self._one_by_one(batch, answer, resent)
+        self._send_all(batch)
         self._report(size, len(batch))
 
     def create(self, tracked: Tracked, options: Document) -> None:
@@ -124,22 +123,37 @@ class Replayer:
             sent_again=lambda: resent.append(True),
         )
 
-    def _one_by_one(self, batch: list[Write], answer: Mapping[str, object], resent: list[bool]) -> None:
-        """Some failed: those that may are passed over, with any other the replay fails. In a batch that was sent
-        twice an update may find nothing, since what the batch deletes later was deleted the first time.
-
-        The server went on behind a failure or stopped at it, by its version; `results` tells both.
+    def _send_all(self, batch: list[Write]) -> None:
+        """All of them in order, each once. A failure is judged where it happened: what is passed over is never sent
+        again, since behind what came after it, it would change the document that came back under its key.
         """
-        results = answer.get("results")
-        done = results if isinstance(results, list) else []
-        for place, write in enumerate(batch):
-            if place < len(done) and done[place]:
+        resent: list[bool] = []
+        at, most = 0, len(batch)
+        while at < len(batch):
+            part = batch[at : at + most]
+            answer = self._send(part, resent)
+            if answer.get("ok"):
+                at += len(part)
                 continue
-            if self._send([write], resent).get("ok"):
-                continue
-            deleted = bool(resent) and _deletes(batch[place + 1 :], write)
-            if write.operation["op"] != "u" or not (write.lenient or deleted):
-                raise _not_applied(write)
+            results = answer.get("results")
+            done = results if isinstance(results, list) else []
+            if all(done):
+                raise _not_applied(part[0])  # it names none that failed, so nothing is known of any
+            for place, applied in enumerate(done, at):
+                if not applied:
+                    _judge(batch, place, twice=bool(resent))
+            # By its version the server went on behind the failure, or stopped at it: then it may stop often.
+            at, most = at + len(done), AFTER_FAILURE
+
+
+def _judge(batch: Sequence[Write], place: int, *, twice: bool) -> None:
+    """Returns when what could not be applied is passed over. In a batch that was sent twice an update may find
+    nothing, since what the batch deletes later was deleted the first time. Raises RefusedError (ReplayRefused).
+    """
+    write = batch[place]
+    deleted = twice and _deletes(batch[place + 1 :], write)
+    if write.operation["op"] != "u" or not (write.lenient or deleted):
+        raise _not_applied(write)
 
 
 def _deletes(later: Iterable[Write], update: Write) -> bool:
