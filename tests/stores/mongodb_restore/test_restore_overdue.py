@@ -1,5 +1,6 @@
 """What a deleted Restore had replaced goes when its time is over, and nothing goes that may be somebody else's."""
 
+import json
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -72,6 +73,7 @@ def swept(
     namespaces: tuple[str, ...] = (),
     guard: Callable[[], None] = lambda: None,
     ahead: timedelta = timedelta(),
+    served: dict[str, Any] | None = None,
 ) -> OldSweep:
     async def ours() -> str:
         return cluster
@@ -79,7 +81,13 @@ def swept(
     return OldSweep(
         cast("Connections", NoConnections()),
         lambda address, label: MongoRestores(address, label=label, app_name="lucid-test", guard=guard),
-        Settings.read({"WORKER_IMAGE": "lucid-storage:test", "MONGODB_URI": uri}),
+        Settings.read(
+            {
+                "WORKER_IMAGE": "lucid-storage:test",
+                "MONGODB_URI": uri,
+                **({} if served is None else {"SERVED_NAMESPACES": json.dumps(served)}),
+            }
+        ),
         objects or Objects(),
         cluster=ours,
         find=lambda uid: cast("Resource", uid) if uid == known else None,

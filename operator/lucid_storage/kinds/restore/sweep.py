@@ -70,7 +70,8 @@ class OldSweep:
         idle: dict[str, set[str]] = {}
         for address, label in self._servers().items():
             try:
-                await self._look(self._open_restores(address, label), cluster, idle)
+                own = address == self._settings.mongodb()
+                await self._look(self._open_restores(address, label), cluster, idle, own=own)
             except LucidError as error:
                 logger.info("what deleted Restores replaced is looked for later: %s", error.message)
             except LeadershipLostError:
@@ -78,23 +79,25 @@ class OldSweep:
             except Exception:
                 logger.exception("what deleted Restores replaced was not looked for with %s", label)
 
-    async def _look(self, port: RestorePort, cluster: str, idle: dict[str, set[str]]) -> None:
-        """`idle` are databases by server in which another login found nothing: they are not read again."""
+    async def _look(self, port: RestorePort, cluster: str, idle: dict[str, set[str]], *, own: bool) -> None:
+        """`idle` are databases by server in which another login found nothing: they are not read again. `own` says that
+        it is the operator's login.
+        """
         try:
             known = idle.setdefault(await port.identity(), set())
             for database in await port.restorable_databases():
-                if database not in known and await self._look_into(port, cluster, database):
+                if database not in known and await self._look_into(port, cluster, database, own=own):
                     known.add(database)
         finally:
             await port.close()
 
-    async def _look_into(self, port: RestorePort, cluster: str, database: str) -> bool:
+    async def _look_into(self, port: RestorePort, cluster: str, database: str, *, own: bool) -> bool:
         """Whether nothing is overdue there. What this login may not read or drop, another one may."""
         after = ""
         try:
             while runs := await port.overdue(database, cluster, namespaces=self._namespaces, after=after):
                 for run in runs:
-                    if await self._forsaken(run):
+                    if self._within(run, own=own) and await self._forsaken(run):
                         await self._dropped(port, run)
                 after = runs[-1].run
         except AccessDeniedError:
@@ -115,6 +118,23 @@ class OldSweep:
             else:
                 found.pop(deployment.address, None)
         return found
+
+    def _within(self, run: OverdueRun, *, own: bool) -> bool:
+        """Whether its journal may be believed in what it says of other databases than the one that it lies in: whoever
+        writes there may have added them, and the operator's login reaches them all.
+        """
+        served = self._settings.served(run.namespace)
+        if not own or run.databases in ((), (run.database,)):
+            return True
+        if served is not None and all(served.allows(database) for database in run.databases):
+            return True
+        logger.warning(
+            "the journal of the run %s in %s names databases that %s may not use, so what it replaced stays",
+            run.run,
+            run.database,
+            run.namespace,
+        )
+        return False
 
     async def _forsaken(self, run: OverdueRun) -> bool:
         if not run.uid or (self._namespaces and run.namespace not in self._namespaces):
@@ -138,13 +158,9 @@ class OldSweep:
             run.database,
         )
         try:
-            stays = await port.drop_old(run.run, [run.database])
+            stays = await port.drop_old(run.run, run.databases or [run.database])
         except LucidError as error:
             logger.warning("what the run %s replaced is dropped later: %s", run.run, error.message)
-            return
-        except (AssertionError, KeyError, TypeError, ValueError):
-            # Whoever may write into the database may have written into the journal.
-            logger.exception("the journal of the run %s in %s cannot be read", run.run, run.database)
             return
         if stays:
             logger.warning("%s hold documents that nobody consented to lose, and stay", ", ".join(stays))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.stores.mongodb.connection import Connection
-from lucid_storage.stores.mongodb.restore import accounts
+from lucid_storage.stores.mongodb.restore import accounts, journal_scope
 from lucid_storage.stores.mongodb.restore.catalog import OLD_PREFIX, STAGED_PREFIX
 from lucid_storage.stores.mongodb.restore.commands import Commands
 from lucid_storage.stores.mongodb.restore.handover import Handover
@@ -67,6 +67,13 @@ class MongoRestores:
         return missing_rights(status, databases, accounts.RIGHTS if users else ())
 
     async def journal(self, databases: Sequence[str], run: str) -> Journal | None:
+        found = await self._found(databases, run)
+        if found is not None:
+            journal_scope.check(found, databases)
+        return found
+
+    async def _found(self, databases: Sequence[str], run: str) -> Journal | None:
+        """As it lies there."""
         found = await self._commands.find(first(databases), JOURNALS, run)
         return None if found is None else parsed(found)
 
@@ -110,7 +117,8 @@ class MongoRestores:
         return Swapped(put, (*aside, *await self._swap.filled(journal)))
 
     async def discard(self, run: str, databases: Sequence[str]) -> bool:
-        journal = await self.journal(databases, run)
+        found = await self._found(databases, run)
+        journal = None if found is None else journal_scope.within(found, databases)
         if journal is not None and journal.state in (SwapState.SWAPPING, SwapState.SWAPPED):
             return False
         home = first(databases)
@@ -151,7 +159,10 @@ class MongoRestores:
         return await self._overdue.runs(database, cluster, namespaces, after)
 
     async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
-        journal = await self.journal(databases, run)
+        try:
+            journal = await self.journal(databases, run)
+        except RefusedError as error:
+            return error
         if journal is None or journal.state is SwapState.GIVEN_UP:
             return _no_journal(run, first(databases))
         if journal.state is not SwapState.READY:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.mongodb.restore.catalog import (
     OLD_PREFIX,
     STAGED_PREFIX,
@@ -206,7 +207,18 @@ def ready(
 
 
 def parsed(document: Mapping[str, object]) -> Journal:
-    """The opposite of `document()`."""
+    """The opposite of `document()`. Raises LucidError: whoever may write into the database may have changed it."""
+    try:
+        return _journal(document)
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
+        raise LucidError(
+            f"The record {str(document.get('_id'))[:64]} in {JOURNALS} was changed by somebody and cannot be read; put"
+            " it right, or remove it where nothing was swapped yet, which gives that restore up.",
+            reason=Reason.RESTORE_BLOCKED,
+        ) from error
+
+
+def _journal(document: Mapping[str, object]) -> Journal:
     owner = document.get("owner")
     return Journal(
         run=str(document["_id"]),

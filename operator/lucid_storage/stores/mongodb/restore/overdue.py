@@ -5,7 +5,7 @@ Both stand in the journal, by the server's own clock, since a Restore can be del
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -36,6 +36,8 @@ class OverdueRun:
     uid: str
     until: float
     """Seconds since 1970: the end of the time for which it is kept."""
+    databases: tuple[str, ...] = ()
+    """That the journal names, with the one that holds it."""
 
 
 def keeping(run: str, minutes: int) -> Command:
@@ -59,7 +61,13 @@ def due(cluster: str, namespaces: Collection[str], after: str) -> Command:
     return {
         "find": JOURNALS,
         "filter": query,
-        "projection": {"owner": 1, "until": 1},
+        "projection": {
+            "owner": 1,
+            "until": 1,
+            "pairs.database": 1,
+            "views.database": 1,
+            "direct.database": 1,
+        },
         "sort": {"_id": 1},
         "limit": PAGE,
         "singleBatch": True,
@@ -110,4 +118,14 @@ def _run(database: str, document: Mapping[str, object]) -> OverdueRun:
     namespace, name, uid = (str(about.get(field) or "") for field in ("namespace", "name", "uid"))
     until = document["until"]
     seconds = until.timestamp() if isinstance(until, datetime) else int(cast("DatetimeMS", until)) / 1000
-    return OverdueRun(str(document["_id"]), database, namespace, name, uid, seconds)
+    databases = tuple(sorted({database, *_named(document)}))
+    return OverdueRun(str(document["_id"]), database, namespace, name, uid, seconds, databases)
+
+
+def _named(document: Mapping[str, object]) -> Iterator[str]:
+    """Databases, wherever the journal names one."""
+    for part in ("pairs", "views", "direct"):
+        entries = document.get(part)
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, Mapping):
+                yield str(entry.get("database", ""))

@@ -79,7 +79,10 @@ class RestorePort(Protocol):
         """What the login lacks for a restore, in words; `users` for one of users and roles too."""
 
     async def journal(self, databases: Sequence[str], run: str) -> Journal | None:
-        """The journal of a run, as a majority has it; None before the worker wrote it and after `forget`."""
+        """The journal of a run, as a majority has it; None before the worker wrote it and after `forget`.
+
+        Here and wherever it is read: raises LucidError (RestoreBlocked) when it names what is not of these databases.
+        """
 
     async def unfit(self, run: str, databases: Sequence[str], *, drop_existing: bool) -> LucidError | None:
         """Why a swap cannot begin as the targets are now; None when it can, or has begun."""

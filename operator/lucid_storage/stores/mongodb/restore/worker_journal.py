@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.stores.mongodb.restore import journal_scope
 from lucid_storage.stores.mongodb.restore.accounts import forget
 from lucid_storage.stores.mongodb.restore.catalog import BUCKETS_PREFIX, STAGED_PREFIX
 from lucid_storage.stores.mongodb.restore.inserted import take_back
@@ -41,7 +42,7 @@ class WorkerJournal:
         if there is not None:
             if there.state is not SwapState.LOADING:
                 raise self._given_up()
-            self.now = there
+            self.now = journal_scope.within(there, self._databases)
             self._take_back()
         self.now = Journal(self.now.run, SwapState.LOADING, owner=self.now.owner, fence=fence)
         document = self.now.document()
