@@ -287,7 +287,9 @@ class RestoreStatus(KindStatus):
     run: ShortText | None = None
     """Id of the run, part of every staged name."""
     run_again: ShortText | None = None
-    """The value of the annotation run-again that was carried out last."""
+    """The value of the annotation run-again that this run was asked for with."""
+    asked_at: datetime | None = None
+    """When another run was asked for: part of its id, since a value of the annotation can come again."""
     backup_id: ShortText | None = None
     """UUID of the backup that is restored."""
     timeline: ShortText | None = None

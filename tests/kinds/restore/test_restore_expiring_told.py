@@ -14,7 +14,9 @@ from lucid_storage.models.restore import RestorePhase, RestorePlan
     ("dry", "planning", "counts"), [(True, True, True), (False, True, False), (False, False, False)]
 )
 def test_only_a_dry_run_reads_the_backup_for_it(dry: bool, planning: bool, counts: bool) -> None:
-    order = worker_request(desired(resource(dryRun=dry)), RUN, "c", "rs", plan_only=planning).order
+    order = worker_request(
+        desired(resource(dryRun=dry)), RUN, "c", "rs", run_again="", plan_only=planning
+    ).order
     assert isinstance(order, RestoreOrder)
     assert (order.plan_only, order.count_expiring) == (planning, counts)
 

@@ -582,7 +582,7 @@ def test_a_lost_worker_in_place_may_leave_an_incomplete_target(phase: RestorePha
 
 def test_the_worker_is_told_to_load_in_place() -> None:
     mine = resource(strategy="InPlace", dropExisting=True, backupBefore=False)
-    order = worker_request(desired(mine), RUN, "c", "rs", plan_only=False).order
+    order = worker_request(desired(mine), RUN, "c", "rs", run_again="", plan_only=False).order
     assert isinstance(order, RestoreOrder)
     assert order.in_place
 
@@ -605,7 +605,7 @@ def test_with_the_operators_own_keys_only_backups_of_the_same_namespace_are_read
             "BACKUP_S3_BUCKET": "the-bucket",
         }
     )
-    request = worker_request(resolve(of, spec, settings, None), "r", "c", None, plan_only=True)
+    request = worker_request(resolve(of, spec, settings, None), "r", "c", None, run_again="", plan_only=True)
     assert isinstance(request.order, RestoreOrder)
     assert (request.order.elsewhere, request.order.only_namespace) == (True, only)
 

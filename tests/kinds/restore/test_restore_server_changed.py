@@ -12,7 +12,7 @@ from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.models.restore import RestorePhase, RestorePlan, RestoreStatus
 
-OTHER = run_id("u1", "", "another")
+OTHER = run_id("u1", "", "another", NOW)
 
 
 def planned(phase: RestorePhase = RestorePhase.PENDING) -> RestoreStatus:
@@ -27,7 +27,8 @@ def planned(phase: RestorePhase = RestorePhase.PENDING) -> RestoreStatus:
 
 
 def test_each_server_has_runs_of_its_own() -> None:
-    assert len({RUN, OTHER, run_id("u1", "", None), run_id("u1", "2", "rs")}) == 4
+    runs = {RUN, OTHER, run_id("u1", "", "another"), run_id("u1", "", None), run_id("u1", "2", "rs")}
+    assert len(runs) == 5
 
 
 def test_what_was_planned_for_another_server_is_planned_anew_under_another_run() -> None:
@@ -48,6 +49,16 @@ def test_in_line_too_it_is_not_loaded_by_the_plan_of_another_server() -> None:
     assert (waits.status.phase, waits.status.server_identity) == (RestorePhase.QUEUED, "another")
     begun = plan(mine, fit(mine, identity="another"), waits.status, NOW)
     assert (begun.status.phase, begun.status.run) == (RestorePhase.PLANNING, OTHER)
+
+
+def test_back_on_the_first_server_it_is_planned_anew_too() -> None:
+    """The Jobs of its first plan are still there, and what they said is of that time."""
+    mine = resource()
+    there = plan(mine, fit(mine, identity="another"), planned(), NOW).status
+    waits = there.model_copy(update={"phase": RestorePhase.PENDING})
+    back = plan(mine, fit(mine), waits, NOW)
+    assert back.status.phase is RestorePhase.PLANNING
+    assert len({RUN, OTHER, back.status.run}) == 3
 
 
 def test_the_backup_of_the_server_before_protects_nothing_here() -> None:

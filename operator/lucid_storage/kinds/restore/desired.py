@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
 from pydantic import ValidationError
@@ -21,10 +22,12 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupTemplate
 from lucid_storage.models.meta import API_VERSION, RUN_AGAIN, SCHEDULE
 from lucid_storage.models.orders import Owner, RestoreOrder
-from lucid_storage.models.restore import RestorePlan, RestoreSpec, Strategy
+from lucid_storage.models.restore import RestorePlan, RestoreSpec, RestoreStatus, Strategy
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.storage import Encryption, Storage
 
+ASKED_CHARACTERS = 253
+"""Of the annotation's value; status has no room for more."""
 _IDS = UUID("5b8e2a54-90d4-4c0e-8a55-6b7b9c8f3c11")
 """Namespace of our UUIDs: ids are computed, so that a second attempt finds the first one's work."""
 
@@ -65,7 +68,7 @@ class RestoreDesired:
 
 def again(resource: Resource) -> str:
     """The value of the annotation that asks for another run; empty without it."""
-    return resource.annotations.get(RUN_AGAIN, "")
+    return resource.annotations.get(RUN_AGAIN, "")[:ASKED_CHARACTERS]
 
 
 def restore_id(uid: str) -> str:
@@ -73,12 +76,42 @@ def restore_id(uid: str) -> str:
     return str(uuid5(_IDS, f"restore/{uid}"))
 
 
-def run_id(uid: str, asked: str, identity: str | None) -> str:
+def run_id(uid: str, asked: str, identity: str | None, asked_at: datetime | None = None) -> str:
     """Id of one run: part of every name that it makes on a server, and another one on another server.
 
-    So whatever a run left on the server that the connection led to before is nobody's on the one of now.
+    So whatever a run left on the server that the connection led to before is nobody's on the one of now. `asked_at`
+    keeps apart the runs of a value that the annotation has had before: their Jobs and journals may still be there.
     """
-    return uuid5(_IDS, f"run/{uid}/{asked}/{identity or ''}").hex[:12]
+    again_at = f"/{asked_at:%Y-%m-%dT%H:%M:%S%z}" if asked_at is not None else ""
+    return uuid5(_IDS, f"run/{uid}/{asked}/{identity or ''}{again_at}").hex[:12]
+
+
+def this_run(resource: Resource, status: RestoreStatus, identity: str | None) -> str:
+    """Id of the run that is asked for now, on this server."""
+    return run_id(resource.uid, again(resource), identity, status.asked_at)
+
+
+def next_run(
+    resource: Resource, status: RestoreStatus, identity: str | None, now: datetime
+) -> tuple[str, datetime | None]:
+    """Id of the run that begins, and when it was asked for.
+
+    Computed for the first run, so that it is found again without a status. For all later ones the moment in status
+    tells, which is written before anything is made: one that takes the place of another run gets a moment of its own.
+    """
+    run = this_run(resource, status, identity)
+    # The status of an operator that knew no such moment names the Job of the run before and nothing else.
+    first = status.run is None and (status.asked_at is not None or status.job_name is None)
+    if first or status.run == run:
+        return run, status.asked_at
+    asked_at = next_moment(status, now)
+    return run_id(resource.uid, again(resource), identity, asked_at), asked_at
+
+
+def next_moment(status: RestoreStatus, now: datetime) -> datetime:
+    """When a run is asked for, in whole seconds; later than of the run before, whatever the clock says."""
+    moment = now.replace(microsecond=0)
+    return moment if status.asked_at is None else max(moment, status.asked_at + timedelta(seconds=1))
 
 
 def job_name(resource: Resource, work: str, run: str) -> str:
@@ -222,10 +255,14 @@ def worker_request(
     cluster: str,
     identity: str | None,
     *,
+    run_again: str,
     plan_only: bool,
     filling: Filling = NOTHING,
 ) -> WorkerRequest:
-    """The worker that plans, or that stages. `filling` are the volumes of the latter."""
+    """The worker that plans, or that stages. `filling` are the volumes of the latter.
+
+    `run_again` is the value that asked for the run: the annotation may have another one by now.
+    """
     resource, spec, key = desired.resource, desired.spec, desired.resource.key
     order = RestoreOrder(
         run=run,
@@ -246,7 +283,7 @@ def worker_request(
         plan_only=plan_only,
         count_expiring=plan_only and spec.dry_run,
         sliced=desired.sliced,
-        run_again=again(resource),
+        run_again=run_again,
         in_place=spec.strategy is Strategy.IN_PLACE,
         engines=desired.engines,
         server_identity=identity,

@@ -9,7 +9,7 @@ from lucid_storage.kinds.backup.observed import LASTING, PATIENCE, POLL_SECONDS,
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.restore.actions import Discard, DropOld, StopWorker
-from lucid_storage.kinds.restore.desired import again
+from lucid_storage.kinds.restore.desired import again, next_moment
 from lucid_storage.kinds.restore.observed import FINISHED, Plan, RestoreObserved, second, target_after
 from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.resources import Resource
@@ -139,6 +139,8 @@ def after(resource: Resource, observed: RestoreObserved, status: RestoreStatus, 
             phase=RestorePhase.PENDING,
             id=status.id,
             backup=status.backup,
+            run_again=again(resource),
+            asked_at=next_moment(status, now),
             job_name=status.job_name,  # a worker of the run before may still be there
             conditions=status.conditions,
             kept=kept or None,

@@ -26,13 +26,12 @@ from lucid_storage.kinds.restore.actions import (
 )
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
-    again,
     backup_needs,
     job_name,
     resolve,
     restored_backup,
-    run_id,
     spec_hash,
+    this_run,
 )
 from lucid_storage.kinds.restore.ending import hindered
 from lucid_storage.kinds.restore.observed import (
@@ -198,7 +197,7 @@ class RestoreKind:
         await self._workers.check(
             resource.key.namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
         )
-        run = run_id(resource.uid, again(resource), seen.identity)
+        run = this_run(resource, status, seen.identity)
         seen = replace(seen, desired=desired, earlier=await self._earlier(resource, status, run, now))
         name = status.backup_before
         if name is None or status.run != run:

@@ -20,8 +20,9 @@ from lucid_storage.kinds.restore.desired import (
     again,
     backup_needs,
     job_name,
+    next_run,
     restore_id,
-    run_id,
+    this_run,
     worker_request,
 )
 from lucid_storage.kinds.restore.ending import (
@@ -72,6 +73,8 @@ def plan(resource: Resource, observed: RestoreObserved, status: RestoreStatus, n
 
 
 def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
+    # What ends before it begins was the answer to this value too, and is not tried again for it.
+    status = status.model_copy(update={"run_again": again(resource) or None})
     if resource.spec.get("cancel"):
         return ended(status, RestorePhase.CANCELLED, Reason.CANCELLED, "Cancelled before it began.", now)
     if observed.trouble is not None:
@@ -107,14 +110,14 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         return _ended_first(observed, status)
     if observed.behind is not None:
         return _queued(observed, status)
-    return _begin(resource, desired, observed, status)
+    return _begin(resource, desired, observed, status, now)
 
 
 def _of_this_run(resource: Resource, observed: RestoreObserved, status: RestoreStatus) -> RestoreStatus:
     """Without what an earlier run planned: on another server, or for another value of the annotation, nothing of it
     holds, its Backup neither.
     """
-    if status.run in (None, run_id(resource.uid, again(resource), observed.identity)):
+    if status.run in (None, this_run(resource, status, observed.identity)):
         return status
     return status.model_copy(
         update={
@@ -207,12 +210,18 @@ def _queued(observed: RestoreObserved, status: RestoreStatus) -> Plan:
 
 
 def _begin(
-    resource: Resource, desired: RestoreDesired, observed: RestoreObserved, status: RestoreStatus
+    resource: Resource,
+    desired: RestoreDesired,
+    observed: RestoreObserved,
+    status: RestoreStatus,
+    now: datetime,
 ) -> Plan:
-    run = run_id(resource.uid, again(resource), observed.identity)
+    run, asked_at = next_run(resource, status, observed.identity, now)
     if status.plan is not None and (status.run, status.server_identity) == (run, observed.identity):
         return _load(resource, status)
-    request = worker_request(desired, run, observed.cluster, observed.identity, plan_only=True)
+    request = worker_request(
+        desired, run, observed.cluster, observed.identity, run_again=again(resource), plan_only=True
+    )
     moment = desired.spec.point_in_time
     begun = status.model_copy(
         update={
@@ -221,7 +230,7 @@ def _begin(
             "point_in_time": f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment is not None else None,
             "id": restore_id(resource.uid),
             "run": run,
-            "run_again": again(resource) or None,
+            "asked_at": asked_at,
             "backup_id": desired.backup_id,
             "job_name": request.name,
             "server_identity": observed.identity,

@@ -50,6 +50,7 @@ def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
             status.run or "",
             observed.cluster,
             status.server_identity,
+            run_again=status.run_again or "",
             plan_only=planning,
             filling=observed.filling,
         )
