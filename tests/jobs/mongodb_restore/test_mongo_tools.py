@@ -18,7 +18,7 @@ from workshop import Workshop, only
 from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.manifest import ObjectKind
-from lucid_storage.archive.mongodump import ArchiveReader, Chunk
+from lucid_storage.archive.mongodump import OPLOG, ArchiveReader, Chunk
 from lucid_storage.archive.streams import Identity, key_for, open_source
 from testbed.stores.mongodb import Client, MongoDB
 
@@ -185,13 +185,26 @@ def index(told: Any) -> dict[str, Any]:
 def test_an_archive_of_mongodump_itself_is_read(
     mongodb: MongoDB, filled: Client, database: str, tmp_path: Path
 ) -> None:
+    define(filled[database])
     assert MONGODUMP is not None
     archive = tmp_path / "archive"
-    command = [MONGODUMP, f"--uri={mongodb.uri}", f"--db={database}", f"--archive={archive}"]
+    command = [MONGODUMP, f"--uri={mongodb.uri}", "--oplog", f"--archive={archive}"]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    counts: dict[str, Any] = {}
+    counts: dict[str, int] = {}
     with archive.open("rb") as source:
-        for part in ArchiveReader(source).parts():
+        reader = ArchiveReader(source)
+        for part in reader.parts():
             if isinstance(part, Chunk):
                 counts[str(part.namespace)] = counts.get(str(part.namespace), 0) + part.documents
-    assert counts == {f"{database}.a": 500, f"{database}.log": 10}
+    assert counts.pop(str(OPLOG)) > 0
+    filled_with = {"a": 500, "log": 10, "german": 20, "clustered": 20, "checked": 20, "moved": 20}
+    mine = {name.partition(".")[2]: n for name, n in counts.items() if name.startswith(f"{database}.")}
+    assert mine.pop("system.buckets.series") > 0
+    assert mine == filled_with
+    kinds = {
+        one.namespace.collection: one
+        for one in reader.prelude.collections
+        if one.namespace.database == database
+    }
+    assert (kinds["series"].type, kinds["seen"].type, kinds["a"].type) == ("timeseries", "view", "collection")
+    assert len(kinds["checked"].indexes) == 5
