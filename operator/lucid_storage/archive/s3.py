@@ -1,7 +1,8 @@
 """A bucket of any S3 server as a destination.
 
-obstore reads, lists and deletes. It writes neither: an upload through it cannot be aborted, has parts of one size only,
-and cannot be made visible under the condition that nothing is there; see docs/decisions/archives.md.
+obstore reads, and does nothing else: an upload through it cannot be aborted, has parts of one size only, and cannot be
+made visible under the condition that nothing is there; a listing ends at the first key that is no path; see
+docs/decisions/archives.md.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from obstore.store import S3Store as Reader
 from lucid_storage.archive.destination import SMALL_BYTES, Entry
 from lucid_storage.archive.s3_client import CONNECT_SECONDS, Bucket, Connection
 from lucid_storage.archive.s3_errors import code_in, refusal
+from lucid_storage.archive.s3_listing import list_objects
 from lucid_storage.archive.s3_objects import abort_upload, delete_object, open_uploads, put_object
 from lucid_storage.archive.s3_upload import S3Writer
 from lucid_storage.archive.signing import Credentials
@@ -145,10 +147,8 @@ class S3Store:
         return found == data
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        with self._told():
-            for batch in obstore.list(self._reader, prefix or None):
-                for found in batch:
-                    yield Entry(found["path"], found["size"], found["last_modified"])
+        with self._connection() as connection:
+            yield from list_objects(connection, self._bucket.where, f"{prefix}/" if prefix else "")
 
     def delete(self, path: str) -> None:
         with self._connection() as connection:

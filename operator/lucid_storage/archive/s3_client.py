@@ -1,4 +1,5 @@
-"""Signed requests to one bucket, for what obstore does not offer: uploads in parts that can be aborted and listed.
+"""Signed requests to one bucket, for what obstore does not offer: uploads in parts that can be aborted and listed, and
+listings of objects whose keys are not ours.
 
 Every wait is bounded: connecting and each send or receive by a time-out, a request by a number of attempts.
 """
@@ -12,12 +13,15 @@ import random
 import socket
 import ssl
 import threading
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from lucid_storage.archive.s3_errors import broken_way, code_in, refusal, worth_repeating
 from lucid_storage.archive.signing import Credentials, encoded_path, encoded_query, signed
@@ -32,7 +36,8 @@ CONNECT_SECONDS: Final = 10.0
 STALL_SECONDS: Final = 30.0
 """For each send and receive."""
 _BLOCK = 256 * 1024
-_ANSWER_BYTES = 4 * 1024 * 1024
+_ANSWER_BYTES = 8 * 1024 * 1024
+"""A listing has up to 1,000 keys of 1,024 bytes, and XML can write a byte as six."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,7 @@ class Connection:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
         self._url = urlsplit(bucket.endpoint)
+        self._proxy = _proxy(self._url)
         self._http: http.client.HTTPConnection | None = None
         self._interrupted = threading.Event()
         self.unanswered = False
@@ -146,6 +152,9 @@ class Connection:
             bucket.credentials, bucket.region, method, path, query, own, digest, datetime.now(UTC)
         )
         target = encoded_path(path) + (f"?{encoded_query(query)}" if query else "")
+        if self._proxy is not None and self._url.scheme == "http":
+            target = f"http://{self._url.netloc}{target}"
+            complete |= _login(self._proxy)
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         for name, value in complete.items():
             connection.putheader(name, value)
@@ -177,13 +186,14 @@ class Connection:
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._http is None:
-            host, port = self._url.hostname or "", self._url.port
             patience = min(CONNECT_SECONDS, self._bucket.stall_seconds)
+            first = self._proxy or self._url
+            host, port = first.hostname or "", first.port
             if self._url.scheme == "https":
-                context = ssl.create_default_context()
-                if self._bucket.authority is not None:
-                    context.load_verify_locations(cadata=self._bucket.authority)
+                context = _trusting(self._bucket.authority)
                 self._http = http.client.HTTPSConnection(host, port, timeout=patience, context=context)
+                if self._proxy is not None:
+                    self._http.set_tunnel(self._url.hostname or "", self._url.port, _login(self._proxy))
             else:
                 self._http = http.client.HTTPConnection(host, port, timeout=patience)
         if self._http.sock is None:
@@ -192,6 +202,29 @@ class Connection:
             if self._interrupted.is_set():
                 raise ConnectionAbortedError(errno.ECONNABORTED, "The request was given up")
         return self._http
+
+
+def _proxy(url: SplitResult) -> SplitResult | None:
+    """The one that HTTPS_PROXY and its like name for this address, where NO_PROXY does not except it (obstore too)."""
+    named = None if proxy_bypass(url.hostname or "") else getproxies().get(url.scheme)
+    return urlsplit(named if "://" in named else f"http://{named}") if named else None
+
+
+def _login(proxy: SplitResult) -> dict[str, str]:
+    """For the proxy, where its address holds one."""
+    if proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"proxy-authorization": f"Basic {b64encode(pair.encode()).decode()}"}
+
+
+@lru_cache(maxsize=4)
+def _trusting(authority: str | None) -> ssl.SSLContext:
+    """Reading the system's certificates takes as long as many requests: they are read once."""
+    context = ssl.create_default_context()
+    if authority is not None:
+        context.load_verify_locations(cadata=authority)
+    return context
 
 
 def _set_timeout(connection: http.client.HTTPConnection, seconds: float) -> None:

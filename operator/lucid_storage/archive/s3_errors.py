@@ -24,7 +24,17 @@ _FULL: Final = frozenset(
 )
 _LOGIN: Final = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"})
 _AGAIN: Final = frozenset(
-    {"InternalError", "SlowDown", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "Throttling"}
+    {
+        "InternalError",
+        "SlowDown",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "OperationAborted",
+        "Throttling",
+        # Two requests about one object at the same time (S3 documentation, "Conditional writes"): the other may be
+        # our own, whose answer was lost.
+        "ConditionalRequestConflict",
+    }
 )
 
 
@@ -60,6 +70,10 @@ def refusal(where: str, bucket: str, status: int, code: str) -> DestinationError
         return DestinationError(
             f"{where} denied access to the bucket {bucket} ({words}); the login needs to "
             f"list the bucket and its uploads, and to read, write and delete objects."
+        )
+    if status == 200 and not code:
+        return DestinationUnavailableError(
+            f"{where} answers, but not as an S3 server does; check the endpoint, and what lies before it."
         )
     if worth_repeating(status, code) or status == 200:
         return DestinationUnavailableError(f"The destination {where} fails ({words}); look at its log.")

@@ -11,24 +11,23 @@ import hashlib
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from html import unescape
 from time import sleep
 from typing import Final
 from xml.sax.saxutils import escape
 
 from lucid_storage.archive.destination import Digest
+from lucid_storage.archive.s3_cleaning import SETTLING_SECONDS, Remains, leave_nothing
 from lucid_storage.archive.s3_client import Answer, Body, Bucket, Connection
 from lucid_storage.archive.s3_objects import (
     ObjectExistsError,
-    abort_upload,
     delete_object,
     head_object,
     md5_header,
     md5_of,
-    open_uploads,
     put_object,
 )
 from lucid_storage.errors import (
@@ -42,10 +41,6 @@ PARTS: Final = 10_000
 GROWTH: Final = ((2500, 6), (4500, 16), (6000, 64), (7000, 256), (PARTS, 1640))
 """Up to which part a part has how many MiB: 45 GiB fit into parts of up to 16 MiB, and 5 TiB into all."""
 SENDERS: Final = 2
-CLEANING_SECONDS: Final = 5.0
-"""For each send and receive when something is taken back: a worker that was told to stop has little time."""
-SETTLING_SECONDS: Final = (0.1, 0.3, 0.6)
-"""Between looks for what the server took after it had been told to abort."""
 _UPLOAD_ID = re.compile(rb"<UploadId>\s*([^<]+?)\s*</UploadId>")
 _ETAG = re.compile(rb"<ETag>\s*([^<]+?)\s*</ETag>")
 _DIGEST = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
@@ -131,42 +126,11 @@ class S3Writer:
             self._pieces.clear()
             if not self._confirmed:
                 # Where the server cannot be reached, what is left is pruned later; it is no backup without a manifest.
+                remains = Remains(self._path, self._upload, self._begun, self._expected)
+                late = any(one.unanswered for one in self._connections)
                 with suppress(DestinationError):
-                    self._leave_nothing()
+                    leave_nothing(self._bucket, remains, late=late)
                 self._confirmed = True
-
-    def _leave_nothing(self) -> None:
-        """No part and no object stays. Raises DestinationError when the server cannot be asked.
-
-        A part that is on its way when its upload is aborted may arrive behind that and bring the upload back (S3
-        documentation of AbortMultipartUpload), and so may one whose answer was lost; an end may be carried out late.
-        """
-        hurried = replace(
-            self._bucket, attempts=2, stall_seconds=min(CLEANING_SECONDS, self._bucket.stall_seconds)
-        )
-        late = any(one.unanswered for one in self._connections)
-        connection = Connection(hurried)
-        try:
-            if self._upload is not None:
-                with _unless_refused():
-                    abort_upload(connection, self._path, self._upload)
-            self._take_back(connection)
-            for seconds in SETTLING_SECONDS if late else ():
-                sleep(seconds)
-                self._take_back(connection)
-        finally:
-            connection.close()
-
-    def _take_back(self, connection: Connection) -> None:
-        """What of this path is there now."""
-        with _unless_refused():
-            for upload in open_uploads(connection, self._path) if self._begun else ():
-                if upload.path == self._path:
-                    abort_upload(connection, upload.path, upload.id)
-        # It may have been made although the answer said otherwise or was lost. Another's is not touched.
-        found = head_object(connection, self._path) if self._expected else None
-        if found is not None and found.etag == self._expected:
-            delete_object(connection, self._path)
 
     # Sending
 
@@ -268,16 +232,33 @@ class S3Writer:
         )
         composed = hashlib.md5(b"".join(part.md5 for part in self._parts), usedforsecurity=False).hexdigest()
         self._expected = f"{composed}-{len(self._parts)}"
-        answer = self._own.request(
-            "POST",
-            self._path,
-            {"uploadId": self._upload or ""},
-            [f"<CompleteMultipartUpload>{names}</CompleteMultipartUpload>".encode()],
-            {"if-none-match": "*", "content-type": "application/xml"},
-            accept=_completed,
-        )
+        try:
+            answer = self._own.request(
+                "POST",
+                self._path,
+                {"uploadId": self._upload or ""},
+                [f"<CompleteMultipartUpload>{names}</CompleteMultipartUpload>".encode()],
+                {"if-none-match": "*", "content-type": "application/xml"},
+                accept=_completed,
+            )
+        except DestinationError:
+            if self._own.unanswered and self._is_made():
+                return ""
+            raise
         found = _ETAG.search(answer.body) if answer.status == 200 else None
         return unescape(found.group(1).decode()).strip('"') if found else ""
+
+    def _is_made(self) -> bool:
+        """Whether the object is there: servers refuse a second end in many ways while, or after, they carry the first
+        one out, whose answer was lost.
+        """
+        with suppress(DestinationError):
+            for seconds in (0.0, *SETTLING_SECONDS):
+                sleep(seconds)
+                found = head_object(self._own, self._path)
+                if found is not None:
+                    return found.etag == self._expected
+        return False
 
     def _confirm(self, digest: Digest, answered: str) -> None:
         """Compares size and checksum with what the destination has now.
@@ -310,20 +291,6 @@ class S3Writer:
             return _DIGEST.fullmatch(etag) is not None and all(p.etag == p.md5.hex() for p in self._parts)
         # A single request shows no other ETag to compare with; the server checked the signed digest of the body.
         return False
-
-
-@contextmanager
-def _unless_refused() -> Iterator[None]:
-    """A login that may not list uploads, or abort them, may delete an object all the same.
-
-    Raises DestinationUnavailableError: there is no time to wait for a server in vain several times.
-    """
-    try:
-        yield
-    except DestinationUnavailableError:
-        raise
-    except DestinationError:
-        return  # such an upload is shown by no listing of objects, and pruned by its age
 
 
 def _completed(answer: Answer) -> bool:

@@ -169,6 +169,20 @@ def test_a_listing_has_sizes_and_keeps_to_its_folder(store: ObjectStore) -> None
     assert list(store.list("nowhere")) == []
 
 
+@pytest.mark.parametrize("name", ["a b+c", "50%2F", "ünï", "a&b<c>'\"", "x=1,y;z@~", "a#b?c*"])
+def test_what_is_listed_under_any_name_is_read_and_deleted_by_it(store: ObjectStore, name: str) -> None:
+    """A prefix on the command line is free."""
+    store.put(f"{name}/{name}.json", b"x")
+
+    (path,) = paths(store, name)
+    assert path == f"{name}/{name}.json"
+    found = store.head(path)
+    assert found is not None and (store.get(path), store.read(path, 0, 1)) == (b"x", b"x")
+
+    store.delete(path)
+    assert paths(store) == []
+
+
 def test_more_objects_than_a_page_are_all_listed(store: ObjectStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: store.put(f"slices/{number:04d}", b"x"), range(1100)))

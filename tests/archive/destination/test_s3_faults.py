@@ -91,6 +91,18 @@ def test_an_upload_that_fails_leaves_nothing(name: str, s3: S3Store, bucket: Buc
     assert_nothing_left(s3)
 
 
+def ended_twice(status: int, code: str, *, times: int = 10**9) -> Rule:
+    """The end is carried out, its answer is lost, and who asks for it again is told this."""
+    told = Fault(status, b"<Error><Code>%s</Code></Error>" % code.encode())
+
+    def rule(request: Request) -> Fault | None:
+        if not request.completes or request.number > times + 1:
+            return None
+        return Fault(answer_lost=True) if request.number == 1 else told
+
+    return rule
+
+
 PASSING = {
     "500 on a part, twice": on_part(2, Fault(500, INTERNAL), times=2),
     "a lost connection, twice": on_part(2, Fault(lost_after=1000), times=2),
@@ -98,6 +110,16 @@ PASSING = {
     "500 when it ends, once": on_completion(Fault(500, INTERNAL), times=1),
     "200 and then an error, once": on_completion(Fault(200, INTERNAL), times=1),
     "the answer to the end is lost": on_completion(Fault(answer_lost=True), times=1),
+    "every answer to the end is lost": on_completion(Fault(answer_lost=True)),
+    "a second end is in conflict with the first, for a moment": ended_twice(
+        409, "ConditionalRequestConflict", times=1
+    ),
+    "a second end is in conflict with the first": ended_twice(409, "ConditionalRequestConflict"),
+    "a second end finds the parts gone": ended_twice(400, "InvalidPart"),
+    "a second end fails": ended_twice(500, "InternalError"),
+    "another is at work at the object, for a moment": on_completion(
+        Fault(409, b"<Error><Code>ConditionalRequestConflict</Code></Error>"), times=1
+    ),
 }
 
 
