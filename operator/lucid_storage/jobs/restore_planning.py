@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lucid_storage.archive.manifest import CollectionRecord
-from lucid_storage.errors import AccessDeniedError, Reason
+from lucid_storage.errors import AccessDeniedError, LucidError, Reason
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, data_name
 from lucid_storage.jobs.mongodb_restore_warnings import expiry_warning
 from lucid_storage.jobs.restore_engines import OtherEngine
+from lucid_storage.kinds.identity import kept, same_server
 from lucid_storage.models.orders import PlannedItem, RestoreOrder, RestorePlanned
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
 from lucid_storage.stores.mongodb.restore.catalog import Name, public_name, stageable
 from lucid_storage.stores.mongodb.restore.expiring import Expired, Expiring
 from lucid_storage.stores.mongodb.restore.port import MemberSpace, Occupant
 from lucid_storage.stores.mongodb.restore.staging import InPlace
-from lucid_storage.stores.mongodb.restore.swap import same_view
+from lucid_storage.stores.mongodb.restore.views import same_view
 
 TOLD_TARGETS = 12
 """Targets that fit a termination message beside the rest."""
@@ -58,6 +59,7 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan, expired: Expirie
     """The plan with what the server says: what is overwritten, and the room that there is."""
     port = MongoRestores(uri, label="MongoDB", app_name="lucid-storage-restore", guard=lambda: None)
     try:
+        _check_server(order, await port.identity())
         lacking = await port.missing_rights(plan.databases, users=order.users_and_roles)
         if lacking:
             raise AccessDeniedError(
@@ -69,6 +71,17 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan, expired: Expirie
     finally:
         await port.close()
     return told(order, plan, occupants, members, expired)
+
+
+def _check_server(order: RestoreOrder, found: str) -> None:
+    """Consent, backups and markers are about the server that the operator saw: a login can lead elsewhere by now."""
+    expected = order.server_identity
+    if expected is not None and not same_server(expected, kept(found)):
+        raise LucidError(
+            f"The connection leads to another MongoDB ({kept(found)}) than the one that this restore is for"
+            f" ({expected}); nothing was written there. See where it should lead, then restore again.",
+            reason=Reason.TARGET_CHANGED,
+        )
 
 
 def told(

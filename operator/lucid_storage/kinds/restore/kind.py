@@ -270,8 +270,10 @@ class RestoreKind:
                 status.swapped = done.collections
                 status.moved_aside = told_aside(None, done.moved_aside)
             case Discard(run=run, databases=databases):
-                async with self._server.opened(resource) as port:
-                    await port.discard(run, databases)
+                # Before that Job was asked for nothing was written, and the connection may lead anywhere by now.
+                if status.job_name == job_name(resource, "restore", run):
+                    async with self._server.opened(resource, status.server_identity) as port:
+                        await port.discard(run, databases)
                 status.databases = None  # nothing of the run is left
             case DropOld(run=run, databases=databases, server=server):
                 async with self._server.opened(resource, server) as port:

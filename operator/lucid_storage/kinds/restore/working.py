@@ -100,6 +100,10 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
     if status.phase is RestorePhase.PLANNING:
         return _planned(resource, observed, status, result, now)
     if not result.ok:
+        if result.reason is Reason.TARGET_CHANGED:
+            # It is seen before anything is written, so nothing has to be taken back, wherever the connection leads.
+            untouched = status.model_copy(update={"databases": None})
+            return failed(untouched, result.reason, result.message, now)
         known = f"{result.message.rstrip('.')}{saved(status)}." if in_place(resource) else result.message
         return given_up(observed, status, result.reason or Reason.INTERNAL_ERROR, known, now)
     if not result.databases:
