@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.stores.mongodb.connection import Connection
@@ -103,18 +102,17 @@ class MongoRestores:
             await self._handover.renew(journal)
             journal = await self._swap.seal(home, journal, drop_existing=drop_existing)
         if journal.state is SwapState.SWAPPING:
-            for pair in journal.pairs:
-                await self._swap.pair(run, pair)
-            await self._swap.check(journal)
-            await self._swap.complete(journal)
-            journal = replace(journal, state=SwapState.SWAPPED)
+            unplaced = await self._swap.pairs(journal)
+            placed = journal.swapped(unplaced, ())
+            await self._swap.check(placed)
+            journal = journal.swapped(unplaced, await self._swap.complete(placed))
             await self._commands.put(home, JOURNALS, journal.document(), "close the swap's journal")
         await self._overdue.keep(home, run, keep_minutes)
         await self._handover.release(journal)
         listing = {database: await self._commands.uuids(database) for database in journal.databases}
         put = len(journal.pairs) + len(journal.direct) + journal.merged
         aside = moved_aside(journal.pairs, run, listing)
-        return Swapped(put, (*aside, *await self._swap.filled(journal)))
+        return Swapped(put, (*aside, *await self._swap.filled(journal)), journal.left)
 
     async def discard(self, run: str, databases: Sequence[str]) -> bool:
         found = await self._found(databases, run)

@@ -105,6 +105,8 @@ class Journal:
     """Collections that were there, and got what was absent in them."""
     consent: bool = False
     """Documents that were live may be dropped (rule 2.1); known from the moment when the swap began."""
+    left: tuple[str, ...] = ()
+    """In words, what is not as in the backup though the swap is over; known from its end."""
 
     @property
     def replaced(self) -> int:
@@ -121,6 +123,13 @@ class Journal:
         pairs = tuple(replace(pair, live_uuid=live.get((pair.database, pair.name))) for pair in self.pairs)
         return replace(self, pairs=pairs, state=SwapState.SWAPPING, consent=consent)
 
+    def swapped(self, unplaced: Mapping[int, str], left: Sequence[str]) -> Journal:
+        """The end of the swap. What is there of pairs that are not in place is not dropped by this run: they go out of
+        its journal.
+        """
+        pairs = tuple(pair for pair in self.pairs if pair.number not in unplaced)
+        return replace(self, state=SwapState.SWAPPED, pairs=pairs, left=(*unplaced.values(), *left))
+
     def document(self) -> dict[str, object]:
         return {
             "_id": self.run,
@@ -130,6 +139,7 @@ class Journal:
             "fence": [{"database": name, "number": number} for name, number in self.fence.items()],
             "merged": self.merged,
             "consent": self.consent,
+            "left": list(self.left),
             "pairs": [_pair_document(pair) for pair in self.pairs],
             "views": [_view_document(view) for view in self.views],
             "direct": [
@@ -242,6 +252,7 @@ def _journal(document: Mapping[str, object]) -> Journal:
         fence={str(item["database"]): int(str(item["number"])) for item in _list(document, "fence")},
         merged=int(str(document.get("merged", 0))),
         consent=bool(document.get("consent")),
+        left=_texts(document, "left"),
     )
 
 
@@ -301,6 +312,11 @@ def _expiries(document: Mapping[str, object]) -> tuple[Expiry, ...]:
         Expiry(str(item["index"]) if item.get("index") is not None else None, int(str(item["seconds"])))
         for item in _list(document, "expiries")
     )
+
+
+def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    found = document.get(name)
+    return tuple(str(item) for item in found) if isinstance(found, list) else ()
 
 
 def _text(document: Mapping[str, object], name: str) -> str | None:

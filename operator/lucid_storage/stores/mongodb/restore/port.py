@@ -58,6 +58,8 @@ class Swapped:
 
     collections: int
     moved_aside: tuple[str, ...]
+    left: tuple[str, ...] = ()
+    """In words, what is not as in the backup."""
 
 
 class RestorePort(Protocol):
@@ -94,7 +96,8 @@ class RestorePort(Protocol):
 
         The journal says then for how long what was replaced is to stay.
 
-        Safe to call again from any point. Raises RefusedError (TargetNotEmpty, RestoreBlocked) only before the seal.
+        Safe to call again from any point. Raises RefusedError (TargetNotEmpty, RestoreBlocked) only before the seal;
+        what somebody drops, or the server refuses, behind it is told in the outcome, and keeps nothing else back.
         """
 
     async def discard(self, run: str, databases: Sequence[str]) -> bool:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from bson import Binary
-from bson.raw_bson import RawBSONDocument
 
-from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.stores.mongodb.connection import ExpectedAnswerError
 from lucid_storage.stores.mongodb.errors import (
     INDEX_NOT_FOUND,
@@ -16,12 +15,13 @@ from lucid_storage.stores.mongodb.errors import (
     NAMESPACE_NOT_FOUND,
     UUID_MISMATCH,
 )
-from lucid_storage.stores.mongodb.restore.catalog import View
 from lucid_storage.stores.mongodb.restore.commands import Commands, uuid_of
 from lucid_storage.stores.mongodb.restore.finishing import Expiry
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS, Journal, Pair
 from lucid_storage.stores.mongodb.restore.merging_accounts import AccountMerge
 from lucid_storage.stores.mongodb.restore.swapping import Lost, Rename, next_step
+from lucid_storage.stores.mongodb.restore.unplaced import lost, refused
+from lucid_storage.stores.mongodb.restore.views import REFUSALS, Views, check_view
 
 _STEPS = 10
 """Renames for one pair in one go: more only when an application makes the collection again and again."""
@@ -32,6 +32,7 @@ class Swap:
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
+        self._views = Views(commands)
 
     async def seal(self, home: str, journal: Journal, *, drop_existing: bool) -> Journal:
         """The last look at the targets, and the journal that makes the swap irrevocable."""
@@ -53,23 +54,47 @@ class Swap:
                     await self._check_occupant(database, pair.name, occupant, drop_existing=drop_existing)
                     live[(database, pair.name)] = uuid_of(occupant) or ""
             for view in (view for view in journal.views if view.database == database):
-                _check_view(view, entries.get(view.name), drop_existing=drop_existing)
+                check_view(view, entries.get(view.name), drop_existing=drop_existing)
         return live
 
-    async def pair(self, run: str, pair: Pair) -> None:
+    async def pairs(self, journal: Journal) -> dict[int, str]:
+        """Every pair as far as it goes: one that is lost or in trouble keeps no other from its place. Returns by
+        number, in words, those that never get there. Raises LucidError for what is worth another attempt.
+        """
+        unplaced, trouble = dict[int, str](), list[LucidError]()
+        for pair in journal.pairs:
+            try:
+                said = await self._pair(journal.run, pair)
+            except StoreUnavailableError:
+                raise
+            except LucidError as error:
+                trouble.append(error)
+            else:
+                if said is not None:
+                    unplaced[pair.number] = said
+        if trouble:
+            raise trouble[0]
+        return unplaced
+
+    async def _pair(self, run: str, pair: Pair) -> str | None:
+        """None when it is in place."""
         for _ in range(_STEPS):
-            step = next_step(pair, run, await self._commands.uuids(pair.database))
+            there = await self._commands.uuids(pair.database)
+            step = next_step(pair, run, there)
             if step is None:
-                return
+                return None
             if isinstance(step, Lost):
-                raise _lost(pair)
+                return lost(pair, run, there)
             if not step.uuid:
                 raise LucidError(
                     f"{pair.database}.{pair.name} became a view or a time series during the swap and cannot be moved"
                     " aside; drop or rename it. The swap then goes on by itself.",
                     reason=Reason.RESTORE_BLOCKED,
                 )
-            await self._rename(step)
+            try:
+                await self._rename(step)
+            except NotSupportedError as error:
+                return refused(pair, run, there, error)
         raise LucidError(
             f"{pair.database}.{pair.name} is made again by an application as soon as it is moved aside; stop the"
             " application. The swap goes on by itself.",
@@ -104,23 +129,32 @@ class Swap:
                         reason=Reason.RUNNING,
                     )
 
-    async def complete(self, journal: Journal) -> None:
-        """Views and expiry, after the last rename."""
-        for view in journal.views:
-            await self._make_view(view)
-        for pair in journal.pairs:
-            for expiry in pair.expiries:
-                await self._expire(pair.database, pair.name, expiry)
+    async def complete(self, journal: Journal) -> tuple[str, ...]:
+        """Views, expiry and users, after the last rename; returns, in words, what the server refuses."""
+        left = [*await self._views.put(journal.run, journal.views, consent=journal.consent)]
+        expiries = [(pair.database, pair.name, one) for pair in journal.pairs for one in pair.expiries]
+        expiries += [
+            (direct.database, direct.name, one) for direct in journal.direct for one in direct.expiries
+        ]
+        for database, name, expiry in expiries:
+            try:
+                await self._expire(database, name, expiry)
+            except REFUSALS as error:
+                left.append(f"an expiry of {database}.{name} is off ({error.message.rstrip('.')})")
         for direct in journal.direct:
-            for expiry in direct.expiries:
-                await self._expire(direct.database, direct.name, expiry)
             listed = (
                 (await self._commands.uuids(direct.database)).get(direct.listed) if direct.listed else None
             )
             if direct.listed and listed:
                 await self._commands.drop(direct.database, direct.listed, listed)
         if journal.accounts:
-            await AccountMerge(self._commands).merge(journal.run)
+            accounts = AccountMerge(self._commands)
+            try:
+                await accounts.merge(journal.run)
+            except REFUSALS as error:
+                left.append(f"users and roles are not merged ({error.message.rstrip('.')})")
+                await accounts.forget(journal.run)
+        return tuple(left)
 
     async def _check_occupant(
         self, database: str, name: str, entry: Mapping[str, object], *, drop_existing: bool
@@ -155,22 +189,6 @@ class Swap:
         except ExpectedAnswerError:
             return
 
-    async def _make_view(self, view: View) -> None:
-        attempt = self._commands.connection.attempt(f"make the view {view.database}.{view.name}")
-        definition: dict[str, object] = {"viewOn": view.on, "pipeline": list(view.pipeline)}
-        collation = {} if view.collation is None else {"collation": view.collation}
-        try:
-            await self._commands.connection.write(
-                view.database,
-                {"create": view.name, **definition, **collation},
-                attempt,
-                expected={NAMESPACE_EXISTS},
-            )
-        except ExpectedAnswerError:
-            await self._commands.connection.write(
-                view.database, {"collMod": view.name, **definition}, attempt
-            )
-
     async def _expire(self, database: str, name: str, expiry: Expiry) -> None:
         attempt = self._commands.connection.attempt(f"set the expiry of {database}.{name}")
         change: dict[str, object] = {"expireAfterSeconds": expiry.seconds}
@@ -184,40 +202,6 @@ class Swap:
             )
         except ExpectedAnswerError:
             return
-
-
-def _check_view(view: View, entry: Mapping[str, object] | None, *, drop_existing: bool) -> None:
-    """A view facing a collection of its name is refused (rule 2.6)."""
-    if entry is None:
-        return
-    kind = str(entry.get("type", "collection"))
-    if kind != "view":
-        raise RefusedError(
-            f"{view.database}.{view.name} is a {kind} now and a view in the backup; drop or rename it, or restore"
-            " into another database.",
-            reason=Reason.RESTORE_BLOCKED,
-        )
-    options = entry.get("options")
-    same = isinstance(options, Mapping) and same_view(options, {"viewOn": view.on, "pipeline": view.pipeline})
-    if not same and not drop_existing:
-        raise RefusedError(
-            f"The view {view.database}.{view.name} is another one than in the backup; set dropExisting to true to"
-            " replace it.",
-            reason=Reason.TARGET_NOT_EMPTY,
-        )
-
-
-def same_view(left: Mapping[str, object], right: Mapping[str, object]) -> bool:
-    """By their definitions, viewOn and pipeline."""
-    return all(_plain(left.get(field)) == _plain(right.get(field)) for field in ("viewOn", "pipeline"))
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, RawBSONDocument | Mapping):
-        return [(key, _plain(item)) for key, item in value.items()]
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _lost(pair: Pair) -> RefusedError:
