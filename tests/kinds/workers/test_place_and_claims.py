@@ -90,10 +90,12 @@ class TestPlace:
             resolve_place(None, settings(), "app", "stores")
 
 
-def resource(name: str, phase: str | None, identity: str = "set-1", kind: str = "full") -> Resource:
+def resource(
+    name: str, phase: str | None, identity: str = "set-1", kind: str = "full", plural: str = "backups"
+) -> Resource:
     status = {"serverIdentity": identity, **({"phase": phase} if phase else {})}
     return Resource(
-        Key("backups", "app", name), name, 1, "1", "2026-01-01", None, {}, (), {"type": kind}, status
+        Key(plural, "app", name), name, 1, "1", "2026-01-01", None, {}, (), {"type": kind}, status
     )
 
 
@@ -116,3 +118,41 @@ class TestClaims:
             resource("slice", "Running", kind="incremental"),
         ):
             assert DumpClaims().take(key, "set-1", [other]) is None
+
+
+class TestLine:
+    """Two schedules with one slot make their Backups in the same second: the name decides who is first in line."""
+
+    @pytest.mark.parametrize("plural", ["backups", "restores"])
+    def test_who_has_the_deployment_goes_on_whoever_stands_in_line(self, plural: str) -> None:
+        """Its status could not be written, or it waits for a snapshot: neither would ever move otherwise."""
+        claims = DumpClaims()
+        first, second = resource("a", None, plural=plural), resource("b", None)
+        assert claims.behind(second, "set-1", [first, second]) is None
+        waits = claims.behind(first, "set-1", [first, second])
+        assert waits == "backup b"
+        first = resource("a", "Queued", plural=plural)
+        assert claims.behind(second, "set-1", [first, second]) is None
+        assert claims.behind(first, "set-1", [first, second]) == waits
+        claims.give(second.key)
+        assert claims.behind(first, "set-1", [first, second]) is None
+
+    def test_the_first_in_line_is_waited_for(self) -> None:
+        claims = DumpClaims()
+        line = [resource("b", "Queued", plural="restores"), resource("a", "Queued"), resource("c", None)]
+        assert claims.behind(line[2], "set-1", line) == "backup a"
+        assert claims.behind(line[0], "set-1", line) == "backup a"
+        assert claims.behind(line[1], "set-1", line) is None
+
+    def test_who_stands_in_line_has_no_claim(self) -> None:
+        """Its connection led to another deployment before."""
+        claims, moved, other = DumpClaims(), resource("b", None), resource("a", "Queued", "set-2")
+        assert claims.behind(moved, "set-1", [moved, other]) is None
+        assert claims.behind(moved, "set-2", [moved, other]) == "backup a"
+        assert claims.behind(resource("c", None), "set-1", [moved, other]) is None
+
+    def test_who_is_at_work_there_all_the_same_is_waited_for(self) -> None:
+        claims, mine, known = DumpClaims(), resource("b", None), [resource("a", None)]
+        assert claims.behind(mine, "set-1", known) is None
+        assert claims.behind(mine, "set-1", [resource("a", "Running")]) == "backup a"
+        assert claims.behind(known[0], "set-1", [mine]) is None

@@ -162,22 +162,8 @@ class BackupKind:
         return seen
 
     def _behind(self, resource: Resource, deployment: str) -> str | None:
-        """Who is to be waited for, in words of this namespace. No await: to ask and to claim is one step."""
-        others = list(self._others())
-        ahead = [
-            other
-            for other in others
-            if waiting(other, deployment)
-            and other.key != resource.key
-            and other.seniority < resource.seniority
-        ]
-        first = min(ahead, key=lambda r: r.seniority).key if ahead else None
-        holder = first or self._claims.take(resource.key, deployment, others)
-        if holder is None:
-            return None
-        if holder.namespace != resource.key.namespace:
-            return "a backup or restore of another namespace"
-        return f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
+        """Who is to be waited for; to ask and to claim is one step."""
+        return self._claims.behind(resource, deployment, self._others())
 
     def plan(self, resource: Resource, observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
         return plan(resource, observed, status, now)

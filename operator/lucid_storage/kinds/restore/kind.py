@@ -183,7 +183,7 @@ class RestoreKind:
         unprotected = seen.protection is not None and seen.protection.standing is not Protected.DONE
         if info.topology is Topology.SHARDED or resource.paused or unprotected:
             return seen
-        return replace(seen, behind=self._behind(resource, seen.identity or ""))
+        return replace(seen, behind=self._claims.behind(resource, seen.identity or "", self._others()))
 
     async def _checked(
         self,
@@ -221,24 +221,6 @@ class RestoreKind:
         namespace, schedules = resource.key.namespace, self._schedules()
         followers = following(schedules, namespace, desired.connection, desired.place, self._settings)
         return replace(desired, sliced=followers)
-
-    def _behind(self, resource: Resource, deployment: str) -> str | None:
-        """Who is to be waited for, in words of this namespace. No await: to ask and to claim is one step."""
-        others = list(self._others())
-        ahead = [
-            other
-            for other in others
-            if waiting(other, deployment)
-            and other.key != resource.key
-            and other.seniority < resource.seniority
-        ]
-        first = min(ahead, key=lambda r: r.seniority).key if ahead else None
-        holder = first or self._claims.take(resource.key, deployment, others)
-        if holder is None:
-            return None
-        if holder.namespace != resource.key.namespace:
-            return "a backup or restore of another namespace"
-        return f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
 
     # Thinking
 

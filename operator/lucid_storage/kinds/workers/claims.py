@@ -32,6 +32,29 @@ class DumpClaims:
         self._held[key] = deployment
         return None
 
+    def behind(self, resource: Resource, deployment: str, others: Iterable[Resource]) -> str | None:
+        """Who is to be waited for, in words of the resource's namespace. No await: to ask and to claim is one step.
+
+        Who has the deployment goes on, whoever stands in line: they wait for it. Who is to wait has none.
+        """
+        known = list(others)
+        holder = self._senior(resource, deployment, known) or self.take(resource.key, deployment, known)
+        if holder is None:
+            return None
+        self.give(resource.key)
+        if holder.namespace != resource.key.namespace:
+            return "a backup or restore of another namespace"
+        return f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
+
+    def _senior(self, resource: Resource, deployment: str, known: Iterable[Resource]) -> Key | None:
+        """The first in line before it, unless it is at the deployment already."""
+        held = self._held.get(resource.key)
+        if held is not None and same_server(held, deployment):
+            return None
+        line = [other for other in known if other.key != resource.key and waiting(other, deployment)]
+        first = min(line, key=lambda other: other.seniority, default=resource)
+        return first.key if first.seniority < resource.seniority else None
+
     def give(self, key: Key) -> None:
         """It is over, or it was not begun."""
         self._held.pop(key, None)
