@@ -168,12 +168,16 @@ class _Dump:
             else:
                 writer.block(places[id(one)], reply)
 
-        for one in found:
-            if one.type == "view":
-                writer.end(places[id(one)], 0)
-        reading = ParallelReading(member, [one for one in found if one.type != "view"], seen)
+        reading = ParallelReading(member, seen)
+        # mongorestore wants users and roles whole before anything else (mongo-tools, mongorestore.go, Restore).
+        accounts = [one for one in found if one.database == "admin"]
         try:
-            reading.run(written, self._run.check)
+            reading.run(accounts, written, self._run.check)
+            for one in found:
+                if one.type == "view":
+                    writer.end(places[id(one)], 0)
+            rest = (one for one in found if one.database != "admin" and one.type != "view")
+            reading.run(rest, written, self._run.check)
         finally:
             self._documents = sum(tally.documents for tally in self._tallies.values())
             self._bytes = sum(tally.bytes for tally in self._tallies.values())

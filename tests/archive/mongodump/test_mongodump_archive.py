@@ -308,6 +308,16 @@ def test_a_writer_that_forgot_a_collection_does_not_finish() -> None:
         writer.block(B, ONE)
 
 
+def test_what_is_empty_begins_before_it_ends() -> None:
+    """mongorestore takes an oplog's first header for its beginning alone, and would wait for its end for ever."""
+    out = io.BytesIO()
+    writer = ArchiveWriter(out, Prelude("6.0.5", "test", (CollectionEntry(A, {}),)))
+    writer.end(A, 0)
+    assert out.getvalue().endswith(STOP + header(*A) + STOP + header(*A, True) + STOP)
+    _, found, tallies = read_all(io.BytesIO(out.getvalue()))
+    assert (found.get(A, []), tallies[A].documents) == ([], 0)
+
+
 class Endless:
     """An archive of one collection with many documents, made as it is read."""
 

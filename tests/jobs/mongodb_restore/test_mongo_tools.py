@@ -98,6 +98,29 @@ async def test_mongorestore_brings_back_what_our_restore_does_of_a_database_that
     assert definitions(filled[database]) == definitions(filled[target])
 
 
+@pytest.mark.skipif(MONGORESTORE is None, reason="mongorestore of MongoDB's database tools is not on PATH")
+def test_mongorestore_brings_everything_to_another_server_with_users_and_roles(
+    private_mongodb: Callable[..., MongoDB], workshop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    server, other = private_mongodb(), private_mongodb()
+    archive = tmp_path / "archive"
+    with server.client() as client, other.client() as there:
+        define(client.shop)
+        client.shop.a.insert_many([{"_id": n} for n in range(100)])
+        client["süß"]["with.dots and spaces"].insert_one({"_id": 1})
+        client.shop.command("createRole", "auditor", privileges=[], roles=["read"])
+        client.shop.command("createUser", "reader", pwd="secret", roles=["auditor"])
+        shop = workshop(MONGODB_URI=server.uri)
+        assert shop.back_up("full", ["mongodb"]).ok
+        opened(shop, archive)
+        mongorestore(other, archive)
+        for name in ("shop", "süß"):
+            assert documents(there, name) == documents(client, name)
+            assert definitions(there[name]) == definitions(client[name])
+        assert [one["user"] for one in there.shop.command("usersInfo", 1)["users"]] == ["reader"]
+        assert [one["role"] for one in there.shop.command("rolesInfo", 1)["roles"]] == ["auditor"]
+
+
 def define(live: Any) -> None:
     """One of each kind of collection and index."""
     live.create_collection("series", timeseries={"timeField": "at", "metaField": "who"})

@@ -27,15 +27,15 @@ _Item: TypeAlias = tuple[FoundCollection, bytes | None] | BaseException | None
 
 
 class ParallelReading:
-    """One pass over a list of collections."""
+    """One pass over each of several lists of collections, list after list."""
 
-    def __init__(self, member: PinnedMember, collections: Iterable[FoundCollection], seen: Seen) -> None:
+    def __init__(self, member: PinnedMember, seen: Seen) -> None:
         """`seen` is called in the thread that read the documents: what is counted there is counted in parallel.
 
         One collection is read by one thread, from its beginning to its end.
         """
         self._member = member
-        self._left = deque(collections)
+        self._left: deque[FoundCollection] = deque()
         self._seen = seen
         self._queue: queue.Queue[_Item] = queue.Queue(WAITING_REPLIES)
         self._stop = threading.Event()
@@ -44,11 +44,15 @@ class ParallelReading:
         self.restarted: dict[str, OpTime] = {}
         """Capped collections that were read more than once, with the moment before their last pass."""
 
-    def run(self, written: Written, check: Callable[[], None]) -> None:
-        """Hands everything on in the caller's thread; None ends a collection. Raises what a reader raises.
+    def run(
+        self, collections: Iterable[FoundCollection], written: Written, check: Callable[[], None]
+    ) -> None:
+        """Hands everything of them on in the caller's thread; None ends a collection. Raises what a reader raises.
 
-        `check` is called often and raises to give up. On return no thread is left.
+        `check` is called often and raises to give up. On return no thread is left; after an error call it no more.
         """
+        self._left.extend(collections)
+        self._stop.clear()
         readers = [threading.Thread(target=self._read, name=f"reader-{n}") for n in range(READERS)]
         for reader in readers:
             reader.start()
