@@ -87,7 +87,7 @@ class Reason(StrEnum):
     EXPIRED = "Expired", "Retention has passed; the data are removed and the object stays."
     PARTIALLY_FAILED = (
         "PartiallyFailed",
-        "Some engines were backed up and some were not; the message says which.",
+        "Part of it was backed up or restored and part was not; the message says which.",
     )
     WORKER_LOST = "WorkerLost", "The worker ended without a result; nothing of it counts."
     DEADLINE_EXCEEDED = "DeadlineExceeded", "The work took longer than its deadline and was stopped."

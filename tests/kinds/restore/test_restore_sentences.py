@@ -1,15 +1,17 @@
 """What people are told at the end of a Restore is what holds for its strategy and its target."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from test_restore_plan import NOW, ended, marker, resource, status
+from test_restore_plan import NOW, RUN, ended, marker, resource, status
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.kinds.restore.actions import DropOld
 from lucid_storage.kinds.restore.observed import Plan, RestoreObserved
 from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
-from lucid_storage.models.restore import RestorePhase
+from lucid_storage.models.restore import KeptRun, RestorePhase
 
 IN_PLACE: dict[str, Any] = {"strategy": "InPlace"}
 SAVED = {"backup_before": "back-before-x"}
@@ -49,6 +51,48 @@ def test_it_says_what_is_in_place_and_what_is_kept(
     assert step.status.phase is RestorePhase.COMPLETED
     if not replaced:
         assert step.status.old_until == NOW, "its journal goes at once"
+
+
+def test_what_the_swap_could_not_put_in_place_is_a_failure_that_says_so_and_leaves_no_marker() -> None:
+    mine = resource()
+    left = (
+        "shop.a was dropped by somebody during the swap",
+        "x" * 300,
+        "y",
+        "z",
+        "an expiry of shop.b is off",
+    )
+    earlier = KeptRun(run="r0", databases=["shop"], until=NOW, server_identity="rs")
+    swapped = status(RestorePhase.SWAPPING, swapped=2, kept=[earlier])
+    step = plan(mine, RestoreObserved(left=left, replaced=1), swapped, NOW)
+    assert step.said is not None
+    assert (step.status.phase, step.said.reason) == (RestorePhase.FAILED, Reason.PARTIALLY_FAILED)
+    assert message(step) == (
+        f"Not all of it is restored: {left[0]}; {'x' * 250}; y; and 2 more. 2 collections are in place; the replaced"
+        " one stays until 2026-11-21T07:00:00Z. See to what is missing, or restore it again."
+    )
+    assert not step.actions
+    until = NOW + timedelta(hours=1)
+    mine_kept = KeptRun(run=RUN, databases=["shop"], until=until, server_identity="rs")
+    assert step.status.kept == [earlier, mine_kept]
+    # It has ended: it can be deleted, holds nobody up, and drops in its time what it replaced.
+    assert not step.hold
+    ended_status = step.status.model_copy(update={"kept": [mine_kept]})
+    assert plan(mine, RestoreObserved(), ended_status, NOW).actions == ()
+    later = plan(mine, RestoreObserved(), ended_status, until + timedelta(seconds=1))
+    assert later.actions == (DropOld(RUN, ("shop",), "rs"),)
+
+
+def test_a_swap_that_put_nothing_in_place_claims_nothing() -> None:
+    step = plan(
+        resource(),
+        RestoreObserved(left=("shop.a was dropped",)),
+        status(RestorePhase.SWAPPING, swapped=0),
+        NOW,
+    )
+    assert message(step).startswith(
+        "Not all of it is restored: shop.a was dropped. Nothing else was restored."
+    )
 
 
 UNFIT = LucidError("shop.v is a view now.", reason=Reason.RESTORE_BLOCKED)

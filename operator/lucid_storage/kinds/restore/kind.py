@@ -143,7 +143,9 @@ class RestoreKind:
                 return RestoreObserved(unfit=await port.unfit(run, databases, drop_existing=consent))
             marker = await port.marker(databases, marker_key(resource, await self._workers.cluster()))
             journal = await port.journal(databases, run)
-        return RestoreObserved(marker=marker, replaced=journal.replaced if journal is not None else 0)
+        if journal is None:
+            return RestoreObserved(marker=marker)
+        return RestoreObserved(marker=marker, replaced=journal.replaced, left=journal.left)
 
     async def _finished(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
         if status.phase is not RestorePhase.COMPLETED and status.databases and status.job_name is not None:

@@ -52,6 +52,8 @@ class RestoreObserved:
     """Why the swap cannot begin, where it has not."""
     replaced: int = 0
     """Collections that the swap put aside, where it is done."""
+    left: tuple[str, ...] = ()
+    """In words, what is not as in the backup then."""
     filling: Filling = NOTHING
     """The volumes that the loading worker fills."""
     settled: bool = False

@@ -8,7 +8,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.restore.actions import Mark, Swap
-from lucid_storage.kinds.restore.ending import ended, hindered, left_behind
+from lucid_storage.kinds.restore.ending import MOST_KEPT, ended, hindered, left_behind
 from lucid_storage.kinds.restore.observed import (
     Plan,
     RestoreObserved,
@@ -18,8 +18,11 @@ from lucid_storage.kinds.restore.observed import (
     written_at_once,
 )
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.restore import RestorePhase, RestoreSpec, RestoreStatus
+from lucid_storage.models.restore import KeptRun, RestorePhase, RestoreSpec, RestoreStatus
 
+_MOST_SAID = 3
+_LONGEST_SAID = 250
+"""Of what is missing, in a message: so many, and so many characters of each."""
 _USUAL_MINUTES: int = RestoreSpec.model_fields["keep_old_minutes"].default
 
 
@@ -37,13 +40,13 @@ def placed(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
         late = " It can no longer be cancelled." if resource.spec.get("cancel") else ""
         said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The collections are being swapped.{late}")
         return Step(status, said, (swap(resource, status.run or "", databases),), hold=True, must_finish=True)
+    if observed.left:
+        return _in_part(resource, observed, status, now)
     marker = observed.marker
     if marker is None or (marker.run, marker.result) != (status.run, RestorePhase.COMPLETED):
         said = Said(Standing.UNDER_WAY, Reason.RUNNING, "The collections are in place.")
         return Step(status, said, (Mark(databases),), hold=True, must_finish=True)
-    # Where nothing was replaced only the journal is left, which goes at once.
-    minutes = _keep_minutes(resource) if observed.replaced else 0
-    until = second(now + timedelta(minutes=minutes))
+    minutes, until = _kept_until(resource, observed, now)
     done = status.model_copy(
         update={
             "phase": RestorePhase.COMPLETED,
@@ -55,6 +58,37 @@ def placed(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
     said_text = _placed(resource, status, observed.replaced, until)
     said = Said(Standing.DONE, Reason.COMPLETED, said_text)
     return Step(done, said, notices=(Notice("Completed", said_text),), recheck_seconds=minutes * 60 + 1)
+
+
+def _in_part(resource: Resource, observed: RestoreObserved, status: RestoreStatus, now: datetime) -> Plan:
+    """The swap is over, and what somebody took away or the server refuses is not there: no marker says that it is."""
+    minutes, until = _kept_until(resource, observed, now)
+    shown = [said[:_LONGEST_SAID] for said in observed.left[:_MOST_SAID]]
+    more = len(observed.left) - len(shown)
+    missing = "; ".join([*shown, f"and {more} more"] if more else shown)
+    rest = (
+        _placed(resource, status, observed.replaced, until)
+        if status.swapped
+        else "Nothing else was restored."
+    )
+    message = f"Not all of it is restored: {missing}. {rest} See to what is missing, or restore it again."
+    step = ended(status, RestorePhase.FAILED, Reason.PARTIALLY_FAILED, message, now)
+    mine = KeptRun(
+        run=status.run or "",
+        databases=status.databases or [],
+        until=until,
+        server_identity=status.server_identity,
+    )
+    # What it replaced goes in its time; nothing was staged that could be dropped at once.
+    kept = [*(status.kept or ()), mine][-MOST_KEPT:]
+    done = step.status.model_copy(update={"databases": None, "kept": kept})
+    return Step(done, step.said, notices=step.notices, recheck_seconds=minutes * 60 + 1)
+
+
+def _kept_until(resource: Resource, observed: RestoreObserved, now: datetime) -> tuple[int, datetime]:
+    """Minutes and moment. Where nothing was replaced only the journal is left, which goes at once."""
+    minutes = _keep_minutes(resource) if observed.replaced else 0
+    return minutes, second(now + timedelta(minutes=minutes))
 
 
 def swap(resource: Resource, run: str, databases: tuple[str, ...]) -> Swap:
