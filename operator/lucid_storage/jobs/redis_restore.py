@@ -62,6 +62,8 @@ class RedisPlan:
     """Keys that were not chosen, or are excluded."""
     functions: tuple[bytes, ...]
     """Libraries; they come back with the whole data set only."""
+    withheld: int
+    """Libraries that the namespace may not replace: clients of all keys call them."""
     bytes: int
 
     @property
@@ -79,12 +81,20 @@ class RedisRestored:
     expired: int
     left_out: int
     functions: int
+    withheld: int
     bytes: int
 
     def describe(self) -> str:
+        withheld = (
+            f" {self.withheld} function libraries were left out: they are the whole server's, and this namespace may"
+            " use some of its keys only."
+            if self.withheld
+            else ""
+        )
         return (
             f"{self.restored} keys restored, {self.replaced} replaced, {self.skipped} skipped because they exist, "
             f"{self.expired} left out because their time is over, {self.left_out} because they were not chosen."
+            f"{withheld}"
         )
 
 
@@ -95,7 +105,7 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
     """
     choice, now = _choice(run), int(time() * 1000)
     functions: list[bytes] = []
-    found = RedisPlan(0, Counter(), 0, 0, (), 0)
+    found = RedisPlan(0, Counter(), 0, 0, (), 0, 0)
     modules: Counter[str] = Counter()
     with closing(run.open_source()) as source:
         data = DataSet(_counting(run, source, found), functions.append)
@@ -121,7 +131,10 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
             reason=Reason.NOT_SUPPORTED,
         )
     found.version = data.contents.version
-    found.functions = tuple(functions) if choice.everything else ()
+    if choice.everything and "*" in run.allowed:
+        found.functions = tuple(functions)
+    elif choice.everything:
+        found.withheld = len(functions)
     return found
 
 
@@ -145,6 +158,7 @@ def restore(run: RedisRestoreRun) -> RedisRestored:
         expired=counts.expired,
         left_out=planned.left_out,
         functions=functions,
+        withheld=planned.withheld,
         bytes=planned.bytes,
     )
 

@@ -200,6 +200,25 @@ def test_functions_come_with_the_whole_data_set_only(private_redis: Callable[...
         assert backup.restore(server, drop_existing=True).functions == 1
 
 
+def test_a_namespace_with_some_keys_only_replaces_no_functions_of_others(
+    private_redis: Callable[..., Any],
+) -> None:
+    library = "#!lua name=shared\nredis.register_function('price', function() return '%s' end)"
+    own, shared = private_redis(), private_redis()
+    with own.client() as client:
+        client.set("shop:1", "x")
+        client.execute_command("FUNCTION", "LOAD", library % "mine")
+    with shared.client() as client:
+        client.execute_command("FUNCTION", "LOAD", library % "theirs")
+    done = Backup.of(own).restore(shared, drop_existing=True, allowed=("shop:*",))
+    assert (done.restored, done.functions) == (1, 0)
+    assert "1 function libraries were left out" in done.describe()
+    with shared.client() as client:
+        assert client.execute_command("FCALL", "price", 0) == b"theirs"
+    whole = Backup.of(own).restore(shared, drop_existing=True)
+    assert (whole.functions, "left out: they" in whole.describe()) == (1, False)
+
+
 @pytest.mark.parametrize("part", [0.0, 0.2, 0.5, 0.99])
 def test_a_damaged_file_is_refused_before_the_first_write(
     private_redis: Callable[..., Any], part: float
