@@ -105,12 +105,16 @@ def holes(found: Sequence[Run]) -> tuple[Hole, ...]:
 def continues(span: Recorded, at: OplogPoint) -> bool:
     """Whether a slice or differential goes on from `at`: it begins there exactly, or holds `at` inside of it.
 
-    Slices never stop for a full, so a full usually ends inside of one.
+    Slices never stop for a full, so a full usually ends inside of one. The entry there was looked for when the later of
+    both was written; what can still be seen is whether a primary was elected in another history.
     """
     start, stop = begin(span.manifest), end(span.manifest)
     if start.optime == at.optime:
         return start.sha256 == at.sha256 and at.optime < stop.optime
-    return start.optime < at.optime < stop.optime
+    if not start.optime < at.optime < stop.optime:
+        return False
+    terms = [optime.term for optime in (start.optime, at.optime, stop.optime) if optime.term >= 0]
+    return terms == sorted(terms)
 
 
 def spans(records: Iterable[Recorded], timeline: str | None = None) -> list[Recorded]:

@@ -15,16 +15,28 @@ from lucid_storage.archive.continuity import end, reach, spans
 from lucid_storage.archive.decision import MONGODB, Decision, OplogView, Refusal, Request
 from lucid_storage.archive.manifest import BackupKind, OplogPoint
 from lucid_storage.archive.recorded import Recorded, Trust, good_fulls
-from lucid_storage.archive.timeline_state import TimelineState, current, parent_of, slices_from
+from lucid_storage.archive.timeline_state import (
+    TimelineState,
+    current,
+    ends_behind,
+    line_end,
+    parent_of,
+    slices_from,
+)
 from lucid_storage.errors import Reason
 
 
 def anchors(records: Iterable[Recorded]) -> tuple[OplogPoint, ...]:
-    """The entries that a decision may have to find in the oplog: ask for these before `decide`."""
+    """The entries that a decision may have to find in the oplog: ask for these before `decide`.
+
+    The first is where the line ends: it and those behind it are worth looking for on every member of the deployment,
+    since an older one may rightly have left the oplog.
+    """
     state = current(list(records))
     if state is None:
         return ()
-    points = [state.run.end] if state.run is not None else []
+    points = [at] if (at := line_end(state)) is not None else []
+    points += [end(r.manifest) for r in ends_behind(state, state.run.end if state.run is not None else None)]
     points += [end(full.manifest) for full in good_fulls(state.records)]
     return tuple(dict.fromkeys(points))
 
@@ -147,7 +159,7 @@ def _full(request: Request, state: TimelineState | None, oplog: OplogView | None
     if request.of_mongodb and oplog is not None and state.run is not None:
         prev = _next(request, state, oplog)
         if prev is None:
-            note = _gap(request, state)
+            note = _gap(request, state, oplog)
             return Decision(BackupKind.FULL, request.new_timeline, True, because=Reason.OPLOG_GAP, note=note)
     return Decision(BackupKind.FULL, state.timeline, False, parent=parent_of(state), prev=prev)
 
@@ -164,7 +176,7 @@ def _slice(request: Request, state: TimelineState | None, oplog: OplogView) -> D
         return Decision(BackupKind.SLICE, state.timeline, False, parent=parent_of(state), prev=prev)
     if state.run is None and not good_fulls(state.records):
         return anew
-    note = _gap(request, state)
+    note = _gap(request, state, oplog)
     if not request.scheduled:
         return Refusal(Reason.OPLOG_GAP, note)
     return Decision(
@@ -194,7 +206,7 @@ def _going_on(request: Request, state: TimelineState | None, oplog: OplogView) -
 def _incremental(request: Request, state: TimelineState, oplog: OplogView) -> Decision | Refusal:
     prev = _next(request, state, oplog)
     if prev is None:
-        return _instead(request, Refusal(Reason.OPLOG_GAP, _gap(request, state)), oplog)
+        return _instead(request, Refusal(Reason.OPLOG_GAP, _gap(request, state, oplog)), oplog)
     pieces = spans(state.records)
     for full in reversed(good_fulls(state.records)):
         to = end(full.manifest)
@@ -217,10 +229,8 @@ def _differential(request: Request, state: TimelineState, oplog: OplogView) -> D
     start = end(full.manifest)
     line = slices_from(state, start)
     tail = end(line[-1].manifest) if line else start
-    if tail not in oplog.held:
-        if start not in oplog.held:
-            return _instead(request, Refusal(Reason.OPLOG_GAP, _GAP), oplog)
-        line, tail = (), start
+    if tail not in oplog.held or _foreign(state, tail, oplog) is not None:
+        return _instead(request, Refusal(Reason.OPLOG_GAP, _gap(request, state, oplog)), oplog)
     return Decision(
         BackupKind.DIFFERENTIAL,
         state.timeline,
@@ -233,11 +243,20 @@ def _differential(request: Request, state: TimelineState, oplog: OplogView) -> D
     )
 
 
+# Where the line goes on
+
+
 def _next(request: Request, state: TimelineState, oplog: OplogView) -> OplogPoint | None:
     """Where the next slice begins: behind the last one, else behind the newest full that the oplog still reaches.
 
-    None is a hole.
+    None is a hole, and so is an end behind it that this oplog does not hold: a slice across it would join what follows
+    to a backup of another history.
     """
+    at = _reached(request, state, oplog)
+    return at if at is not None and _foreign(state, at, oplog) is None else None
+
+
+def _reached(request: Request, state: TimelineState, oplog: OplogView) -> OplogPoint | None:
     fulls = [end(f.manifest) for f in good_fulls(state.records)]
     if state.run is not None:
         if state.run.end in oplog.held and not _taken(request, state, state.run.end):
@@ -247,13 +266,33 @@ def _next(request: Request, state: TimelineState, oplog: OplogView) -> OplogPoin
     return next((p for p in free if p in oplog.held), None)
 
 
+def _foreign(state: TimelineState, at: OplogPoint, oplog: OplogView) -> Recorded | None:
+    """The newest backup or slice that ended behind `at` at an entry that this oplog never held.
+
+    An oplog that holds `at` holds everything since. So the server was put back to before that end, or lost it although
+    a majority had it; or another cluster made it.
+    """
+    behind = [r for r in ends_behind(state, at) if end(r.manifest) not in oplog.held]
+    return behind[-1] if behind else None
+
+
 def _taken(request: Request, state: TimelineState, point: OplogPoint) -> bool:
     return (state.timeline, point.optime) in request.taken
 
 
-def _gap(request: Request, state: TimelineState) -> str:
+def _gap(request: Request, state: TimelineState, oplog: OplogView) -> str:
     """Why there is a hole."""
-    return _DAMAGED if any(timeline == state.timeline for timeline, _ in request.taken) else _GAP
+    if any(timeline == state.timeline for timeline, _ in request.taken):
+        return _DAMAGED
+    found = [r for p in oplog.held if (r := _foreign(state, p, oplog)) is not None]
+    if not found:
+        return _GAP
+    backup = next((r for r in found if r.kind is not BackupKind.SLICE), None)
+    what = f"The backup {backup.manifest.origin.name}" if backup is not None else "The last slice"
+    return (
+        f"{what} is of another history than the oplog: MongoDB was put back to an earlier state, or another cluster"
+        " writes into this chain. Make a full backup, and give each cluster a prefix of its own."
+    )
 
 
 _GAP = (

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lucid_storage.archive.continuity import Run, begin, continues, runs, sound
+from lucid_storage.archive.continuity import Run, begin, continues, end, runs, sound
 from lucid_storage.archive.manifest import BackupKind, OplogPoint
-from lucid_storage.archive.recorded import Recorded, of_kind
+from lucid_storage.archive.recorded import Recorded, good_fulls, of_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,25 @@ def current(records: Sequence[Recorded]) -> TimelineState | None:
     members = sorted((r for r in readable if r.manifest.timeline == timeline), key=lambda r: r.moment)
     found = runs(members)
     return TimelineState(timeline, members[0], tuple(members), found[-1] if found else None)
+
+
+def line_end(state: TimelineState) -> OplogPoint | None:
+    """Where the line of slices ends that a new one goes on from; without slices, where the newest good full does."""
+    if state.run is not None:
+        return state.run.end
+    fulls = good_fulls(state.records)
+    return end(fulls[-1].manifest) if fulls else None
+
+
+def ends_behind(state: TimelineState, at: OplogPoint | None) -> list[Recorded]:
+    """What ended behind an entry, the oldest first: backups, also those whose check is not over, and the newest slice.
+
+    Without an entry all of them.
+    """
+    last = state.run.slices[-1:] if state.run is not None else ()
+    found = [r for r in state.records if r.kind is not BackupKind.SLICE and r.to is not None]
+    known = sorted((*found, *last), key=lambda r: r.moment)
+    return [r for r in known if at is None or end(r.manifest).optime > at.optime]
 
 
 def slices_from(state: TimelineState, start: OplogPoint) -> tuple[Recorded, ...]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from time import monotonic
 from types import TracebackType
 from typing import Self
 
@@ -31,6 +27,8 @@ from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_full import take_full
+from lucid_storage.jobs.mongodb_line import Line, write_line
+from lucid_storage.jobs.mongodb_looking import look
 from lucid_storage.jobs.mongodb_oplog import (
     Stretch,
     copy,
@@ -40,20 +38,14 @@ from lucid_storage.jobs.mongodb_oplog import (
     recorded,
 )
 from lucid_storage.jobs.mongodb_scope import MongoScope
-from lucid_storage.jobs.mongodb_slices import SliceThereError, SliceWriter, Written
+from lucid_storage.jobs.mongodb_slices import SliceWriter
 from lucid_storage.jobs.results import selection_of
 from lucid_storage.models.backup import BackupEngine, ReadPreference
 from lucid_storage.models.orders import BackupOrder
 from lucid_storage.stores.mongodb.dump.entries import Looked
 from lucid_storage.stores.mongodb.dump.member import PinnedMember
 from lucid_storage.stores.mongodb.dump.oplog import Oplog, OplogGapError
-from lucid_storage.stores.mongodb.dump.pinning import newest, pin
-
-logger = logging.getLogger(__name__)
-
-CUT_SECONDS = 30.0
-"""How long a running slicing worker is waited for; then the slice is written here."""
-CUT_POLL_SECONDS = 0.5
+from lucid_storage.stores.mongodb.dump.pinning import pin
 
 
 class MongoBackup:
@@ -101,15 +93,11 @@ class MongoBackup:
         """How far the oplog reaches back."""
         return Oplog(self.member).window_seconds()
 
-    def look(self, points: Iterable[OplogPoint]) -> OplogView:
-        """The end of the oplog, with everything that was confirmed to a client by now, and which points it holds."""
-        latest = newest(self._uri)
-        if latest is not None:
-            self.member.catch_up(latest, lambda: None)
-        oplog = Oplog(self.member)
-        held = frozenset(point for point in points if oplog.holds(entry_point(point)))
-        self._latest = recorded(oplog.last())
-        return OplogView(self._latest, held)
+    def look(self, points: Sequence[OplogPoint]) -> OplogView:
+        """The end of the oplog, and which points it holds. From here on the member is read that holds most of them."""
+        seen = look(self._uri, self.member, self._preference, points)
+        self._member, self._latest = seen.member, seen.view.last
+        return seen.view
 
     def take(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
         """The data that the decision asks for. Raises LucidError, and leaves nothing of it behind then."""
@@ -138,15 +126,24 @@ class MongoBackup:
         The slices up to there are written first, as the next incremental would have done: whoever reads the chain then
         sees where it ends, and what came before stays restorable (rule 1.7). `until` is where the full ended, where it
         was made already: what ended the timeline later is behind the full. True as well where the oplog was lost
-        meanwhile; decide again then.
+        meanwhile, or is of another history than that full; decide again then.
         """
         if decision.prev is None:
             return False
+        if until is not None and self._foreign(until):
+            return True
         with suppress(OplogGapError):
             if not self._ended(run, decision.prev, until or self._latest or self.look(()).last):
                 return False
             self._slice(run, decision.timeline, decision.prev)
         return True
+
+    def _foreign(self, at: OplogPoint) -> bool:
+        """Whether the oplog reaches back behind this moment, and has not the entry that was there."""
+        if at in self.look((at,)).held:
+            return False
+        first = Oplog(self.member).first()
+        return first is not None and first.moment <= entry_point(at).optime.moment
 
     def _ended(self, run: BackupRun, prev: OplogPoint, until: OplogPoint) -> bool:
         """Whether a rename in (prev, until] ends a timeline. What was looked at once is not looked at again."""
@@ -160,34 +157,11 @@ class MongoBackup:
         self._unended[prev] = until
         return False
 
-    def _slice(self, run: BackupRun, timeline: str, prev: OplogPoint) -> _Line:
-        """Slices up to now or to the end of the timeline, by the slicing worker where one runs, else by this one (rule
-        1.5).
-        """
-        place = self._place
-        writer = SliceWriter(self._order, place, self._scope)
-        target = self._latest or self.look(()).last
-        line = _Line(prev)
-        waiting_until = monotonic() + (CUT_SECONDS if self._order.slicing else 0)
-        asked = False
-        while line.closing is None and line.to.optime < target.optime:
-            run.check()
-            there = writer.there(timeline, line.to)
-            if there is None and monotonic() < waiting_until:
-                asked = asked or _ask_for_cut(place, run.order.run)
-                run.cancelled.wait(CUT_POLL_SECONDS)
-                continue
-            if there is not None:
-                line.follow(Written(there))
-                continue
-            try:
-                written = writer.write(self.member, timeline, line.to, run.check)
-            except SliceThereError:
-                continue
-            if written is None:
-                break
-            line.follow(written)
-        return line
+    def _slice(self, run: BackupRun, timeline: str, prev: OplogPoint) -> Line:
+        """Slices up to now or to the end of the timeline."""
+        until = self._latest or self.look(()).last
+        writer = SliceWriter(self._order, self._place, self._scope)
+        return write_line(run, writer, self.member, timeline, prev, until, self.look)
 
     def _incremental(self, run: BackupRun, decision: Decision, records: Sequence[Recorded]) -> Taken:
         """A restore point behind slices."""
@@ -272,34 +246,6 @@ class MongoBackup:
         )
         taken_at = datetime.fromtimestamp(to.optime.seconds, UTC)
         return EngineRecord(engine=BackupEngine.MONGODB, taken_at=taken_at, mongodb=mongodb)
-
-
-@dataclass(slots=True)
-class _Line:
-    """Slices that follow one another."""
-
-    to: OplogPoint
-    slices: list[Manifest] = field(default_factory=list)
-    entries: int = 0
-    """Written here; what others wrote is not counted."""
-    bytes: int = 0
-
-    @property
-    def closing(self) -> Closing | None:
-        return self.slices[-1].closing if self.slices else None
-
-    def follow(self, written: Written) -> None:
-        self.slices.append(written.manifest)
-        self.to = written.to
-        self.entries += written.entries
-        self.bytes += written.plain_bytes
-
-
-def _ask_for_cut(place: Place, run: str) -> bool:
-    """Whether the slicing worker was asked. A destination that refuses is no reason to wait."""
-    with suppress(LucidError):
-        place.store.put(place.folder.cut, json.dumps({"run": run}).encode())
-    return True
 
 
 def _beginning(decision: Decision, records: Sequence[Recorded]) -> Optime:

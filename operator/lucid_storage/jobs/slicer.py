@@ -16,7 +16,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TextIO
@@ -32,7 +32,7 @@ from lucid_storage.archive.timeline import anchors, decide
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.destination import Place
-from lucid_storage.jobs.mongodb_oplog import entry_point, recorded
+from lucid_storage.jobs.mongodb_looking import look
 from lucid_storage.jobs.mongodb_scope import scope
 from lucid_storage.jobs.mongodb_slices import SliceThereError, SliceWriter, Written
 from lucid_storage.jobs.worker import trust_stores
@@ -42,7 +42,7 @@ from lucid_storage.models.settings import SettingsError, StoreSettings
 from lucid_storage.models.slicing import SliceOrder, SliceReport
 from lucid_storage.stores.mongodb.dump.member import PinnedMember
 from lucid_storage.stores.mongodb.dump.oplog import Oplog
-from lucid_storage.stores.mongodb.dump.pinning import newest, pin
+from lucid_storage.stores.mongodb.dump.pinning import pin
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ WRITERS = 5
 """So often another writer may be faster in a row."""
 REMEMBERED_SLICES = 3
 """Of the newest ones; older ones decide nothing."""
+BEGUN_SECONDS = 15.0
+"""Until the first slice of a timeline is tried again: an idle primary writes a no-op every 10 s."""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,9 @@ class Slicer:
     jitter: Callable[[], float] = random.random
     _slices: list[Recorded] | None = None
     _taken: frozenset[SliceName] = frozenset()
+    _begun: Decision | None = None
+    """The timeline that begins with the next slice. Nothing was written behind its beginning yet, so no manifest tells
+    of it."""
     _member: PinnedMember | None = None
     _deadline: float = float("inf")
 
@@ -81,7 +86,8 @@ class Slicer:
                 self._tell(report)
                 if report.ok:
                     backoff = FIRST_BACKOFF_SECONDS
-                    self._wait(self.order.interval_seconds)
+                    interval = self.order.interval_seconds
+                    self._wait(min(interval, BEGUN_SECONDS) if self._begun is not None else interval)
                 elif report.reason is not Reason.CANCELLED:
                     # With jitter, so that all slicers of a cluster do not come back at once.
                     self._wait(min(backoff * (0.5 + self.jitter()), self.order.interval_seconds))
@@ -99,23 +105,17 @@ class Slicer:
         """One slice, or why there is none. Never raises for what is away."""
         self._deadline = monotonic() + self.order.deadline_seconds
         try:
-            written, window = self._slice()
+            return self._slice()
         except CancelledError:
             return SliceReport(ok=False, reason=Reason.CANCELLED, message="The worker was told to stop.")
         except LucidError as error:
             self._forget()
             return SliceReport(ok=False, reason=error.reason, message=error.message)
-        if written is None:
-            return SliceReport(ok=True, oplog_window_seconds=window)
-        return _report(written, window)
 
-    def _slice(self) -> tuple[Written | None, int]:
-        member = self._pinned()
-        latest = newest(self.uri)
-        if latest is not None:
-            member.catch_up(latest, self._check)
+    def _slice(self) -> SliceReport:
         for _ in range(WRITERS):
-            decision = self._decide(member, self._records())
+            decision = self._decide(self._records())
+            member = self._pinned()
             assert decision.prev is not None
             try:
                 written = self._writer().write(member, decision.timeline, decision.prev, self._check)
@@ -123,13 +123,16 @@ class Slicer:
                 logger.info("another writer was faster; going on behind its slice")
                 self._slices = None
                 continue
-            if written is not None:
-                self._remember(written.manifest)
-            return written, Oplog(member).window_seconds()
+            window = Oplog(member).window_seconds()
+            if written is None:
+                return SliceReport(ok=True, timeline=decision.timeline, oplog_window_seconds=window)
+            self._remember(written.manifest)
+            self._begun = None
+            return _report(written, window)
         raise DestinationError("Other writers keep writing the slices of this chain; it is tried again.")
 
-    def _decide(self, member: PinnedMember, records: Sequence[Recorded]) -> Decision:
-        oplog = Oplog(member)
+    def _decide(self, records: Sequence[Recorded]) -> Decision:
+        member = self._pinned()
         owner, key = self.order.owner, self.place.key
         request = Request(
             kind=BackupKind.SLICE,
@@ -144,16 +147,25 @@ class Slicer:
             fingerprints={key.id: key.fingerprint} if key is not None else {},
             taken=self._taken,
         )
-        held = frozenset(point for point in anchors(records) if oplog.holds(entry_point(point)))
-        decision = decide(request, records, OplogView(recorded(oplog.last()), held))
+        view = self._look(member, records)
+        decision = decide(request, records, view)
         if isinstance(decision, Refusal):
             raise LucidError(decision.message, reason=decision.reason)
-        if decision.because is not None:
-            logger.warning("a new timeline begins: %s", decision.note)
-        if decision.prev is None:
+        if not decision.begins:
+            self._begun = None
+        elif self._begun is None or self._begun.prev not in view.held:
+            if decision.because is not None:
+                logger.warning("a new timeline begins: %s", decision.note)
             # A timeline that begins for another reason than the oplog begins where the oplog stands.
-            return Decision(BackupKind.SLICE, decision.timeline, True, prev=recorded(oplog.last()))
-        return decision
+            self._begun = replace(decision, kind=BackupKind.SLICE, prev=decision.prev or view.last)
+        return self._begun or decision
+
+    def _look(self, member: PinnedMember, records: Sequence[Recorded]) -> OplogView:
+        """What the oplog holds. From here on the member is read that holds most of it."""
+        begun = (self._begun.prev,) if self._begun is not None and self._begun.prev is not None else ()
+        seen = look(self.uri, member, self._preference, (*anchors(records), *begun), self._check)
+        self._member = seen.member
+        return seen.view
 
     def _writer(self) -> SliceWriter:
         order = self.order
@@ -162,9 +174,7 @@ class Slicer:
 
     def _pinned(self) -> PinnedMember:
         if self._member is None:
-            chosen = self.order.mongodb
-            preference = chosen.read_preference if chosen is not None else ReadPreference.SECONDARY_PREFERRED
-            member = pin(self.uri, preference)
+            member = pin(self.uri, self._preference)
             expected = self.order.server_identity
             if expected is not None and member.identity().identity != expected:
                 member.close()
@@ -174,6 +184,11 @@ class Slicer:
                 )
             self._member = member
         return self._member
+
+    @property
+    def _preference(self) -> ReadPreference:
+        chosen = self.order.mongodb
+        return chosen.read_preference if chosen is not None else ReadPreference.SECONDARY_PREFERRED
 
     # What is known of the chain
 

@@ -115,7 +115,7 @@ def test_a_running_worker_cuts_its_slice_when_an_incremental_asks(
 def test_a_worker_that_does_not_cut_is_not_waited_for_for_ever(
     client: MongoClient[Any], chain: Chain, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lucid_storage.jobs.mongodb_backup.CUT_SECONDS", 1.0)
+    monkeypatch.setattr("lucid_storage.jobs.mongodb_line.CUT_SECONDS", 1.0)
     client[db].a.insert_one({"_id": 0})
     chain.back_up(FULL)
     client[db].a.insert_one({"_id": 1})

@@ -113,6 +113,16 @@ class PinnedMember:
             if now > reached:
                 reached, end = now, monotonic() + patience
 
+    def reaches(self, at: OpTime, check: Callable[[], None], seconds: float) -> bool:
+        """Whether the member knows within `seconds` that a majority has something as late as `at`."""
+        end = monotonic() + seconds
+        while self.committed().moment < at.moment:
+            check()
+            if monotonic() > end:
+                return False
+            sleep(POLL_SECONDS)
+        return True
+
     def collection(self, database: str, name: str) -> Collection[Document]:
         """For reading what a majority has."""
         return self.client.get_database(database).get_collection(name, read_concern=ReadConcern("majority"))

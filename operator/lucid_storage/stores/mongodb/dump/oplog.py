@@ -64,10 +64,14 @@ class Oplog:
 
     def window_seconds(self) -> int:
         """How far it reaches back from the newest entry that a majority has."""
-        with self._asking():
-            first = self._entries.find_one(sort=[("$natural", 1)])
-        at = optime(first) if first is not None else None
+        at = self.first()
         return max(0, self._member.committed().seconds - at.seconds) if at is not None else 0
+
+    def first(self) -> OpTime | None:
+        """Where it begins; None for an empty one."""
+        with self._asking():
+            found = self._entries.find_one(sort=[("$natural", 1)])
+        return optime(found) if found is not None else None
 
     def size_bytes(self) -> int:
         """What it may hold before it drops its oldest entries."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,10 +100,29 @@ def pin(
     Raises LucidError: NoOplog for a standalone server, ShardedUnsupported for a router or a member of a sharded
     cluster, StoreUnavailable when no member may be read from, and what a login can end with.
     """
+    for member in _members(uri, preference, label):
+        return member
+    raise StoreUnavailableError(
+        f"{label}: no member can be read from with the read preference {preference}; it is tried again."
+    )
+
+
+def others(
+    uri: str, preference: ReadPreference, than: PinnedMember, *, label: str = "MongoDB"
+) -> Iterator[PinnedMember]:
+    """The other members that may be read, the best first. The caller closes each. Raises as `pin` does."""
+    return _members(uri, preference, label, but=than.host)
+
+
+def _members(
+    uri: str, preference: ReadPreference, label: str, but: str | None = None
+) -> Iterator[PinnedMember]:
     options = _options(uri, label)
     attempt = Attempt(label, "find a member to read from")
     hellos: dict[str, Document] = {}
     for host in _visible(uri, label, attempt):
+        if host == but:
+            continue
         with _direct(host, options, selection_ms=SELECTION_MS // 3) as client:
             try:
                 hellos[host] = client.admin.command("hello")
@@ -116,10 +135,7 @@ def pin(
         except BaseException:
             member.close()
             raise
-        return member
-    raise StoreUnavailableError(
-        f"{label}: no member can be read from with the read preference {preference}; it is tried again."
-    )
+        yield member
 
 
 def newest(uri: str, *, label: str = "MongoDB") -> OpTime | None:
