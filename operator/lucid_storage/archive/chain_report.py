@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from lucid_storage.archive.continuity import last_verified_point, runs, windows
+from lucid_storage.archive.continuity import as_second, last_verified_point, restorable, runs, windows
 from lucid_storage.archive.manifest import BackupKind
-from lucid_storage.archive.recorded import Recorded, good_fulls
+from lucid_storage.archive.recorded import Recorded, Trust, good_fulls, of_kind
 from lucid_storage.models.pruning import ChainReport, Span
 
 SPANS = 8
@@ -33,8 +33,28 @@ def report(records: Sequence[Recorded], unreadable: int = 0) -> ChainReport:
         slice_bytes=_stored(slices),
         stored_bytes=_stored(records),
         last_slice_at=max((r.manifest.completed_at for r in slices), default=None),
+        last_slice_to=_end(r for r in records if r.manifest.timeline == timeline),
         unreadable=unreadable + sum(1 for r in records if not r.readable),
     )
+
+
+def unrestorable(records: Sequence[Recorded]) -> list[Recorded]:
+    """Proved backups of MongoDB that nothing leads to any more, the oldest first: a slice or a base of theirs is
+    damaged or gone. Where a key is missing nobody knows that.
+    """
+    reached = {r.id for r in restorable(records)}
+    locked = {r.manifest.timeline for r in records if r.trust is Trust.KEY_MISSING}
+    return [
+        r
+        for r in of_kind(records, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
+        if r.good and r.to is not None and r.id not in reached and r.manifest.timeline not in locked
+    ]
+
+
+def _end(records: Iterable[Recorded]) -> datetime | None:
+    """Of slices, whoever can read them."""
+    slices = of_kind(records, BackupKind.SLICE)
+    return max((as_second(r.to.optime) for r in slices if r.to is not None), default=None)
 
 
 def _stored(records: Sequence[Recorded]) -> int:

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from lucid_storage.archive import holds
 from lucid_storage.archive.adoption import homes
-from lucid_storage.archive.chain_report import report
+from lucid_storage.archive.chain_report import report, unrestorable
 from lucid_storage.archive.destination import Entry, ObjectStore
 from lucid_storage.archive.layout import MANIFEST, MARK, PROOF, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, RetentionRules
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 MOST_REMOVED = 40
 """Ids that one result names: a termination message has 4,096 bytes."""
 MOST_RETAINED = 12
+MOST_LOST = 12
+"""Backups that one result says cannot be restored any more, and so many that can again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
         )
     now = by_both(order, own)
     folders = tuple(dict.fromkeys((*homes(place.store, place.folder), *map(place.folder.of, order.adopted))))
-    chain = _mark(place.store, _found(order, place, folders), order.remove)
+    before = _found(order, place, folders)
+    chain = _mark(place.store, before, order.remove)
     _discard(place.store, chain, order.discard)
     judged = judge(chain.records, _question(order, chain, now, frozenset()))
     until = by_either(order, own) + timedelta(seconds=order.deadline_seconds)
@@ -83,7 +86,10 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     for folder in chain.folders:
         holds.removal_over(place.store, folder, order.run)
     _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
-    return _result(order, _read(place, folders), judged, more)
+    result = _result(order, _read(place, folders), judged, more)
+    found = {r.id for r in before.records}
+    missing = (key for key in result.removed if key in (*order.remove, *order.expire) and key not in found)
+    return result.model_copy(update={"missing": tuple(missing)})
 
 
 def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more: bool) -> PruneResult:
@@ -96,12 +102,18 @@ def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more:
         for v in verdicts
         if v.outcome is Outcome.KEEP and v.record.id in asked and (not v.ruled or v.record.id in named)
     ]
+    lost = {r.id for r in unrestorable(after.records)}
+    told = frozenset(order.unrestorable)
+    newly = [key for key in order.known if key in lost - told]
+    again = [key for key in order.known if key in there and key in told - lost]
     return PruneResult(
         run=order.run,
         ok=True,
         removed=tuple(gone[:MOST_REMOVED]),
         retained=tuple(retained[:MOST_RETAINED]),
-        more=more or len(gone) > MOST_REMOVED,
+        unrestorable=tuple(newly[-MOST_LOST:]),
+        restorable_again=tuple(again[-MOST_LOST:]),
+        more=more or len(gone) > MOST_REMOVED or max(len(newly), len(again)) > MOST_LOST,
         chain=report(after.records, after.unreadable),
     )
 

@@ -137,6 +137,8 @@ class SlicerStatus(StatusModel):
     """Slices of the current timeline, when retention last looked."""
     stored_bytes: Count | None = None
     """Their bytes in the destination."""
+    begun_at: datetime | None = None
+    """When it was first asked for."""
 
 
 class RetentionStatus(StatusModel):
@@ -211,6 +213,9 @@ class BackupScheduleStatus(KindStatus):
     """Their bytes in the destination, slices included."""
     recoverable: Annotated[list[RecoverableWindow], Field(max_length=50)] | None = None
     """What can be restored to the second; the newest 50 spans."""
+    looked_to: datetime | None = None
+    """Where the slices of the current timeline ended when retention last looked. `recoverable` grows with newer slices
+    where it reached up to there: else there is a hole."""
     rpo_seconds: Count | None = None
     """Seconds since the last verified point: what a disaster now would cost."""
     oplog_window_seconds: Count | None = None

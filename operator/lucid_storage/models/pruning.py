@@ -39,6 +39,8 @@ class PruneOrder(Order):
     and not the manifests."""
     known: tuple[str, ...] = ()
     """Ids of backups that objects claim to have data; the answer names those that have none any more."""
+    unrestorable: tuple[str, ...] = ()
+    """Those of them whose objects say already that they cannot be restored any more."""
     adopted: tuple[str, ...] = ()
     """Clusters whose backups are ours now (`catalog --adopt`)."""
 
@@ -78,6 +80,8 @@ class ChainReport(Message):
     stored_bytes: int = 0
     """Of everything in the chain."""
     last_slice_at: datetime | None = None
+    last_slice_to: datetime | None = None
+    """The second in which the last slice of the current timeline ends, a damaged one too."""
     unreadable: int = 0
     """Manifests that cannot be read or authenticated."""
 
@@ -90,7 +94,13 @@ class PruneResult(Message):
     reason: Reason | None = None
     message: str = ""
     removed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Of `removed` those that were to be removed and of which nothing was found in the first place."""
     retained: tuple[Retained, ...] = ()
+    unrestorable: tuple[str, ...] = ()
+    """Proved backups that stand on something damaged or gone, and whose objects do not say so yet."""
+    restorable_again: tuple[str, ...] = ()
+    """Those whose objects say so, and that can be restored again."""
     more: bool = False
-    """There is more to remove than one worker does."""
+    """There is more to remove, or to tell, than one worker does."""
     chain: ChainReport | None = None

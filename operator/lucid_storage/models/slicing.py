@@ -29,6 +29,7 @@ class SliceReport(Message):
     reason: Reason | None = None
     message: str = ""
     timeline: str | None = None
+    """Without `to` nothing is written of it yet: it begins, or goes on, with the next slice."""
     closed: bool = False
     """The timeline ended with this slice: a full is needed at once."""
     to: datetime | None = None

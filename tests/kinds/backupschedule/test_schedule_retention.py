@@ -88,6 +88,32 @@ def test_it_starts_once_for_a_backup_and_once_a_day() -> None:
     assert started(look(desired, "2026-05-06T03:00", *FOUR, status=status, retaining=READY))
 
 
+def test_a_check_that_failed_has_the_chain_looked_at_at_once_and_once() -> None:
+    """It may have found a damaged slice, which is a gap in what can be restored from now on."""
+    status = answered(result()).status
+    desired = schedule(retention={"days": 3})
+    failed = backup("2026-05-05T14:00", "Failed", reason="VerifyFailed", manifestSha256="x")
+    other = backup("2026-05-05T14:00", "Failed", reason="WorkerLost")
+    assert started(look(desired, "2026-05-05T14:02", *FOUR, other, status=status, retaining=READY)) == []
+    step = look(desired, "2026-05-05T14:02", *FOUR, failed, status=status, retaining=READY)
+    assert started(step)
+    assert step.status.retention is not None
+    run = prune_run("uid-1", step.status.retention.done or "")
+    text = PruneResult(run=run, ok=True).model_dump_json(by_alias=True)
+    over = look(
+        desired,
+        "2026-05-05T14:03",
+        *FOUR,
+        failed,
+        status=step.status,
+        retaining=READY,
+        prune=WorkerState(WorkerPhase.ENDED, result=text),
+    )
+    assert (
+        started(look(desired, "2026-05-05T15:00", *FOUR, failed, status=over.status, retaining=READY)) == []
+    )
+
+
 def test_it_waits_while_something_reads_or_writes_backups() -> None:
     assert started(look(schedule(), NOON, *FOUR, status=known(), retaining=READY, busy=True)) == []
 

@@ -11,6 +11,7 @@ from schedule_builder import SETTINGS, at, backup, look, schedule
 
 from lucid_storage.errors import RefusedError
 from lucid_storage.kinds.backupschedule import slicing
+from lucid_storage.kinds.backupschedule.actions import CreateBackup
 from lucid_storage.kinds.backupschedule.desired import place_of
 from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kinds.workers.job import Image, WorkerJob
@@ -103,6 +104,46 @@ def test_slices_that_do_not_come_make_the_schedule_not_ready(
     step = listened(report, "2026-05-02T03:01", **more)
     assert step.verdict is not None
     assert said in step.verdict.message
+
+
+WROTE_NOTHING = SliceReport(ok=True, timeline="t1", oplog_window_seconds=90_000)
+
+
+def test_a_worker_that_writes_nothing_for_hours_is_told_whatever_its_last_words_are() -> None:
+    first = listened(words("2026-05-02T02:30"), "2026-05-02T02:31").status
+    for report in (WROTE_NOTHING, SliceReport(ok=True)):
+        assert listened(report, "2026-05-02T03:10", status=first).verdict is None, "status lags behind slices"
+        late = listened(report, "2026-05-02T03:16", status=first).verdict
+        assert late is not None
+        assert (
+            "No slice was written since 2026-05-02 02:30:00Z, and one should come every 600 s" in late.message
+        )
+
+
+def test_a_worker_that_never_wrote_a_slice_is_told() -> None:
+    first = listened(WROTE_NOTHING, "2026-05-02T02:05")
+    assert first.verdict is None
+    later = listened(WROTE_NOTHING, "2026-05-02T02:50", status=first.status)
+    assert later.verdict is None
+    late = listened(WROTE_NOTHING, "2026-05-02T02:51", status=later.status)
+    assert late.verdict is not None
+    assert "2026-05-02 02:05:00Z" in late.verdict.message
+
+
+def test_a_timeline_that_began_gets_its_full_at_once_before_its_first_slice() -> None:
+    """After a gap or a restore: until then nothing of now can be restored."""
+    desired = schedule(**PITR, template={"type": "incremental"})
+    full = backup("2026-05-02T02:00", timeline="t1", type="full")
+    begun = SliceReport(ok=True, timeline="t2-is-new", oplog_window_seconds=90_000)
+    step = look(desired, "2026-05-02T03:00", full, status=known(), slicing=begun)
+    (made,) = [a for a in step.actions if isinstance(a, CreateBackup)]
+    assert (made.name, made.body["spec"]["type"]) == ("nightly-began-t2-is-ne", "full")
+    # Once: also when the full began a third timeline, which the worker has not joined yet, and when others began.
+    done = backup("2026-05-02T03:00", name=made.name, timeline="t3", type="full")
+    other = SliceReport(ok=True, timeline="t4", oplog_window_seconds=90_000)
+    for report, minute, full_again in ((begun, "02", False), (other, "02", False), (other, "04", True)):
+        again = look(desired, f"2026-05-02T03:{minute}", full, done, status=step.status, slicing=report)
+        assert any(isinstance(a, CreateBackup) for a in again.actions) is full_again
 
 
 def test_a_suspended_schedule_goes_on_slicing() -> None:

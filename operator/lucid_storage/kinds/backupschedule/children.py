@@ -147,6 +147,22 @@ def newest_good(children: Sequence[Child]) -> Child | None:
     return max(done, key=lambda c: (not c.early, c.status.completed_at, c.slot), default=None)
 
 
+def failed_check_since(children: Sequence[Child], good: Child) -> Child | None:
+    """The newest one whose check failed after a good one had ended."""
+    since = good.status.completed_at
+    failed = [
+        c
+        for c in children
+        if c.status.phase is BackupPhase.FAILED
+        and c.reason == Reason.VERIFY_FAILED
+        and c.early == good.early
+        and c.status.completed_at is not None
+        and since is not None
+        and c.status.completed_at > since
+    ]
+    return max(failed, key=lambda c: (c.status.completed_at, c.slot), default=None)
+
+
 def newest_verified(children: Sequence[Child]) -> Child | None:
     """The one that was checked last."""
     checked = [c for c in children if c.good and c.status.verification is not None]

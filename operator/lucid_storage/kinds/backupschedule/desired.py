@@ -167,6 +167,7 @@ def prune_request(
     place: Place,
     rules: dict[str, dict[str, int]],
     known: tuple[str, ...],
+    unrestorable: tuple[str, ...],
     by_hand: tuple[str, ...],
     settings: Settings,
 ) -> WorkerRequest:
@@ -194,6 +195,7 @@ def prune_request(
         abandoned_seconds=abandoned_seconds(settings.backup_deadline_seconds),
         time_zone=desired.cron.zone_name,
         known=known,
+        unrestorable=unrestorable,
         by_hand=by_hand,
     )
     return WorkerRequest(

@@ -80,9 +80,8 @@ def _verified_to(
 ) -> datetime | None:
     """Live, where status moves but now and then."""
     known = status.verified_to
-    if slices is None or known is None or slicing.base_of(children, slices) is None:
-        return known
-    return max(known, slicing.last_second(slices))
+    window = slicing.reached(status, children, slices) if slices is not None else None
+    return max(known, window.to) if window is not None and known is not None else known
 
 
 def _seconds(good: Child) -> float | None:

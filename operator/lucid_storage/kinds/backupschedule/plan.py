@@ -31,6 +31,8 @@ WATCH_SECONDS = 3.0
 """While a Backup or a prune worker is at work. The Backups are read from memory."""
 SLICES_SECONDS = 30.0
 """How often a slicing worker is listened to."""
+UNWRITTEN = timedelta(minutes=2)
+"""A slicing worker that has nothing to write of its timeline yet has said so again since then, if it still holds."""
 LONGEST_SECONDS = 600.0
 """A clock that jumps is noticed by then."""
 
@@ -94,7 +96,7 @@ def plan(
         notices.append(_missed(decision))
     if decision.run is not None:
         name = slots.child_name(desired.name, decision.run, of.made_again(status, decision.run))
-        actions += _run(desired, seen, status, name, decision.run, notices)
+        actions += _run(desired, seen, status, name, decision.run, notices, now)
     elif not desired.spec.suspend and not seen.paused:
         actions += _at_once(desired, seen, status, now, notices)
     kept = retain(desired, seen, status, now)
@@ -144,6 +146,7 @@ def _run(
     name: str,
     slot: datetime,
     notices: list[Notice],
+    now: datetime,
 ) -> list[Action]:
     made = next((c for c in seen.children if c.key.name == name), None)
     if made is not None:  # by the look that was interrupted
@@ -158,7 +161,7 @@ def _run(
         )
         notices.append(Notice("RunLeftOut", still, warning=True))
         return []
-    kind = _type(desired, seen, status)
+    kind = _type(desired, seen, status, now)
     verify = _verify(desired, seen.children, status, slot)
     _count(status, name, kind, verify)
     return [CreateBackup(name, backup_body(desired, name, slot, kind, verify))]
@@ -170,10 +173,17 @@ def _count(status: BackupScheduleStatus, name: str, kind: BackupType, verify: Ve
     status.last_backup = name
 
 
-def _type(desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus) -> BackupType:
+def _type(
+    desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus, now: datetime
+) -> BackupType:
     wanted, children = desired.spec.template.type, seen.children
     since = status.runs_since_full
-    if since is None or since + 1 >= desired.full_every or of.must_begin_anew(children) or _unbased(seen):
+    if (
+        since is None
+        or since + 1 >= desired.full_every
+        or of.must_begin_anew(children)
+        or _unbased(seen, now)
+    ):
         return BackupType.FULL
     return wanted
 
@@ -194,22 +204,22 @@ def _verify(
     return Verify.RESTORE if due and not lately else otherwise
 
 
-def _cut_off(seen: ScheduleObserved) -> bool:
-    """The slices go on without a full that they could be replayed onto, and there was one before.
+def _cut_off(seen: ScheduleObserved, now: datetime) -> bool:
+    """The slices go on, or are about to, without a full that they could be replayed onto, and there was one before.
 
     Before the first full nothing is cut off: that one comes at its slot.
     """
-    return of.newest_good(seen.children) is not None and _unbased(seen)
+    return of.newest_good(seen.children) is not None and _unbased(seen, now)
 
 
-def _unbased(seen: ScheduleObserved) -> bool:
+def _unbased(seen: ScheduleObserved, now: datetime) -> bool:
     report = seen.slicing
     if report is None or report.timeline is None:
         return False
     fulls = [c for c in seen.children if c.good and c.status.type is BackupType.FULL]
     times = (c.status.completed_at for c in fulls if not c.early)
     ended = max(filter(None, times), default=None)
-    if ended is not None and report.written_at is not None and ended > report.written_at:
+    if ended is not None and ended > (report.written_at or now - UNWRITTEN):
         return False  # the next slice says whether it goes on behind that full
     return report.closed or all(c.status.timeline != report.timeline for c in fulls)
 
@@ -222,9 +232,9 @@ class _OutOfTurn:
     because: str
 
 
-def _out_of_turn(seen: ScheduleObserved) -> _OutOfTurn | None:
+def _out_of_turn(seen: ScheduleObserved, now: datetime) -> _OutOfTurn | None:
     """What ended the timeline, or why it has nothing to build on (rule 1.7)."""
-    if _cut_off(seen):
+    if _cut_off(seen, now):
         assert seen.slicing is not None
         assert seen.slicing.timeline is not None
         timeline = seen.slicing.timeline[:8]
@@ -245,7 +255,7 @@ def _at_once(
     notices: list[Notice],
 ) -> list[Action]:
     """A full out of turn, once for each timeline that ended or began without one."""
-    needed = _out_of_turn(seen)
+    needed = _out_of_turn(seen, now)
     if needed is None or of.active(seen.children):
         return []
     again = of.made_again(status, now)
@@ -253,7 +263,7 @@ def _at_once(
     if any(c.key.name == name for c in seen.children):
         return []
     status.runs_since_full = None
-    made = _run(desired, seen, status, name, now.replace(microsecond=0), notices)
+    made = _run(desired, seen, status, name, now.replace(microsecond=0), notices, now)
     if made:
         notices.append(Notice("FullAtOnce", f"{needed.because}, so a full backup is made at once."))
     return made
@@ -269,7 +279,7 @@ def _slices(
     if not slicing.wanted(desired):
         status.slicer = None
         return ""
-    slicing.told(desired, status, seen.slicing, seen.children, seen.slicer_namespace)
+    slicing.told(desired, status, seen.slicing, seen.children, seen.slicer_namespace, now)
     return slicing.trouble(desired, status, seen.slicing, seen.slicing_trouble, now)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from lucid_storage.kinds.backupschedule import children as of
+from lucid_storage.kinds.backupschedule import revoking
 from lucid_storage.kinds.backupschedule.actions import DeleteBackup, ExplainBackup, RemovePrune, StartPrune
 from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired, prune_job, prune_request, prune_run
@@ -53,9 +54,14 @@ class Retained:
 
 
 def trigger(children: Sequence[Child], now: datetime) -> str | None:
-    """What retention is applied for: each backup that ended well, and each day. None before the first."""
+    """What retention is applied for: each backup that ended well, each day, and each check that failed, which may have
+    found a hole in what can be restored. None before the first good one.
+    """
     good = of.newest_good(children)
-    return f"{good.key.name}/{now:%Y-%m-%d}" if good is not None else None
+    if good is None:
+        return None
+    newest = of.failed_check_since(children, good) or good
+    return f"{newest.key.name}/{now:%Y-%m-%d}"
 
 
 def due(status: BackupScheduleStatus, children: Sequence[Child], now: datetime) -> bool:
@@ -87,6 +93,7 @@ def retain(
         place=seen.retaining.place,
         rules=seen.retaining.rules,
         known=tuple(c.status.id for c in _here(seen) if c.holds_data and c.ended and c.status.id),
+        unrestorable=revoking.told(_here(seen)),
         by_hand=seen.retaining.by_hand,
         settings=seen.retaining.settings,
     )
@@ -119,7 +126,8 @@ def _waited(
     if result.more:
         state.done = None
     actions = [*_removed(_here(seen), result), *_explained(desired, _here(seen), result, now)]
-    return Retained((*failures, *actions, over), report=result.chain)
+    revoked = revoking.said(_here(seen), result, now)
+    return Retained((*failures, *actions, *revoked.actions, over), revoked.notices, report=result.chain)
 
 
 def _here(seen: ScheduleObserved) -> list[Child]:

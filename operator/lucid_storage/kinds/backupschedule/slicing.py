@@ -154,9 +154,10 @@ def told(
     report: SliceReport | None,
     children: Sequence[Child],
     namespace: str,
+    now: datetime,
 ) -> None:
     """Takes a report over into status, as often as figures may move there. `namespace` is where the worker is."""
-    state = status.slicer or SlicerStatus()
+    state = status.slicer or SlicerStatus(begun_at=now.replace(microsecond=0))
     state.deployment, state.namespace = name(desired), namespace
     status.slicer = state
     if report is None or not report.ok:
@@ -168,7 +169,8 @@ def told(
         return
     before, written = state.last_slice_at, report.written_at or report.to
     lately = before is not None and written - before < MOVES
-    if status.timeline == report.timeline and lately and not _uncovered(status, base_of(children, report)):
+    news = _uncovered(status, base_of(children, report)) and reached(status, children, report) is not None
+    if status.timeline == report.timeline and lately and not news:
         return
     state.last_slice_at = written.replace(microsecond=0)
     status.timeline = report.timeline
@@ -198,21 +200,34 @@ def _uncovered(status: BackupScheduleStatus, base: Child | None) -> bool:
 
 
 def _extend(status: BackupScheduleStatus, children: Sequence[Child], report: SliceReport) -> None:
-    """From the newest full of the timeline to the last slice everything can be restored: the slices have no hole there.
+    window = reached(status, children, report)
+    if window is None:
+        return
+    known = [w for w in status.recoverable or () if w.from_time < window.from_time]
+    status.recoverable = [*known, window][-WINDOWS:]
+    status.verified_to = max(status.verified_to or window.to, window.to)
 
-    What is before that full stays as the last look into the destination found it.
+
+def reached(
+    status: BackupScheduleStatus, children: Sequence[Child], report: SliceReport
+) -> RecoverableWindow | None:
+    """From the newest full of the timeline to the last slice, where the slices have no hole in between; else None.
+
+    A slice that a check found damaged is a hole, and the last look into the destination cut the window there: it had
+    reached the last slice of then otherwise. What is newer than that look goes on from there without a hole.
     """
     base = base_of(children, report)
     if base is None or base.status.to is None:
-        return
-    start, end = base.status.to, last_second(report)
-    known = status.recoverable or []
-    if known and known[-1].from_time <= start <= known[-1].to:
-        known[-1].to = max(known[-1].to, end)
-    elif not known or known[-1].to < start:
-        known = [*known, RecoverableWindow(from_time=start, to=end)][-WINDOWS:]
-    status.recoverable = known
-    status.verified_to = max(status.verified_to or end, end)
+        return None
+    start, end, looked = base.status.to, last_second(report), status.looked_to
+    newest = status.recoverable[-1] if status.recoverable else None
+    if newest is not None and newest.from_time <= start <= newest.to:
+        whole = looked is None or newest.to >= looked - timedelta(seconds=1)
+        return RecoverableWindow(from_time=newest.from_time, to=max(newest.to, end)) if whole else None
+    unseen = looked is None or start >= looked
+    if unseen and (newest is None or newest.to < start):
+        return RecoverableWindow(from_time=start, to=end)
+    return None
 
 
 def last_second(report: SliceReport) -> datetime:
@@ -235,10 +250,9 @@ def trouble(
         return f"No slices are written: {message}."
     if report is not None and not report.ok:
         return f"The last slice was not written: {report.message}"
-    if report is not None and report.written_at is not None:
-        since = (now - report.written_at).total_seconds()
-        if since > LAG * interval:
-            return f"The last slice is {int(since)} s old, and one should come every {interval} s."
+    silent = _silent(status, report, interval, now)
+    if silent:
+        return silent
     window = report.oplog_window_seconds if report is not None else status.oplog_window_seconds
     if window is not None and window < 2 * interval:
         return (
@@ -246,3 +260,22 @@ def trouble(
             " pointInTime.intervalSeconds, before a slice comes too late."
         )
     return ""
+
+
+def _silent(status: BackupScheduleStatus, report: SliceReport | None, interval: int, now: datetime) -> str:
+    """Whether slices do not come although the worker says that all is well."""
+    if report is None:
+        return ""
+    due = f"one should come every {interval} s"
+    if report.written_at is not None:
+        since = (now - report.written_at).total_seconds()
+        return f"The last slice is {int(since)} s old, and {due}." if since > LAG * interval else ""
+    state = status.slicer or SlicerStatus()
+    last = state.last_slice_at or state.begun_at
+    # What status says of the last slice is that much older than the slice may be.
+    if last is None or now - last <= LAG * timedelta(seconds=interval) + MOVES:
+        return ""
+    return (
+        f"No slice was written since {last:%Y-%m-%d %H:%M:%SZ}, and {due}: the worker runs and finds nothing new in the"
+        " oplog. See whether it reads the MongoDB that is written to, and the log of its pod."
+    )

@@ -74,7 +74,7 @@ def _chain(status: BackupScheduleStatus, report: ChainReport) -> None:
     status.recoverable = [
         RecoverableWindow(from_time=span.first, to=span.last) for span in report.recoverable[-50:]
     ]
-    status.verified_to = report.verified_to
+    status.looked_to, status.verified_to = report.last_slice_to, report.verified_to
     status.backups, status.stored_bytes = report.backups, report.stored_bytes
     if status.slicer is not None:
         status.slicer.slices, status.slicer.stored_bytes = report.slices, report.slice_bytes
