@@ -307,6 +307,45 @@ def test_an_encrypted_chain_without_its_key_is_left_alone(bucket: Bucket, tmp_pa
     assert bucket.prune(known=("f4", "f5")).removed == ("f5",)
 
 
+@pytest.mark.parametrize("other_bytes", [False, True])
+def test_a_key_that_is_away_for_a_while_costs_no_slice(
+    bucket: Bucket, tmp_path: Path, other_bytes: bool
+) -> None:
+    """k1 was rotated to k2 and taken out of the Secret; under its id there may be another key now."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    for name in ("k1", "k2"):
+        (keys / name).write_bytes(name[1].encode() * 32)
+    before = Keyring(keys)
+    first, last = nightly(9), nightly(1)
+    start = 91 * DAY
+    slices = [piece(start + n * DAY, start + (n + 1) * DAY, completed_at=ago(8 - n)) for n in range(8)]
+    for record, name in ((first, "k1"), *((s, "k2") for s in slices), (last, "k2")):
+        key = before.key(name)
+        packing = record.manifest.packing.model_copy(
+            update={"encrypted": True, "key_id": name, "key_fingerprint": key.fingerprint}
+        )
+        manifest = record.manifest.model_copy(update={"packing": packing})
+        write_manifest(bucket.store, FOLDER, manifest, key)
+        if record.proof is not None:
+            write_proof(bucket.store, FOLDER, record.proof, key)
+    bucket.environ["LUCID_KEYS"] = str(keys)
+    whole = bucket.prune(rules={"nightly": {"days": 30}}).chain
+    assert whole is not None
+    if other_bytes:
+        (keys / "k1").write_bytes(b"x" * 32)
+    else:
+        (keys / "k1").unlink()
+    away = bucket.prune(rules={"nightly": {"days": 30}}).chain
+    assert away is not None
+    assert away.recoverable == ()
+    (keys / "k1").write_bytes(b"1" * 32)
+    back = bucket.prune(rules={"nightly": {"days": 30}}).chain
+    assert back is not None
+    assert back.recoverable == whole.recoverable
+    assert (back.recoverable[0].last - back.recoverable[0].first).days == 7
+
+
 def test_the_answer_fits_a_termination_message_however_much_there_is(bucket: Bucket) -> None:
     ids = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(60)]
     bucket.add(*(full(i, n * 60, completed_at=ago(20 - n / 60)) for n, i in enumerate(ids)), nightly(0))
