@@ -23,7 +23,9 @@ from lucid_storage.stores.mongodb.dump.pinning import newest, others
 logger = logging.getLogger(__name__)
 
 BEHIND_SECONDS = 15.0
-"""A primary writes a no-op every 10 s, so its oplog is soon later than what a backup of its past ended with."""
+"""A primary writes a no-op every 10 s, so its oplog is soon later than what a backup of its past ended with. Another
+member that stands still for so long is not asked.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def _held_by(
 ) -> frozenset[OplogPoint]:
     """Nothing of one that cannot be read from now."""
     try:
-        return _held(other, latest, points, check)
+        return _held(other, latest, points, check, BEHIND_SECONDS)
     except StoreUnavailableError as error:
         logger.info("%s is not asked: %s", other.host, error.message)
         return frozenset()
@@ -87,11 +89,15 @@ def _held_by(
 
 
 def _held(
-    member: PinnedMember, latest: OpTime | None, points: Sequence[OplogPoint], check: Callable[[], None]
+    member: PinnedMember,
+    latest: OpTime | None,
+    points: Sequence[OplogPoint],
+    check: Callable[[], None],
+    patience: float | None = None,
 ) -> frozenset[OplogPoint]:
     """Which of the points the member holds, once it is late enough to have them all."""
     if latest is not None:
-        member.catch_up(latest, check)
+        member.catch_up(latest, check, patience)
     last = max((entry_point(p).optime for p in points), key=lambda at: at.moment, default=None)
     if last is not None and not member.reaches(last, check, BEHIND_SECONDS) and latest is None:
         raise StoreUnavailableError(
