@@ -24,6 +24,8 @@ from lucid_storage.errors import (
 
 PARTIAL: Final = ".lucid-partial-"
 """Begins the name of a file that is being written; a listing leaves it out."""
+CREATE_ATTEMPTS: Final = 20
+"""Of a file in folders that others remove as soon as they are empty."""
 _BLOCK = 4 * 1024 * 1024
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -107,7 +109,8 @@ class FolderStore:
                 file.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 return
-            _sync_folder(file.parent)
+            with suppress(FileNotFoundError):  # whoever deleted its last file removed the folder
+                _sync_folder(file.parent)
             self._remove_empty(file.parent)
 
     def delete_abandoned(self, prefix: str, before: datetime | None) -> int:
@@ -205,10 +208,21 @@ class FolderWriter:
     def _open(self) -> ReadBack:
         self._raise_if_given_up()
         if self._back is None:
-            _make_folders(self._target.parent, self._root)
-            self._file = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            self._file = self._create()
             self._back = ReadBack(self._file, self._given_up)
         return self._back
+
+    def _create(self) -> int:
+        for _ in range(CREATE_ATTEMPTS - 1):
+            with suppress(
+                FileNotFoundError
+            ):  # somebody removed a folder as an empty one before there was a file in it
+                return self._create_once()
+        return self._create_once()
+
+    def _create_once(self) -> int:
+        _make_folders(self._target.parent, self._root)
+        return os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
 
     def _raise_if_given_up(self) -> None:
         if self._given_up.is_set():
@@ -230,7 +244,8 @@ class FolderWriter:
 
 
 def _make_folders(folder: Path, root: Path) -> None:
-    missing = [f for f in (folder, *folder.parents) if f.is_relative_to(root) and not f.exists()]
+    """Those below the root, which is never made. Raises FileNotFoundError when one is removed meanwhile."""
+    missing = [f for f in (folder, *folder.parents) if root in f.parents and not f.exists()]
     for made in reversed(missing):
         made.mkdir(exist_ok=True)
         _sync_folder(made.parent)

@@ -242,3 +242,31 @@ def test_no_path_leads_out_of_the_folder(tmp_path: Path, path: str) -> None:
             act(store)
 
     assert (tmp_path / "outside").read_bytes() == b"secret"
+
+
+def test_who_writes_into_a_folder_that_others_empty_is_not_in_their_way(tmp_path: Path) -> None:
+    """An empty folder is removed: by a prune worker, while another worker is about to write into it."""
+    store = FolderStore(tmp_path)
+
+    def come_and_go(number: int) -> None:
+        for turn in range(150):
+            store.put(f"chain/holds/{number}", b"%d" % turn)
+            assert store.get(f"chain/holds/{number}") == b"%d" % turn
+            store.delete(f"chain/holds/{number}")
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(come_and_go, range(3)))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_whose_volume_went_is_not_made_anew(tmp_path: Path) -> None:
+    root = tmp_path / "mounted"
+    root.mkdir()
+    writer = FolderStore(root).writer("a/object")
+    root.rmdir()
+
+    with pytest.raises(DestinationError):
+        finish_with(writer, b"x")
+
+    assert not root.exists()
