@@ -1,4 +1,5 @@
-"""A worker whose pace a test sets: `release` ends it, `fail` fails it, `verify` begins the check.
+"""A worker whose pace a test sets: `release` ends it, `fail` fails it, `verify` begins the check; while `away` is there
+nothing can be removed, and while `lost` is there all that is known cannot be restored.
 
 The files lie in the folder that LUCID_FAKE names; each run writes one `ran-<id>` there.
 """
@@ -35,12 +36,17 @@ def stop(*_: object) -> None:
 
 signal.signal(signal.SIGTERM, stop)
 if command == "prune":
+    if (folder / "away").exists():
+        end(ok=False, reason="DestinationUnavailable", message="The bucket does not answer.")
     retained = [{"id": i, "because": "newer backups need it"} for i in order["remove"]]
     kept = (folder / "retain").exists()
+    told = order.get("unrestorable", [])
+    lost = [i for i in order.get("known", []) if i not in told] if (folder / "lost").exists() else []
     end(
         ok=True,
         removed=[] if kept else order["remove"],
         retained=retained if kept else [],
+        unrestorable=lost,
     )
 if (folder / f"unbased-{name}").exists() and not order["mayDump"]:
     end(ok=False, reason="Queued", type="full", message="There is no full backup yet.")

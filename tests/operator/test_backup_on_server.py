@@ -131,9 +131,9 @@ async def test_a_worker_that_dies_is_lost_and_nothing_runs_again(bed: BackupBed)
     status = await bed.phase("dies", "Failed")
     assert reason(status) == "WorkerLost"
     assert "exit status 137" in status["conditions"][0]["message"]
+    await bed.let_go("dies")
     order = bed.order("dies", "prune")
     assert (order["discard"], order.get("remove")) == ([status["id"]], []), "what it uploaded is removed"
-    await bed.let_go("dies")
     assert bed.ran("dies") == 1
 
 
@@ -200,9 +200,10 @@ async def test_cancel_stops_the_worker_and_removes_what_it_uploaded(bed: BackupB
     assert bed.stopped("stop")
     assert reason(status) == "Cancelled"
     assert conditions(status)["Stalled"] == "True"
-    order = bed.order("stop", "prune")
-    assert order["discard"] == [status["id"]]
     await bed.let_go("stop")
+    assert bed.order("stop", "prune")["discard"] == [status["id"]]
+    told = (await bed.status("stop"))["conditions"][0]["message"]
+    assert told == "Cancelled; what was uploaded is removed."
 
 
 async def test_cancel_before_the_start_starts_nothing(bed: BackupBed) -> None:

@@ -13,17 +13,14 @@ from backup_builder import (
     later,
     observed,
     resource,
-    running,
     served,
     settings,
-    worker,
 )
 
 from lucid_storage.kinds.backup.actions import StartWorker
 from lucid_storage.kinds.backup.keeping import BY_OTHERS, Keeping, keeping
 from lucid_storage.kinds.backup.plan import plan
 from lucid_storage.kinds.backup.requests import prune_request
-from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupPhase, BackupStatus
 from lucid_storage.models.meta import RETENTION, SCHEDULE
@@ -136,13 +133,3 @@ def test_a_worker_may_be_at_an_upload_for_as_long_as_a_backup_may_take() -> None
         order = prune_request(desired(given=given), "cluster-1", discard=False, known_id=ID).order
         assert isinstance(order, PruneOrder)
         assert order.abandoned_seconds >= least
-
-
-def test_cancelled_it_says_so_when_its_data_could_not_be_removed_yet() -> None:
-    prune = worker(WorkerPhase.ENDED, result=f'{{"run": "{running().run}", "ok": true}}')
-    prune = replace(prune, message="")
-    seen = observed(worker=ABSENT, prune=prune)
-    step = plan(resource(cancel=True), seen, running(), NOW)
-    assert step.said is not None
-    assert step.status.phase is BackupPhase.CANCELLED
-    assert "its data stay for now" in step.said.message

@@ -25,14 +25,12 @@ from lucid_storage.kinds.backup.observed import PATIENCE
 from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.backup.requests import backup_request
 from lucid_storage.kinds.oneshot import Standing
-from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
+from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase
 from lucid_storage.models.backup import BackupPhase, BackupStatus, Verify
 from lucid_storage.models.meta import SLICING
 from lucid_storage.models.orders import BackupOrder, Progress
-from lucid_storage.models.pruning import PruneOrder
 from lucid_storage.stores.mongodb.types import Topology
 
-CLEARED = ended(ok=True)
 GOOD: dict[str, Any] = {
     "ok": True,
     "id": ID,
@@ -171,9 +169,8 @@ class TestWhileAWorkerIsAtIt:
         assert [type(a) for a in step.actions] == [StartWorker]
 
     def test_a_job_that_was_made_and_is_gone_is_not_made_again(self) -> None:
-        step = plan(resource(), observed(worker=ABSENT, prune=CLEARED), running(), NOW)
-        assert step.status.phase is BackupPhase.FAILED
-        assert [type(a) for a in step.actions] == [RemoveWorker]
+        step = plan(resource(), observed(worker=ABSENT), running(), NOW)
+        assert (step.status.phase, step.actions) == (BackupPhase.FAILED, ())
         assert step.said is not None
         assert step.said.reason is Reason.WORKER_LOST
 
@@ -204,35 +201,9 @@ class TestWhileAWorkerIsAtIt:
         assert step.said is not None
         assert "its node does not answer" in step.said.message
 
-    @pytest.mark.parametrize(
-        "gone",
-        [worker(WorkerPhase.LOST, "it used more memory than its limit (OOMKilled)", over=True), ABSENT],
-    )
-    def test_what_a_worker_uploaded_that_died_goes_and_a_manifest_stays(self, gone: WorkerState) -> None:
-        step = plan(resource(), observed(worker=gone), running(), NOW)
-        (start,) = step.actions
-        assert isinstance(start, StartWorker)
-        order = start.request.order
-        assert isinstance(order, PruneOrder)
-        assert (order.discard, order.remove, order.expire, order.sweep) == ((ID,), (), (), False)
-        assert step.status.phase is BackupPhase.RUNNING
-        waits = plan(resource(), observed(worker=gone, prune=worker(WorkerPhase.RUNNING)), step.status, NOW)
-        assert (waits.status.phase, waits.actions) == (BackupPhase.RUNNING, ())
-        done = plan(resource(), observed(worker=gone, prune=CLEARED), step.status, NOW)
-        assert done.status.phase is BackupPhase.FAILED
-        # The Job of the backup stays for its log.
-        assert done.actions == (RemoveWorker(observed().prune_job),)
-
-    @pytest.mark.parametrize("prune", [worker(WorkerPhase.LOST), ended(ok=False, message="away"), ABSENT])
-    def test_what_hinders_that_does_not_hold_up_the_failure(self, prune: WorkerState) -> None:
-        lost = worker(WorkerPhase.LOST, "it died", over=True)
-        trouble = LucidError("away") if prune is ABSENT else None
-        step = plan(resource(), observed(worker=lost, prune=prune, trouble=trouble), running(), NOW)
-        assert step.status.phase is BackupPhase.FAILED
-
     def test_a_deadline_is_told_as_such(self) -> None:
         lost = worker(WorkerPhase.LOST, "it did not end within its deadline", overdue=True, over=True)
-        step = plan(resource(), observed(worker=lost, prune=CLEARED), running(), NOW)
+        step = plan(resource(), observed(worker=lost), running(), NOW)
         assert step.said is not None
         assert step.said.reason is Reason.DEADLINE_EXCEEDED
 
@@ -349,23 +320,6 @@ class TestResults:
 
 
 class TestCancelling:
-    def test_it_stops_then_removes_then_is_cancelled(self) -> None:
-        made, status = resource(cancel=True), running()
-        first = plan(made, observed(worker=worker(WorkerPhase.RUNNING)), status, NOW)
-        assert [type(a) for a in first.actions] == [StopWorker]
-        second = plan(made, observed(worker=worker(WorkerPhase.STOPPING)), status, NOW)
-        assert (second.actions, second.recheck_seconds) == ((), 1.0)
-        third = plan(made, observed(worker=ABSENT), status, NOW)
-        [start] = third.actions
-        assert isinstance(start, StartWorker)
-        order = start.request.order
-        assert isinstance(order, PruneOrder)
-        assert order.discard == (ID,)
-        last = plan(made, observed(worker=ABSENT, prune=ended(ok=True, removed=[ID])), status, NOW)
-        assert last.status.phase is BackupPhase.CANCELLED
-        assert [type(a) for a in last.actions] == [RemoveWorker]
-        assert not last.hold
-
     def test_what_was_done_before_it_could_be_stopped_is_completed(self) -> None:
         step = plan(resource(cancel=True), observed(worker=ended(**GOOD)), running(), NOW)
         assert step.status.phase is BackupPhase.COMPLETED
@@ -430,8 +384,10 @@ class TestAfterwards:
         prune = ended(ok=False, reason="DestinationUnavailable", message="no answer")
         step = plan(resource(), observed(prune_due=True, prune=prune), completed(), later(days=31))
         assert [type(a) for a in step.actions] == [RemoveWorker]
-        assert step.retry
-        assert step.status.phase is BackupPhase.COMPLETED
+        assert (step.status.phase, step.status.retained_because) == (
+            BackupPhase.COMPLETED,
+            "The data are not removed yet: no answer",
+        )
 
 
 class TestLeaving:
@@ -455,15 +411,6 @@ class TestLeaving:
         step = plan(made, observed(prune=prune), completed(), NOW)
         assert "Newer backups need it." in step.notices[0].message
         assert plan(made, observed(), step.status, NOW).hold is False
-
-    def test_a_worker_is_stopped_and_its_upload_removed_before_it_goes(self) -> None:
-        made = resource(deleted=NOW, held=True)
-        first = plan(made, observed(worker=worker(WorkerPhase.RUNNING)), running(), NOW)
-        assert [type(a) for a in first.actions] == [StopWorker]
-        second = plan(made, observed(worker=ABSENT), running(), NOW)
-        assert [type(a) for a in second.actions] == [StartWorker]
-        third = plan(made, observed(worker=ABSENT, prune=ended(ok=True)), running(), NOW)
-        assert plan(made, observed(), third.status, NOW).hold is False
 
     def test_delete_holds_the_object_while_there_are_data(self) -> None:
         made = resource(deletionPolicy="Delete")

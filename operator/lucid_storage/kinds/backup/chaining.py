@@ -1,4 +1,5 @@
-"""Whether a Backup by hand fits the chain that it names, as far as the objects tell (rule 1.1). Pure.
+"""Whether a Backup by hand fits the chain that it names, and whether its data lie where it points now, as far as the
+objects tell (rule 1.1). Pure.
 
 Server and selection are compared by the worker, from the manifests; in another destination it would find none, and take
 the chain for a new one.
@@ -12,9 +13,10 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, BackupDesired
+from lucid_storage.kinds.backupschedule.belonging import written_in
 from lucid_storage.kinds.workers.place import Place, resolve_place
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupSpec
+from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupSpec, BackupStatus
 from lucid_storage.models.meta import SCHEDULE
 from lucid_storage.models.settings import Settings
 
@@ -45,6 +47,25 @@ def check_destination(desired: BackupDesired, others: Iterable[Resource], settin
             " asks for another place. Give this backup a chain of its own (spec.chain).",
             reason=Reason.CHAIN_MISMATCH,
         )
+
+
+def check_place(desired: BackupDesired, status: BackupStatus) -> None:
+    """Where a setting moved the place, nobody finds the data, and would take them for gone. Raises
+    RefusedError(TargetChanged).
+    """
+    written, place = status.location, desired.place
+    if written is None or written == place.location:
+        return
+    # Before its end status has the place as people know it, and then what its worker wrote down.
+    begun_only = status.manifest_sha256 is None
+    chain = status.chain or desired.chain
+    if not begun_only and written_in(written, desired.resource.key.namespace, chain, place):
+        return
+    raise RefusedError(
+        f"Its data lie in {written}, and the place that is configured now is {place.location}: configure the old one"
+        " again. Nothing was removed.",
+        reason=Reason.TARGET_CHANGED,
+    )
 
 
 def _chain(other: Resource) -> str:

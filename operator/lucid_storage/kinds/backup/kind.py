@@ -16,10 +16,10 @@ from lucid_storage.kinds.backup.actions import (
     StartWorker,
     StopWorker,
 )
-from lucid_storage.kinds.backup.chaining import check_destination
+from lucid_storage.kinds.backup.chaining import check_destination, check_place
 from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_name, resolve
 from lucid_storage.kinds.backup.keeping import Keeping, keeping
-from lucid_storage.kinds.backup.observed import WORKING, BackupObserved, Plan
+from lucid_storage.kinds.backup.observed import CLEANING, BackupObserved, Plan, begun, snapshots_idle
 from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
@@ -38,6 +38,10 @@ from lucid_storage.stores.mongodb.types import Topology
 PRUNE_AGAIN = timedelta(days=1)
 """How often data that something still needs are tried to be removed."""
 
+DELETE_AGAIN_FIRST = timedelta(seconds=10)
+DELETE_AGAIN_MOST = timedelta(minutes=5)
+"""Between attempts to remove the data of what is being deleted: each failure doubles the time, up to this."""
+
 
 @dataclass(slots=True)
 class _Prune:
@@ -45,6 +49,7 @@ class _Prune:
 
     at: datetime
     open: bool
+    tries: int = 0
 
 
 class BackupKind:
@@ -92,10 +97,11 @@ class BackupKind:
             keeping=self._keeping(resource),
             prune_due=prune_due,
             prune_job=job_name(resource, "prune"),
+            prune_again=self._prune_again(resource) if deleting else None,
         )
         if resource.spec.get("cancel") and status.run is None:
             return base
-        if finished and not deleting and not prune_due:
+        if finished and not deleting and not prune_due and status.progress != CLEANING:
             return base
         try:
             return await self._observed(resource, status, base, now)
@@ -113,19 +119,24 @@ class BackupKind:
             prune = await self._state(resource, base.prune_job, now)
         seen = replace(base, worker=worker, prune=prune)
         going = resource.deleted is not None or bool(resource.spec.get("cancel"))
-        waits = status.phase not in WORKING and status.phase not in FINISHED and not going
+        waits = not begun(status) and status.phase not in FINISHED and not going
         if not waits and not self._needs_request(resource, status, seen):
             return seen
         try:
             desired = await self._desired(resource)
             desired = replace(desired, becomes_full=becomes_full(desired, status))
             cluster = await self._workers.cluster()
+            if going or status.phase in FINISHED:
+                check_place(desired, status)
             if not going and status.phase not in FINISHED:
                 desired = replace(desired, volumes=await self._volumes.reading(desired))
             seen = replace(seen, desired=desired, cluster=cluster)
             if not waits:
                 return seen
-            return await self._fit_to_begin(resource, desired, seen)
+            seen = await self._fit_to_begin(resource, desired, seen)
+            if not desired.dumps or (desired.volumes.waiting and snapshots_idle(status, now)):
+                return seen
+            return self._in_line(resource, seen)
         except LucidError as error:
             return replace(seen, trouble=error)
 
@@ -143,7 +154,7 @@ class BackupKind:
     async def _fit_to_begin(
         self, resource: Resource, desired: BackupDesired, seen: BackupObserved
     ) -> BackupObserved:
-        """Everything that is checked before a Job is made; the deployment is claimed last."""
+        """Everything that is checked before a Job is made."""
         namespace = resource.key.namespace
         check_destination(desired, self._others(), self._settings)
         await self._workers.check(
@@ -154,12 +165,13 @@ class BackupKind:
         deployment = await self._connections.mongodb(namespace, desired.connection)
         async with self._connections.watching(deployment) as port:
             info = await port.info()
-        seen = replace(seen, topology=info.topology, identity=kept(info.identity))
-        if info.topology is not Topology.REPLICA_SET or resource.paused:
+        return replace(seen, topology=info.topology, identity=kept(info.identity))
+
+    def _in_line(self, resource: Resource, seen: BackupObserved) -> BackupObserved:
+        """The deployment is claimed last."""
+        if seen.identity is None or seen.topology is not Topology.REPLICA_SET or resource.paused:
             return seen
-        if desired.dumps:
-            return replace(seen, behind=self._behind(resource, kept(info.identity)))
-        return seen
+        return replace(seen, behind=self._behind(resource, seen.identity))
 
     def _behind(self, resource: Resource, deployment: str) -> str | None:
         """Who is to be waited for; to ask and to claim is one step."""
@@ -174,7 +186,9 @@ class BackupKind:
     async def apply(self, resource: Resource, status: BackupStatus, action: Action) -> None:
         if isinstance(action, StartWorker):
             if action.request.command == "prune":
-                self._prunes[resource.key] = _Prune(datetime.now(UTC), open=True)
+                before = self._prunes.get(resource.key)
+                tries = before.tries + 1 if before is not None else 1
+                self._prunes[resource.key] = _Prune(datetime.now(UTC), open=True, tries=tries)
             await self._workers.start(action.request)
         elif isinstance(action, MakeSnapshot):
             await self._volumes.make(resource, action.wanted)
@@ -184,7 +198,7 @@ class BackupKind:
             await self._workers.stop(resource.key.namespace, resource.secret, action.job)
             note = self._prunes.get(resource.key)
             if note is not None and isinstance(action, RemoveWorker):
-                note.open = False
+                note.at, note.open = datetime.now(UTC), False
         else:
             raise TypeError(f"Backup cannot do {type(action).__name__}")
 
@@ -206,6 +220,13 @@ class BackupKind:
 
     def _keeping(self, resource: Resource) -> Keeping:
         return keeping(resource, self._schedules(), self._settings)
+
+    def _prune_again(self, resource: Resource) -> datetime | None:
+        note = self._prunes.get(resource.key)
+        if note is None or note.open:
+            return None
+        doublings: int = 2 ** min(note.tries - 1, 16)
+        return note.at + min(DELETE_AGAIN_MOST, DELETE_AGAIN_FIRST * doublings)
 
     def _prune_due(self, resource: Resource, status: BackupStatus, now: datetime) -> bool:
         if status.phase not in WITH_DATA or status.manifest_sha256 is None:

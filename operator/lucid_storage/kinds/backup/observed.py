@@ -17,8 +17,12 @@ Plan = Step[BackupStatus]
 
 PATIENCE = timedelta(hours=1)
 """How long what may mend itself (a store, a Secret, a quota) is waited for before a Backup or Restore is Failed."""
+SNAPSHOT_HOLD = timedelta(seconds=30)
+"""How long a deployment is held while the storage takes snapshots: that is the time between the engines of a backup."""
 WORKING = frozenset({BackupPhase.RUNNING, BackupPhase.VERIFYING})
 POLL_SECONDS = 2.0
+CLEANING = "cleaning up"
+"""`status.progress` of a Backup that ended and whose upload a prune worker is to remove, once."""
 QUEUE_SECONDS = 15.0
 LASTING = frozenset(
     {
@@ -55,6 +59,18 @@ class BackupObserved:
     """Who decides how long its data are kept."""
     prune_due: bool = False
     """Long enough after the last attempt to remove expired data."""
+    prune_again: datetime | None = None
+    """When removal is tried again for a deletion, after attempts that failed."""
+
+
+def begun(status: BackupStatus) -> bool:
+    """Whether a worker is or was at it. What once began never begins again."""
+    return status.phase in WORKING or (status.started_at is not None and status.run is not None)
+
+
+def snapshots_idle(status: BackupStatus, now: datetime) -> bool:
+    """Whether the storage has taken so long for its snapshots that others go first."""
+    return status.trouble_since is not None and now - status.trouble_since >= SNAPSHOT_HOLD
 
 
 def second(moment: datetime) -> datetime:

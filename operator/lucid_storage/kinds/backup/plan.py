@@ -6,25 +6,37 @@ Job's name are computed and stand in status before the Job is made, so whoever c
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import figures
 from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, run_id
-from lucid_storage.kinds.backup.leaving import after, cancel, ended, failed, given_up, judged, leave
+from lucid_storage.kinds.backup.ending import (
+    cancel,
+    cleaned,
+    ended,
+    failed,
+    given_up,
+    judged,
+    not_cleaned,
+)
+from lucid_storage.kinds.backup.leaving import after, deletion_waits, insists, leave
 from lucid_storage.kinds.backup.observed import (
+    CLEANING,
     LASTING,
     PATIENCE,
     POLL_SECONDS,
     QUEUE_SECONDS,
-    WORKING,
     BackupObserved,
     Plan,
+    begun,
     second,
+    snapshots_idle,
 )
 from lucid_storage.kinds.backup.requests import backup_request
 from lucid_storage.kinds.backup.results import FINISHED
+from lucid_storage.kinds.backup.volumes import WantedSnapshot
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
@@ -39,23 +51,37 @@ def plan(resource: Resource, observed: BackupObserved, status: BackupStatus, now
     if resource.deleted is not None:
         return leave(resource, observed, status, now)
     if status.phase in FINISHED:
+        if status.progress == CLEANING:
+            return cleaned(observed, status)
         return after(resource, observed, status, now)
     if resource.spec.get("cancel") and status.run is not None:
         return cancel(resource, observed, status, now)
-    if status.phase not in WORKING:
+    if not begun(status):
         return _before(resource, observed, status, now)
     return _during(resource, observed, status, now)
 
 
 def hindered(resource: Resource, status: BackupStatus, error: LucidError, now: datetime) -> Plan:
     """What an error means before the work has begun, or while its Job cannot be made."""
-    if status.phase in FINISHED or resource.deleted is not None:
-        said = Said(Standing.BLOCKED, error.reason, error.message) if resource.deleted is not None else None
-        return Step(status, said, hold=resource.held, retry=True)
+    if status.progress == CLEANING and not (resource.deleted is not None and insists(resource, status)):
+        return not_cleaned(status, error.message)
+    if resource.deleted is not None:
+        if not insists(resource, status):
+            blocked = Said(Standing.BLOCKED, error.reason, error.message)
+            return Step(status, blocked, hold=resource.held, retry=True)
+        blocked, notices = deletion_waits(status, error.reason, error.message)
+        return Step(status, blocked, hold=resource.held, notices=notices, retry=True)
+    if status.phase in FINISHED:
+        return Step(status, None, hold=resource.held, retry=True)
     since = status.trouble_since or second(now)
     if error.reason in LASTING or now - since > PATIENCE:
-        return failed(status, error.reason, error.message, now)
+        end = failed if status.started_at is None else given_up
+        return end(status, error.reason, error.message, now)
     standing = Standing.BLOCKED if error.stalled else Standing.UNDER_WAY
+    said = Said(standing, error.reason, error.message)
+    if status.started_at is not None:
+        # Its worker was there, so nothing leads back to the time before.
+        return Step(status.model_copy(update={"trouble_since": since}), said, hold=True, retry=True)
     waiting = status.model_copy(
         update={
             "phase": BackupPhase.PENDING,
@@ -66,7 +92,7 @@ def hindered(resource: Resource, status: BackupStatus, error: LucidError, now: d
     )
     # Nothing of it runs: it is in nobody's way meanwhile, and is in line again when it can go on.
     held = status.run is not None
-    return Step(waiting, Said(standing, error.reason, error.message), hold=held, retry=True, idle=True)
+    return Step(waiting, said, hold=held, retry=True, idle=True)
 
 
 # Before
@@ -77,12 +103,13 @@ def _before(resource: Resource, observed: BackupObserved, status: BackupStatus, 
         return ended(status, BackupPhase.CANCELLED, Reason.CANCELLED, "Cancelled before it began.", now)
     if observed.trouble is not None:
         return hindered(resource, status, observed.trouble, now)
+    since = status.trouble_since
     status = status.model_copy(
         update={
             "phase": status.phase or BackupPhase.PENDING,
             "queued_at": status.queued_at or second(now),
             # Of a run whose Job could not be made the trouble is over when the Job is there.
-            "trouble_since": status.trouble_since if status.run is not None else None,
+            "trouble_since": since if status.run is not None else None,
         }
     )
     if resource.paused:
@@ -105,17 +132,55 @@ def _before(resource: Resource, observed: BackupObserved, status: BackupStatus, 
     if observed.behind is not None:
         return _queued(status, observed)
     if desired.volumes.waiting:
-        return _snapshots(status, desired)
+        return _snapshots(observed, status.model_copy(update={"trouble_since": since}), now)
     return _begin(resource, desired, observed, status)
 
 
-def _snapshots(status: BackupStatus, desired: BackupDesired) -> Plan:
-    """The storage's part of a backup comes first: the worker writes down what is ready."""
-    waiting = desired.volumes.waiting
+def _snapshots(observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
+    """The storage's part of a backup comes first: the worker writes down what is ready. The deployment is held for it
+    for a moment, so that the parts are of one time, and not as long as the storage pleases.
+    """
+    assert observed.desired is not None
+    waiting = observed.desired.volumes.waiting
     missing = tuple(MakeSnapshot(one) for one in waiting if not one.there)
+    since = status.trouble_since or second(now)
+    waited = now - since
+    status = status.model_copy(
+        update={
+            "phase": BackupPhase.PENDING,
+            "queued_behind": None,
+            "server_identity": observed.identity,
+            "trouble_since": since,
+        }
+    )
+    untaken = next((one for one in waiting if not one.taken), None)
+    deadline = timedelta(seconds=observed.desired.deadline_seconds)
+    limit = PATIENCE if untaken is not None else max(PATIENCE, deadline)
+    if waited > limit:
+        return failed(status, Reason.UNHEALTHY, _no_snapshot(untaken or waiting[0], limit), now)
+    idle = snapshots_idle(status, now)
     said = f"Waits for the storage to take the snapshot of {waiting[0].claim}."
-    recheck = POLL_SECONDS
-    return Step(status, Said(Standing.UNDER_WAY, Reason.PROGRESSING, said), missing, recheck_seconds=recheck)
+    return Step(
+        status,
+        Said(Standing.UNDER_WAY, Reason.PROGRESSING, said),
+        missing,
+        recheck_seconds=QUEUE_SECONDS if idle else POLL_SECONDS,
+        idle=idle,
+    )
+
+
+def _no_snapshot(wanted: WantedSnapshot, limit: timedelta) -> str:
+    minutes = limit // timedelta(minutes=1)
+    asked = f"kubectl describe volumesnapshot {wanted.name}"
+    if wanted.taken:
+        return (
+            f"The storage took the snapshot of {wanted.claim} and did not finish it within {minutes} minutes; see what"
+            f" `{asked}` says, or use method Archive."
+        )
+    return (
+        f"Nobody took the snapshot of {wanted.claim} within {minutes} minutes: see whether a snapshot controller and"
+        f" the driver of the class {wanted.class_name} run (`{asked}`), or use method Archive."
+    )
 
 
 def _queued(status: BackupStatus, observed: BackupObserved) -> Plan:
@@ -175,7 +240,7 @@ def _during(resource: Resource, observed: BackupObserved, status: BackupStatus, 
         return _lost(observed, status, now)
     if worker.phase is WorkerPhase.ABSENT and status.started_at is not None:
         said = f"The Job {status.job_name} was removed before it gave its result."
-        return given_up(observed, status, Reason.WORKER_LOST, said, now)
+        return given_up(status, Reason.WORKER_LOST, said, now)
     if worker.phase in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}:
         if observed.trouble is not None or observed.desired is None:
             error = observed.trouble or LucidError("The Backup cannot be read.")
@@ -218,7 +283,7 @@ def _lost(observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan
     reason = Reason.DEADLINE_EXCEEDED if worker.overdue else Reason.WORKER_LOST
     said = f"The worker {status.job_name} gave no result: {worker.message}."
     if worker.over:
-        return given_up(observed, status, reason, said, now)
+        return given_up(status, reason, said, now)
     step = ended(status, BackupPhase.FAILED, reason, said, now)
     if status.job_name is None:
         return step

@@ -72,10 +72,11 @@ def prune_request(
     ruled: bool = False,
     unfinished: bool = False,
     due: datetime | None = None,
+    has_data: bool = False,
 ) -> WorkerRequest:
     """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest, with
     `unfinished` nothing but that, and with `ruled` only if no rule of its schedule keeps them. `due` is when their days
-    were over, where that is why.
+    were over, where that is why. `has_data` says that they are there: a place without them is another one.
     """
     resource = desired.resource
     order = PruneOrder(
@@ -89,6 +90,7 @@ def prune_request(
         expire=(known_id,) if ruled else (),
         due=due,
         discard=(known_id,) if discard else (),
+        known=(known_id,) if has_data else (),
         abandoned_seconds=abandoned_seconds(desired.deadline_seconds),
     )
     return _request(desired, "prune", job_name(resource, "prune"), order)

@@ -12,6 +12,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds import figures
 from lucid_storage.kinds.identity import kept
 from lucid_storage.kinds.oneshot import Said, Standing
+from lucid_storage.kube.resources import Resource
 from lucid_storage.models.backup import (
     BackupPhase,
     BackupStatus,
@@ -19,6 +20,7 @@ from lucid_storage.models.backup import (
     VerificationResult,
     Verify,
 )
+from lucid_storage.models.base import DeletionPolicy
 from lucid_storage.models.orders import BackupResult, EngineOutcome, Message
 
 R = TypeVar("R", bound=Message)
@@ -33,6 +35,15 @@ FINISHED = frozenset(
     }
 )
 WITH_DATA = frozenset({BackupPhase.COMPLETED, BackupPhase.PARTIALLY_FAILED, BackupPhase.FAILED})
+
+
+def holds(resource: Resource, status: BackupStatus) -> bool:
+    """Whether the deletion of the resource has data to remove."""
+    return (
+        resource.spec.get("deletionPolicy") == DeletionPolicy.DELETE
+        and status.phase in WITH_DATA
+        and status.manifest_sha256 is not None
+    )
 
 
 def parsed(model: type[R], text: str | None, run: str | None) -> R | None:

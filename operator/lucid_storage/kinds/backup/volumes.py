@@ -51,6 +51,8 @@ class WantedSnapshot:
     claim: str
     class_name: str
     there: bool
+    taken: bool = False
+    """The storage has the state of the volume, and is not done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,13 @@ def _by_snapshot(
             " Archive."
         )
     snapshot = one.snapshot
-    wanted = WantedSnapshot(snapshot_name(uid, one.name), claim.name, fitting[0].name, snapshot is not None)
+    wanted = WantedSnapshot(
+        snapshot_name(uid, one.name),
+        claim.name,
+        fitting[0].name,
+        there=snapshot is not None,
+        taken=snapshot is not None and snapshot.taken_at is not None,
+    )
     if snapshot is None:
         return None, wanted
     if snapshot.labels.get(OWNER_UID_LABEL) != uid:

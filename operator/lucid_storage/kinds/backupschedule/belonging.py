@@ -52,10 +52,10 @@ def lies_in(backup: Resource, desired: ScheduleDesired, place: Place, settings: 
     if (its.destination, its.claim) != (place.destination, place.claim):
         return False
     written = status.get("location")
-    return not isinstance(written, str) or _in(written, namespace, desired.chain, place)
+    return not isinstance(written, str) or written_in(written, namespace, desired.chain, place)
 
 
-def _in(written: str, namespace: str, chain: str, place: Place) -> bool:
+def written_in(written: str, namespace: str, chain: str, place: Place) -> bool:
     """By what the worker wrote down, which a changed setting does not change:
     `.../{bucket}/{root}/{cluster}/{namespace}/{chain}/backups/{id}`.
     """
