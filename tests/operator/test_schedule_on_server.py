@@ -98,6 +98,29 @@ async def test_retention_is_applied_by_a_worker_after_the_backup(bed: BackupBed)
     assert bed.ran("nightly", "prune") == 1
 
 
+async def test_a_backup_that_cannot_be_restored_any_more_does_not_stay_verified(bed: BackupBed) -> None:
+    """Nor does an operator that starts anew take it for what it was."""
+    operator = bed.world.start_operator(LEASE_SECONDS="4")
+    bed.mark("lost")
+    await create(bed, retention={"days": 5})
+    name = await completed(bed)
+
+    async def revoked() -> bool:
+        said = await bed.status(name)
+        verified = {c["reason"] for c in said.get("conditions", []) if c["type"] == "Verified"}
+        return (said.get("verified"), verified) == ("ArchiveDamaged", {"ArchiveDamaged"})
+
+    await bed.world.until(revoked, 30, "the Backup to say that it is lost")
+    operator.kill()
+    bed.world.start_operator(LEASE_SECONDS="4")
+    await bed.world.patch("BackupSchedule", "nightly", {"spec": {"suspend": True}})
+    await bed.world.condition("BackupSchedule", "nightly", "True", "Suspended", 30)
+    assert await revoked()
+    said = await bed.status(name)
+    assert {c["type"] for c in said["conditions"]} >= {"Ready", "Verified"}
+    assert said["phase"] == "Completed"
+
+
 async def test_a_suspended_schedule_makes_nothing(bed: BackupBed) -> None:
     bed.world.start_operator()
     await create(bed, suspend=True)
