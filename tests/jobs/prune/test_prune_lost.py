@@ -44,19 +44,20 @@ def damage(chain: Bucket, number: int, *, passed: bool = False) -> None:
 
 
 def test_what_stands_on_a_damaged_slice_is_named_until_its_object_tells(chain: Bucket) -> None:
-    known = ("f0", *(at_end(n).id for n in range(40)))
-    whole = chain.prune(known=known)
+    known = ("f0", *(at_end(n).id for n in range(30)))
+    by_hand = tuple(at_end(n).id for n in range(30, 40))
+    whole = chain.prune(known=known, by_hand=by_hand)
     assert (whole.unrestorable, whole.restorable_again, whole.more) == ((), (), False)
     damage(chain, 20)
     told: tuple[str, ...] = ()
     for _ in range(2):
-        found = chain.prune(known=known, unrestorable=told)
+        found = chain.prune(known=known, by_hand=by_hand, unrestorable=told)
         assert len(packed(found).encode()) <= TERMINATION_BYTES
         told += found.unrestorable
     assert not found.more
     assert set(told) == {at_end(n).id for n in range(20, 40)}
     damage(chain, 20, passed=True)
-    again = chain.prune(known=known, unrestorable=told)
+    again = chain.prune(known=known, by_hand=by_hand, unrestorable=told)
     assert again.more
     assert again.unrestorable == ()
     assert set(again.restorable_again) < set(told)

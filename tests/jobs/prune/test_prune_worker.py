@@ -440,3 +440,17 @@ def test_a_clock_that_runs_ahead_lets_no_data_go(bucket: Bucket) -> None:
     )
     bucket.prune(sweep=False, remove=("f5",), due=ago(0.1))
     assert bucket.there() == {"f1"}
+
+
+def test_what_was_to_be_removed_and_was_not_there_is_told_apart_from_what_went(bucket: Bucket) -> None:
+    """Another volume of the same path, say: `its data were removed` would be a word about nothing."""
+    bucket.add(nightly(5), nightly(1))
+    result = bucket.prune(sweep=False, remove=("f5", "elsewhere"), known=("f5", "elsewhere"))
+    assert (set(result.removed), result.missing) == ({"f5", "elsewhere"}, ("elsewhere",))
+    assert bucket.there() == {"f1"}
+
+
+def test_one_backup_is_not_removed_from_a_place_where_none_of_its_chain_lies(bucket: Bucket) -> None:
+    with pytest.raises(LucidError) as error:
+        bucket.prune(sweep=False, remove=("f5",), known=("f5",))
+    assert error.value.reason is Reason.DESTINATION_UNAVAILABLE
