@@ -18,7 +18,7 @@ from lucid_storage.jobs.mongodb_restore_targets import check_accounts, choose_ta
 from lucid_storage.jobs.mongodb_restore_warnings import warnings_of
 from lucid_storage.models.meta import RESERVED_DATABASES
 from lucid_storage.models.orders import RestoreOrder
-from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, public_name
+from lucid_storage.stores.mongodb.restore.catalog import Definition, Name, check_length, public_name
 from lucid_storage.stores.mongodb.restore.entries import Moment
 from lucid_storage.stores.mongodb.restore.expiring import Definitions, Expiring
 from lucid_storage.stores.mongodb.restore.lineage import Change, Lineage, everything, split
@@ -128,6 +128,9 @@ def make_plan(order: RestoreOrder, path: RestorePath, open_source: OpenSource) -
     found = _outcome(mongodb, scan, lineage, frozenset(names))
     records = tuple(r for r in mongodb.collections if r.database in targets and lineage.base(data_name(r)))
     _check_chosen(order, names, lineage, records, scan, _written(mongodb))
+    ends = [(r.database, r.name) for r in records if (r.database, r.name) not in found.gone]
+    for database, name in (*ends, *(made.name for made in found.made)):
+        check_length(targets[database], name)
     return MongoPlan(
         path=path,
         until=until,

@@ -65,3 +65,21 @@ def seen_staged(client: Any, target: str) -> list[frozenset[Any]]:
         n for n in client[target].list_collection_names() if n.startswith("lucid_stg_") and "journal" not in n
     ]
     return [frozenset(d["_id"] for d in client[target][name].find()) for name in names]
+
+
+def test_a_name_that_no_server_takes_in_the_other_database_is_refused_in_the_plan(
+    mongodb: MongoDB, workshop: Callable[..., Workshop], database: str
+) -> None:
+    shop, target = workshop(MONGODB_URI=mongodb.uri), f"{database}_longer"
+    with mongodb.client() as client:
+        live, name = client[database], "n" * (255 - len(database) - 1)
+        live.a.insert_one({"_id": 1})
+        live[name].insert_one({"_id": 1})
+        backup = shop.back_up("full", ["mongodb"], **only(database))
+        assert backup.id is not None
+        with pytest.raises(LucidError) as refused:
+            restored(shop, backup.id, targetDatabase=target, planOnly=True)
+        assert refused.value.reason is Reason.RESTORE_BLOCKED
+        assert "262 bytes" in refused.value.message
+        for fits in ({"targetDatabase": target, "collections": ["a"]}, {"dropExisting": True}):
+            assert restored(shop, backup.id, planOnly=True, **fits).plan is not None

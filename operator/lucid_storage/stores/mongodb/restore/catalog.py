@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from lucid_storage.errors import Reason, RefusedError
 from lucid_storage.stores.mongodb.restore.entries import Document, refused
 
 STAGED_PREFIX = "lucid_stg_"
@@ -31,6 +32,9 @@ _DROPPED = frozenset(
     {"create", "idIndex", "temp", "autoIndexId", "recordPreImages", "uuid", "viewOn", "pipeline"}
 )
 """Options that are not passed on: names, what the server makes itself, and what no server takes any more."""
+
+MOST_NAMESPACE_BYTES = 255
+"""Of database, dot and collection (https://www.mongodb.com/docs/v6.0/reference/limits/, "namespace length")."""
 
 Name = tuple[str, str]
 """Database and collection, as they were called on the server that was backed up."""
@@ -125,6 +129,18 @@ def restorable(name: str) -> bool:
 def public_name(name: str) -> str:
     """What people call it: a time series by its own name and not by that of its buckets."""
     return name.removeprefix(BUCKETS_PREFIX)
+
+
+def check_length(database: str, name: str) -> None:
+    """No server renames onto a longer name, and by then the live collection is out of the way. Raises RefusedError."""
+    size = len(f"{database}.{name}".encode())
+    if size > MOST_NAMESPACE_BYTES:
+        raise RefusedError(
+            f"The name of {name[:40]}... has {size} bytes together with the database {database}, and a server takes"
+            f" {MOST_NAMESPACE_BYTES}; choose a shorter targetDatabase, or with collections what comes back without"
+            " it.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
 
 
 def any_document(collection: str) -> Document:

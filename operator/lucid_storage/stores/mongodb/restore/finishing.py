@@ -1,12 +1,13 @@
 """After the replay: indexes on staged collections, then the options that would have hindered loading (rule 2.6).
 
-A TTL index is built as a plain one; it is turned into TTL after the last rename.
+A TTL index is built as a plain one; it is turned into TTL after the last rename. A server before 5.1 turns none: there
+it is built as one that expires nothing for 68 years.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from lucid_storage.errors import DuplicateKeysError, Reason
@@ -14,6 +15,8 @@ from lucid_storage.stores.mongodb.restore.catalog import BUCKETS_PREFIX, Tracked
 from lucid_storage.stores.mongodb.restore.target import Target
 
 _TTL = "expireAfterSeconds"
+_LATEST = 2**31 - 1
+"""Seconds: the most that a server takes."""
 _NEVER_SENT = frozenset({"ns", "safe", "prepareUnique"})
 
 
@@ -29,7 +32,7 @@ def build_indexes(target: Target, tracked: Tracked) -> None:
     """All of them in one scan. Raises DuplicateKeysError for a unique one that the documents do not allow."""
     name = f"{tracked.name[0]}.{public_name(tracked.name[1])}"
     try:
-        for collection, specifications in _by_collection(tracked).items():
+        for collection, specifications in _by_collection(tracked, born=_born(target, tracked)).items():
             target.write(
                 tracked.place.database,
                 {"createIndexes": collection, "indexes": specifications},
@@ -43,13 +46,21 @@ def build_indexes(target: Target, tracked: Tracked) -> None:
         ) from None
 
 
-def _by_collection(tracked: Tracked) -> dict[str, list[dict[str, object]]]:
+def _born(target: Target, tracked: Tracked) -> frozenset[str | None]:
+    """Indexes that must be built with an expiry to have one."""
+    expiring = frozenset(expiry.index for expiry in expiries(tracked)) - {None}
+    return frozenset() if not expiring or target.turns_into_ttl() else expiring
+
+
+def _by_collection(tracked: Tracked, born: Set[str | None]) -> dict[str, list[dict[str, object]]]:
     # The dump describes indexes of a time series by its own fields, the oplog by those of its buckets.
     found: dict[str, list[dict[str, object]]] = {}
     for name, index in tracked.indexes.items():
         of_buckets = name in tracked.replayed_indexes
         collection = tracked.place.collection if of_buckets else public_name(tracked.place.collection)
-        found.setdefault(collection, []).append(_explicit(tracked, plain(index)))
+        found.setdefault(collection, []).append(
+            {**_explicit(tracked, plain(index)), **({_TTL: _LATEST} if name in born else {})}
+        )
     return found
 
 
@@ -77,9 +88,17 @@ def expiries(tracked: Tracked) -> tuple[Expiry, ...]:
     found = [Expiry(None, int(own))] if isinstance(own, int | float) else []
     for name, index in tracked.indexes.items():
         seconds = index.get(_TTL)
-        if isinstance(seconds, int | float):
+        if isinstance(seconds, int | float) and _can_expire(index):
             found.append(Expiry(name, _seconds(seconds)))
     return tuple(found)
+
+
+def _can_expire(index: Mapping[str, object]) -> bool:
+    """Servers expire by one plain field only, and switch no other index to it: a text index, and a compound one of an
+    old server, can have an expiry that does nothing.
+    """
+    key = index.get("key")
+    return isinstance(key, Mapping) and len(key) == 1 and not next(iter(key)).endswith("$**")
 
 
 def plain(index: Mapping[str, object]) -> dict[str, object]:
@@ -90,5 +109,5 @@ def plain(index: Mapping[str, object]) -> dict[str, object]:
 def _seconds(value: float) -> int:
     """Old indexes hold any number; a server takes what fits 32 bits, and NaN as never."""
     if math.isnan(value):
-        return 2**31 - 1
-    return int(min(max(value, 0), 2**31 - 1))
+        return _LATEST
+    return int(min(max(value, 0), _LATEST))

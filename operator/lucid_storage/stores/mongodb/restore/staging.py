@@ -16,6 +16,7 @@ from lucid_storage.stores.mongodb.restore.catalog import (
     Name,
     Tracked,
     View,
+    check_length,
     public_name,
 )
 from lucid_storage.stores.mongodb.restore.comparing import Expected
@@ -30,6 +31,7 @@ from lucid_storage.stores.mongodb.restore.replaying import Replayer
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, Rewriter, Rewritten
 from lucid_storage.stores.mongodb.restore.target import Target
 from lucid_storage.stores.mongodb.restore.transactions import Transactions
+from lucid_storage.stores.mongodb.restore.views import try_view
 from lucid_storage.stores.mongodb.restore.worker_journal import WorkerJournal
 
 Report = Callable[[int, int], None]
@@ -173,9 +175,12 @@ class Staging:
     # Finishing
 
     def finish(self) -> tuple[Tracked, ...]:
-        """Indexes and options; returns what is to be swapped or lies under its own name already."""
+        """Indexes and options; returns what is to be swapped or lies under its own name already. Raises LucidError, of
+        names and views too that the swap could never put in place.
+        """
         self._confirm()
         finished = self.catalog.finished()
+        self._check_end(finished)
         for tracked in self.catalog:
             if tracked.temporary and tracked.staged:
                 self._target.drop(*_place(tracked))
@@ -228,6 +233,17 @@ class Staging:
     def discard(self) -> None:
         """Leave the target as it was, but for what was dropped or merged in place."""
         self._journal.discard()
+
+    def _check_end(self, finished: Sequence[Tracked]) -> None:
+        """What a plan cannot see, since the time of the dump made it. In place too late to leave all as it was: a view
+        that the server does not know is told at the end of the swap then.
+        """
+        for tracked in finished:
+            check_length(tracked.place.database, public_name(tracked.name[1]))
+        for view in self.views:
+            check_length(self._targets[view.database], view.name)
+            if not self.touched:
+                try_view(self._target, self._targets[view.database], view, self._journal.now.run)
 
     def _confirm(self) -> None:
         """Before a phase that changes much at once: that the run was not given up, by the server's word."""

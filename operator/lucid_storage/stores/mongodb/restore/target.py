@@ -35,6 +35,7 @@ LAG_SECONDS = 20
 """A secondary that is further behind than this is waited for (rule 2.8)."""
 _LAG_PERIOD_SECONDS = 5.0
 _PAUSE_SECONDS = 0.5
+_WIRE_VERSION_5_1 = 14
 _WIRE_VERSION_6_0 = 17
 
 
@@ -209,10 +210,17 @@ class Target:
         gone = {NAMESPACE_NOT_FOUND, UUID_MISMATCH}
         self.write(database, command, f"drop {database}.{name}", expected=gone)
 
+    def turns_into_ttl(self) -> bool:
+        """Whether collMod gives an expiry to an index that has none."""
+        return self._wire_version() >= _WIRE_VERSION_5_1
+
     def _compares_uuids(self) -> bool:
         """Servers before 6.0 refuse a command that names one."""
+        return self._wire_version() >= _WIRE_VERSION_6_0
+
+    def _wire_version(self) -> int:
         version = self.command("admin", {"hello": 1}, "ask for its version").get("maxWireVersion")
-        return isinstance(version, int) and version >= _WIRE_VERSION_6_0
+        return version if isinstance(version, int) else 0
 
     def wait_for_secondaries(self) -> None:
         """Blocks while a secondary is far behind. Looks every few seconds at most, so it may be called often."""
