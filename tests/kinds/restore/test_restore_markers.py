@@ -1,6 +1,7 @@
 """The marker of a finished restore in a real server (rule 2.10): left, found again without status, taken back."""
 
 from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
 
 import pytest
 from test_restore_plan import resource
@@ -19,7 +20,7 @@ from lucid_storage.stores.mongodb.restore.port import Marker
 from testbed.stores.mongodb import Client, MongoDB
 
 pytestmark = pytest.mark.mongodb
-CLUSTER = "c1"
+CLUSTER = f"cluster-{uuid4().hex}"
 
 
 class Bed:

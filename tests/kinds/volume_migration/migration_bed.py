@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -101,7 +100,6 @@ class Copies:
         owner_namespace: str,
         connection: str | None,
         name: str,
-        now: datetime,
         *,
         owner_uid: str,
         beside: bool = False,

@@ -1,16 +1,19 @@
 """What a Job and its pod say: a worker that can give no result is lost, and that is known in bounded time."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from worker_builder import NOW, ago, condition, job, pod, terminated, waiting
+from worker_builder import ago, condition, job, pod, terminated, waiting
 
-from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState, judge, progress_in
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState, judge, progress_in, waits_for
 from lucid_storage.kube.client import Json
 
+SHORT, LONG = timedelta(seconds=100), timedelta(minutes=11)
 
-def judged(made: Json | None, *pods: Json) -> WorkerState:
-    return judge(made, pods, NOW)
+
+def judged(made: Json | None, *pods: Json, waited: timedelta = SHORT) -> WorkerState:
+    return judge(made, pods, waited)
 
 
 class TestUnderWay:
@@ -73,31 +76,41 @@ class TestEnded:
         assert judged(job(), bare).result is None
 
 
-LONG = {"made": ago(minutes=11)}
-
-
 class TestLost:
     @pytest.mark.parametrize(
         ("made", "pods", "said"),
         [
-            (job(**LONG), [], "no pod could be made"),
-            (job(), [pod(waiting("ImagePullBackOff", "not found"), **LONG)], "image cannot be had"),
+            (job(), [], "no pod could be made"),
+            (job(), [pod(waiting("ImagePullBackOff", "not found"))], "image cannot be had"),
             (
                 job(),
-                [pod(conditions=[condition("PodScheduled", "x", "0/1 nodes fit", "False")], **LONG)],
+                [pod(conditions=[condition("PodScheduled", "x", "0/1 nodes fit", "False")])],
                 "no node takes its pod (0/1 nodes fit)",
             ),
-            (
-                job(),
-                [pod(waiting("CreateContainerConfigError", "secret not found"), **LONG)],
-                "secret not found",
-            ),
+            (job(), [pod(waiting("CreateContainerConfigError", "secret not found"))], "secret not found"),
+            (job(), [pod({"running": {}}, phase="Running", deleted=ago(days=1))], "node does not answer"),
+        ],
+    )
+    def test_who_has_waited_too_long_is_lost(self, made: Json, pods: list[Json], said: str) -> None:
+        state = judged(made, *pods, waited=LONG)
+        assert state.phase is WorkerPhase.LOST
+        assert said in state.message
+        assert judged(made, *pods).alive, "whatever the API server's clock says"
+
+    def test_a_pod_that_is_being_ended_has_its_grace_first(self) -> None:
+        leaving = pod({"running": {}}, phase="Running", deleted=ago(seconds=1))
+        leaving["metadata"]["deletionGracePeriodSeconds"] = 600
+        assert judged(job(), leaving, waited=LONG).phase is WorkerPhase.STOPPING
+        assert judged(job(), leaving, waited=LONG * 2).phase is WorkerPhase.LOST
+
+    @pytest.mark.parametrize(
+        ("made", "pods", "said"),
+        [
             (job(), [pod(terminated(137, reason="OOMKilled"), phase="Failed")], "OOMKilled"),
             (job(), [pod(terminated(1, "Traceback", "Error"), phase="Failed")], "exit status 1"),
             (job(), [pod(phase="Failed", reason="Evicted", message="disk")], "evicted (disk)"),
             (job(condition("Failed", "DeadlineExceeded")), [], "within its deadline"),
             (job(condition("Failed", "BackoffLimitExceeded", "pod deleted")), [], "pod is gone"),
-            (job(), [pod({"running": {}}, phase="Running", deleted=ago(minutes=3))], "node does not answer"),
         ],
     )
     def test_it_is_lost_and_says_why(self, made: Json, pods: list[Json], said: str) -> None:
@@ -110,8 +123,38 @@ class TestLost:
 
     def test_what_may_still_run_is_not_over(self) -> None:
         silent = pod({"running": {}}, phase="Running", deleted=ago(minutes=3))
-        assert not judged(job(), silent).over
+        assert not judged(job(), silent, waited=LONG).over
         assert judged(job(), pod(terminated(137, reason="OOMKilled"), phase="Failed")).over
+
+
+class TestWhatItWaitsFor:
+    def test_each_step_is_another(self) -> None:
+        begun = job()
+        steps = [
+            waits_for(begun, []),
+            waits_for(begun, [pod()]),
+            waits_for(begun, [pod({"running": {}}, phase="Running", deleted=ago(seconds=1))]),
+            waits_for({**begun, "metadata": {**begun["metadata"], "uid": "u-2"}}, []),
+        ]
+        assert None not in steps
+        assert len(set(steps)) == len(steps)
+
+    def test_one_reason_after_another_is_one_start(self) -> None:
+        unplaced = pod(conditions=[condition("PodScheduled", "x", "0/1 nodes fit", "False")])
+        found = {waits_for(job(), [p]) for p in (unplaced, pod(), pod(waiting("ErrImagePull")))}
+        assert len(found) == 1
+
+    @pytest.mark.parametrize(
+        ("made", "pods"),
+        [
+            (None, []),
+            (job(suspend=True), []),
+            (job(), [pod({"running": {}}, phase="Running")]),
+            (job(), [pod(terminated(0, "{}"), phase="Succeeded")]),
+        ],
+    )
+    def test_who_waits_for_nothing_is_not_counted(self, made: Json | None, pods: list[Json]) -> None:
+        assert waits_for(made, pods) is None
 
 
 class TestProgress:

@@ -115,8 +115,8 @@ class BackupKind:
     ) -> BackupObserved:
         worker, prune = ABSENT, ABSENT
         if status.run is not None:
-            worker = await self._state(resource, status.job_name or job_name(resource, "backup"), now)
-            prune = await self._state(resource, base.prune_job, now)
+            worker = await self._state(resource, status.job_name or job_name(resource, "backup"))
+            prune = await self._state(resource, base.prune_job)
         seen = replace(base, worker=worker, prune=prune)
         going = resource.deleted is not None or bool(resource.spec.get("cancel"))
         waits = not begun(status) and status.phase not in FINISHED and not going
@@ -213,10 +213,8 @@ class BackupKind:
         self._claims.give(key)
         self._wake(lambda other: other.status.get("phase") == "Queued")
 
-    async def _state(self, resource: Resource, job: str, now: datetime) -> WorkerState:
-        return await self._workers.state(
-            resource.key.namespace, resource.secret, job, now, owner_uid=resource.uid
-        )
+    async def _state(self, resource: Resource, job: str) -> WorkerState:
+        return await self._workers.state(resource.key.namespace, resource.secret, job, owner_uid=resource.uid)
 
     def _keeping(self, resource: Resource) -> Keeping:
         return keeping(resource, self._schedules(), self._settings)

@@ -171,7 +171,6 @@ class ScheduleCycle:
             resource.key.namespace,
             desired.connection,
             job,
-            self._services.now(),
             owner_uid=resource.uid,
         )
 

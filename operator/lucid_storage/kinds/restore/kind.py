@@ -120,7 +120,7 @@ class RestoreKind:
         leaving = resource.deleted is not None or bool(resource.spec.get("cancel"))
         if status.phase not in WORKING and not leaving:
             return await self._fit_to_begin(resource, status, now)
-        worker = await self._state(resource, status.job_name or "", now)
+        worker = await self._state(resource, status.job_name or "")
         seen = RestoreObserved(worker=worker)
         if leaving or (worker.phase not in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}):
             return seen
@@ -149,7 +149,7 @@ class RestoreKind:
 
     async def _finished(self, resource: Resource, status: RestoreStatus, now: datetime) -> RestoreObserved:
         if status.phase is not RestorePhase.COMPLETED and status.databases and status.job_name is not None:
-            return RestoreObserved(worker=await self._state(resource, status.job_name, now))
+            return RestoreObserved(worker=await self._state(resource, status.job_name))
         if status.old_until is None or now < status.old_until or not status.databases or status.run is None:
             return RestoreObserved()
         async with self._server.opened(resource, status.server_identity) as port:
@@ -200,7 +200,7 @@ class RestoreKind:
             resource.key.namespace, desired.connection, desired.place, desired.keys_secret, desired.key_id
         )
         run = this_run(resource, status, seen.identity)
-        seen = replace(seen, desired=desired, earlier=await self._earlier(resource, status, run, now))
+        seen = replace(seen, desired=desired, earlier=await self._earlier(resource, status, run))
         name = status.backup_before
         if name is None or status.run != run:
             return seen
@@ -209,14 +209,12 @@ class RestoreKind:
         wanted = demand(resource, status.started_at or now, needs, servers)
         return replace(seen, protection=await self._protector.seen(resource, name, wanted, now))
 
-    async def _earlier(
-        self, resource: Resource, status: RestoreStatus, run: str, now: datetime
-    ) -> WorkerState:
+    async def _earlier(self, resource: Resource, status: RestoreStatus, run: str) -> WorkerState:
         """The last worker, where it is of another run than the one that is to begin."""
         mine = {job_name(resource, work, run) for work in ("plan", "restore")}
         if status.job_name is None or status.job_name in mine:
             return ABSENT
-        return await self._state(resource, status.job_name, now)
+        return await self._state(resource, status.job_name)
 
     def _desired(self, resource: Resource, spec: RestoreSpec) -> RestoreDesired:
         desired = resolve(resource, spec, self._settings, restored_backup(resource, spec, self._find_backup))
@@ -281,7 +279,5 @@ class RestoreKind:
         self._claims.give(key)
         self._wake(lambda other: other.status.get("phase") == "Queued")
 
-    async def _state(self, resource: Resource, job: str, now: datetime) -> WorkerState:
-        return await self._workers.state(
-            resource.key.namespace, resource.secret, job, now, owner_uid=resource.uid
-        )
+    async def _state(self, resource: Resource, job: str) -> WorkerState:
+        return await self._workers.state(resource.key.namespace, resource.secret, job, owner_uid=resource.uid)

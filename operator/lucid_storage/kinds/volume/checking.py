@@ -168,7 +168,7 @@ class ContentChecks:
     async def _ended(self, resource: Resource, job: str) -> WorkerState:
         while True:
             state = await self._workers.state(
-                resource.key.namespace, None, job, self._now(), owner_uid=resource.uid, beside=True
+                resource.key.namespace, None, job, owner_uid=resource.uid, beside=True
             )
             if not state.alive:
                 return state

@@ -143,7 +143,7 @@ class UsageReading:
         async with asyncio.timeout(DEADLINE_SECONDS + 60):
             while True:
                 state = await self._workers.state(
-                    resource.key.namespace, None, job, self._now(), owner_uid=resource.uid, beside=True
+                    resource.key.namespace, None, job, owner_uid=resource.uid, beside=True
                 )
                 if state.phase in {WorkerPhase.ENDED, WorkerPhase.LOST, WorkerPhase.ABSENT}:
                     return state

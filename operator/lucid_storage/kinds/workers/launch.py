@@ -26,8 +26,16 @@ from lucid_storage.kinds.workers.job import (
     build,
     run_secret,
 )
+from lucid_storage.kinds.workers.patience import Patience
 from lucid_storage.kinds.workers.place import Place, job_namespace
-from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState, judge, progress_in
+from lucid_storage.kinds.workers.state import (
+    ABSENT,
+    WorkerPhase,
+    WorkerState,
+    judge,
+    progress_in,
+    waits_for,
+)
 from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.jobs import Jobs
 from lucid_storage.models.meta import OWNER_UID_LABEL
@@ -76,8 +84,10 @@ class Workers:
         settings: Settings,
         check_endpoint: CheckEndpoint,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        patience: Patience | None = None,
     ) -> None:
         self._jobs = jobs
+        self._patience = patience if patience is not None else Patience()
         self._credentials = Credentials(read_secret, settings)
         self._settings = settings
         self._check_endpoint = check_endpoint
@@ -205,7 +215,6 @@ class Workers:
         owner_namespace: str,
         connection: str | None,
         name: str,
-        now: datetime,
         *,
         owner_uid: str,
         beside: bool = False,
@@ -214,8 +223,10 @@ class Workers:
         namespace = self._home(owner_namespace, connection, beside=beside)
         job = await self._jobs.get(namespace, name)
         if job is None or job["metadata"].get("labels", {}).get(OWNER_UID_LABEL) != owner_uid:
+            self._patience.waited((namespace, name), None)
             return ABSENT
-        state = judge(job, await self._jobs.pods(namespace, name), now)
+        pods = await self._jobs.pods(namespace, name)
+        state = judge(job, pods, self._patience.waited((namespace, name), waits_for(job, pods)))
         if state.phase is WorkerPhase.RUNNING and state.pod is not None:
             state = replace(state, progress=progress_in(await self._jobs.log_tail(namespace, state.pod)))
         return state

@@ -1,4 +1,4 @@
-"""What a Job and its pod say about the worker. Pure: time is an argument.
+"""What a Job and its pod say about the worker. Pure: how long it has waited is an argument.
 
 A worker that can give no result any more is lost, and that is found out in bounded time: every way of waiting has an
 end here, and the Job's own deadline is behind them all.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 from pydantic import ValidationError
@@ -80,13 +80,33 @@ class WorkerState:
 ABSENT = WorkerState(WorkerPhase.ABSENT)
 
 
-def judge(job: Json | None, pods: Sequence[Json], now: datetime) -> WorkerState:
-    """The state of one worker from its Job and pods. A pod that the Job does not control says nothing of it."""
+def waits_for(job: Json | None, pods: Sequence[Json]) -> str | None:
+    """What the worker waits for, as something that differs when it begins to wait for something else.
+
+    None where it waits for nothing: it runs, has ended or has not been let begin.
+    """
+    if job is None or job["spec"].get("suspend"):
+        return None
+    uid = str(job["metadata"]["uid"])
+    pod = _latest([p for p in pods if _controlled_by(p, uid)])
+    if pod is None:
+        return f"{uid}: a pod"
+    name = str(pod["metadata"].get("uid") or pod["metadata"]["name"])
+    if pod["metadata"].get("deletionTimestamp") is not None:
+        return f"{uid}: the end of {name}"
+    return f"{uid}: the start of {name}" if _container(pod).keys() <= {"waiting"} else None
+
+
+def judge(job: Json | None, pods: Sequence[Json], waited: timedelta) -> WorkerState:
+    """The state of one worker from its Job and pods. A pod that the Job does not control says nothing of it.
+
+    `waited` is how long it has been seen waiting for what `waits_for` says.
+    """
     if job is None:
         return ABSENT
     uid = str(job["metadata"]["uid"])
     pod = _latest([p for p in pods if _controlled_by(p, uid)])
-    found = _ended(job, pod) or _stopping(job, pod, now) or _under_way(job, pod, now)
+    found = _ended(job, pod) or _stopping(job, pod, waited) or _under_way(job, pod, waited)
     return WorkerState(
         found.phase,
         found.message,
@@ -137,11 +157,10 @@ def _ended(job: Json, pod: Json | None) -> WorkerState | None:
     return None
 
 
-def _stopping(job: Json, pod: Json | None, now: datetime) -> WorkerState | None:
-    deleted = pod["metadata"].get("deletionTimestamp") if pod is not None else None
-    if deleted is not None:
-        # deletionTimestamp is the time at which the grace is over.
-        if now - _time(deleted) > NO_GOODBYE:
+def _stopping(job: Json, pod: Json | None, waited: timedelta) -> WorkerState | None:
+    if pod is not None and pod["metadata"].get("deletionTimestamp") is not None:
+        grace = timedelta(seconds=pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+        if waited > grace + NO_GOODBYE:
             return _lost("its node does not answer", None)
         return WorkerState(WorkerPhase.STOPPING, "it is being ended")
     if job["metadata"].get("deletionTimestamp") is not None:
@@ -151,17 +170,15 @@ def _stopping(job: Json, pod: Json | None, now: datetime) -> WorkerState | None:
     return None
 
 
-def _under_way(job: Json, pod: Json | None, now: datetime) -> WorkerState:
+def _under_way(job: Json, pod: Json | None, waited: timedelta) -> WorkerState:
     if job["spec"].get("suspend"):
         return WorkerState(WorkerPhase.SUSPENDED)
     if pod is None:
-        since = _time(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
         said = "no pod could be made for it; the events of the Job say why"
-        return _waiting(said, "waits for its pod", now - since, NO_POD)
+        return _waiting(said, "waits for its pod", waited, NO_POD)
     container = _container(pod)
     if "running" in container:
         return WorkerState(WorkerPhase.RUNNING)
-    waited = now - _time(pod["metadata"]["creationTimestamp"])
     waiting = container.get("waiting") or {}
     reason, detail = str(waiting.get("reason") or "ContainerCreating"), _short(waiting.get("message"))
     if reason in IMAGE_TROUBLE:
@@ -237,7 +254,3 @@ def _container(pod: Json | None) -> Json:
 def _short(text: object) -> str:
     said = str(text or "no reason given").strip()
     return said if len(said) <= WORDS else f"{said[: WORDS - 1]}…"
-
-
-def _time(text: object) -> datetime:
-    return datetime.fromisoformat(str(text))

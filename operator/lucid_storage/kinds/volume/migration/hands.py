@@ -57,7 +57,6 @@ class CopyWorkers(Protocol):
         owner_namespace: str,
         connection: str | None,
         name: str,
-        now: datetime,
         *,
         owner_uid: str,
         beside: bool = False,
@@ -141,7 +140,6 @@ class VolumeMigrations:
             namespace,
             None,
             known.settle_job if switching else known.copy_job,
-            now,
             owner_uid=resource.uid,
             beside=True,
         )
