@@ -214,9 +214,8 @@ class FolderWriter:
 
     def _create(self) -> int:
         for _ in range(CREATE_ATTEMPTS - 1):
-            with suppress(
-                FileNotFoundError
-            ):  # somebody removed a folder as an empty one before there was a file in it
+            # Somebody removes a folder as an empty one before there is a file in it; mkdir can say then that it exists.
+            with suppress(FileNotFoundError, FileExistsError):
                 return self._create_once()
         return self._create_once()
 
@@ -244,7 +243,7 @@ class FolderWriter:
 
 
 def _make_folders(folder: Path, root: Path) -> None:
-    """Those below the root, which is never made. Raises FileNotFoundError when one is removed meanwhile."""
+    """Below the root, which is never made. Raises FileNotFoundError or FileExistsError when one is removed meanwhile."""
     missing = [f for f in (folder, *folder.parents) if root in f.parents and not f.exists()]
     for made in reversed(missing):
         made.mkdir(exist_ok=True)
