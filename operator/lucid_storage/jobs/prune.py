@@ -104,8 +104,9 @@ def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more:
     ]
     lost = {r.id for r in unrestorable(after.records)}
     told = frozenset(order.unrestorable)
-    newly = [key for key in order.known if key in lost - told]
-    again = [key for key in order.known if key in there and key in told - lost]
+    asked_about = (*order.by_hand, *order.known)
+    newly = [key for key in asked_about if key in lost - told]
+    again = [key for key in asked_about if key in there and key in told - lost]
     return PruneResult(
         run=order.run,
         ok=True,

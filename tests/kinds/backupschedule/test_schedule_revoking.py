@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from schedule_builder import SETTINGS, at, backup, look, schedule
 
 from lucid_storage.kinds.backupschedule.actions import ExplainBackup, StartPrune
+from lucid_storage.kinds.backupschedule.children import Child, made_by_hand
 from lucid_storage.kinds.backupschedule.desired import prune_run
 from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kinds.backupschedule.retaining import Retaining
@@ -34,19 +36,20 @@ def incremental(*conditions: Json, verify: str = "Checksum", **more: Any) -> Res
     return day
 
 
-def begun(*backups: Resource) -> SchedulePlan:
+def begun(*backups: Resource, by_hand: tuple[Child, ...] = ()) -> SchedulePlan:
     known = BackupScheduleStatus(last_slot=at("2026-05-05T02:00"), runs_since_full=0)
-    return look(schedule(retention={"days": 3}), NOON, *backups, status=known, retaining=READY)
+    desired = schedule(retention={"days": 3})
+    return look(desired, NOON, *backups, status=known, retaining=READY, by_hand=by_hand)
 
 
-def answered(*backups: Resource, **found: Any) -> SchedulePlan:
-    step = begun(*backups)
+def answered(*backups: Resource, by_hand: tuple[Child, ...] = (), **found: Any) -> SchedulePlan:
+    step = begun(*backups, by_hand=by_hand)
     assert step.status.retention is not None
     run = prune_run("uid-1", step.status.retention.done or "")
     text = PruneResult(run=run, ok=True, **found).model_dump_json(by_alias=True)
     state = WorkerState(WorkerPhase.ENDED, result=text)
     desired = schedule(retention={"days": 3})
-    return look(desired, NOON, *backups, status=step.status, retaining=READY, prune=state)
+    return look(desired, NOON, *backups, status=step.status, retaining=READY, prune=state, by_hand=by_hand)
 
 
 def after(step: SchedulePlan, resource: Resource) -> BackupStatus:
@@ -110,3 +113,33 @@ def test_what_was_not_proved_as_asked_is_not_called_so_afterwards() -> None:
     status = after(answered(FULL, made, restorable_again=(made.status["id"],)), made)
     assert conditions(status)["Verified"] == ("False", "NoVerifyServer")
     assert status.verified == "Checksum, NoVerifyServer"
+
+
+def without_schedule(made: Resource) -> Resource:
+    return replace(made, annotations={}, created="2026-05-04T01:59:00Z")
+
+
+def hand_made(*, chain: str = "nightly") -> Resource:
+    return without_schedule(incremental(chain=chain))
+
+
+def test_one_made_by_hand_tells_too() -> None:
+    made = hand_made()
+    by_hand = tuple(made_by_hand("default", "nightly", [FULL, made, hand_made(chain="other")]))
+    assert [c.key for c in by_hand] == [made.key]
+    step = answered(FULL, by_hand=by_hand, unrestorable=(made.status["id"],))
+    assert conditions(after(step, made))["Verified"] == ("False", "ArchiveDamaged")
+    made.status.update(after(step, made).to_dict())
+    told = tuple(made_by_hand("default", "nightly", [made]))
+    (order,) = [a.request.order for a in begun(FULL, by_hand=told).actions if isinstance(a, StartPrune)]
+    assert isinstance(order, PruneOrder)
+    assert order.unrestorable == (made.status["id"],)
+
+
+def test_the_failed_check_of_one_made_by_hand_has_the_chain_looked_at_at_once() -> None:
+    done = answered(FULL).status
+    failed = backup("2026-05-05T11:00", "Failed", reason="VerifyFailed", chain="nightly", manifestSha256="x")
+    by_hand = tuple(made_by_hand("default", "nightly", [without_schedule(failed)]))
+    for theirs, count in (((), 0), (by_hand, 1)):
+        step = look(schedule(), NOON, FULL, status=done, retaining=READY, by_hand=theirs)
+        assert len([a for a in step.actions if isinstance(a, StartPrune)]) == count

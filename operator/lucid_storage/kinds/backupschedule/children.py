@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -90,6 +90,19 @@ def children_of(
     return sorted(found, key=lambda c: (not c.early, c.slot, c.key.name))
 
 
+def made_by_hand(namespace: str, chain: str, backups: Iterable[Resource]) -> list[Child]:
+    """Backups of the chain that no schedule made, and that have data. Their slot is when they were made."""
+    found = []
+    for resource in backups:
+        mine = resource.key.namespace == namespace and SCHEDULE not in resource.annotations
+        if not mine or resource.deleted is not None or resource.status.get("chain") != chain:
+            continue
+        child = _read(resource, datetime.fromisoformat(resource.created), early=False)
+        if child is not None and child.holds_data:
+            found.append(child)
+    return found
+
+
 def made_again(status: BackupScheduleStatus, slot: datetime) -> int:
     """How often the clock was put back before a slot whose backup was made too early; 0 for other slots.
 
@@ -116,11 +129,21 @@ def _child(resource: Resource, schedule: BackupScheduleStatus, now: datetime) ->
     """None for an object that somebody else gave our annotation."""
     try:
         slot = datetime.fromisoformat(resource.annotations.get(SLOT, ""))
-        spec = BackupSpec.model_validate(resource.spec)
-        status = BackupStatus.model_validate(resource.status)
-    except (ValueError, ValidationError):
+    except ValueError:
         return None
     if slot.tzinfo is None:
+        return None
+    child = _read(resource, slot, early=False)
+    if child is None:
+        return None
+    return replace(child, early=_early(resource.key.name, slot, child.status, schedule, now))
+
+
+def _read(resource: Resource, slot: datetime, *, early: bool) -> Child | None:
+    try:
+        spec = BackupSpec.model_validate(resource.spec)
+        status = BackupStatus.model_validate(resource.status)
+    except ValidationError:
         return None
     ready = next((c for c in status.conditions or () if c.type == "Ready"), None)
     return Child(
@@ -132,7 +155,7 @@ def _child(resource: Resource, schedule: BackupScheduleStatus, now: datetime) ->
         status,
         ready.reason if ready is not None else "",
         ready.message if ready is not None else "",
-        _early(resource.key.name, slot, status, schedule, now),
+        early,
     )
 
 
@@ -147,7 +170,7 @@ def newest_good(children: Sequence[Child]) -> Child | None:
     return max(done, key=lambda c: (not c.early, c.status.completed_at, c.slot), default=None)
 
 
-def failed_check_since(children: Sequence[Child], good: Child) -> Child | None:
+def failed_check_since(children: Iterable[Child], good: Child) -> Child | None:
     """The newest one whose check failed after a good one had ended."""
     since = good.status.completed_at
     failed = [

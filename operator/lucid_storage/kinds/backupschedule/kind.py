@@ -22,7 +22,7 @@ from lucid_storage.kinds.backupschedule.actions import (
     StartPrune,
 )
 from lucid_storage.kinds.backupschedule.belonging import check_chain, lies_in
-from lucid_storage.kinds.backupschedule.children import Child, children_of
+from lucid_storage.kinds.backupschedule.children import Child, children_of, made_by_hand
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
 from lucid_storage.kinds.backupschedule.metrics import figures_of
 from lucid_storage.kinds.backupschedule.plan import ScheduleObserved, SchedulePlan, plan
@@ -124,12 +124,14 @@ class ScheduleCycle:
         now = self._services.now()
         children = tuple(children_of(resource.key, backups, status, now))
         retaining, trouble = None, ""
-        if due(status, children, now):
+        by_hand = tuple(made_by_hand(resource.key.namespace, desired.chain, backups))
+        if due(status, children, by_hand, now):
             retaining, trouble = await self._retaining(desired)
         words, silent = await self._slicing(desired, status)
         return ScheduleObserved(
             created_at=datetime.fromisoformat(resource.created),
             children=children,
+            by_hand=by_hand,
             busy=self._busy(desired),
             prune=await self._prune_state(desired, status),
             retaining=retaining,

@@ -43,6 +43,8 @@ class ScheduleObserved:
 
     created_at: datetime
     children: tuple[Child, ...] = ()
+    by_hand: tuple[Child, ...] = ()
+    """Backups of its chain that no schedule made."""
     busy: bool = False
     """A backup or restore of the chain is under way, whoever made it."""
     prune: WorkerState = ABSENT

@@ -53,21 +53,23 @@ class Retained:
     report: ChainReport | None = None
 
 
-def trigger(children: Sequence[Child], now: datetime) -> str | None:
+def trigger(children: Sequence[Child], by_hand: Sequence[Child], now: datetime) -> str | None:
     """What retention is applied for: each backup that ended well, each day, and each check that failed, which may have
     found a hole in what can be restored. None before the first good one.
     """
     good = of.newest_good(children)
     if good is None:
         return None
-    newest = of.failed_check_since(children, good) or good
+    newest = of.failed_check_since((*children, *by_hand), good) or good
     return f"{newest.key.name}/{now:%Y-%m-%d}"
 
 
-def due(status: BackupScheduleStatus, children: Sequence[Child], now: datetime) -> bool:
+def due(
+    status: BackupScheduleStatus, children: Sequence[Child], by_hand: Sequence[Child], now: datetime
+) -> bool:
     """Whether a prune worker is to be started now."""
     state = status.retention or RetentionStatus()
-    wanted = trigger(children, now)
+    wanted = trigger(children, by_hand, now)
     resting = state.message is not None and state.last_at is not None and now - state.last_at < AGAIN
     return state.job is None and wanted is not None and wanted != state.done and not resting
 
@@ -81,8 +83,9 @@ def retain(
     failures = tuple(_old_failures(seen.children))
     if state.job is not None:
         return _waited(desired, seen, state, now, failures)
-    wanted = trigger(seen.children, now)
-    if wanted is None or seen.busy or seen.retaining is None or not due(status, seen.children, now):
+    wanted = trigger(seen.children, seen.by_hand, now)
+    asked = due(status, seen.children, seen.by_hand, now)
+    if wanted is None or seen.busy or seen.retaining is None or not asked:
         return Retained(failures)
     once_more = state.last_at is not None and state.done is None
     attempt = f"{wanted}/{now:%H:%M}" if once_more else wanted
@@ -93,7 +96,7 @@ def retain(
         place=seen.retaining.place,
         rules=seen.retaining.rules,
         known=tuple(c.status.id for c in _here(seen) if c.holds_data and c.ended and c.status.id),
-        unrestorable=revoking.told(_here(seen)),
+        unrestorable=revoking.told((*_here(seen), *seen.by_hand)),
         by_hand=seen.retaining.by_hand,
         settings=seen.retaining.settings,
     )
@@ -126,7 +129,7 @@ def _waited(
     if result.more:
         state.done = None
     actions = [*_removed(_here(seen), result), *_explained(desired, _here(seen), result, now)]
-    revoked = revoking.said(_here(seen), result, now)
+    revoked = revoking.said((*_here(seen), *seen.by_hand), result, now)
     return Retained((*failures, *actions, *revoked.actions, over), revoked.notices, report=result.chain)
 
 
