@@ -43,6 +43,16 @@ class Inserted:
     def follows(self, place: Place) -> bool:
         return place in self._lists
 
+    def empty(self, place: Place) -> None:
+        """Take back what went into it so far, as where it is dropped and no server drops it. It is not followed any
+        more.
+        """
+        with self._lock:
+            name = self._lists.pop(place, None)
+        if name is not None:
+            take_back(self._target, place.database, place.collection, name)
+            self._target.drop(place.database, name)
+
     def note(self, place: Place, documents: Iterable[bytes]) -> None:
         """Called before the documents are sent; does nothing for collections that are not followed."""
         name = self._lists.get(place)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import bson
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
-from lucid_storage.stores.mongodb.restore.catalog import Tracked, public_name
+from lucid_storage.stores.mongodb.restore.catalog import FUNCTIONS, Tracked, public_name
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS, Document, refused
 from lucid_storage.stores.mongodb.restore.inserted import Inserted
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, DropStaged, Step, Write
@@ -94,6 +94,8 @@ class Replayer:
     def _define(self, step: Step) -> None:
         if isinstance(step, CreateStaged):
             self.create(step.tracked, step.options)
+        elif isinstance(step, DropStaged) and step.place.collection == FUNCTIONS:
+            self._inserted.empty(step.place)
         elif isinstance(step, DropStaged):
             self._target.drop(step.place.database, step.place.collection)
         elif not isinstance(step, Write):
