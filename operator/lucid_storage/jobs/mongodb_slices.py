@@ -27,6 +27,7 @@ from lucid_storage.archive.manifest import (
 from lucid_storage.archive.records import list_slices, write_manifest
 from lucid_storage.archive.streams import Identity, PackedSink, open_sink
 from lucid_storage.errors import DestinationError, LucidError
+from lucid_storage.jobs.clocks import by_either
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_oplog import copy, entry_filter, entry_point, recorded
 from lucid_storage.jobs.mongodb_scope import MongoScope
@@ -106,6 +107,8 @@ class SliceWriter:
                 operations=stretch.operations,
             )
             taken_at = datetime.fromtimestamp(stretch.to.optime.seconds, UTC)
+            # A node's clock may be behind, and the order of a worker that slices for weeks as old; the entries are not.
+            now = max(by_either(self.order, datetime.now(UTC)), taken_at)
             manifest = Manifest(
                 id=lazy.id,
                 kind=BackupKind.SLICE,
@@ -118,7 +121,7 @@ class SliceWriter:
                 objects=objects,
                 closing=stretch.closing,
                 started_at=started,
-                completed_at=datetime.now(UTC),
+                completed_at=now,
                 operator_version=__version__,
             )
         except BaseException:

@@ -278,3 +278,18 @@ def test_a_schedule_that_cannot_be_is_refused() -> None:
         schedule(schedule="0 0 31 2 *")
     with pytest.raises(RefusedError):
         schedule(timeZone="Europe/Nowhere")
+
+
+def test_the_first_backup_at_once_is_made_when_a_schedule_that_began_suspended_goes_on() -> None:
+    """Also when its times were changed meanwhile."""
+    first = look(schedule(immediate=True, suspend=True), "2026-05-02T01:00")
+    still = look(
+        schedule(immediate=True, suspend=True, schedule="0 5 * * *"), "2026-05-04T09:00", status=first.status
+    )
+    assert (made(first), made(still), still.status.last_slot) == ([], [], None)
+    desired = schedule(immediate=True, schedule="0 6 * * *")
+    step = look(desired, "2026-05-04T09:01", status=still.status)
+    assert len(made(step)) == 1
+    assert step.status.missed == 0
+    again = look(desired, "2026-05-04T09:02", status=step.status)
+    assert made(again) == []

@@ -186,6 +186,23 @@ def test_immediate_makes_the_first_one_at_once_and_only_once() -> None:
     assert again.run is None
 
 
+def test_what_is_asked_for_at_once_is_owed_while_a_new_schedule_is_suspended() -> None:
+    cron, created = Cron("0 2 * * *"), at("2026-05-01T12:00:07")
+    last = None
+    for now in ("2026-05-01T12:00:09", "2026-05-02T02:00:10", "2026-05-09T08:20"):
+        found = decide(cron, now=at(now), created_at=created, last_slot=last, immediate=True, suspend=True)
+        assert (found.run, found.missed) == (None, 0)
+        last = found.handled
+    resumed, runs = at("2026-05-09T08:21"), []
+    for minutes in (0, 1, 2):
+        now_on = resumed + timedelta(minutes=minutes)
+        found = decide(cron, now=now_on, created_at=created, last_slot=last, immediate=True)
+        runs.append(found.run)
+        last = found.handled
+    assert runs == [created, None, None]
+    assert found.next_at == at("2026-05-10T02:00")
+
+
 def test_two_hundred_missed_slots_are_made_up_for_by_one() -> None:
     found = look(Cron("0 * * * *"), at("2026-05-09T08:20"), at("2026-05-01T00:00"))
     assert (found.run, found.missed) == (at("2026-05-09T08:00"), 199)
@@ -256,6 +273,7 @@ def test_every_look_runs_at_most_one_slot_and_each_slot_once(
         now += timedelta(seconds=step)
         found = decide(cron, now=now, created_at=start, last_slot=last, missed_runs=missed)
         assert found.next_at > now
+        assert found.handled is not None
         assert last is None or found.handled >= last
         last = found.handled
         if found.run is not None:

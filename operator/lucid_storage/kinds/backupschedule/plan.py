@@ -124,7 +124,7 @@ def _slot(
         desired.cron,
         now=now,
         created_at=seen.created_at,
-        last_slot=max(now, status.last_slot or now) if changed else status.last_slot,
+        last_slot=max(now, status.last_slot) if changed and status.last_slot else status.last_slot,
         missed_runs=spec.missed_runs,
         starting_deadline=desired.starting_deadline,
         suspend=spec.suspend or seen.paused,

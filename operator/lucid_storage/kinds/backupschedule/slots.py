@@ -31,8 +31,8 @@ class SlotDecision:
 
     run: datetime | None
     """Make the backup of this slot."""
-    handled: datetime
-    """No slot up to here is looked at again."""
+    handled: datetime | None
+    """No slot up to here is looked at again. None as long as the first backup, asked for at once, is still owed."""
     missed: int
     """Slots that nothing ran for."""
     next_at: datetime
@@ -58,7 +58,9 @@ def decide(
         return SlotDecision(None, now, 0, upcoming, early_until=last_slot)
     if last_slot is not None and last_slot > now:
         return SlotDecision(None, last_slot, 0, next(cron.after(last_slot)))
-    if last_slot is None and immediate and not suspend:
+    if last_slot is None and immediate:
+        if suspend:  # what passes meanwhile is made up for by that one backup
+            return SlotDecision(None, None, 0, upcoming)
         first = min(created_at, now).replace(microsecond=0)
         return SlotDecision(first, now, 0, upcoming)
     since = last_slot if last_slot is not None else min(created_at, now)
