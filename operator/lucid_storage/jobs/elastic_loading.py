@@ -27,7 +27,15 @@ from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
 from lucid_storage.stores.elasticsearch.backup.points import close_points, open_point, pages
 from lucid_storage.stores.elasticsearch.backup.rawjson import NotJsonError
 from lucid_storage.stores.elasticsearch.backup.snapshots import find_snapshot, restore_index
-from lucid_storage.stores.elasticsearch.backup.staging import count, loaded, mark, remove, stage
+from lucid_storage.stores.elasticsearch.backup.staging import (
+    check_own,
+    count,
+    loaded,
+    made_uuid,
+    mark,
+    remove,
+    stage,
+)
 
 LOADERS = 2
 _PUT_SECONDS = 0.5
@@ -67,6 +75,8 @@ class LoadedIndex:
     definition: Definition
     name: str
     target: str
+    uuid: str = ""
+    """Of what this run made under the name."""
     tally: IndexTally = field(default_factory=IndexTally)
 
 
@@ -93,6 +103,7 @@ def load(run: LoadRun, http: ElasticHttp, targets: Mapping[str, tuple[str, str]]
         _check_all(targets, result)
         for one in result.indices:
             run.check()
+            check_own(http, one.name, one.uuid)
             loaded(http, one.name, one.definition)
             _compare(run, http, one)
     except BaseException:
@@ -123,6 +134,7 @@ def discard(http: ElasticHttp, names: Sequence[str]) -> None:
 
 def _compare(run: LoadRun, http: ElasticHttp, one: LoadedIndex) -> None:
     found = count(http, one.name)
+    check_own(http, one.name, one.uuid)
     if run.record.method == "Snapshot":
         one.tally.documents = found  # the server checked its own files; writes went on while it was made
         return
@@ -176,7 +188,7 @@ def _from_snapshot(
         name, target = targets[one.target]
         restore_index(http, repository, snapshot, one.name, name, run.check)
         mark(http, name, one, run.run, target, run.until)
-        result.indices.append(LoadedIndex(one, name, target))
+        result.indices.append(LoadedIndex(one, name, target, made_uuid(http, name)))
 
 
 def _from_export(
@@ -226,7 +238,7 @@ def _read(
 
 
 def _stage(run: LoadRun, http: ElasticHttp, one: LoadedIndex, result: LoadResult) -> None:
-    stage(http, one.name, one.definition, run.run, one.target, run.until)
+    one.uuid = stage(http, one.name, one.definition, run.run, one.target, run.until)
     result.indices.append(one)
 
 

@@ -24,12 +24,13 @@ from lucid_storage.stores.elasticsearch.backup.names import (
     selected,
     staged_name,
 )
+from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, raise_shield
 from lucid_storage.stores.elasticsearch.backup.staging import (
+    check_own,
     clear,
+    clear_shields,
     complete,
     leftovers,
-    lower_shield,
-    raise_shield,
     remove,
 )
 from lucid_storage.stores.elasticsearch.backup.switching import (
@@ -152,7 +153,8 @@ def restore(run: ElasticRestoreRun) -> ElasticRestored:
     http = _connect(run)
     try:
         who, _ = identity(http)
-        notes = clear(http, list(names.values()), run.run, time())
+        cleared = clear(http, list(names.values()), run.run, time())
+        notes = cleared.notes
         targets = {name: look(http, target) for name, target in names.items()}
         check_consent(list(targets.values()), drop_existing=run.drop_existing)
         result = _load(
@@ -160,7 +162,7 @@ def restore(run: ElasticRestoreRun) -> ElasticRestored:
         )
         notes += _make_live(run, http, result, targets, allowed)
         notes += _templates(http, result, allowed)
-        lower_shield(http, run.run)
+        clear_shields(http, list(names.values()), run.run, time(), cleared.met)
         return ElasticRestored(
             who,
             tuple(names.values()),
@@ -181,11 +183,11 @@ def prove(run: ElasticRestoreRun) -> tuple[int, int]:
     http = _connect(run)
     names = {one.name: scratch_name(run.run, number) for number, one in enumerate(run.record.indices)}
     try:
-        clear(http, [], run.run, time())
+        cleared = clear(http, [], run.run, time())
         result = _load(run, http, {name: (scratch, scratch) for name, scratch in names.items()})
         for one in result.indices:
             remove(http, one.name)
-        lower_shield(http, run.run)
+        clear_shields(http, [], run.run, time(), cleared.met)
         return (
             sum(one.tally.documents for one in result.indices),
             sum(one.tally.bytes for one in result.indices),
@@ -267,6 +269,8 @@ def _make_live(
     ]
     try:
         run.loading().check()
+        for one in result.indices:
+            check_own(http, one.name, one.uuid)
         notes += switch(
             http, [staged(one) for one in result.indices], allowed, drop_existing=run.drop_existing
         )

@@ -12,6 +12,7 @@ from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
 from lucid_storage.stores.elasticsearch.answers import kind_and_sentence
 from lucid_storage.stores.elasticsearch.backup.hits import Hit
 from lucid_storage.stores.elasticsearch.backup.http import BUSY, Answer, ElasticHttp, encoded
+from lucid_storage.stores.elasticsearch.backup.staging import lost
 
 PATIENCE_SECONDS = 300.0
 """For how long an overloaded server is waited for without a single document taken."""
@@ -117,6 +118,8 @@ class Loader:
     def _refused(self, outcome: Mapping[str, Any]) -> LucidError:
         """Type and field only: the server's sentence may hold the document's value."""
         kind = kind_and_sentence(outcome)[0] or "no reason given"
+        if kind == "index_not_found_exception":  # it is never made anew: the shield forbids it
+            return lost(self._http, self._index)
         return LucidError(
             f"{self._http.subject} refused a document of the backup for {self._index} ({kind}); "
             "the target is untouched. Its log says which field.",

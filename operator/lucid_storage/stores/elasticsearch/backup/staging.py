@@ -2,8 +2,7 @@
 
 A staged index is hidden, so that wildcards pass it by, and carries a mark in its mapping that says which run made it,
 what it is to become, and which settings it gets at last. So whoever comes next can tell what to finish and what to
-remove. A template of our own, empty and of the highest priority, keeps the templates of others away from it: they would
-add fields, or aliases through which half of the data could be seen.
+remove. Its uuid tells its run whether it still is the one that it made: another restore of the same index removes it.
 """
 
 from __future__ import annotations
@@ -12,21 +11,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Any
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.elasticsearch.ages import POLICY_NAME, deletes, deletes_after, origin
 from lucid_storage.stores.elasticsearch.backup.definitions import Definition, mark_of, with_meta
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
-from lucid_storage.stores.elasticsearch.backup.names import MARK, SCRATCH_PREFIX, run_part
+from lucid_storage.stores.elasticsearch.backup.names import SCRATCH_PREFIX, run_part
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, members
+from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, shields
 from lucid_storage.stores.elasticsearch.reading import moment
 from lucid_storage.stores.mongodb.types import JsonValue
 
-SHIELD_PRIORITY = 1 << 50
-_NAMED_TARGETS = 100
-_SHIELD_PREFIX = "lucid-restore-"
 _WAIT = "30s"
 # Take effect while documents come in, or keep the server from taking them.
 _LOADING: dict[str, JsonValue] = {
@@ -62,28 +58,8 @@ class Leftover:
     """It carries the name of its target, so it is live."""
 
 
-def raise_shield(http: ElasticHttp, run: str, until: int, targets: Sequence[str]) -> None:
-    """Before the first staged index of the run, whose names it also proves to be ours. Raises LucidError."""
-    part = run_part(run)
-    body = {
-        "index_patterns": [f"*-r-{part}", f"{SCRATCH_PREFIX}{part}_*"],
-        # Two patterns that could match one name need different priorities, whatever their runs are called.
-        "priority": SHIELD_PRIORITY + int.from_bytes(sha256(part.encode()).digest()[:6]),
-        "template": {},
-        "_meta": {MARK: {"run": run, "until": until, "targets": list(targets)[:_NAMED_TARGETS]}},
-    }
-    http.must("PUT", f"/_index_template/{_SHIELD_PREFIX}{part}", body, {"master_timeout": _WAIT})
-
-
-def lower_shield(http: ElasticHttp, run: str) -> None:
-    """After the last one. Absent is no error."""
-    answer = http.ask("DELETE", f"/_index_template/{_SHIELD_PREFIX}{run_part(run)}")
-    if not answer.ok and answer.status != 404:
-        raise http.refused(answer)
-
-
-def stage(http: ElasticHttp, name: str, found: Definition, run: str, target: str, until: int) -> None:
-    """Makes the empty index that is loaded. Raises LucidError, also when none of the nodes can take it."""
+def stage(http: ElasticHttp, name: str, found: Definition, run: str, target: str, until: int) -> str:
+    """Makes the empty index that is loaded; returns its uuid. Raises LucidError, also when no node can take it."""
     settings = {
         key: value for key, value in found.settings.items() if not key.startswith(_LAST + _AFTER_LOADING)
     }
@@ -103,6 +79,33 @@ def stage(http: ElasticHttp, name: str, found: Definition, run: str, target: str
             f"{http.subject} made the index {name} and found no node for its shards; free disk space or add a node.",
             reason=Reason.STORE_UNAVAILABLE,
         )
+    return made_uuid(http, name)
+
+
+def made_uuid(http: ElasticHttp, name: str) -> str:
+    """Of an index that this run has just made. Raises LucidError(WorkerLost) when another one took it away."""
+    uuid = uuid_of(http, name)
+    if uuid is None:
+        raise lost(http, name)
+    return uuid
+
+
+def uuid_of(http: ElasticHttp, name: str) -> str | None:
+    """None where no index has this very name."""
+    path = f"/{encoded(name)}/_settings/index.uuid"
+    answer = http.ask("GET", path, parameters={"flat_settings": True})
+    if answer.status == 404:
+        return None
+    if not answer.ok:
+        raise http.refused(answer)
+    found = answer.json().get(name, {}).get("settings", {}).get("index.uuid")
+    return None if found is None else str(found)
+
+
+def check_own(http: ElasticHttp, name: str, uuid: str) -> None:
+    """That this still is the index which this run made. Raises LucidError(WorkerLost)."""
+    if uuid_of(http, name) != uuid:
+        raise lost(http, name)
 
 
 def mark_text(target: str, run: str, until: int, settings: dict[str, JsonValue]) -> str:
@@ -212,21 +215,6 @@ def leftovers(http: ElasticHttp) -> list[Leftover]:
     return found
 
 
-def shields(http: ElasticHttp) -> dict[str, dict[str, JsonValue]]:
-    """What is known of the runs whose shields stand, by their part in names."""
-    answer = http.ask("GET", f"/_index_template/{_SHIELD_PREFIX}*")
-    if answer.status == 404:
-        return {}
-    if not answer.ok:
-        raise http.refused(answer)
-    found: dict[str, dict[str, JsonValue]] = {}
-    for entry in answer.json()["index_templates"]:
-        made = (entry["index_template"].get("_meta") or {}).get(MARK)
-        if isinstance(made, dict):
-            found[str(entry["name"]).removeprefix(_SHIELD_PREFIX)] = made
-    return found
-
-
 def _by_name(name: str, runs: dict[str, dict[str, JsonValue]]) -> dict[str, JsonValue] | None:
     for part, made in runs.items():
         if name.endswith(f"-r-{part}"):
@@ -252,24 +240,40 @@ def _leftover(name: str, parts: dict[str, str], made: dict[str, Any]) -> Leftove
     )
 
 
+def lost(http: ElasticHttp, name: str) -> LucidError:
+    """What a run is told whose index was taken away."""
+    return LucidError(
+        f"{http.subject} no longer has the index {name} that this restore made: another restore of the same index is at"
+        " work. This one changed nothing that is live; let the other one end, then restore again if you want this one's"
+        " data.",
+        reason=Reason.WORKER_LOST,
+    )
+
+
 def remove(http: ElasticHttp, name: str, uuid: str | None = None) -> None:
     """Deletes one index, of that uuid if one is given; absent is no error."""
     path = f"/{encoded(name)}"
-    if uuid is not None:
-        answer = http.ask("GET", f"{path}/_settings/index.uuid", parameters={"flat_settings": True})
-        settings = (answer.json() or {}).get(name, {}).get("settings", {}) if answer.ok else {}
-        if settings.get("index.uuid") != uuid:
-            return
+    if uuid is not None and uuid_of(http, name) != uuid:
+        return
     answer = http.ask("DELETE", path, parameters={"expand_wildcards": "none", "master_timeout": _WAIT})
     if not answer.ok and answer.status != 404:
         raise http.refused(answer)
 
 
-def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> list[str]:
-    """Ends what earlier runs began: finishes what is live, removes the rest. Returns notes.
+@dataclass(slots=True)
+class Cleared:
+    """What earlier runs had left."""
 
-    Leftovers of the same targets, and of this run, are nobody's: one restore of a deployment runs at a time. Others are
-    removed when their run has ended for certain.
+    notes: list[str]
+    met: frozenset[str]
+    """Those runs, by their part in names."""
+
+
+def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> Cleared:
+    """Ends what earlier runs began: finishes what is live, removes the rest.
+
+    Leftovers of the same targets, and of this run, are nobody's: of two restores of one index the later one goes on,
+    and the other one finds that its index is gone. Others are removed when their run has ended for certain.
     """
     notes = []
     ours = run_part(run)
@@ -283,12 +287,22 @@ def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> li
         else:
             remove(http, left.name, left.uuid)
             notes.append(f"{left.name}, left by an earlier run, was removed.")
-    met = {run_part(left.run) for left in found} | {ours}
-    standing = {run_part(left.run) for left in leftovers(http)} if found else set()
+    return Cleared(notes, frozenset(run_part(left.run) for left in found))
+
+
+def clear_shields(
+    http: ElasticHttp, targets: Sequence[str], run: str, now: float, met: frozenset[str]
+) -> None:
+    """After a run: its own shield goes, and those of runs that `clear` ended.
+
+    Not sooner: one of them may still send documents, and without its shield the server would make the index anew.
+    """
+    ours = run_part(run)
+    standing = {run_part(left.run) for left in leftovers(http)}
+    lower_shield(http, run)
     for part, made in shields(http).items():
         over = int(str(made.get("until", 0))) <= now
         named = made.get("targets")
         same = isinstance(named, list) and any(target in targets for target in named)
-        if part not in standing and (over or same or part in met):
+        if part not in standing and part != ours and (over or same or part in met):
             lower_shield(http, part)
-    return notes
