@@ -32,10 +32,9 @@ def stage(
     into: str = "",
     entries: tuple[bytes, ...] = (),
     server: type[Target] = Target,
-    run: str = RUN,
 ) -> None:
     with server(uri) as target:
-        staging = Staging(target, run, {source: into or source}, everything([source]), base.moment)
+        staging = Staging(target, RUN, {source: into or source}, everything([source]), base.moment)
         load(staging, base)
         staging.replay(entries, (2**31, 0))
         staging.ready(staging.finish())
@@ -236,17 +235,37 @@ class TestViews:
         live.command({"create": "v", "viewOn": "c", "pipeline": [{"$match": {"x": 1}}]})
         base = take(client, database)
         (view,) = [d for d in base.definitions if d.name == "v"]
-        view.options["pipeline"] = [{"$stageOfALaterServer": {}}]
-        with pytest.raises(LucidError) as refused:
-            stage(mongodb.uri, base, database, longer)
-        assert refused.value.reason is Reason.RESTORE_BLOCKED
-        assert "stageOfALaterServer" in refused.value.message
-        view.options["pipeline"] = [
-            {"$unionWith": "another"},
-            {"$lookup": {"from": "v", "as": "x", "pipeline": []}},
+        for later in ({"$stageOfALaterServer": {}}, {"$project": {"x": {"$operatorOfALaterServer": 1}}}):
+            view.options["pipeline"] = [later]
+            with pytest.raises(LucidError) as refused:
+                stage(mongodb.uri, base, database, longer)
+            assert refused.value.reason is Reason.RESTORE_BLOCKED
+            assert "OfALaterServer" in refused.value.message
+
+    async def test_one_that_needs_an_index_is_no_matter(
+        self, mongodb: MongoDB, client: Client, database: str, longer: str
+    ) -> None:
+        live, near = client[database], {"type": "Point", "coordinates": [0, 0]}
+        live.c.insert_one({"_id": 1, "place": near, "t": "x"})
+        live.c.create_index([("place", "2dsphere")])
+        live.c.create_index([("t", "text")])
+        text = [{"$match": {"$text": {"$search": "x"}}}]
+        for name, pipeline in (
+            ("near", [{"$geoNear": {"near": near, "distanceField": "d"}}]),
+            ("text", text),
+            ("more", [{"$unionWith": {"coll": "c", "pipeline": text}}]),
+            ("joined", [{"$lookup": {"from": "c", "pipeline": text, "as": "x"}}]),
+        ):
+            live.command({"create": name, "viewOn": "c", "pipeline": pipeline})
+        base = take(client, database)
+        stage(mongodb.uri, base, database, longer)
+        assert (await swapped(mongodb.uri, longer)).left == ()
+        assert [len(list(client[longer][v].find())) for v in ("near", "text", "more", "joined")] == [
+            1,
+            1,
+            2,
+            1,
         ]
-        stage(mongodb.uri, base, database, f"{longer}2", run="r2")
-        client.drop_database(f"{longer}2")
 
 
 def test_views_differ_by_their_collation_and_not_by_the_version_of_its_library() -> None:

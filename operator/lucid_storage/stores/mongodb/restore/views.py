@@ -8,9 +8,15 @@ from collections.abc import Mapping, Sequence
 
 from bson.raw_bson import RawBSONDocument
 
-from lucid_storage.errors import NotSupportedError, Reason, RefusedError, ServerRefusedError
+from lucid_storage.errors import (
+    AccessDeniedError,
+    NotSupportedError,
+    Reason,
+    RefusedError,
+    ServerRefusedError,
+)
 from lucid_storage.stores.mongodb.connection import ExpectedAnswerError
-from lucid_storage.stores.mongodb.errors import NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND
+from lucid_storage.stores.mongodb.errors import NAMESPACE_EXISTS, NAMESPACE_NOT_FOUND, words
 from lucid_storage.stores.mongodb.restore.catalog import STAGED_PREFIX, View
 from lucid_storage.stores.mongodb.restore.commands import Commands
 from lucid_storage.stores.mongodb.restore.target import Target
@@ -19,6 +25,8 @@ Entry = Mapping[str, object]
 
 REFUSALS = (ServerRefusedError, NotSupportedError)
 """What the server says again however often it is asked."""
+_UNKNOWN = frozenset({168, 31325, 40324})
+"""An expression, or a stage, that the server has not heard of."""
 
 
 class Views:
@@ -107,24 +115,27 @@ def check_view(view: View, entry: Entry | None, *, drop_existing: bool) -> None:
 
 def try_view(target: Target, database: str, view: View, run: str) -> None:
     """Whether this server knows what the view is made of, asked by a plan over nothing: nothing is written or read.
-    Raises RefusedError.
+    Raises RefusedError. Other objections may be about that nothing, an index of text for instance.
     """
     asked: dict[str, object] = {
         "aggregate": f"{STAGED_PREFIX}{run}_none",
         "pipeline": list(view.pipeline),
         "cursor": {},
     }
-    if view.collation is not None:
-        asked["collation"] = view.collation
-    task = f"use the view {view.database}.{view.name} of the backup"
+    task = f"try the view {view.database}.{view.name}"
     try:
-        target.command(database, {"explain": asked, "verbosity": "queryPlanner"}, task)
-    except REFUSALS as error:
+        answer = target.command(
+            database, {"explain": asked, "verbosity": "queryPlanner"}, task, expected=_UNKNOWN
+        )
+    except (AccessDeniedError, *REFUSALS):
+        return
+    if not answer.get("ok"):
         raise RefusedError(
-            f"{error.message.rstrip('.')}. Nothing was swapped: restore into a server that knows it, or name in"
-            " collections what is to come back without it.",
+            f"The server does not know what the view {view.database}.{view.name} is made of"
+            f" ({words(str(answer.get('errmsg')))}), so nothing was swapped: restore into one that does, or name in"
+            " collections what comes back without it.",
             reason=Reason.RESTORE_BLOCKED,
-        ) from error
+        )
 
 
 def definition(view: View) -> dict[str, object]:
