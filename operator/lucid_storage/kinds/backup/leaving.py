@@ -37,7 +37,7 @@ def leave(resource: Resource, observed: BackupObserved, status: BackupStatus, no
         if step is not None:
             return step
         step = cancelled(observed, status, now)
-        return Step(step.status, step.said, hold=True, recheck_seconds=0.1)
+        return Step(step.status, step.said, hold=True, notices=step.notices, recheck_seconds=0.1)
     if not insists(resource, status):
         return cleaned(observed, status) if status.progress == CLEANING else Step(status, None)
     step = _deleted(observed, status, said, now)
