@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from schedule_builder import at, backup, children, look, schedule
 
+from lucid_storage.kinds.backupschedule.children import made_by_hand
 from lucid_storage.kinds.backupschedule.metrics import figures_of
 from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kinds.backupschedule.telling import columns
@@ -111,3 +113,16 @@ def test_a_new_timeline_is_not_held_up_by_a_gap_in_the_old_one() -> None:
     full = backup("2026-05-02T07:00", timeline="t2", type="full")
     status = heard("2026-05-02T07:20", holed(), FAILED, full, timeline="t2").status
     assert windows(status)[1:] == [(at("2026-05-02T07:01"), at("2026-05-02T07:19:59"))]
+
+
+def test_slices_that_go_on_behind_a_full_made_by_hand_leave_the_gap_before_it() -> None:
+    """The oplog rolled over before 07:00, and that full is what the slicing worker found its way on from."""
+    full = backup("2026-05-02T07:00", timeline="t1", type="full", chain="nightly")
+    full = replace(full, annotations={}, created="2026-05-02T07:00:00Z")
+    by_hand = tuple(made_by_hand("default", "nightly", [full]))
+    now, report = "2026-05-02T07:20", words("2026-05-02T07:20")
+    step = look(schedule(**PITR), now, FULL, status=start(), slicing=report, by_hand=by_hand)
+    assert windows(step.status) == [
+        (at("2026-05-02T02:01"), at("2026-05-02T05:59:59")),
+        (at("2026-05-02T07:01"), at("2026-05-02T07:19:59")),
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from schedule_builder import SETTINGS, at, backup, look, schedule
 
 from lucid_storage.kinds.backupschedule.actions import ExplainBackup, StartPrune
@@ -136,9 +137,10 @@ def test_one_made_by_hand_tells_too() -> None:
     assert order.unrestorable == (made.status["id"],)
 
 
-def test_the_failed_check_of_one_made_by_hand_has_the_chain_looked_at_at_once() -> None:
+@pytest.mark.parametrize(("phase", "reason"), [("Failed", "VerifyFailed"), ("Completed", "")])
+def test_the_end_of_one_made_by_hand_has_the_chain_looked_at_at_once(phase: str, reason: str) -> None:
     done = answered(FULL).status
-    failed = backup("2026-05-05T11:00", "Failed", reason="VerifyFailed", chain="nightly", manifestSha256="x")
+    failed = backup("2026-05-05T11:00", phase, reason=reason, chain="nightly", manifestSha256="x")
     by_hand = tuple(made_by_hand("default", "nightly", [without_schedule(failed)]))
     for theirs, count in (((), 0), (by_hand, 1)):
         step = look(schedule(), NOON, FULL, status=done, retaining=READY, by_hand=theirs)

@@ -57,6 +57,10 @@ class Child:
         return self.status.phase is BackupPhase.COMPLETED
 
     @property
+    def failed_check(self) -> bool:
+        return self.status.phase is BackupPhase.FAILED and self.reason == Reason.VERIFY_FAILED
+
+    @property
     def proved(self) -> bool:
         """Whether what it holds was read back: of snapshots nobody knows what a disaster leaves (rule 1.11)."""
         in_oplog = self.status.to_optime is not None
@@ -170,20 +174,17 @@ def newest_good(children: Sequence[Child]) -> Child | None:
     return max(done, key=lambda c: (not c.early, c.status.completed_at, c.slot), default=None)
 
 
-def failed_check_since(children: Iterable[Child], good: Child) -> Child | None:
-    """The newest one whose check failed after a good one had ended."""
+def news_since(good: Child, children: Iterable[Child], by_hand: Iterable[Child]) -> Child | None:
+    """The newest one that changed what can be restored after a good one had ended: its check failed, which may have
+    found a hole, or it was made by hand and is good.
+    """
     since = good.status.completed_at
-    failed = [
-        c
-        for c in children
-        if c.status.phase is BackupPhase.FAILED
-        and c.reason == Reason.VERIFY_FAILED
-        and c.early == good.early
-        and c.status.completed_at is not None
-        and since is not None
-        and c.status.completed_at > since
+    failed = [c for c in (*children, *by_hand) if c.failed_check and c.early == good.early]
+    done = (*failed, *(c for c in by_hand if c.good))
+    later = [
+        c for c in done if since is not None and (at := c.status.completed_at) is not None and at > since
     ]
-    return max(failed, key=lambda c: (c.status.completed_at, c.slot), default=None)
+    return max(later, key=lambda c: (c.status.completed_at, c.slot), default=None)
 
 
 def newest_verified(children: Sequence[Child]) -> Child | None:

@@ -111,7 +111,8 @@ class ScheduleCycle:
             await self._tell(resource, SchedulePlan(known, verdict=said))
             return Outcome(failed=True)
         await self._tell(resource, step)
-        figures = figures_of(desired, step.status, seen.children, seen.slicing, self._services.now())
+        now = self._services.now()
+        figures = figures_of(desired, step.status, seen.children, seen.slicing, now, seen.by_hand)
         self._metrics.tell(resource.key, figures)
         return Outcome(again_seconds=step.recheck_seconds)
 

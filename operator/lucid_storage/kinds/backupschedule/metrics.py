@@ -25,6 +25,7 @@ def figures_of(
     children: Sequence[Child],
     slices: SliceReport | None,
     now: datetime,
+    by_hand: Sequence[Child] = (),
 ) -> ScheduleFigures:
     """What is known of a schedule now. Pure."""
     good = newest_good(children)
@@ -40,7 +41,7 @@ def figures_of(
         success_at=status.last_successful_at,
         verified_at=status.last_verified_at,
         verified_level=level.value if level is not None else "",
-        verified_to=_verified_to(status, children, slices),
+        verified_to=_verified_to(status, (*children, *by_hand), slices),
         recoverable_from=newest.from_time if newest is not None else None,
         recoverable_to=newest.to if newest is not None else None,
         next_at=status.next_at,

@@ -281,7 +281,8 @@ def _slices(
     if not slicing.wanted(desired):
         status.slicer = None
         return ""
-    slicing.told(desired, status, seen.slicing, seen.children, seen.slicer_namespace, now)
+    bases = (*seen.children, *seen.by_hand)
+    slicing.told(desired, status, seen.slicing, bases, seen.slicer_namespace, now)
     return slicing.trouble(desired, status, seen.slicing, seen.slicing_trouble, now)
 
 

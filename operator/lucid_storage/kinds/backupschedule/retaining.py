@@ -54,13 +54,13 @@ class Retained:
 
 
 def trigger(children: Sequence[Child], by_hand: Sequence[Child], now: datetime) -> str | None:
-    """What retention is applied for: each backup that ended well, each day, and each check that failed, which may have
-    found a hole in what can be restored. None before the first good one.
+    """What retention is applied for: each backup that ended well, each day, and what else changes what can be restored.
+    None before the first good one.
     """
     good = of.newest_good(children)
     if good is None:
         return None
-    newest = of.failed_check_since((*children, *by_hand), good) or good
+    newest = of.news_since(good, children, by_hand) or good
     return f"{newest.key.name}/{now:%Y-%m-%d}"
 
 
