@@ -50,7 +50,7 @@ async def test_an_upload_that_cannot_be_removed_holds_up_nobody(bed: BackupBed, 
         await bed.world.patch("Backup", "stuck", {"spec": {"cancel": True}})
     else:
         await bed.world.delete("Backup", "stuck")
-    await bed.at_work("other", deadline=12)
+    await bed.at_work("other")
     said = await event(bed, "stuck", "NotCleanedUp")
     assert "The bucket does not answer. A later prune of the chain removes" in said
     assert bed.stopped("stuck")
