@@ -478,6 +478,14 @@ class TestLoading:
         done = failed.model_copy(update={"databases": None})
         assert plan(resource(), RestoreObserved(), done, NOW).actions == ()
 
+    def test_deleted_it_keeps_nobody_waiting_when_its_worker_is_gone(self) -> None:
+        """What it staged may be out of reach for long: its Secret went with it, say."""
+        loading = status(RestorePhase.LOADING, databases=["shop"])
+        step = plan(resource(deleted=True), RestoreObserved(), loading, NOW)
+        assert (step.status.phase, step.idle, step.hold) == (RestorePhase.CANCELLED, True, True)
+        busy = RestoreObserved(worker=WorkerState(WorkerPhase.RUNNING))
+        assert not plan(resource(deleted=True), busy, loading, NOW).idle
+
     @pytest.mark.parametrize("leaving", [{"cancel": True}, {"deleted": True}], ids=["cancel", "delete"])
     def test_leaving_stops_the_worker_and_then_drops_what_it_staged(self, leaving: dict[str, Any]) -> None:
         mine = resource(**leaving)

@@ -124,7 +124,8 @@ def leave(observed: RestoreObserved, status: RestoreStatus) -> Plan:
         if step is not None:
             return step
         gone = status.model_copy(update={"phase": RestorePhase.CANCELLED})
-        return Step(gone, said, undone(observed, status), hold=True, recheck_seconds=0.1)
+        # Its worker is gone: who waits for the deployment does not wait for what is still to be taken back.
+        return Step(gone, said, undone(observed, status), hold=True, recheck_seconds=0.1, idle=True)
     return Step(status, None)
 
 
