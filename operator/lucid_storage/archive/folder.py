@@ -243,7 +243,7 @@ class FolderWriter:
 
 
 def _make_folders(folder: Path, root: Path) -> None:
-    """Below the root, which is never made. Raises FileNotFoundError or FileExistsError when one is removed meanwhile."""
+    """Below the root, which is never made. Raises FileNotFoundError, FileExistsError when one is removed meanwhile."""
     missing = [f for f in (folder, *folder.parents) if root in f.parents and not f.exists()]
     for made in reversed(missing):
         made.mkdir(exist_ok=True)

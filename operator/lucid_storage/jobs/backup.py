@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from lucid_storage import __version__
 from lucid_storage.archive import holds
 from lucid_storage.archive.decision import Decision
-from lucid_storage.archive.layout import MARK
 from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
@@ -26,11 +27,12 @@ from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place, Uploads
 from lucid_storage.jobs.engines import OBJECT_KINDS, Engines
+from lucid_storage.jobs.found_again import found_again
 from lucid_storage.jobs.proving import prove
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.results import left_out, made_before, outcome_of, result_of, selection_of
+from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.backup import BackupEngine, BackupType, Verify
+from lucid_storage.models.backup import BackupEngine, BackupType
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
 
 logger = logging.getLogger(__name__)
@@ -43,13 +45,17 @@ def failed(order: BackupOrder, reason: Reason, message: str) -> BackupResult:
 
 def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> BackupResult:
     """Makes the backup, or finds that it was made. Raises LucidError when nothing was made."""
-    started = datetime.now(UTC)
+    started, begun = by_either(order, datetime.now(UTC)), monotonic()
     place = Place.of(order, environ)
     listing = place.listing()
     records = list(listing.records)
     before = made_before(order, records)
     if before is not None:
-        return _finished(order, place, before, environ, reporter, stop)
+        found = found_again(order, place, before, records, environ, reporter, stop)
+        if found is not None:
+            return found
+        if before.id == order.id:
+            order = order.model_copy(update={"id": str(uuid.uuid4())})
     with Engines.of(order, place, environ) as engines:
         uploads = Uploads(place, order.id)
         run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)
@@ -65,7 +71,8 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
                 if decision.kind is BackupKind.FULL:
                     # A slicer may have begun a new timeline meanwhile: then this full belongs to that one.
                     decision = engines.decide(run, place, place.listing(), BackupKind.FULL, _end(taken))
-                manifest = _manifest(order, place, decision, taken, started)
+                ended = by_either(order, datetime.now(UTC), timedelta(seconds=monotonic() - begun))
+                manifest = _manifest(order, place, decision, taken, (started, ended))
                 _refuse_gone(place, manifest)
                 publishing = True
                 _publish(place, manifest, uploads)
@@ -134,30 +141,6 @@ def _reading(order: BackupOrder, place: Place, decision: Decision) -> Iterator[N
             holds.release(place.store, place.folder, order.run)
 
 
-def _finished(
-    order: BackupOrder,
-    place: Place,
-    record: Recorded,
-    environ: Mapping[str, str],
-    reporter: Reporter,
-    stop: Stop,
-) -> BackupResult:
-    """A backup that is there already: of a worker that was lost after its manifest, or of a cluster that was rebuilt.
-
-    Nothing is dumped again (rule 1.10). Without a proof it is checked now.
-    """
-    # The object is there again, so nobody wants its data gone any more.
-    place.store.delete(f"{place.home(record.manifest).backups}/{record.id}/{MARK}")
-    note = None
-    if record.proof is None:
-        if order.verify is Verify.UPLOAD:
-            # Nobody saw the destination confirm it: what lies there has to be read.
-            order = order.model_copy(update={"verify": Verify.CHECKSUM})
-        proof, note = prove(order, place, record.manifest, environ, reporter, stop)
-        record = Recorded(record.manifest, record.trust, proof)
-    return result_of(order, place, record, left_out(record.manifest), note, None)
-
-
 @dataclass(slots=True)
 class _Watcher:
     """Gives the uploads up as soon as the worker is to stop: one that blocks in a write ends too."""
@@ -207,7 +190,7 @@ def _manifest(
     place: Place,
     decision: Decision,
     taken: Mapping[BackupEngine, Taken],
-    started: datetime,
+    time: tuple[datetime, datetime],
 ) -> Manifest:
     owner = order.owner
     return Manifest(
@@ -232,8 +215,8 @@ def _manifest(
         objects=tuple(stored for t in taken.values() for stored in t.objects),
         retention=RetentionRules.model_validate(order.retention) if order.retention else None,
         retention_days=order.retention_days,
-        started_at=started,
-        completed_at=datetime.now(UTC),
+        started_at=time[0],
+        completed_at=time[1],
         operator_version=__version__,
     )
 

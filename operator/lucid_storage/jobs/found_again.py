@@ -1,0 +1,94 @@
+"""A backup that lies there already: of a worker that was lost after its manifest, or of a cluster that was rebuilt.
+
+Nothing is dumped again (rule 1.10). But what lies there may be about to go: its object was deleted with its data, and
+is made again by Git while a prune worker removes them. So it is held first, and looked at then (rule 1.9).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+from lucid_storage.archive import holds
+from lucid_storage.archive.adoption import homes
+from lucid_storage.archive.layout import MARK
+from lucid_storage.archive.manifest import BackupKind
+from lucid_storage.archive.recorded import Recorded
+from lucid_storage.archive.records import manifest_path
+from lucid_storage.archive.restore_path import Blocked, to_backup
+from lucid_storage.errors import DestinationError
+from lucid_storage.jobs.clocks import by_both, by_either
+from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.proving import prove, with_this
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.results import left_out, result_of
+from lucid_storage.jobs.worker import Stop
+from lucid_storage.models.backup import Verify
+from lucid_storage.models.orders import BackupOrder, BackupResult
+
+logger = logging.getLogger(__name__)
+
+
+def found_again(
+    order: BackupOrder,
+    place: Place,
+    record: Recorded,
+    records: Sequence[Recorded],
+    environ: Mapping[str, str],
+    reporter: Reporter,
+    stop: Stop,
+) -> BackupResult | None:
+    """`record` is one of the chain's `records`. Without a proof of what lies there now, it is checked. None when it, or
+    what it needs, is being removed: then it is to be made anew.
+
+    Raises LucidError as a check does, and DestinationError.
+    """
+    needed = _needed(record, records)
+    with _held(order, place, needed) as stays:
+        sizes = _sizes(place) if stays else {}
+        paths = [manifest_path(place.home(one.manifest), one.manifest) for one in needed]
+        if not stays or any(path not in sizes for path in paths):
+            logger.warning("the backup %s of this name is being removed; it is made anew", record.id)
+            return None
+        # The object is there again, so nobody wants its data gone any more.
+        place.store.delete(f"{place.home(record.manifest).backups}/{record.id}/{MARK}")
+        own = [one for one in needed if one.id == record.id or one.kind is BackupKind.SLICE]
+        if any(
+            sizes.get(stored.path) != stored.stored_bytes for one in own for stored in one.manifest.objects
+        ):
+            record = Recorded(record.manifest, record.trust)  # what was proved is not what lies there now
+        note = None
+        if record.proof is None:
+            if order.verify is Verify.UPLOAD:
+                # Nobody saw the destination confirm it: what lies there has to be read.
+                order = order.model_copy(update={"verify": Verify.CHECKSUM})
+            proof, note = prove(order, place, record.manifest, environ, reporter, stop)
+            record = Recorded(record.manifest, record.trust, proof)
+        return result_of(order, place, record, left_out(record.manifest), note, None)
+
+
+def _needed(record: Recorded, records: Sequence[Recorded]) -> list[Recorded]:
+    """What a restore of it reads, as far as that is there."""
+    path = to_backup(with_this(records, record.manifest), record.id)
+    pieces = [] if isinstance(path, Blocked) else [path.full, *path.then]
+    return list({one.id: one for one in (record, *pieces)}.values())
+
+
+@contextmanager
+def _held(order: BackupOrder, place: Place, needed: Sequence[Recorded]) -> Iterator[bool]:
+    """False when a part of it is being removed."""
+    now, ids = datetime.now(UTC), [one.id for one in needed]
+    until = by_either(order, now) + timedelta(seconds=order.deadline_seconds + 60)
+    try:
+        yield not holds.hold(place.store, place.folder, order.run, ids, until, by_both(order, now))
+    finally:
+        with suppress(DestinationError):  # it ends by itself
+            holds.release(place.store, place.folder, order.run)
+
+
+def _sizes(place: Place) -> dict[str, int]:
+    """Of all that lies in the chain, by path."""
+    folders = homes(place.store, place.folder)
+    return {entry.path: entry.size for folder in folders for entry in place.store.list(folder.path)}
