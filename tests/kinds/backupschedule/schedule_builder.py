@@ -7,7 +7,8 @@ from typing import Any
 
 from lucid_storage.kinds.backupschedule.children import Child, children_of
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired, resolve
-from lucid_storage.kinds.backupschedule.plan import ScheduleObserved, SchedulePlan, plan
+from lucid_storage.kinds.backupschedule.observed import ScheduleObserved
+from lucid_storage.kinds.backupschedule.plan import SchedulePlan, plan
 from lucid_storage.kinds.backupschedule.slots import child_name
 from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Key, Resource

@@ -237,6 +237,28 @@ def test_a_timeline_that_ended_or_has_no_full_gets_one_at_once_and_once(
     assert made(later) == []
 
 
+def test_timelines_that_begin_again_and_again_get_four_fulls_a_day_and_a_sentence() -> None:
+    """Two clusters that write into one chain end each other's timelines with each slice."""
+    desired = schedule(**INCREMENTALS, pointInTime={"enabled": True})
+    words = SliceReport(ok=True, timeline="0123456789")
+    began = [
+        backup(f"2026-05-02T{hour:02}:00", name=f"nightly-began-{hour}", timeline=f"t{hour}", type="full")
+        for hour in range(8, 12)
+    ]
+    usual = backup("2026-05-02T02:00", timeline="t2", type="full")
+    (body,) = made(look(desired, "2026-05-02T12:00", usual, *began[1:], status=_known(), slicing=words))
+    assert body["metadata"]["name"] == "nightly-began-01234567"
+    step = look(desired, "2026-05-02T12:00", usual, *began, status=_known(), slicing=words)
+    assert made(step) == []
+    assert step.verdict is not None
+    assert "another cluster writes into the same prefix" in step.verdict.message
+    closed = words.model_copy(update={"closed": True})
+    (body,) = made(look(desired, "2026-05-02T12:00", usual, *began, status=_known(), slicing=closed))
+    assert body["metadata"]["name"] == "nightly-closed-01234567"
+    later = look(desired, "2026-05-03T08:30", usual, *began, status=_known("2026-05-03T02:00"), slicing=words)
+    assert [body["metadata"]["name"] for body in made(later)] == ["nightly-began-01234567"]
+
+
 def test_an_incremental_without_a_base_is_followed_by_a_full_at_once_and_not_at_the_next_slot() -> None:
     """Rule 1.7: a restore or a rename ended the timeline, and there is no slicing worker that could tell."""
     desired = schedule(**INCREMENTALS)

@@ -25,7 +25,8 @@ from lucid_storage.kinds.backupschedule.belonging import check_chain, lies_in
 from lucid_storage.kinds.backupschedule.children import Child, children_of, made_by_hand
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired
 from lucid_storage.kinds.backupschedule.metrics import figures_of
-from lucid_storage.kinds.backupschedule.plan import ScheduleObserved, SchedulePlan, plan
+from lucid_storage.kinds.backupschedule.observed import ScheduleObserved
+from lucid_storage.kinds.backupschedule.plan import SchedulePlan, plan
 from lucid_storage.kinds.backupschedule.retaining import Retaining, due
 from lucid_storage.kinds.contract import Action, Verdict
 from lucid_storage.kinds.services import Outcome, Services

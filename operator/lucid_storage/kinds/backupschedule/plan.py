@@ -16,14 +16,13 @@ from lucid_storage.kinds.backupschedule import slicing, slots
 from lucid_storage.kinds.backupschedule.actions import CreateBackup
 from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired, backup_body
-from lucid_storage.kinds.backupschedule.retaining import Retaining, retain
+from lucid_storage.kinds.backupschedule.observed import ScheduleObserved
+from lucid_storage.kinds.backupschedule.out_of_turn import out_of_turn, too_many, unbased
+from lucid_storage.kinds.backupschedule.retaining import retain
 from lucid_storage.kinds.backupschedule.telling import columns, put_back
 from lucid_storage.kinds.contract import Action, Notice, Verdict
-from lucid_storage.kinds.workers.state import ABSENT, WorkerState
-from lucid_storage.kube.resources import Key
 from lucid_storage.models.backup import BackupPhase, BackupType, Verify
 from lucid_storage.models.backupschedule import BackupScheduleStatus, ConcurrencyPolicy
-from lucid_storage.models.slicing import SliceReport
 
 PROOF_PAUSE = timedelta(days=1)
 """A proof by restore replays everything since the base: at most once a day (rule 1.11)."""
@@ -31,35 +30,8 @@ WATCH_SECONDS = 3.0
 """While a Backup or a prune worker is at work. The Backups are read from memory."""
 SLICES_SECONDS = 30.0
 """How often a slicing worker is listened to."""
-UNWRITTEN = timedelta(minutes=2)
-"""A slicing worker that has nothing to write of its timeline yet has said so again since then, if it still holds."""
 LONGEST_SECONDS = 600.0
 """A clock that jumps is noticed by then."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduleObserved:
-    """What is known of the surroundings."""
-
-    created_at: datetime
-    children: tuple[Child, ...] = ()
-    by_hand: tuple[Child, ...] = ()
-    """Backups of its chain that no schedule made."""
-    busy: bool = False
-    """A backup or restore of the chain is under way, whoever made it."""
-    prune: WorkerState = ABSENT
-    retaining: Retaining | None = None
-    """How a prune worker would be started; None when that cannot be now."""
-    retention_trouble: str = ""
-    slicing: SliceReport | None = None
-    """The last words of the slicing worker."""
-    slicing_trouble: str = ""
-    """Why it does not run."""
-    slicer_namespace: str = ""
-    """Where it runs or is to run."""
-    paused: bool = False
-    elsewhere: frozenset[Key] = frozenset()
-    """Its Backups whose data lie in another place or chain than it writes now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +152,7 @@ def _type(
 ) -> BackupType:
     wanted, children = desired.spec.template.type, seen.children
     since = status.runs_since_full
-    if (
-        since is None
-        or since + 1 >= desired.full_every
-        or of.must_begin_anew(children)
-        or _unbased(seen, now)
-    ):
+    if since is None or since + 1 >= desired.full_every or of.must_begin_anew(children) or unbased(seen, now):
         return BackupType.FULL
     return wanted
 
@@ -206,49 +173,6 @@ def _verify(
     return Verify.RESTORE if due and not lately else otherwise
 
 
-def _cut_off(seen: ScheduleObserved, now: datetime) -> bool:
-    """The slices go on, or are about to, without a full that they could be replayed onto, and there was one before.
-
-    Before the first full nothing is cut off: that one comes at its slot.
-    """
-    return of.newest_good(seen.children) is not None and _unbased(seen, now)
-
-
-def _unbased(seen: ScheduleObserved, now: datetime) -> bool:
-    report = seen.slicing
-    if report is None or report.timeline is None:
-        return False
-    fulls = [c for c in seen.children if c.good and c.status.type is BackupType.FULL]
-    times = (c.status.completed_at for c in fulls if not c.early)
-    ended = max(filter(None, times), default=None)
-    if ended is not None and ended > (report.written_at or now - UNWRITTEN):
-        return False  # the next slice says whether it goes on behind that full
-    return report.closed or all(c.status.timeline != report.timeline for c in fulls)
-
-
-@dataclass(frozen=True, slots=True)
-class _OutOfTurn:
-    """A full that no slot is waited for with. It is made once: its name comes from what it is made for."""
-
-    suffix: str
-    because: str
-
-
-def _out_of_turn(seen: ScheduleObserved, now: datetime) -> _OutOfTurn | None:
-    """What ended the timeline, or why it has nothing to build on (rule 1.7)."""
-    if _cut_off(seen, now):
-        assert seen.slicing is not None
-        assert seen.slicing.timeline is not None
-        timeline = seen.slicing.timeline[:8]
-        if seen.slicing.closed:
-            return _OutOfTurn(f"closed-{timeline}", "A restore or a rename ended the timeline")
-        return _OutOfTurn(f"began-{timeline}", "The slices have no full yet")
-    last = seen.children[-1] if seen.children else None
-    if last is not None and last.ended and not last.good and last.reason == Reason.NO_BASE:
-        return _OutOfTurn(f"anew-{last.slot:%Y%m%d-%H%M%S}", f"The Backup {last.key.name} had no base")
-    return None
-
-
 def _at_once(
     desired: ScheduleDesired,
     seen: ScheduleObserved,
@@ -257,12 +181,12 @@ def _at_once(
     notices: list[Notice],
 ) -> list[Action]:
     """A full out of turn, once for each timeline that ended or began without one."""
-    needed = _out_of_turn(seen, now)
+    needed = out_of_turn(seen, now)
     if needed is None or of.active(seen.children):
         return []
     again = of.made_again(status, now)
     name = slots.named(desired.name, needed.suffix + (f"-{again}" if again else ""))
-    if any(c.key.name == name for c in seen.children):
+    if any(c.key.name == name for c in seen.children) or too_many(desired, seen, now):
         return []
     status.runs_since_full = None
     made = _run(desired, seen, status, name, now.replace(microsecond=0), notices, now)
@@ -283,6 +207,11 @@ def _slices(
         return ""
     bases = (*seen.children, *seen.by_hand)
     slicing.told(desired, status, seen.slicing, bases, seen.slicer_namespace, now)
+    if too_many(desired, seen, now):
+        return (
+            "The timeline of this chain began anew again and again, so the next full waits for its slot: see whether"
+            " another cluster writes into the same prefix and chain, and give each a prefix of its own."
+        )
     return slicing.trouble(desired, status, seen.slicing, seen.slicing_trouble, now)
 
 

@@ -24,7 +24,7 @@ from lucid_storage.models.pruning import ChainReport, PruneResult
 from lucid_storage.models.settings import Settings
 
 if TYPE_CHECKING:
-    from lucid_storage.kinds.backupschedule.plan import ScheduleObserved
+    from lucid_storage.kinds.backupschedule.observed import ScheduleObserved
 
 FAILURES = 10
 """Objects of backups that came to nothing: so many of the newest are kept to be read."""
