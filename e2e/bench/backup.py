@@ -14,6 +14,7 @@ import tempfile
 import threading
 import uuid
 import zlib
+from operator import itemgetter
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any
@@ -42,6 +43,7 @@ COLLECTIONS = 4
 BATCH = 2000
 BAR_SPEED, BAR_RAW, BAR_SHARE, BAR_MIB, BAR_GROWTH = 4.0, 0.9, 0.05, 128, 1.1
 CHANGED = 0.01
+TURNS = 3
 Client = MongoClient[dict[str, Any]]
 
 
@@ -73,8 +75,11 @@ def rows(mib: int = SIZE_MIB) -> list[Figure]:
 
 
 def _whole(server: MongoDB, client: Client, root: Path, mib: int) -> list[Figure]:
-    name, peer, peer_bytes = _peer(server.uri, client, mib)
-    seconds, peak, told = _backup(server.uri, root, mib)
+    """The better of three each, turn by turn: what else the machine does hits both."""
+    turns = [(_peer(server.uri, client, mib), _backup(server.uri, root, mib)) for _ in range(TURNS)]
+    name, peer, peer_bytes = min((one for one, _ in turns), key=itemgetter(1))
+    seconds, _, told = min((ours for _, ours in turns), key=itemgetter(0))
+    peak = max(ours[1] for _, ours in turns)
     stored = told["engines"][0]["storedBytes"]
     return [
         Figure(
@@ -84,7 +89,8 @@ def _whole(server: MongoDB, client: Client, root: Path, mib: int) -> list[Figure
             round(peer / seconds, 2),
             f"at least {BAR_SPEED}",
             ok=peer / seconds >= BAR_SPEED,
-            note=f"{mib} MiB, {mib / seconds:.0f} MiB/s, process start included",
+            note=f"{mib} MiB, {mib / seconds:.0f} MiB/s, process start included; all turns: "
+            + ", ".join(f"{ours[0]:.1f} s beside {one[1]:.1f} s" for one, ours in turns),
         ),
         Figure(
             "its size",
