@@ -101,7 +101,7 @@ def _work(given: argparse.Namespace) -> NoReturn:
     from importlib import import_module
 
     name = {"slice": "slicer"}.get(given.command, given.command.replace("-", "_"))
-    # What is imported stays, so the collector looks at it in vain: a tenth of a start (https://docs.python.org/3/library/gc.html#gc.freeze).
+    # What is imported stays, so the collector looks at it in vain: 7 % of a start (https://docs.python.org/3/library/gc.html#gc.freeze).
     gc.disable()
     module = import_module(f"lucid_storage.jobs.{name}")
     gc.freeze()

@@ -132,7 +132,7 @@ def test_one_that_went_before_it_was_held_is_made_anew(
         store.delete(folder.manifest(str(first.id)))
         return hold(store, folder, run, ids, until, now)
 
-    monkeypatch.setattr(found_again.holds, "hold", too_late)
+    monkeypatch.setattr(holds, "hold", too_late)
     again = made(shop, "same", filled)
     assert again.ok and again.id != first.id, again.message
 

@@ -11,23 +11,23 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from lucid_storage import __version__
-from lucid_storage.archive import holds
 from lucid_storage.archive.decision import Decision
 from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import write_manifest
-from lucid_storage.errors import ArchiveDamagedError, DestinationError, LucidError, Reason
-from lucid_storage.jobs.clocks import by_both, by_either
+from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
+from lucid_storage.jobs.clocks import by_either
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.destination import Place, Uploads
 from lucid_storage.jobs.engines import OBJECT_KINDS, Engines
 from lucid_storage.jobs.found_again import found_again
+from lucid_storage.jobs.held import held
 from lucid_storage.jobs.proving import prove
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of
@@ -126,19 +126,13 @@ def _reading(order: BackupOrder, place: Place, decision: Decision) -> Iterator[N
     if not needed:
         yield
         return
-    now = datetime.now(UTC)
-    until = by_either(order, now) + timedelta(seconds=order.deadline_seconds + 60)
-    try:
-        going = holds.hold(place.store, place.folder, order.run, needed, until, by_both(order, now))
+    with held(order, place.store, place.folder, needed) as going:
         if going:
             raise LucidError(
                 f"The backup {min(going)}, which this one needs, is being removed by retention. Make a full backup.",
                 reason=Reason.NO_BASE,
             )
         yield
-    finally:
-        with suppress(DestinationError):  # it ends by itself
-            holds.release(place.store, place.folder, order.run)
 
 
 @dataclass(slots=True)

@@ -7,20 +7,16 @@ is made again by Git while a prune worker removes them. So it is held first, and
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
 
-from lucid_storage.archive import holds
 from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.layout import MARK
 from lucid_storage.archive.manifest import BackupKind
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import manifest_path
 from lucid_storage.archive.restore_path import Blocked, to_backup
-from lucid_storage.errors import DestinationError
-from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.held import held
 from lucid_storage.jobs.proving import prove, with_this
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.results import left_out, result_of
@@ -46,10 +42,10 @@ def found_again(
     Raises LucidError as a check does, and DestinationError.
     """
     needed = _needed(record, records)
-    with _held(order, place, needed) as stays:
-        sizes = _sizes(place) if stays else {}
+    with held(order, place.store, place.folder, [one.id for one in needed]) as going:
+        sizes = _sizes(place) if not going else {}
         paths = [manifest_path(place.home(one.manifest), one.manifest) for one in needed]
-        if not stays or any(path not in sizes for path in paths):
+        if going or any(path not in sizes for path in paths):
             logger.warning("the backup %s of this name is being removed; it is made anew", record.id)
             return None
         # The object is there again, so nobody wants its data gone any more.
@@ -74,18 +70,6 @@ def _needed(record: Recorded, records: Sequence[Recorded]) -> list[Recorded]:
     path = to_backup(with_this(records, record.manifest), record.id)
     pieces = [] if isinstance(path, Blocked) else [path.full, *path.then]
     return list({one.id: one for one in (record, *pieces)}.values())
-
-
-@contextmanager
-def _held(order: BackupOrder, place: Place, needed: Sequence[Recorded]) -> Iterator[bool]:
-    """False when a part of it is being removed."""
-    now, ids = datetime.now(UTC), [one.id for one in needed]
-    until = by_either(order, now) + timedelta(seconds=order.deadline_seconds + 60)
-    try:
-        yield not holds.hold(place.store, place.folder, order.run, ids, until, by_both(order, now))
-    finally:
-        with suppress(DestinationError):  # it ends by itself
-            holds.release(place.store, place.folder, order.run)
 
 
 def _sizes(place: Place) -> dict[str, int]:

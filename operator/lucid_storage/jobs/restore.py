@@ -6,9 +6,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from lucid_storage.archive import holds
 from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.layout import MANIFEST, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, Manifest, StoredObject
@@ -17,9 +16,9 @@ from lucid_storage.archive.records import list_chain, newest_slice
 from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup, to_second
 from lucid_storage.errors import DestinationError, LucidError, Reason, RefusedError
 from lucid_storage.jobs import restore_marker
-from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.held import held
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, incomplete, stage
 from lucid_storage.jobs.mongodb_restore_expiring import count_expiring
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
@@ -209,26 +208,13 @@ class _Work:
     def reading(self) -> Iterator[_Reading]:
         """What is read, held meanwhile (rule 1.9)."""
         found = self._found()
-        read = found.ids
-        store, run, now = self.place.store, self.order.run, datetime.now(UTC)
-        until = by_either(self.order, now) + timedelta(seconds=self.order.deadline_seconds + 60)
-        held = False
-        # Where nothing can be written nobody removes anything: a read-only destination is allowed (rule 2.10).
-        with suppress(DestinationError):
-            going = holds.hold(store, self.folder, run, read, until, by_both(self.order, now))
-            held = True
+        with held(self.order, self.place.store, self.folder, found.ids, writable=False) as going:
             if going:
-                holds.release(store, self.folder, run)
                 raise RefusedError(
                     f"The backup {min(going)} is being removed by retention right now; choose a newer one.",
                     reason=Reason.RESTORE_BLOCKED,
                 )
-        try:
             yield found
-        finally:
-            if held:
-                with suppress(DestinationError):
-                    holds.release(store, self.folder, run)
 
     def _found(self) -> _Reading:
         store, keyring = self.place.store, self.place.keyring

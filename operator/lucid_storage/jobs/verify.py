@@ -7,10 +7,8 @@ check that looked at least as closely can make a failed one good again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import contextmanager
 
-from lucid_storage.archive import holds
 from lucid_storage.archive.manifest import Manifest, Proof, ProofLevel
 from lucid_storage.archive.recorded import Recorded, Trust
 from lucid_storage.archive.records import write_proof
@@ -18,14 +16,13 @@ from lucid_storage.archive.restore_path import Blocked, to_backup
 from lucid_storage.archive.streams import key_for
 from lucid_storage.errors import (
     ArchiveDamagedError,
-    DestinationError,
     KeyMissingError,
     LucidError,
     Reason,
     RefusedError,
 )
-from lucid_storage.jobs.clocks import by_both, by_either
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.held import held
 from lucid_storage.jobs.proving import examine, prove_slices
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.results import result_of
@@ -127,19 +124,13 @@ def _reading(order: VerifyOrder, place: Place, records: list[Recorded]) -> Itera
         path = to_backup(records, order.backup_id)
         if not isinstance(path, Blocked):
             ids |= {path.full.id, *(piece.id for piece in path.then)}
-    now = datetime.now(UTC)
-    until = by_either(order, now) + timedelta(seconds=order.deadline_seconds + 60)
-    try:
-        going = holds.hold(place.store, place.folder, order.run, ids, until, by_both(order, now))
+    with held(order, place.store, place.folder, ids) as going:
         if going:
             raise RefusedError(
                 f"The backup {min(going)} is being removed by retention right now; there is nothing to prove.",
                 reason=Reason.VERIFY_FAILED,
             )
         yield
-    finally:
-        with suppress(DestinationError):  # it ends by itself
-            holds.release(place.store, place.folder, order.run)
 
 
 def run() -> int:

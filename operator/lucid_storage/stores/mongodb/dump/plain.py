@@ -1,8 +1,8 @@
 """The oplog's commonest entries, of one written document each, read by their first and last fields alone.
 
-To decode an entry with all that it holds takes five times as long as the server needs to hand it over. What is not
-exactly of the order that servers write (`op, ns, ui, o, o2, stmtId, ts, t, v`, behind `lsid, txnNumber` for writes that
-can be retried) is left to whoever decodes.
+To decode an entry with all that it holds takes seven times as long as the server and the driver need to hand it over
+(docs/performance.md, "What the bench led to"). What is not exactly of the order that servers write (`op, ns, ui, o, o2,
+stmtId, ts, t, v`, behind `lsid, txnNumber` for writes that can be retried) is left to whoever decodes.
 """
 
 from __future__ import annotations
