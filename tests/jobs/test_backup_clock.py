@@ -1,21 +1,15 @@
 """The clock of a node that was off for long may be far behind: what is made there is not old when it is done."""
 
-import io
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
-from workshop import CLUSTER, Workshop, only
+from workshop import CLUSTER, Workshop
 
 from lucid_storage.archive.manifest import BackupKind
 from lucid_storage.jobs import backup, mongodb_slices
-from lucid_storage.jobs.backup import back_up
 from lucid_storage.jobs.clocks import by_either
-from lucid_storage.jobs.prune import prune
-from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.worker import Stop
-from lucid_storage.models.orders import BackupOrder, BackupResult, Destination, Owner
-from lucid_storage.models.pruning import PruneOrder
+from lucid_storage.models.orders import BackupResult, Owner, Task
 from testbed.stores.mongodb import MongoDB
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -30,31 +24,16 @@ class Behind(datetime):
         return datetime.now(tz) - timedelta(days=40)
 
 
-def environ(shop: Workshop) -> dict[str, str]:
-    return {**shop.environ, "LUCID_KEYS": str(shop.keys), "LUCID_DESTINATION": str(shop.destination)}
+def ordered(at: datetime | None) -> Task:
+    return Task(run="r", owner=OWNER, deadline_seconds=60, ordered_at=at)
 
 
 def made(shop: Workshop, name: str, database: str, **more: Any) -> BackupResult:
-    """In this process."""
-    order = {**shop.order(name, ["mongodb"], **only(database)), "orderedAt": datetime.now(UTC), **more}
-    return back_up(BackupOrder.model_validate(order), environ(shop), Reporter(out=io.StringIO()), Stop())
-
-
-def order(at: datetime | None) -> PruneOrder:
-    return PruneOrder(
-        run="r",
-        owner=OWNER,
-        destination=Destination(root="r"),
-        chain="manual",
-        key_id="k1",
-        deadline_seconds=60,
-        sweep=True,
-        ordered_at=at,
-    )
+    return shop.made(name, database, **{"orderedAt": datetime.now(UTC), **more})
 
 
 @pytest.mark.parametrize(
-    ("ordered", "now", "worked", "ended"),
+    ("at", "now", "worked", "ended"),
     [
         (AT, AT + timedelta(hours=1), timedelta(minutes=50), AT + timedelta(hours=1)),
         (AT, AT - timedelta(days=40), timedelta(minutes=50), AT + timedelta(minutes=50)),
@@ -63,9 +42,9 @@ def order(at: datetime | None) -> PruneOrder:
     ],
 )
 def test_what_is_done_was_ordered_and_worked_at_before(
-    ordered: datetime | None, now: datetime, worked: timedelta, ended: datetime
+    at: datetime | None, now: datetime, worked: timedelta, ended: datetime
 ) -> None:
-    assert by_either(order(ordered), now, worked) == ended
+    assert by_either(ordered(at), now, worked) == ended
 
 
 @pytest.mark.mongodb
@@ -82,7 +61,7 @@ def test_a_backup_made_by_a_clock_that_is_behind_is_not_over_its_days(
     assert first.ok and second.ok
     assert first.completed_at is not None and begun <= first.completed_at <= datetime.now(UTC)
 
-    prune(order(datetime.now(UTC)), environ(shop), Reporter(out=io.StringIO()), Stop())
+    shop.swept(datetime.now(UTC))
 
     assert {record.manifest.origin.name for record in shop.records()} == {"first", "second"}
 

@@ -1,6 +1,5 @@
 """A backup that lies there already is not dumped again (rule 1.10), and what is being removed is none (rule 1.9)."""
 
-import io
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pytest
 from catalog_bed import flip
-from workshop import CLUSTER, Workshop, only
+from workshop import CLUSTER, Workshop
 
 from lucid_storage.archive import holds
 from lucid_storage.archive.destination import ObjectStore
@@ -16,12 +15,7 @@ from lucid_storage.archive.folder import FolderStore
 from lucid_storage.archive.layout import ChainFolder
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs import found_again
-from lucid_storage.jobs.backup import back_up
-from lucid_storage.jobs.prune import prune
-from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.worker import Stop
-from lucid_storage.models.orders import BackupOrder, BackupResult, Destination, Owner
-from lucid_storage.models.pruning import PruneOrder
+from lucid_storage.models.orders import BackupResult
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
@@ -33,16 +27,6 @@ def filled(mongodb: MongoDB, database: str) -> str:
     with mongodb.client() as client:
         client[database]["a"].insert_many([{"_id": n, "text": "x" * 200} for n in range(500)])
     return database
-
-
-def environ(shop: Workshop) -> dict[str, str]:
-    return {**shop.environ, "LUCID_KEYS": str(shop.keys), "LUCID_DESTINATION": str(shop.destination)}
-
-
-def made(shop: Workshop, name: str, database: str, **more: Any) -> BackupResult:
-    """In this process."""
-    order = shop.order(name, ["mongodb"], **only(database)) | more
-    return back_up(BackupOrder.model_validate(order), environ(shop), Reporter(out=io.StringIO()), Stop())
 
 
 def going(shop: Workshop, *ids: str | None) -> None:
@@ -63,29 +47,12 @@ def marked(shop: Workshop, backup: BackupResult) -> Path:
     return mark
 
 
-def swept(shop: Workshop) -> set[str]:
-    """What a sweep leaves."""
-    owner = Owner(cluster=CLUSTER, namespace="n", name="s", uid="u", spec_hash="")
-    order = PruneOrder(
-        run="sweep",
-        owner=owner,
-        destination=Destination(root="r"),
-        chain="manual",
-        key_id="k1",
-        deadline_seconds=60,
-        sweep=True,
-    )
-    result = prune(order, environ(shop), Reporter(out=io.StringIO()), Stop())
-    assert result.ok, result.message
-    return {record.id for record in shop.records()}
-
-
 def test_one_that_is_being_removed_is_made_anew(shop: Workshop, filled: str) -> None:
     """Git makes its object again while a sweep that has read the mark removes the data."""
-    first = made(shop, "same", filled)
+    first = shop.made("same", filled)
     mark = marked(shop, first)
     going(shop, first.id)
-    again = made(shop, "same", filled)
+    again = shop.made("same", filled)
     assert again.ok, again.message
     assert again.id != first.id
     assert mark.exists(), "it is left to whoever removes it"
@@ -94,31 +61,31 @@ def test_one_that_is_being_removed_is_made_anew(shop: Workshop, filled: str) -> 
 
 
 def test_of_one_id_that_is_being_removed_another_is_made(shop: Workshop, filled: str) -> None:
-    first = made(shop, "same", filled)
+    first = shop.made("same", filled)
     going(shop, first.id)
-    again = made(shop, "same", filled, id=first.id)
+    again = shop.made("same", filled, id=first.id)
     assert again.ok and again.id != first.id, again.message
 
 
 def test_an_incremental_whose_full_is_being_removed_is_not_found_again(
     shop: Workshop, filled: str, mongodb: MongoDB
 ) -> None:
-    full = made(shop, "full", filled)
+    full = shop.made("full", filled)
     with mongodb.client() as client:
         client[filled]["a"].update_many({}, {"$inc": {"n": 1}})
-    first = made(shop, "inc", filled, type="incremental")
+    first = shop.made("inc", filled, type="incremental")
     assert first.ok and first.base == full.id, first.message
-    assert made(shop, "inc", filled, type="incremental").id == first.id
+    assert shop.made("inc", filled, type="incremental").id == first.id
     going(shop, full.id)
     with pytest.raises(LucidError, match="being removed by retention") as told:
-        made(shop, "inc", filled, type="incremental")
+        shop.made("inc", filled, type="incremental")
     assert told.value.reason is Reason.NO_BASE
 
 
 def test_one_that_went_before_it_was_held_is_made_anew(
     shop: Workshop, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = made(shop, "same", filled)
+    first = shop.made("same", filled)
     hold = holds.hold
 
     def too_late(
@@ -133,7 +100,7 @@ def test_one_that_went_before_it_was_held_is_made_anew(
         return hold(store, folder, run, ids, until, now)
 
     monkeypatch.setattr(holds, "hold", too_late)
-    again = made(shop, "same", filled)
+    again = shop.made("same", filled)
     assert again.ok and again.id != first.id, again.message
 
 
@@ -141,30 +108,30 @@ def test_a_sweep_that_comes_while_it_is_looked_at_leaves_it(
     shop: Workshop, filled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It read the mark before that was taken away."""
-    first = made(shop, "same", filled)
+    first = shop.made("same", filled)
     marked(shop, first)
-    made(shop, "newer", filled)
+    shop.made("newer", filled)
     left: list[set[str]] = []
     sizes = found_again._sizes
 
     def while_sweeping(*given: Any) -> dict[str, int]:
-        left.append(swept(shop))
+        left.append(shop.swept())
         return sizes(*given)
 
     monkeypatch.setattr(found_again, "_sizes", while_sweeping)
-    again = made(shop, "same", filled)
+    again = shop.made("same", filled)
     assert left and first.id in left[0]
     assert (again.ok, again.id) == (True, first.id)
     monkeypatch.undo()
-    assert first.id in swept(shop), "its mark is gone"
+    assert first.id in shop.swept(), "its mark is gone"
 
 
 def test_without_anybody_who_holds_it_the_sweep_takes_it(shop: Workshop, filled: str) -> None:
     """What the one before stands on."""
-    first = made(shop, "same", filled)
+    first = shop.made("same", filled)
     marked(shop, first)
-    newer = made(shop, "newer", filled)
-    assert swept(shop) == {newer.id}
+    newer = shop.made("newer", filled)
+    assert shop.swept() == {newer.id}
 
 
 @pytest.mark.parametrize("verify", ["Upload", "Checksum"])
@@ -172,13 +139,13 @@ def test_without_anybody_who_holds_it_the_sweep_takes_it(shop: Workshop, filled:
 def test_one_whose_data_are_not_there_any_more_is_not_called_proved(
     shop: Workshop, filled: str, damage: str, verify: str
 ) -> None:
-    first = made(shop, "same", filled)
+    first = shop.made("same", filled)
     (archive,) = shop.destination.rglob("mongodb.archive")
     if damage == "gone":
         archive.unlink()
     else:
         archive.write_bytes(archive.read_bytes()[:-1])
-    again = made(shop, "same", filled, verify=verify)
+    again = shop.made("same", filled, verify=verify)
     assert (again.ok, again.id, again.reason) == (False, first.id, Reason.VERIFY_FAILED)
     assert again.verified is None
     assert not shop.records()[0].good
@@ -186,8 +153,8 @@ def test_one_whose_data_are_not_there_any_more_is_not_called_proved(
 
 def test_one_that_lies_there_whole_is_believed_its_proof(shop: Workshop, filled: str) -> None:
     """A rebuilt cluster reads no terabytes again because Git made its Backups again; `verify` does."""
-    first = made(shop, "same", filled)
+    first = shop.made("same", filled)
     (archive,) = shop.destination.rglob("mongodb.archive")
     flip(archive)
-    again = made(shop, "same", filled)
+    again = shop.made("same", filled)
     assert (again.ok, again.verified_at) == (True, first.verified_at)

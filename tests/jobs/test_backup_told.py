@@ -37,12 +37,7 @@ def filled(mongodb: MongoDB) -> Iterator[str]:
 
 def made(shop: Workshop, order: dict[str, Any]) -> BackupResult:
     """In this process."""
-    environ = {
-        **shop.environ,
-        "LUCID_KEYS": str(shop.keys),
-        "LUCID_DESTINATION": str(shop.destination),
-    }
-    return back_up(BackupOrder.model_validate(order), environ, Reporter(out=io.StringIO()), Stop())
+    return back_up(BackupOrder.model_validate(order), shop.here(), Reporter(out=io.StringIO()), Stop())
 
 
 def test_what_was_named_and_is_not_there_is_told_also_when_the_backup_is_found_again(

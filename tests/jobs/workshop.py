@@ -1,11 +1,13 @@
 """Workers as a Job runs them: a process of their own with an order, on real servers and a real destination."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 import uuid
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,12 @@ from lucid_storage.archive.keys import Keyring
 from lucid_storage.archive.layout import ChainFolder
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices
-from lucid_storage.models.orders import BackupResult
+from lucid_storage.jobs.backup import back_up
+from lucid_storage.jobs.prune import prune
+from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.worker import Stop
+from lucid_storage.models.orders import BackupOrder, BackupResult, Destination, Owner
+from lucid_storage.models.pruning import PruneOrder
 
 CLUSTER = "00000000-0000-4000-8000-000000000001"
 
@@ -56,13 +63,15 @@ class Workshop:
             **more,
         }
 
+    def here(self) -> dict[str, str]:
+        """The environment of a worker that runs in the test's own process."""
+        return {**self.environ, "LUCID_KEYS": str(self.keys), "LUCID_DESTINATION": str(self.destination)}
+
     def start(self, command: str, order: dict[str, Any]) -> "subprocess.Popen[str]":
         environ = {
             **os.environ,
-            **self.environ,
+            **self.here(),
             "LUCID_ORDER": json.dumps(order),
-            "LUCID_KEYS": str(self.keys),
-            "LUCID_DESTINATION": str(self.destination),
             "LUCID_TERMINATION_PATH": str(self.termination(order)),
         }
         return subprocess.Popen(
@@ -75,6 +84,27 @@ class Workshop:
 
     def termination(self, order: dict[str, Any]) -> Path:
         return self.folder / f"termination-{order['run']}"
+
+    def made(self, name: str, database: str, **more: Any) -> BackupResult:
+        """A backup of one database of MongoDB, in the test's own process."""
+        order = BackupOrder.model_validate(self.order(name, ["mongodb"], **only(database)) | more)
+        return back_up(order, self.here(), Reporter(out=io.StringIO()), Stop())
+
+    def swept(self, ordered_at: datetime | None = None) -> set[str]:
+        """What a sweep leaves of the chain."""
+        order = PruneOrder(
+            run="sweep",
+            owner=Owner(cluster=CLUSTER, namespace="n", name="s", uid="u", spec_hash=""),
+            destination=Destination(root="r"),
+            chain=self.chain,
+            key_id="k1",
+            deadline_seconds=60,
+            sweep=True,
+            ordered_at=ordered_at,
+        )
+        result = prune(order, self.here(), Reporter(out=io.StringIO()), Stop())
+        assert result.ok, result.message
+        return {record.id for record in self.records()}
 
     def back_up(self, name: str, engines: list[str], **more: Any) -> BackupResult:
         """Runs a backup to its end."""

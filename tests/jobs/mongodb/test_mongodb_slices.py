@@ -28,12 +28,6 @@ FULL, INCREMENTAL, DIFFERENTIAL = BackupType.FULL, BackupType.INCREMENTAL, Backu
 
 
 @pytest.fixture
-def chain(mongodb_rs3: MongoDB, db: str, tmp_path: Path) -> Iterator[Chain]:
-    with closing(Chain(tmp_path, mongodb_rs3.uri, MongoSelection(databases=[db]))) as made:
-        yield made
-
-
-@pytest.fixture
 def chain_of(tmp_path: Path) -> Iterator[Callable[[MongoDB], Chain]]:
     """A chain of the database shop in a server of the test's own."""
     with ExitStack() as opened:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +27,6 @@ from testbed.stores.mongodb import MongoDB
 pytestmark = pytest.mark.mongodb
 
 FULL, INCREMENTAL, DIFFERENTIAL = BackupType.FULL, BackupType.INCREMENTAL, BackupType.DIFFERENTIAL
-
-
-@pytest.fixture
-def chain(mongodb_rs3: MongoDB, db: str, tmp_path: Path) -> Iterator[Chain]:
-    with closing(Chain(tmp_path, mongodb_rs3.uri, MongoSelection(databases=[db]))) as made:
-        yield made
 
 
 def ids(first: int) -> list[dict[str, Any]]:

@@ -14,5 +14,4 @@ def restored(shop: Workshop, backup: str, **asked: Any) -> RestoreResult:
     """Raises LucidError."""
     order = {**shop.order("back", ["mongodb"]), "backupId": backup, **asked}
     del order["id"], order["type"]
-    environ = {**shop.environ, "LUCID_KEYS": str(shop.keys), "LUCID_DESTINATION": str(shop.destination)}
-    return restore(RestoreOrder.model_validate(order), environ, Reporter(), Stop())
+    return restore(RestoreOrder.model_validate(order), shop.here(), Reporter(), Stop())
