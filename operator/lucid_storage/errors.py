@@ -117,7 +117,10 @@ class Reason(StrEnum):
         "ShardedUnsupported",
         "Sharded deployments are not backed up; the message says what to use.",
     )
-    OPLOG_GAP = "OplogGap", "The oplog does not reach back to the last backup; the next full begins anew."
+    OPLOG_GAP = (
+        "OplogGap",
+        "The oplog does not go on from the last backup: too short, or another history; the next full begins anew.",
+    )
     NO_BASE = "NoBase", "There is no good full backup that this one could build on."
     CHAIN_MISMATCH = "ChainMismatch", "The chain was begun with another server, destination or selection."
     DDL_DURING_DUMP = (
