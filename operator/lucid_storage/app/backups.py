@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from lucid_storage.app.stores import restores
 from lucid_storage.kinds.backup.kind import BackupKind
+from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.cache import ResourceCache
@@ -51,12 +52,14 @@ def backup_cycles(
         return cache.of_kind("backupschedules")
 
     dumps, claims = DumpClaims(), Claims(kube)
+    snapshots = BackupSnapshots(Snapshots(kube))
     backup = BackupKind(
         connections,
         workers,
         dumps,
         settings,
         BackupVolumes(claims, Snapshots(kube), cache.get),
+        snapshots,
         others=others,
         schedules=schedules,
         wake=wake,

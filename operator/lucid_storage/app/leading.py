@@ -14,7 +14,7 @@ from lucid_storage.app.sharded import sharded_cycle
 from lucid_storage.app.stores import store_engines
 from lucid_storage.app.volumes import volume_parts
 from lucid_storage.handlers.watch import Watch
-from lucid_storage.kinds.backup.volume_facts import SnapshotSweep
+from lucid_storage.kinds.backup.snapshots import SnapshotSweep
 from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.cache import ResourceCache
 from lucid_storage.kinds.collection.kind import CollectionKind

@@ -10,6 +10,7 @@ from lucid_storage.errors import StoreUnavailableError
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker
 from lucid_storage.kinds.backup.kind import DELETE_AGAIN_MOST, BackupKind
 from lucid_storage.kinds.backup.plan import plan
+from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.workers.claims import DumpClaims
@@ -42,6 +43,7 @@ def kind() -> BackupKind:
         DumpClaims(),
         settings(),
         cast("BackupVolumes", cluster),
+        cast("BackupSnapshots", cluster),
         others=list,
         schedules=list,
         wake=lambda chosen: None,

@@ -1,38 +1,33 @@
-"""Volumes in a Backup: which claims a worker mounts, where, and as whom; snapshots come first and go with the data."""
+"""Volumes in a Backup: which claims a worker mounts, where, and as whom; snapshots come first."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from backup_builder import NOW, UID, completed, later, observed, resource, settings
+from backup_builder import NOW, UID, later, observed, resource, settings
 
 from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
-from lucid_storage.kinds.backup.actions import DropSnapshots, MakeSnapshot, StartWorker
+from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker
 from lucid_storage.kinds.backup.desired import BackupDesired, resolve
 from lucid_storage.kinds.backup.observed import BackupObserved
 from lucid_storage.kinds.backup.plan import plan
-from lucid_storage.kinds.backup.volume_facts import needless, outlives
 from lucid_storage.kinds.backup.volumes import (
     VolumeFacts,
     VolumesReading,
     reading,
-    snapshot_body,
     snapshot_name,
 )
 from lucid_storage.kinds.workers.job import WORKER, Image, PodIdentity, WorkerJob, build
-from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.claims import Claim, PersistentVolume, PodUse, claim_of
 from lucid_storage.kube.snapshots import Snapshot, SnapshotClass
 from lucid_storage.models.backup import (
-    BackupEngine,
     BackupPhase,
     BackupSpec,
     BackupStatus,
-    EngineResult,
     VolumeMethod,
 )
-from lucid_storage.models.meta import OWNER_UID_LABEL, SCHEDULE
+from lucid_storage.models.meta import OWNER_UID_LABEL
 from lucid_storage.models.orders import BackupOrder
 from lucid_storage.models.volume import CopyIdentity
 
@@ -288,42 +283,6 @@ def test_snapshots_come_before_the_worker() -> None:
     desired = replace(desired, volumes=read(replace(one, snapshot=snapshot())))
     step = plan(desired.resource, observed(desired=desired), step.status, NOW)
     assert [type(a) for a in step.actions] == [StartWorker]
-
-
-@pytest.mark.parametrize("in_cluster", [True, None])
-def test_the_snapshots_go_with_the_data_of_a_deleted_backup(in_cluster: bool | None) -> None:
-    engine = EngineResult(engine=BackupEngine.VOLUMES, phase=BackupPhase.COMPLETED, in_cluster=in_cluster)
-    status = completed(engines=[engine])
-    made = resource(deleted=NOW, held=True, deletionPolicy="Delete", status=status)
-    done = f'{{"run": "{status.run}", "ok": true, "removed": ["{status.id}"]}}'
-    prune = WorkerState(WorkerPhase.ENDED, result=done)
-    step = plan(made, observed(made, prune=prune), status, NOW)
-    assert (DropSnapshots() in step.actions) is bool(in_cluster)
-
-
-def test_a_snapshot_of_a_backup_that_came_to_nothing_is_swept_and_no_other() -> None:
-    def of(**status: Any) -> bool:
-        return needless(replace(resource(), status=status))
-
-    assert of(phase="Failed")
-    assert of(phase="Cancelled")
-    assert of(phase="Expired")
-    assert not of(phase="Failed", manifestSha256="ab")
-    assert not of(phase="Completed", manifestSha256="ab")
-    assert not of(phase="Running")
-    assert not needless(None)  # its data outlive a Backup that is gone
-
-
-def test_a_snapshot_goes_with_its_backup_until_it_holds_its_data() -> None:
-    (wanted,) = read(facts(method=VolumeMethod.SNAPSHOT)).waiting
-    owner = {"kind": "Backup"}
-    assert snapshot_body("app", UID, wanted, owner)["metadata"]["ownerReferences"] == [owner]
-    done = replace(resource(), status={"phase": "Completed", "manifestSha256": "ab"})
-    assert outlives(snapshot(owned=True), done)
-    assert not outlives(snapshot(owned=True), replace(resource(), status={"phase": "Running"}))
-    assert not outlives(snapshot(owned=False), done)
-    assert not outlives(snapshot(owned=True), replace(done, annotations={SCHEDULE: "nightly"}))
-    assert not outlives(snapshot(owned=True), None)
 
 
 # What is refused

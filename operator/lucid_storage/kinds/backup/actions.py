@@ -29,6 +29,14 @@ class MakeSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepSnapshots:
+    """Have the snapshots that the backup consists of outlive the object."""
+
+    def describe(self) -> str:
+        return "keep the snapshots of the backup beyond its object"
+
+
+@dataclass(frozen=True, slots=True)
 class DropSnapshots:
     """Remove the snapshots that the backup consists of."""
 

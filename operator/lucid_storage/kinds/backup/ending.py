@@ -12,7 +12,7 @@ from lucid_storage.errors import Reason
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
 from lucid_storage.kinds.backup.observed import CLEANING, POLL_SECONDS, BackupObserved, Plan, second
 from lucid_storage.kinds.backup.requests import prune_request
-from lucid_storage.kinds.backup.results import completed, expiry, finished, holds, parsed
+from lucid_storage.kinds.backup.results import completed, expiry, finished, holds, in_cluster, parsed
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.workers.state import WorkerPhase
@@ -45,7 +45,14 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
     )
     failed = said_of.standing is Standing.FAILED
     notice = Notice(str(said_of.reason), said_of.message, warning=failed)
-    return Step(expiry(done, observed.keeping.days), said_of, hold=holds(resource, done), notices=(notice,))
+    snapshots = in_cluster(done)  # which are seen to next, and before the object can go
+    return Step(
+        expiry(done, observed.keeping.days),
+        said_of,
+        hold=holds(resource, done) or snapshots,
+        notices=(notice,),
+        recheck_seconds=0.1 if snapshots else None,
+    )
 
 
 def _asked_anew(status: BackupStatus, result: BackupResult) -> Plan:

@@ -11,6 +11,7 @@ from lucid_storage.errors import LucidError
 from lucid_storage.kinds import specs
 from lucid_storage.kinds.backup.actions import (
     DropSnapshots,
+    KeepSnapshots,
     MakeSnapshot,
     RemoveWorker,
     StartWorker,
@@ -21,7 +22,8 @@ from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_
 from lucid_storage.kinds.backup.keeping import Keeping, keeping
 from lucid_storage.kinds.backup.observed import CLEANING, BackupObserved, Plan, begun, snapshots_idle
 from lucid_storage.kinds.backup.plan import hindered, plan
-from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry
+from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry, in_cluster
+from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.connections import Connections
 from lucid_storage.kinds.contract import Action
@@ -30,7 +32,7 @@ from lucid_storage.kinds.workers.claims import DumpClaims, waiting
 from lucid_storage.kinds.workers.launch import Workers
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupStatus
+from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupSpec, BackupStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.types import Topology
@@ -68,6 +70,7 @@ class BackupKind:
         claims: DumpClaims,
         settings: Settings,
         volumes: BackupVolumes,
+        snapshots: BackupSnapshots,
         *,
         others: Callable[[], Iterable[Resource]],
         schedules: Callable[[], Iterable[Resource]],
@@ -79,6 +82,7 @@ class BackupKind:
         self._claims = claims
         self._settings = settings
         self._volumes = volumes
+        self._snapshots = snapshots
         self._others = others
         self._schedules = schedules
         self._wake = wake
@@ -99,6 +103,9 @@ class BackupKind:
             prune_job=job_name(resource, "prune"),
             prune_again=self._prune_again(resource) if deleting else None,
         )
+        if in_cluster(status) and (resource.held or status.phase is BackupPhase.EXPIRED):
+            there = await self._snapshots.of(resource.key.namespace, resource.uid, status.id)
+            base = replace(base, snapshots=bool(there), owned=any(one.owned for one in there))
         if resource.spec.get("cancel") and status.run is None:
             return base
         if finished and not deleting and not prune_due and status.progress != CLEANING:
@@ -193,7 +200,9 @@ class BackupKind:
         elif isinstance(action, MakeSnapshot):
             await self._volumes.make(resource, action.wanted)
         elif isinstance(action, DropSnapshots):
-            await self._volumes.drop(resource.key.namespace, resource.uid)
+        elif isinstance(action, KeepSnapshots):
+            await self._snapshots.keep(resource.key.namespace, resource.uid, status.id)
+            await self._snapshots.drop(resource.key.namespace, resource.uid, status.id)
         elif isinstance(action, StopWorker | RemoveWorker):
             await self._workers.stop(resource.key.namespace, resource.secret, action.job)
             note = self._prunes.get(resource.key)

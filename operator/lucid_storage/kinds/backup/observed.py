@@ -61,6 +61,10 @@ class BackupObserved:
     """Long enough after the last attempt to remove expired data."""
     prune_again: datetime | None = None
     """When removal is tried again for a deletion, after attempts that failed."""
+    snapshots: bool = False
+    """Some that it consists of, or consisted of, are there."""
+    owned: bool = False
+    """Some of them go with the object."""
 
 
 def begun(status: BackupStatus) -> bool:

@@ -10,7 +10,13 @@ from datetime import datetime, timedelta
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import figures
-from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker, StopWorker
+from lucid_storage.kinds.backup.actions import (
+    DropSnapshots,
+    KeepSnapshots,
+    MakeSnapshot,
+    StartWorker,
+    StopWorker,
+)
 from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, run_id
 from lucid_storage.kinds.backup.ending import (
     cancel,
@@ -48,6 +54,10 @@ from lucid_storage.stores.mongodb.types import Topology
 
 def plan(resource: Resource, observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
     """The next step."""
+    if status.phase in FINISHED and observed.snapshots:
+        step = _settled(resource, observed, status)
+        if step is not None:
+            return step
     if resource.deleted is not None:
         return leave(resource, observed, status, now)
     if status.phase in FINISHED:
@@ -93,6 +103,17 @@ def hindered(resource: Resource, status: BackupStatus, error: LucidError, now: d
     # Nothing of it runs: it is in nobody's way meanwhile, and is in line again when it can go on.
     held = status.run is not None
     return Step(waiting, said, hold=held, retry=True, idle=True)
+
+
+def _settled(resource: Resource, observed: BackupObserved, status: BackupStatus) -> Plan | None:
+    """What is left to do at its snapshots: they are data from the moment when it is a backup, whoever made it, and go
+    when it is expired. Until that is done it keeps its finalizer, since an object takes along what it owns.
+    """
+    if status.phase is BackupPhase.EXPIRED:
+        return Step(status, None, (DropSnapshots(),), hold=resource.held)
+    if observed.owned and status.manifest_sha256 is not None:
+        return Step(status, None, (KeepSnapshots(),), hold=resource.held)
+    return None
 
 
 # Before

@@ -46,6 +46,11 @@ def holds(resource: Resource, status: BackupStatus) -> bool:
     )
 
 
+def in_cluster(status: BackupStatus) -> bool:
+    """Whether snapshots are a part of its data."""
+    return any(engine.in_cluster for engine in status.engines or ())
+
+
 def parsed(model: type[R], text: str | None, run: str | None) -> R | None:
     """The result of this run; None for what is none."""
     try:

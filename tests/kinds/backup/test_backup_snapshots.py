@@ -1,0 +1,108 @@
+"""Snapshots of Backups: they go with the object until they are data, and then with the data only."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from backup_builder import ID, NOW, UID, completed, ended, observed, resource, running
+
+from lucid_storage.kinds.backup.actions import DropSnapshots, KeepSnapshots
+from lucid_storage.kinds.backup.plan import plan
+from lucid_storage.kinds.backup.snapshots import made_for, needless, outlives
+from lucid_storage.kinds.backup.volumes import WantedSnapshot, snapshot_body, snapshot_name
+from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
+from lucid_storage.kube.snapshots import Snapshot
+from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupStatus, EngineResult
+from lucid_storage.models.meta import OWNER_UID_LABEL, SCHEDULE
+
+SCHEDULED = {SCHEDULE: "nightly"}
+
+
+def snapshot(**more: Any) -> Snapshot:
+    base = Snapshot(
+        namespace="app",
+        name=snapshot_name(UID, "data"),
+        uid="s",
+        claim="data",
+        class_name="snap",
+        ready=True,
+        taken_at=datetime(2026, 11, 21, tzinfo=UTC),
+        restore_bytes=3 << 30,
+        error="",
+        labels={OWNER_UID_LABEL: UID},
+    )
+    return replace(base, **more)
+
+
+def done(**more: Any) -> BackupStatus:
+    engine = EngineResult(engine=BackupEngine.VOLUMES, phase=BackupPhase.COMPLETED, in_cluster=True)
+    return completed(engines=[engine], **more)
+
+
+@pytest.mark.parametrize("annotations", [{}, SCHEDULED])
+def test_what_a_backup_consists_of_outlives_it_before_it_can_be_deleted(annotations: dict[str, str]) -> None:
+    made = resource(annotations=annotations, held=True)
+    engine = {"engine": "volumes", "ok": True, "inCluster": True}
+    result = ended(ok=True, id=ID, type="full", manifestSha256="ab", engines=[engine], verified="Checksum")
+    first = plan(made, observed(made, worker=result), running(), NOW)
+    assert (first.status.phase, first.hold) == (BackupPhase.COMPLETED, True)
+    assert first.recheck_seconds is not None, "its finalizer stays until they are seen to"
+    for going in (None, NOW):
+        then = resource(annotations=annotations, held=True, deleted=going, status=first.status)
+        kept = plan(then, observed(then, snapshots=True, owned=True), first.status, NOW)
+        assert (kept.actions, kept.hold) == ((KeepSnapshots(),), True)
+        last = plan(then, observed(then, snapshots=True), first.status, NOW)
+        assert (last.actions, last.hold) == ((), False)
+
+
+def test_of_an_expired_backup_no_snapshot_is_left_whoever_was_killed_meanwhile() -> None:
+    status = done(phase=BackupPhase.EXPIRED)
+    for going in (None, NOW):
+        made = resource(deletionPolicy="Delete", held=True, deleted=going, status=status)
+        step = plan(made, observed(made, snapshots=True), status, NOW)
+        assert (step.actions, step.hold) == ((DropSnapshots(),), True)
+        assert plan(made, observed(made), status, NOW).hold is False
+
+
+def test_a_backup_made_again_knows_the_snapshots_of_the_object_before_it() -> None:
+    assert made_for(snapshot(), UID, None)
+    assert made_for(snapshot(), "another", ID), "the id is that of the object which made them"
+    assert not made_for(snapshot(), "another", None)
+    assert not made_for(snapshot(), "another", "f3a2")
+
+
+@pytest.mark.parametrize("in_cluster", [True, None])
+def test_the_snapshots_go_with_the_data_of_a_deleted_backup(in_cluster: bool | None) -> None:
+    engine = EngineResult(engine=BackupEngine.VOLUMES, phase=BackupPhase.COMPLETED, in_cluster=in_cluster)
+    status = completed(engines=[engine])
+    made = resource(deleted=NOW, held=True, deletionPolicy="Delete", status=status)
+    gone = f'{{"run": "{status.run}", "ok": true, "removed": ["{status.id}"]}}'
+    prune = WorkerState(WorkerPhase.ENDED, result=gone)
+    step = plan(made, observed(made, prune=prune), status, NOW)
+    assert (DropSnapshots() in step.actions) is bool(in_cluster)
+
+
+def test_a_snapshot_of_a_backup_that_came_to_nothing_is_swept_and_no_other() -> None:
+    def of(**status: Any) -> bool:
+        return needless(replace(resource(), status=status))
+
+    assert of(phase="Failed")
+    assert of(phase="Cancelled")
+    assert of(phase="Expired")
+    assert not of(phase="Failed", manifestSha256="ab")
+    assert not of(phase="Completed", manifestSha256="ab")
+    assert not of(phase="Running")
+    assert not needless(None)  # its data outlive a Backup that is gone
+
+
+def test_a_snapshot_goes_with_its_backup_until_it_holds_its_data() -> None:
+    wanted = WantedSnapshot(snapshot_name(UID, "data"), "data", "snap", there=False)
+    owner = {"kind": "Backup"}
+    assert snapshot_body("app", UID, wanted, owner)["metadata"]["ownerReferences"] == [owner]
+    good = replace(resource(), status={"phase": "Completed", "manifestSha256": "ab"})
+    assert outlives(snapshot(owned=True), good)
+    assert not outlives(snapshot(owned=True), replace(resource(), status={"phase": "Running"}))
+    assert not outlives(snapshot(owned=False), good)
+    assert outlives(snapshot(owned=True), replace(good, annotations=SCHEDULED))
+    assert not outlives(snapshot(owned=True), None)
