@@ -171,7 +171,7 @@ def _staged(run: MongoRestoreRun, staging: Staging, target: Target) -> MongoStag
     if not staging.touched:
         # What was dropped while the full ran is in its list of collections, and not in the end. Where it was dropped in
         # place already, ending here would leave the others half done, and bring nothing back.
-        names = (*(one.name[1] for one in finished), *(view.name for view in staging.views))
+        names = (*(one.name[1] for one in finished), *(view.name for view in staging.catalog.views))
         refuse_missing(plan.chosen, names)
     own = filter(staging.replaces, finished)  # in others the TTLs of the backup are not switched on
     expiring = count_staged(target, own, run.now) if run.now is not None else None

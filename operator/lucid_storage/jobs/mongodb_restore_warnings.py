@@ -10,6 +10,7 @@ from lucid_storage.jobs.mongodb_restore_targets import some
 from lucid_storage.models.orders import RestoreOrder
 from lucid_storage.stores.mongodb.restore.catalog import Name, stageable
 from lucid_storage.stores.mongodb.restore.expiring import Expired, Expiring
+from lucid_storage.stores.mongodb.restore.view_reach import beyond
 
 
 def warnings_of(
@@ -29,6 +30,9 @@ def warnings_of(
         found.append(
             f"Loaded under their own name before the swap, since they cannot be renamed: {some(direct)}."
         )
+    reaching = [str(e.namespace) for e in entries if e.type == "view" and _reaches(e.options or {})]
+    if reaching:
+        found.append(f"Left out, since they may read another database: the views {some(reaching)}.")
     if len(records) > 1 and not order.in_place:
         found.append("Collections are swapped one after another; the swap is not atomic over all of them.")
     if not order.in_place or order.drop_existing:
@@ -40,6 +44,10 @@ def warnings_of(
     if order.collections:
         found.append("Transactions are restored as far as they wrote the chosen collections.")
     return tuple(found)
+
+
+def _reaches(view: Mapping[str, object]) -> bool:
+    return beyond(view.get("pipeline", ())) is not None
 
 
 def expiry_warning(

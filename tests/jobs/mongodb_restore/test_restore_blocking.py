@@ -16,6 +16,7 @@ from lucid_storage.archive.mongodump_prelude import Namespace
 from lucid_storage.archive.restore_path import RestorePath
 from lucid_storage.errors import DestinationError, Reason, RefusedError
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan
+from lucid_storage.jobs.mongodb_restore_warnings import warnings_of
 from lucid_storage.jobs.restore import _incomplete_when_failed
 from lucid_storage.jobs.restore_planning import told
 from lucid_storage.models.orders import Destination, Owner, RestoreOrder
@@ -143,6 +144,14 @@ def test_another_view_of_the_name_is_refused_before_anything_is_written(
     there = (Occupant("shop", "v", "view", 0, view={"viewOn": on, "pipeline": []}),)
     planned = told(order(drop_existing=drop, in_place=in_place), plan, there, (MemberSpace("m", 10**12),))
     assert planned.blocked_reason is (None if passes else Reason.TARGET_NOT_EMPTY)
+
+
+def test_a_view_that_may_read_another_database_is_named_by_the_plan() -> None:
+    for reads, named in (("b", False), ({"db": "local", "coll": "oplog.rs"}, True)):
+        view = {"viewOn": "a", "pipeline": [{"$lookup": {"from": reads, "pipeline": [], "as": "x"}}]}
+        plan = plan_of(("v", "view", view, True))
+        warnings = warnings_of(order(), plan.prelude, plan.records)
+        assert any("Left out" in said and "the views shop.v." in said for said in warnings) is named
 
 
 def test_a_name_that_nothing_has_at_the_moment_overwrites_nothing() -> None:

@@ -222,6 +222,7 @@ def test_a_journal_of_its_own_restore_is_believed_whole() -> None:
     assert within(OWN, ["shop"]) == OWN
 
 
+PEEK = ({"$lookup": {"from": {"db": "local", "coll": "oplog.rs"}, "pipeline": [], "as": "seen"}},)
 STRANGE = {
     "a pair of another run": {"pairs": (Pair(1, "shop", "a", "lucid_stg_run2_1", "s"),)},
     "a pair that is not staged": {"pairs": (Pair(1, "shop", "a", "accounts", "s"),)},
@@ -232,6 +233,7 @@ STRANGE = {
     "a pair of the server": {"pairs": (Pair(1, "shop", "system.views", "lucid_stg_run1_1", "s"),)},
     "a list of others": {"direct": (Direct("shop", "ts", listed="lucid_stg_journal"),)},
     "a view elsewhere": {"views": (View("other", "v", "a", ()),)},
+    "a view of what lies elsewhere": {"views": (View("shop", "v", "a", PEEK),)},
     "one of its own name elsewhere": {"direct": (Direct("other", "ts"),)},
     "a lease elsewhere": {"fence": {"other": 1}},
 }

@@ -106,7 +106,7 @@ class Journal:
     consent: bool = False
     """Documents that were live may be dropped (rule 2.1); known from the moment when the swap began."""
     left: tuple[str, ...] = ()
-    """In words, what is not as in the backup though the swap is over; known from its end."""
+    """In words, what is not as in the backup: what the worker left out, and from the swap's end all of it."""
 
     @property
     def replaced(self) -> int:
@@ -128,7 +128,9 @@ class Journal:
         its journal.
         """
         pairs = tuple(pair for pair in self.pairs if pair.number not in unplaced)
-        return replace(self, state=SwapState.SWAPPED, pairs=pairs, left=(*unplaced.values(), *left))
+        return replace(
+            self, state=SwapState.SWAPPED, pairs=pairs, left=(*self.left, *unplaced.values(), *left)
+        )
 
     def document(self) -> dict[str, object]:
         return {

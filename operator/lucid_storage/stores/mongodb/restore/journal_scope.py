@@ -2,7 +2,7 @@
 
 It lies in a target database, where an application's login may write too, while what it says is done with the
 operator's login. So it is believed only within the databases of its Restore, which the operator knows from its own
-record, and only in names that are this run's.
+record, and only in names that are this run's; and of views in such as stay within their database.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.stores.mongodb.restore.catalog import FUNCTIONS, OLD_PREFIX, STAGED_PREFIX, View
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS, Direct, Journal, Pair, SwapState
+from lucid_storage.stores.mongodb.restore.view_reach import beyond
 
 
 def check(journal: Journal, databases: Collection[str]) -> None:
@@ -70,6 +71,9 @@ def _pair(pair: Pair, run: str, databases: Collection[str]) -> str | None:
 
 
 def _view(view: View, databases: Collection[str]) -> str | None:
+    reach = beyond(view.pipeline)
+    if reach is not None:
+        return f"it makes the view {view.database}.{view.name}, which {reach}"
     return _target(view.database, view.name, databases)
 
 

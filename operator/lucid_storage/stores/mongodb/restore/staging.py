@@ -31,7 +31,7 @@ from lucid_storage.stores.mongodb.restore.replaying import Replayer
 from lucid_storage.stores.mongodb.restore.rewriting import CreateStaged, Rewriter, Rewritten
 from lucid_storage.stores.mongodb.restore.target import Target
 from lucid_storage.stores.mongodb.restore.transactions import Transactions
-from lucid_storage.stores.mongodb.restore.views import try_view
+from lucid_storage.stores.mongodb.restore.views import left_out, try_view
 from lucid_storage.stores.mongodb.restore.worker_journal import WorkerJournal
 
 Report = Callable[[int, int], None]
@@ -94,7 +94,8 @@ class Staging:
 
     @property
     def views(self) -> tuple[View, ...]:
-        return self.catalog.views
+        """Those that the swap makes."""
+        return tuple(view for view in self.catalog.views if self._left_out(view) is None)
 
     def on(self, target: Target) -> Staging:
         """The same over another connection."""
@@ -227,7 +228,9 @@ class Staging:
                 found = self._target.collection_uuid(*_place(tracked))
                 uuids[tracked.number] = (found or b"").hex()
         self._confirm()
-        self._journal.put(journal.ready(self._journal.now, finished, uuids, self.views, self._targets))
+        ready = journal.ready(self._journal.now, finished, uuids, self.views, self._targets)
+        left = (said for view in self.catalog.views if (said := self._left_out(view)) is not None)
+        self._journal.put(replace(ready, left=tuple(left)))
         return self._journal.now
 
     def discard(self) -> None:
@@ -240,10 +243,13 @@ class Staging:
         """
         for tracked in finished:
             check_length(tracked.place.database, public_name(tracked.name[1]))
-        for view in self.views:
+        for view in self.catalog.views:
             check_length(self._targets[view.database], view.name)
             if not self.touched:
                 try_view(self._target, self._targets[view.database], view, self._journal.now.run)
+
+    def _left_out(self, view: View) -> str | None:
+        return left_out(view, self._targets[view.database])
 
     def _confirm(self) -> None:
         """Before a phase that changes much at once: that the run was not given up, by the server's word."""

@@ -20,6 +20,7 @@ from lucid_storage.stores.mongodb.errors import NAMESPACE_EXISTS, NAMESPACE_NOT_
 from lucid_storage.stores.mongodb.restore.catalog import STAGED_PREFIX, View
 from lucid_storage.stores.mongodb.restore.commands import Commands
 from lucid_storage.stores.mongodb.restore.target import Target
+from lucid_storage.stores.mongodb.restore.view_reach import beyond
 
 Entry = Mapping[str, object]
 
@@ -40,8 +41,10 @@ class Views:
         there = {database: await self._listed(database) for database in {view.database for view in views}}
         wanted, left = [], []
         for view in views:
-            entry = there[view.database].get(view.name)
-            if entry is None or not _is_view(entry):
+            entry, reach = there[view.database].get(view.name), left_out(view, view.database)
+            if reach is not None:
+                left.append(reach)
+            elif entry is None or not _is_view(entry):
                 wanted.append(view)  # of a collection that came up meanwhile the server speaks itself
             elif same_view(_options(entry), definition(view)):
                 continue
@@ -111,6 +114,12 @@ def check_view(view: View, entry: Entry | None, *, drop_existing: bool) -> None:
             " replace it.",
             reason=Reason.TARGET_NOT_EMPTY,
         )
+
+
+def left_out(view: View, database: str) -> str | None:
+    """In words, why a restore into `database` never makes it; None when it does."""
+    reach = beyond(view.pipeline)
+    return None if reach is None else f"the view {database}.{view.name} is left out, since it {reach}"
 
 
 def try_view(target: Target, database: str, view: View, run: str) -> None:
