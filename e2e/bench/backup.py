@@ -5,8 +5,6 @@ Ours is the whole worker, a process of its own: dump and oplog, zstd, AES-256-GC
 stage (replies read, counted, hashed, framed) stands beside a bare `find_raw_batches` drain of the same collections.
 """
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,14 +14,15 @@ import uuid
 import zlib
 from operator import itemgetter
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient, UpdateOne
 
 from bench.archive import documents
-from bench.figures import MIB, Figure, machine, peak_bytes, table
+from bench.figures import MIB, Figure, machine, table
+from bench.worker import run_worker
 from lucid_storage.archive.content import documents as split
 from lucid_storage.archive.manifest import ObjectKind, StoredObject
 from lucid_storage.jobs.contract import BackupRun, Sink
@@ -31,7 +30,6 @@ from lucid_storage.jobs.mongodb_full import take_full
 from lucid_storage.jobs.mongodb_scope import scope
 from lucid_storage.models.backup import MongoSelection, ReadPreference
 from lucid_storage.models.orders import BackupOrder
-from testbed.errors import TestbedError
 from testbed.paths import Instance
 from testbed.stores.mongodb import MongoDB
 
@@ -286,33 +284,10 @@ def _backup(
     uri: str, root: Path, mib: int, *, kind: str = "full", keep: bool = False
 ) -> tuple[float, int, dict[str, Any]]:
     """Seconds, peak in bytes, and the result of one worker."""
-    destination, termination = root / "destination", root / "termination"
-    destination.mkdir(exist_ok=True)
-    environ = {
-        **os.environ,
-        "MONGODB_URI": uri,
-        "LUCID_ORDER": json.dumps(_order(mib, kind)),
-        "LUCID_KEYS": str(root / "keys"),
-        "LUCID_DESTINATION": str(destination),
-        "LUCID_TERMINATION_PATH": str(termination),
-    }
-    began, peak = perf_counter(), 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lucid_storage", "backup"],
-        env=environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while process.poll() is None:
-        peak = max(peak, peak_bytes(process.pid))
-        sleep(0.02)
-    seconds = perf_counter() - began
-    told = json.loads(termination.read_text())
-    if not told.get("ok"):
-        raise TestbedError(f"The backup failed: {told.get('message')}")
+    measured = run_worker("backup", uri, root, _order(mib, kind))
     if not keep:
-        shutil.rmtree(destination)
-    return seconds, peak, told
+        shutil.rmtree(root / "destination")
+    return measured
 
 
 def _reads(client: Client, mib: int) -> int:

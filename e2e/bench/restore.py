@@ -5,8 +5,6 @@ builds the indexes and writes the journal. The peer is `mongorestore` with its d
 bare unordered raw insert: documents ready in memory, 2,000 a batch, one thread a collection, then the same indexes.
 """
 
-import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,16 +13,16 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from bench.archive import documents
-from bench.figures import MIB, Figure, machine, peak_bytes, table
+from bench.figures import MIB, Figure, machine, table
+from bench.worker import run_worker
 from lucid_storage.archive.content import documents as split
-from testbed.errors import TestbedError
 from testbed.paths import Instance
 from testbed.stores.mongodb import MongoDB
 
@@ -102,8 +100,7 @@ def _insert(client: Client, database: str, name: str, found: list[RawBSONDocumen
 
 
 def _backed_up(uri: str, root: Path) -> dict[str, Any]:
-    for folder in ("destination", "keys"):
-        (root / folder).mkdir()
+    (root / "keys").mkdir()
     (root / "keys" / "k").write_bytes(bytes(range(32)))
     order = _order(
         id=str(uuid.uuid4()),
@@ -112,18 +109,13 @@ def _backed_up(uri: str, root: Path) -> dict[str, Any]:
         mongodb={"databases": [SOURCE]},
         verify="Upload",
     )
-    _, _, told = _run("backup", uri, root, order)
-    if not told["ok"]:
-        raise TestbedError(f"The backup that is to be restored failed: {told.get('message')}")
+    run_worker("backup", uri, root, order)
     return order
 
 
 def _ours(uri: str, root: Path, backup: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
     order = _order(backupId=backup["id"], sourceDatabase=SOURCE, targetDatabase=OURS)
-    seconds, peak, told = _run("restore", uri, root, order)
-    if not told["ok"]:
-        raise TestbedError(f"The restore failed: {told.get('message')}")
-    return seconds, peak, told
+    return run_worker("restore", uri, root, order)
 
 
 def _order(**more: Any) -> dict[str, Any]:
@@ -137,33 +129,6 @@ def _order(**more: Any) -> dict[str, Any]:
         "deadlineSeconds": 1800,
         **more,
     }
-
-
-def _run(command: str, uri: str, root: Path, order: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
-    """Seconds, peak memory in bytes and the result of one worker."""
-    termination = root / f"termination-{order['run']}"
-    environ = {
-        **os.environ,
-        "MONGODB_URI": uri,
-        "LUCID_ORDER": json.dumps(order),
-        "LUCID_KEYS": str(root / "keys"),
-        "LUCID_DESTINATION": str(root / "destination"),
-        "LUCID_TERMINATION_PATH": str(termination),
-    }
-    with (root / "log").open("ab") as log:
-        begun = perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lucid_storage", command], env=environ, stdout=log, stderr=log
-        )
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, peak_bytes(process.pid))
-            sleep(0.02)
-        seconds = perf_counter() - begun
-    if process.returncode != 0:
-        raise TestbedError(f"The {command} worker ended with {process.returncode}; see {root / 'log'}.")
-    told: dict[str, Any] = json.loads(termination.read_text())
-    return seconds, peak, told
 
 
 def _peer(uri: str, client: Client, sample: dict[str, list[RawBSONDocument]]) -> tuple[str, float, float]:

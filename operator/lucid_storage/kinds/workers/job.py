@@ -44,6 +44,8 @@ TEMPORARY = "16Mi"
 MOUNT_PREFIX = "volume-"
 """Of the names of claims that are read or filled, as volumes of the pod."""
 CONTAINER = "worker"
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2"}
+"""glibc keeps a heap for each thread, up to eight a core; two keep what threads free within reach of all."""
 FOREIGN_FILES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETFCAP")
 """What root needs to read and write files of others; Kubernetes' baseline profile allows all of them."""
 
@@ -256,8 +258,7 @@ def _only(node: str) -> Json:
 def _environment(worker: WorkerJob) -> list[Json]:
     plain = {
         ORDER_VARIABLE: worker.order.model_dump_json(by_alias=True, exclude_none=True),
-        # glibc keeps a heap for each thread, up to eight a core; two keep what threads free within reach of all.
-        "MALLOC_ARENA_MAX": "2",
+        **ALLOCATOR,
     }
     if worker.keys_secret is not None:
         plain[KEYS_FOLDER_VARIABLE] = KEYS_FOLDER
