@@ -82,7 +82,7 @@ def backup_cycles(
         "backups": OneShotCycle(backup, services),
         "restores": OneShotCycle(restore, services),
         "backupschedules": ScheduleCycle(
-            services, Objects(kube), workers, standing, settings, known=cache.of_kind
+            services, Objects(kube), workers, standing, settings, snapshots, known=cache.of_kind
         ),
     }
 

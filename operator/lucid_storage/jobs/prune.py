@@ -96,7 +96,8 @@ def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more:
     there, named = {r.id for r in after.records}, {*order.remove, *order.expire}
     asked = (*order.remove, *order.expire, *order.discard, *order.known)
     # A manifest that cannot be parsed may be the one of an id that is missed: nothing is called gone then.
-    gone = [key for key in dict.fromkeys(asked) if key not in there] if not after.unreadable else []
+    named_anyway = dict.fromkeys((*_with_snapshots(verdicts), *asked))
+    gone = [key for key in named_anyway if key not in there] if not after.unreadable else []
     retained = [
         Retained(id=v.record.id, because=_sentence(v.because))
         for v in verdicts
@@ -117,6 +118,13 @@ def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more:
         more=more or len(gone) > MOST_REMOVED or max(len(newly), len(again)) > MOST_LOST,
         chain=report(after.records, after.unreadable),
     )
+
+
+def _with_snapshots(verdicts: Sequence[Verdict]) -> Iterable[str]:
+    """Snapshots of volumes are the operator's to remove, also when no object asks for it any more."""
+    for record in (v.record for v in verdicts):
+        if any(volume.snapshot is not None for e in record.manifest.engines for volume in e.volumes):
+            yield record.id
 
 
 def _sentence(because: Sequence[str]) -> str:

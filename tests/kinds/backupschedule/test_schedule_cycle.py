@@ -27,7 +27,7 @@ class Server:
         me = cast("Any", self)
         given = services(self, now=lambda: at("2026-05-02T02:00:01"))
         known = {"backups": [], "restores": [], "backupschedules": self.schedules}
-        cycle = ScheduleCycle(given, me, me, me, SETTINGS, known=lambda plural: known[plural])
+        cycle = ScheduleCycle(given, me, me, me, SETTINGS, me, known=lambda plural: known[plural])
         resource = schedule().resource
         resource.status.update(self.status)
         return await cycle.run(resource)

@@ -7,7 +7,13 @@ from typing import Any
 
 from schedule_builder import SETTINGS, at, backup, look, schedule
 
-from lucid_storage.kinds.backupschedule.actions import DeleteBackup, ExplainBackup, RemovePrune, StartPrune
+from lucid_storage.kinds.backupschedule.actions import (
+    DeleteBackup,
+    DropSnapshots,
+    ExplainBackup,
+    RemovePrune,
+    StartPrune,
+)
 from lucid_storage.kinds.backupschedule.desired import prune_run
 from lucid_storage.kinds.backupschedule.plan import SchedulePlan
 from lucid_storage.kinds.backupschedule.retaining import Retaining
@@ -137,6 +143,17 @@ def test_objects_go_whose_data_are_gone() -> None:
     assert any(isinstance(a, RemovePrune) for a in step.actions)
     assert step.status.retention is not None
     assert step.status.retention.job is None
+
+
+def test_snapshots_go_before_the_object_that_would_look_for_them() -> None:
+    engines = [{"engine": "volumes", "phase": "Completed", "inCluster": True}]
+    gone, expired = (
+        backup(f"2026-05-0{d}T02:00", p, engines=engines) for d, p in ((1, "Completed"), (2, "Expired"))
+    )
+    step = answered(result(removed=(f"id-{gone.key.name}", "of-nobody")), gone, expired, *FOUR[1:])
+    deleted = [(a.key, a.snapshots_of) for a in step.actions if isinstance(a, DeleteBackup)]
+    assert sorted(deleted) == [(b.key, f"id-{b.key.name}") for b in (gone, expired)]
+    assert [a.backup_id for a in step.actions if isinstance(a, DropSnapshots)] == ["of-nobody"]
 
 
 def test_each_object_says_when_it_expires_or_why_it_stays() -> None:

@@ -33,7 +33,7 @@ class Bed:
         self.written: dict[str, Any] = {}
         me = cast("Any", self)
         given = services(self)
-        self.cycle = ScheduleCycle(given, me, me, me, SETTINGS, known=lambda plural: [])
+        self.cycle = ScheduleCycle(given, me, me, me, SETTINGS, me, known=lambda plural: [])
 
     async def look(self, connection: str | None, slicer: SlicerStatus | None) -> None:
         template: dict[str, Any] = {"type": "full"}

@@ -26,7 +26,7 @@ class BackupSnapshots:
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
 
-    async def of(self, namespace: str, uid: str, known_id: str | None) -> tuple[Snapshot, ...]:
+    async def of(self, namespace: str, uid: str | None, known_id: str | None) -> tuple[Snapshot, ...]:
         """Those that the object with a UID made, and those of the backup with an id: an object that Git made again
         has another UID and the backup of the former one.
         """
@@ -39,13 +39,13 @@ class BackupSnapshots:
             if one.owned:
                 await self._snapshots.disown(namespace, one.name, one.uid)
 
-    async def drop(self, namespace: str, uid: str, known_id: str | None) -> None:
+    async def drop(self, namespace: str, uid: str | None, known_id: str | None) -> None:
         """Remove them."""
         for one in await self.of(namespace, uid, known_id):
             await self._snapshots.delete(namespace, one.name, one.uid)
 
 
-def made_for(snapshot: Snapshot, uid: str, known_id: str | None) -> bool:
+def made_for(snapshot: Snapshot, uid: str | None, known_id: str | None) -> bool:
     """Whether a snapshot is of this object or of this backup. Pure."""
     maker = snapshot.labels.get(OWNER_UID_LABEL, "")
     return maker == uid or (known_id is not None and backup_id(maker) == known_id)

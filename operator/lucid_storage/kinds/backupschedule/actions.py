@@ -27,9 +27,21 @@ class DeleteBackup:
     key: Key
     uid: str
     why: str
+    snapshots_of: str | None = None
+    """Id of the backup whose snapshots go first: without the object nobody would look for them."""
 
     def describe(self) -> str:
         return f"delete the Backup {self.key.name}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class DropSnapshots:
+    """Remove the snapshots of a backup whose data retention removed, and whose object was deleted before."""
+
+    backup_id: str
+
+    def describe(self) -> str:
+        return f"remove the snapshots of the backup {self.backup_id}"
 
 
 @dataclass(frozen=True, slots=True)

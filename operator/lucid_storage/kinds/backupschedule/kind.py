@@ -10,11 +10,13 @@ from typing import Any, cast
 
 from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds import conditions
+from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backupschedule import desired as wanted
 from lucid_storage.kinds.backupschedule import slicing
 from lucid_storage.kinds.backupschedule.actions import (
     CreateBackup,
     DeleteBackup,
+    DropSnapshots,
     EndSlicing,
     ExplainBackup,
     KeepSlicing,
@@ -76,6 +78,7 @@ class ScheduleCycle:
         workers: Workers,
         standing: StandingWorkers,
         settings: Settings,
+        snapshots: BackupSnapshots,
         *,
         known: Callable[[str], Iterable[Resource]],
     ) -> None:
@@ -85,6 +88,7 @@ class ScheduleCycle:
         self._workers = workers
         self._standing = standing
         self._settings = settings
+        self._snapshots = snapshots
         self._known = known
         self._metrics = services.metrics.schedules
 
@@ -252,8 +256,12 @@ class ScheduleCycle:
         match action:
             case CreateBackup(name, body):
                 await self._create(namespace, name, body)
-            case DeleteBackup(key, uid, _):
+            case DeleteBackup(key, uid, _, snapshots_of):
+                if snapshots_of is not None:
+                    await self._snapshots.drop(namespace, uid, snapshots_of)
                 await self._objects.delete(key, uid)
+            case DropSnapshots(backup_id):
+                await self._snapshots.drop(namespace, None, backup_id)
             case ExplainBackup(key, uid, patch):
                 await self._objects.patch_status(key, uid, patch)
             case KeepSlicing(request):

@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from lucid_storage.kinds.backup.results import in_cluster
 from lucid_storage.kinds.backupschedule import children as of
 from lucid_storage.kinds.backupschedule import revoking
-from lucid_storage.kinds.backupschedule.actions import DeleteBackup, ExplainBackup, RemovePrune, StartPrune
+from lucid_storage.kinds.backupschedule.actions import (
+    DeleteBackup,
+    DropSnapshots,
+    ExplainBackup,
+    RemovePrune,
+    StartPrune,
+)
 from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.desired import ScheduleDesired, prune_job, prune_request, prune_run
 from lucid_storage.kinds.contract import Action, Notice
@@ -147,13 +154,23 @@ def _parsed(text: str | None, run: str) -> PruneResult | None:
 
 
 def _removed(children: Sequence[Child], result: PruneResult) -> list[Action]:
-    """The objects go whose data are gone: a schedule made them, so nobody misses them."""
-    gone = set(result.removed)
+    """The objects go whose data are gone: a schedule made them, so nobody misses them. A worker names those without an
+    object only where snapshots are left of them.
+    """
+    gone = dict.fromkeys(result.removed)
+    over = [c for c in children if c.status.id in gone and c.ended]
+    objects = {c.status.id for c in children}
     return [
-        DeleteBackup(c.key, c.uid, "retention has passed and its data were removed")
-        for c in children
-        if c.status.id in gone and c.ended
+        *(DropSnapshots(key) for key in gone if key not in objects),
+        *(
+            DeleteBackup(c.key, c.uid, "retention has passed and its data were removed", _snapshots(c))
+            for c in over
+        ),
     ]
+
+
+def _snapshots(child: Child) -> str | None:
+    return child.status.id if in_cluster(child.status) else None
 
 
 def _explained(
@@ -211,5 +228,8 @@ def _old_failures(children: Sequence[Child]) -> list[Action]:
     expired = [c for c in children if c.status.phase is BackupPhase.EXPIRED]
     return [
         *(DeleteBackup(c.key, c.uid, "it came to nothing, long ago") for c in failed[:-FAILURES]),
-        *(DeleteBackup(c.key, c.uid, "it expired, and its data were removed") for c in expired),
+        *(
+            DeleteBackup(c.key, c.uid, "it expired, and its data were removed", _snapshots(c))
+            for c in expired
+        ),
     ]
