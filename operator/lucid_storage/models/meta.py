@@ -57,6 +57,9 @@ VERIFY = f"{GROUP}/verify"
 RESTORED_FROM = f"{GROUP}/restored-from"
 """Annotation of a claim that a Restore made: id of the backup."""
 
+RESTORED_BY = f"{GROUP}/restored-by"
+"""Annotation of the same claim: the run that made it, and the volume as the backup names it."""
+
 VOLUME_LABEL = f"{GROUP}/volume"
 VOLUME_TYPE_LABEL = f"{GROUP}/volume-type"
 """Labels of a claim that was made for a Volume."""

@@ -8,6 +8,7 @@ import pytest
 from lucid_storage.errors import Reason, RefusedError
 from lucid_storage.kinds.restore.volumes import (
     Filling,
+    Origin,
     TargetFacts,
     asked,
     claim_body,
@@ -16,13 +17,14 @@ from lucid_storage.kinds.restore.volumes import (
 )
 from lucid_storage.kinds.workers.job import WORKER, PodIdentity
 from lucid_storage.kube.claims import Claim, Class, PodUse, claim_of
-from lucid_storage.models.meta import RESTORED_FROM
+from lucid_storage.models.meta import RESTORED_BY, RESTORED_FROM
 from lucid_storage.models.orders import PlannedVolume
 from lucid_storage.models.restore import RestoredVolume, VolumeRestore
 from lucid_storage.models.volume import CopyIdentity
 
 FAST = Class("fast", "loop.csi", True, True, "Delete", False)
 DEFAULT = Class("standard", "p", False, False, "Delete", True)
+HERE = Origin("b1", "run1")
 CLASSES = {"fast": FAST, "standard": DEFAULT}
 
 
@@ -59,19 +61,19 @@ def there(**more: Any) -> Claim:
 
 
 def filled(*facts: TargetFacts, classes: dict[str, Class] | None = None) -> Filling:
-    return filling(facts, CLASSES if classes is None else classes, "b1")
+    return filling(facts, CLASSES if classes is None else classes, HERE)
 
 
 def test_an_absent_claim_is_made_as_the_lost_one_was() -> None:
     found = filled(TargetFacts(wanted(), None))
     (claim,) = found.make
-    body = claim_body("n", claim, "b1")
+    body = claim_body("n", claim, HERE)
     assert body["spec"] == {
         "accessModes": ["ReadWriteOnce"],
         "resources": {"requests": {"storage": "1Gi"}},
         "storageClassName": "fast",
     }
-    assert body["metadata"]["annotations"] == {RESTORED_FROM: "b1"}
+    assert body["metadata"]["annotations"] == {RESTORED_FROM: "b1", RESTORED_BY: "run1/data"}
     assert found.mounts[0].read_only is False
     assert found.targets[0].path == "/var/lib/lucid/volumes/data"
 
@@ -87,14 +89,32 @@ def test_a_claim_that_is_there_is_filled_and_not_made() -> None:
 
 def test_a_snapshot_becomes_a_new_claim_that_is_only_read() -> None:
     found = filled(TargetFacts(wanted(snapshot="s"), None))
-    source = claim_body("n", found.make[0], "b1")["spec"]["dataSource"]
+    source = claim_body("n", found.make[0], HERE)["spec"]["dataSource"]
     assert (source["kind"], source["name"]) == ("VolumeSnapshot", "s")
     assert found.mounts[0].read_only
 
 
-def test_the_claim_that_this_very_restore_made_from_a_snapshot_is_taken() -> None:
-    ours = there(annotations={RESTORED_FROM: "b1"})
+def test_the_claim_that_this_very_run_made_from_a_snapshot_is_taken() -> None:
+    ours = there(annotations=HERE.mark("data"))
     assert filled(TargetFacts(wanted(snapshot="s"), ours)).make == ()
+
+
+@pytest.mark.parametrize(
+    ("made", "volume", "said"),
+    [
+        (Origin("b1", "run0"), "data", "was written to it since is in it"),
+        (Origin("b0", "run1"), "data", "remove the claim.$"),
+        (HERE, "logs", "remove the claim.$"),
+    ],
+)
+def test_a_claim_that_another_run_or_volume_filled_is_no_restored_snapshot(
+    made: Origin, volume: str, said: str
+) -> None:
+    """It may have been used since, and nothing tells what was in it."""
+    used = there(annotations=made.mark(volume))
+    with pytest.raises(RefusedError, match=said) as caught:
+        filled(TargetFacts(wanted(snapshot="s"), used))
+    assert caught.value.reason is Reason.TARGET_NOT_EMPTY
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,6 @@ class MakeClaim:
     """Make a claim for a restored volume, once."""
 
     wanted: WantedClaim
-    backup_id: str
 
     def describe(self) -> str:
         return f"make the claim {self.wanted.name} for a restored volume"

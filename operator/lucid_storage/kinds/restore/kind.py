@@ -244,8 +244,8 @@ class RestoreKind:
                 await self._workers.stop(resource.key.namespace, resource.secret, job)
             case MakeBackup(name=name, needs=needs, like=like):
                 await self._protector.make(resource, name, needs, template=like)
-            case MakeClaim(wanted=wanted, backup_id=backup_id):
-                await self._volumes.make(resource, wanted, backup_id)
+            case MakeClaim(wanted=wanted):
+                await self._volumes.make(resource, status, wanted)
             case Swap(run=run, databases=databases, drop_existing=consent, keep_minutes=keep):
                 async with self._server.opened(resource, status.server_identity) as port:
                     done = await port.swap(run, databases, drop_existing=consent, keep_minutes=keep)

@@ -8,6 +8,7 @@ from lucid_storage.kinds.backup.volume_facts import copy_identity
 from lucid_storage.kinds.restore.volumes import (
     NOTHING,
     Filling,
+    Origin,
     TargetFacts,
     WantedClaim,
     claim_body,
@@ -41,8 +42,12 @@ class RestoreVolumes:
             )
             for wanted in status.volumes
         ]
-        return filling(facts, await self._claims.classes(), status.backup_id or "")
+        return filling(facts, await self._claims.classes(), _origin(status))
 
-    async def make(self, resource: Resource, wanted: WantedClaim, backup_id: str) -> None:
+    async def make(self, resource: Resource, status: RestoreStatus, wanted: WantedClaim) -> None:
         """Make a claim, once. Raises LucidError when it is refused."""
-        await self._claims.create(claim_body(resource.key.namespace, wanted, backup_id))
+        await self._claims.create(claim_body(resource.key.namespace, wanted, _origin(status)))
+
+
+def _origin(status: RestoreStatus) -> Origin:
+    return Origin(status.backup_id or "", status.run or "")

@@ -9,7 +9,7 @@ from lucid_storage.errors import Reason, RefusedError
 from lucid_storage.kinds.workers.job import VOLUMES_FOLDER, WORKER, ClaimMount, PodIdentity
 from lucid_storage.kube.claims import Claim, Class, PodUse
 from lucid_storage.kube.client import Json
-from lucid_storage.models.meta import RESTORED_FROM
+from lucid_storage.models.meta import RESTORED_BY, RESTORED_FROM
 from lucid_storage.models.orders import PlannedVolume, VolumeTarget
 from lucid_storage.models.quantity import to_text
 from lucid_storage.models.restore import RestoredVolume, VolumeRestore
@@ -33,11 +33,25 @@ class WantedClaim:
     """A claim that is made for a restored volume."""
 
     name: str
+    volume: str
+    """As the backup names it."""
     size: int
     class_name: str | None
     """None takes the cluster's default."""
     access_modes: tuple[str, ...]
     snapshot: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a claim is made for."""
+
+    backup_id: str
+    run: str
+
+    def mark(self, volume: str) -> dict[str, str]:
+        """Annotations of the claim. Only the run that made it knows that nobody has used it since."""
+        return {RESTORED_FROM: self.backup_id, RESTORED_BY: f"{self.run}/{volume}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +96,14 @@ def restored_volumes(planned: Sequence[PlannedVolume]) -> list[RestoredVolume] |
     ] or None
 
 
-def filling(facts: Sequence[TargetFacts], classes: Mapping[str, Class], backup_id: str) -> Filling:
+def filling(facts: Sequence[TargetFacts], classes: Mapping[str, Class], origin: Origin) -> Filling:
     """Raises RefusedError with what to change."""
     make = []
     for one in facts:
         if one.claim is None:
             make.append(_wanted(one.wanted, classes))
         else:
-            _check_claim(one, one.claim, backup_id)
+            _check_claim(one, one.claim, origin)
     wanted = [one.wanted for one in facts]
     return Filling(
         make=tuple(make),
@@ -101,7 +115,7 @@ def filling(facts: Sequence[TargetFacts], classes: Mapping[str, Class], backup_i
     )
 
 
-def claim_body(namespace: str, wanted: WantedClaim, backup_id: str) -> Json:
+def claim_body(namespace: str, wanted: WantedClaim, origin: Origin) -> Json:
     """A claim as it is sent to the API server. It belongs to nobody: the data outlive the Restore."""
     spec: Json = {
         "accessModes": list(wanted.access_modes) or [AccessMode.READ_WRITE_ONCE.value],
@@ -122,7 +136,7 @@ def claim_body(namespace: str, wanted: WantedClaim, backup_id: str) -> Json:
             "name": wanted.name,
             "namespace": namespace,
             "labels": {"app.kubernetes.io/name": "lucid-storage"},
-            "annotations": {RESTORED_FROM: backup_id},
+            "annotations": origin.mark(wanted.volume),
         },
         "spec": spec,
     }
@@ -144,12 +158,11 @@ def _wanted(volume: RestoredVolume, classes: Mapping[str, Class]) -> WantedClaim
             " default one. Make a Volume of that name with a class, and let the restore fill it.",
             reason=Reason.CLASS_NOT_FOUND,
         )
-    return WantedClaim(
-        volume.target, volume.size_bytes, known, tuple(volume.access_modes or ()), volume.snapshot
-    )
+    modes = tuple(volume.access_modes or ())
+    return WantedClaim(volume.target, volume.name, volume.size_bytes, known, modes, volume.snapshot)
 
 
-def _check_claim(one: TargetFacts, claim: Claim, backup_id: str) -> None:
+def _check_claim(one: TargetFacts, claim: Claim, origin: Origin) -> None:
     if one.users:
         names = ", ".join(use.name for use in one.users[:3])
         raise RefusedError(
@@ -167,11 +180,23 @@ def _check_claim(one: TargetFacts, claim: Claim, backup_id: str) -> None:
             f'The claim "{claim.name}" is being deleted; wait until it is gone, or name another `target`.',
             reason=Reason.CLAIM_TERMINATING,
         )
-    if one.wanted.snapshot is not None and claim.annotations.get(RESTORED_FROM) != backup_id:
+    mark = origin.mark(one.wanted.name)
+    if one.wanted.snapshot is not None and any(claim.annotations.get(k) != v for k, v in mark.items()):
         raise RefusedError(
-            f'The claim "{claim.name}" is there, and a snapshot becomes a new claim only; name another `target`.',
+            f'The claim "{claim.name}" is there, and a snapshot becomes a new claim only; name another `target`, or'
+            f" remove the claim.{_known(one, claim, origin)}",
             reason=Reason.TARGET_NOT_EMPTY,
         )
+
+
+def _known(one: TargetFacts, claim: Claim, origin: Origin) -> str:
+    made_by = claim.annotations.get(RESTORED_BY, "").partition("/")[2]
+    if (claim.annotations.get(RESTORED_FROM), made_by) != (origin.backup_id, one.wanted.name):
+        return ""
+    return (
+        " An earlier run made it from this snapshot, and what was written to it since is in it: if it is what you want,"
+        " leave it out of spec.volumes."
+    )
 
 
 def _identity(facts: Sequence[TargetFacts]) -> PodIdentity:

@@ -63,7 +63,7 @@ def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
 
 def _claims(filling: Filling, status: RestoreStatus) -> Plan:
     """Claims come first: the worker's pod mounts them."""
-    made = tuple(MakeClaim(wanted, status.backup_id or "") for wanted in filling.make)
+    made = tuple(MakeClaim(wanted) for wanted in filling.make)
     said = f"The claim {filling.make[0].name} is being made for a restored volume."
     return Step(status, Said(Standing.UNDER_WAY, Reason.RUNNING, said), made, hold=True)
 
