@@ -127,8 +127,8 @@ def prove(run: MongoRestoreRun, seconds: int) -> MongoStaged:
     """Everything up to the journal in databases of its own, which are dropped at the end, whatever it is.
 
     `run.plan.targets` must name scratch databases, and `seconds` is the longest that they are used: those of a worker
-    that was killed are dropped by the next one after that. Raises LucidError when the backup cannot be restored
-    or is not what its manifest says.
+    that was killed, or could not drop them, are dropped by the next one after that. Raises LucidError when the backup
+    cannot be restored or is not what its manifest says.
     """
     try:
         with Target(run.uri, check=run.check) as target:
@@ -142,11 +142,21 @@ def prove(run: MongoRestoreRun, seconds: int) -> MongoStaged:
                 run.plan.dump_end,
                 run.report,
                 run.owner,
+                swapped=False,
             )
             return _staged(run, staging, target)
     finally:
+        _drop_scratch(run)
+
+
+def _drop_scratch(run: MongoRestoreRun) -> None:
+    """What was found out holds, whatever becomes of the databases that it was found out in."""
+    try:
         with Target(run.uri) as target:
             scratch.drop(target, run.plan.databases)
+    except LucidError as error:
+        # By its stamp a later proof on this server drops what is left.
+        logger.warning("the scratch databases of this proof stay for now: %s", error.message)
 
 
 def _discard(run: MongoRestoreRun, staging: Staging) -> None:

@@ -49,16 +49,17 @@ def choose_targets(order: RestoreOrder, found: frozenset[str]) -> dict[str, str]
             )
     if not targets:
         raise NoDatabaseError("The backup holds no database to restore; choose another one.")
-    if (
-        len(targets) > MOST_DATABASES
-        or sum(len(name.encode()) for name in targets.values()) > MOST_NAME_BYTES
-    ):
+    return targets
+
+
+def check_told(databases: Collection[str]) -> None:
+    """That status and result can name the databases that are written. Raises RefusedError."""
+    if len(databases) > MOST_DATABASES or sum(len(name.encode()) for name in databases) > MOST_NAME_BYTES:
         raise RefusedError(
-            f"The backup holds {len(targets)} databases, and one Restore writes at most {MOST_DATABASES}, with names of"
-            f" {MOST_NAME_BYTES} bytes together; make one Restore for each, with sourceDatabase.",
+            f"The backup holds {len(databases)} databases, and one Restore writes at most {MOST_DATABASES}, with names"
+            f" of {MOST_NAME_BYTES} bytes together; make one Restore for each, with sourceDatabase.",
             reason=Reason.RESTORE_BLOCKED,
         )
-    return targets
 
 
 def check_accounts(order: RestoreOrder, prelude: Prelude) -> None:

@@ -22,6 +22,7 @@ from lucid_storage.jobs.held import held
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun, incomplete, stage
 from lucid_storage.jobs.mongodb_restore_expiring import count_expiring
 from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
+from lucid_storage.jobs.mongodb_restore_targets import check_told
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.restore_engines import OtherEngine, other_engines
 from lucid_storage.jobs.restore_planning import Expiries, whole_plan
@@ -44,7 +45,7 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
         servers = work.servers(reading)
         if order.plan_only:
             restore_marker.refuse_done(work.place.store, order, servers)
-        plan = make_plan(order, reading.path, work.source) if reading.path is not None else None
+        plan = work.plan(reading)
         planned = work.planned(reading, plan, work.expired(plan))
         result = result_of(order, reading.wanted, plan, planned if order.plan_only else None)
         if order.plan_only:
@@ -173,6 +174,14 @@ class _Work:
         if plan is None or not self.order.count_expiring:
             return None
         return count_expiring(plan, self.source, self.check, datetime.now(UTC))
+
+    def plan(self, reading: _Reading) -> MongoPlan | None:
+        """Of MongoDB; None where it is not restored."""
+        if reading.path is None:
+            return None
+        plan = make_plan(self.order, reading.path, self.source)
+        check_told(plan.databases)
+        return plan
 
     def planned(self, reading: _Reading, plan: MongoPlan | None, expired: Expiries = None) -> RestorePlanned:
         return whole_plan(self.order, lambda: self.uri, plan, reading.others, expired)

@@ -22,7 +22,7 @@ from lucid_storage.archive.manifest import (
     ObjectKind,
     ProofLevel,
 )
-from lucid_storage.archive.restore_path import Blocked, to_backup
+from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
@@ -30,14 +30,16 @@ from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
 from lucid_storage.jobs.elastic_restore import prove as prove_elasticsearch
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
 from lucid_storage.jobs.mongodb_restore import prove as prove_mongodb
-from lucid_storage.jobs.mongodb_restore_plan import make_plan
+from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
 from lucid_storage.jobs.mongodb_restore_targets import NoDatabaseError
 from lucid_storage.jobs.notes import Note
 from lucid_storage.jobs.proving import with_this
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop
+from lucid_storage.kinds.identity import surely_another
 from lucid_storage.models.orders import BackupOrder, RestoreOrder
-from lucid_storage.models.settings import StoreSettings
+from lucid_storage.models.settings import SettingsError, StoreSettings
+from lucid_storage.stores.mongodb.dump.member import PinnedMember
 from lucid_storage.stores.mongodb.dump.oplog import Oplog
 from lucid_storage.stores.mongodb.dump.pinning import pin
 from lucid_storage.stores.mongodb.restore.scratch import scratch_name
@@ -56,11 +58,12 @@ _FAILING = frozenset(
         Reason.NO_BASE,
         Reason.OPLOG_GAP,
         Reason.REPLAY_REFUSED,
-        Reason.RESTORE_BLOCKED,
         Reason.VERIFY_FAILED,
     }
 )
-"""What a backup itself can be at fault for. Anything else is about the server, a login or a key."""
+"""What a backup itself can be at fault for. Anything else is about the server, a login, a key, or what one restore can
+do at once.
+"""
 
 
 def prove_by_restore(
@@ -129,14 +132,8 @@ def _mongodb(
             "No server for restore proofs is configured; set BACKUP_VERIFY_URI to a MongoDB that is not the one which"
             " is backed up.",
         )
-    path = to_backup(with_this(place.records(), manifest), manifest.id)
-    if isinstance(path, Blocked):
-        raise LucidError(path.message, reason=path.reason)
-    wanted = RestoreOrder.model_validate(
-        {**order.model_dump(), "backup_id": manifest.id, "deadline_seconds": 1}
-    )
     try:
-        plan = make_plan(wanted, path, place.source)
+        plan = make_plan(whole_order(order, manifest.id), _path(place, manifest), place.source)
     except NoDatabaseError:
         return Note(
             Reason.NO_VERIFY_SERVER,
@@ -144,14 +141,10 @@ def _mongodb(
             " spec.mongodb names what is to be backed up.",
         )
     with closing(pin(uri)) as member:
-        if member.identity().identity == record.identity:
-            budget = Oplog(member).size_bytes() // OPLOG_SHARE
-            if plan.loaded_bytes >= budget:
-                return Note(
-                    Reason.NO_VERIFY_SERVER,
-                    "BACKUP_VERIFY_URI is the server that was read, and the data are more than a fifth of its oplog;"
-                    " name another server.",
-                )
+        unfit = _too_large(member, record, plan)
+        version = member.version
+    if unfit is not None:
+        return Note(Reason.NO_VERIFY_SERVER, unfit)
     scratch = {name: scratch_name(order.run, n) for n, name in enumerate(sorted(plan.targets))}
 
     def check() -> None:
@@ -167,8 +160,63 @@ def _mongodb(
         check=check,
         report=reporter.add,
     )
-    prove_mongodb(run, order.deadline_seconds + ENDING_SECONDS)
+    try:
+        prove_mongodb(run, order.deadline_seconds + ENDING_SECONDS)
+    except LucidError as error:
+        if error.reason is not Reason.REPLAY_REFUSED or not _older(version, record.version):
+            raise
+        return Note(
+            Reason.NO_VERIFY_SERVER,
+            f"BACKUP_VERIFY_URI is a MongoDB {version}, older than the {record.version} that was read, and does not"
+            f" take all of its oplog ({error.message.rstrip('.')}); name one of the same version.",
+        )
     return None
+
+
+def _path(place: Place, manifest: Manifest) -> RestorePath:
+    """Raises LucidError: a backup that nothing leads to is not good, unless it is a key that is away."""
+    path = to_backup(with_this(place.records(), manifest), manifest.id)
+    if isinstance(path, Blocked):
+        blocked = path.reason is Reason.RESTORE_BLOCKED
+        raise LucidError(path.message, reason=Reason.VERIFY_FAILED if blocked else path.reason)
+    return path
+
+
+def whole_order(order: BackupOrder, backup_id: str) -> RestoreOrder:
+    """All of its MongoDB. It goes under names of our own, so what the namespace may write is no matter."""
+    return RestoreOrder(
+        run=order.run,
+        owner=order.owner,
+        destination=order.destination,
+        chain=order.chain,
+        deadline_seconds=order.deadline_seconds,
+        ordered_at=order.ordered_at,
+        backup_id=backup_id,
+    )
+
+
+def _too_large(member: PinnedMember, record: MongoRecord, plan: MongoPlan) -> str | None:
+    """Why the data are too much for the oplog of the server that was read, if it is that; None when they are not."""
+    found = member.identity().identity
+    if (
+        surely_another(record.identity, found)
+        or plan.loaded_bytes < Oplog(member).size_bytes() // OPLOG_SHARE
+    ):
+        return None
+    if found == record.identity:
+        which = "BACKUP_VERIFY_URI is the server that was read"
+    else:
+        which = (
+            "BACKUP_VERIFY_URI may be the server that was read (its login, or that of the backup, may not read the"
+            " replica set's id: the action replSetGetConfig)"
+        )
+    return f"{which}, and the data are more than a fifth of its oplog; name another server."
+
+
+def _older(version: str, than: str) -> bool:
+    """By release series, such as 6.0."""
+    one, other = (tuple(int(part) for part in v.split(".")[:2] if part.isdigit()) for v in (version, than))
+    return one < other
 
 
 def _elasticsearch(
@@ -181,7 +229,10 @@ def _elasticsearch(
     stop: Stop,
 ) -> None:
     """Raises LucidError when it cannot be loaded or is not what the manifest says."""
-    url = StoreSettings.read(environ).elasticsearch()
+    try:
+        url = StoreSettings.read(environ).elasticsearch()
+    except SettingsError as error:
+        raise LucidError(str(error), reason=Reason.SECRET_INVALID) from error
     if url is None:
         raise LucidError("No Elasticsearch is configured to load it on; set ELASTICSEARCH_URL.")
     exports = [stored for stored in manifest.objects if stored.kind is ObjectKind.ELASTICSEARCH_EXPORT]

@@ -239,7 +239,7 @@ class TestViews:
             view.options["pipeline"] = [later]
             with pytest.raises(LucidError) as refused:
                 stage(mongodb.uri, base, database, longer)
-            assert refused.value.reason is Reason.RESTORE_BLOCKED
+            assert refused.value.reason is Reason.NOT_SUPPORTED
             assert "OfALaterServer" in refused.value.message
 
     async def test_one_that_needs_an_index_is_no_matter(

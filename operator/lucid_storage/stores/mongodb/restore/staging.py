@@ -68,8 +68,13 @@ class Staging:
         owner: Mapping[str, str] | None = None,
         in_place: InPlace | None = None,
         leases: Leases | None = None,
+        *,
+        swapped: bool = True,
     ) -> None:
-        """`leases` are those of all target databases; none where nobody else may know of them."""
+        """`leases` are those of all target databases; none where nobody else may know of them. Where nothing is swapped
+        afterwards, no name is too long: it was legal where it comes from.
+        """
+        self._swapped = swapped
         self._target = target
         self._in_place = in_place
         self._leases = leases
@@ -241,10 +246,12 @@ class Staging:
         """What a plan cannot see, since the time of the dump made it. In place too late to leave all as it was: a view
         that the server does not know is told at the end of the swap then.
         """
-        for tracked in finished:
-            check_length(tracked.place.database, public_name(tracked.name[1]))
+        if self._swapped:
+            for tracked in finished:
+                check_length(tracked.place.database, public_name(tracked.name[1]))
         for view in self.catalog.views:
-            check_length(self._targets[view.database], view.name)
+            if self._swapped:
+                check_length(self._targets[view.database], view.name)
             if not self.touched:
                 try_view(self._target, self._targets[view.database], view, self._journal.now.run)
 

@@ -143,7 +143,7 @@ def try_view(target: Target, database: str, view: View, run: str) -> None:
             f"The server does not know what the view {view.database}.{view.name} is made of"
             f" ({words(str(answer.get('errmsg')))}), so nothing was swapped: restore into one that does, or name in"
             " collections what comes back without it.",
-            reason=Reason.RESTORE_BLOCKED,
+            reason=Reason.NOT_SUPPORTED,
         )
 
 
