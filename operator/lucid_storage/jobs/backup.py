@@ -56,6 +56,8 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
             return found
         if before.id == order.id:
             order = order.model_copy(update={"id": str(uuid.uuid4())})
+    if order.look_only:
+        return BackupResult(run=order.run, ok=False, reason=Reason.QUEUED)
     with Engines.of(order, place, environ) as engines:
         uploads = Uploads(place, order.id)
         run = BackupRun(order, uploads.open, reporter.add, reporter.expect, stop.event)

@@ -125,6 +125,9 @@ class BackupOrder(Order):
     may_dump: bool = True
     """False while the operator has not claimed the deployment for a dump: what would have to become a full makes
     nothing then and asks for one (Queued)."""
+    look_only: bool = False
+    """Take nothing: say what lies there of an earlier time, and ask for a worker that makes it (Queued) where nothing
+    does."""
     engines: tuple[BackupEngine, ...]
     slicing: bool = False
     """A slicing worker runs for this chain: an incremental asks it for a slice before it writes one itself."""

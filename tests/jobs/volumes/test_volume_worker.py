@@ -227,3 +227,12 @@ def test_what_is_pruned_takes_its_archives_along(shop: Workshop, volume: Path) -
     assert process.returncode == 0, err
     assert {Path(name).parent.name for name in shop.files()} == {second.id}
     assert len(shop.files()) == 3
+
+
+def test_who_only_looks_finds_what_lies_there_and_takes_nothing(shop: Workshop, volume: Path) -> None:
+    looked = shop.back_up("v", ["volumes"], lookOnly=True)
+    assert (looked.ok, looked.reason, shop.files()) == (False, Reason.QUEUED, [])
+    made = taken(shop, source())
+    assert made.ok
+    found = shop.back_up("v", ["volumes"], lookOnly=True)
+    assert (found.ok, found.id, found.message) == (True, made.id, made.message)

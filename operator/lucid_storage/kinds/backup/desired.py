@@ -56,6 +56,8 @@ class BackupDesired:
     """What the cluster says of the volumes; looked up when a worker is to be made."""
     becomes_full: bool = False
     """Its first worker found that nothing else than a full can be made."""
+    looks: bool = False
+    """Its worker only looks whether it was made before (rule 1.10): that needs neither its volumes nor snapshots."""
 
     @property
     def dumps(self) -> bool:
@@ -121,6 +123,11 @@ def resolve(resource: Resource, spec: BackupSpec, settings: Settings, stores: St
 def becomes_full(desired: BackupDesired, status: BackupStatus) -> bool:
     """Status knows it from the moment when the first worker said so."""
     return desired.spec.type is not BackupType.FULL and status.type is BackupType.FULL
+
+
+def look_name(resource: Resource) -> str:
+    """Name of the Job that only looks."""
+    return job_name(resource, "look")
 
 
 def spec_hash(spec: BackupSpec) -> str:

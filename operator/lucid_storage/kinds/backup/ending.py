@@ -10,6 +10,7 @@ from datetime import datetime
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
+from lucid_storage.kinds.backup.desired import look_name
 from lucid_storage.kinds.backup.observed import CLEANING, POLL_SECONDS, BackupObserved, Plan, second
 from lucid_storage.kinds.backup.requests import prune_request
 from lucid_storage.kinds.backup.results import completed, expiry, finished, holds, in_cluster, parsed
@@ -33,6 +34,8 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
     if result.reason is Reason.CANCELLED:
         said = "The worker was told to end by somebody else, as happens when a node is drained."
         return ended(status, BackupPhase.FAILED, Reason.WORKER_LOST, said, now)
+    if result.reason is Reason.QUEUED and status.job_name == look_name(resource):
+        return _begun_anew(status, "It was not made before, so it is made now.")
     if result.reason is Reason.QUEUED and status.type is not BackupType.FULL:
         return _asked_anew(status, result)
     left_out = observed.desired.left_out if observed.desired is not None else ""
@@ -59,19 +62,23 @@ def _asked_anew(status: BackupStatus, result: BackupResult) -> Plan:
     """Nothing was made, since only a full can be: it stands in line for the deployment now, and its next worker has a
     Job of its own.
     """
+    because = f"{result.message.rstrip('.')}, so" if result.message else "There is nothing to build on, so"
+    said = f"{because} it becomes a full backup as soon as no other is under way."
+    full = status.model_copy(update={"type": BackupType.FULL})
+    return _begun_anew(full, said, Notice("BecomesFull", said))
+
+
+def _begun_anew(status: BackupStatus, said: str, *notices: Notice) -> Plan:
+    """As before it began. Its id stays, which tells that a worker was at it."""
     waiting = status.model_copy(
         update={
             "phase": BackupPhase.PENDING,
-            "type": BackupType.FULL,
             "run": None,
             "job_name": None,
             "started_at": None,
             "progress": None,
         }
     )
-    because = f"{result.message.rstrip('.')}, so" if result.message else "There is nothing to build on, so"
-    said = f"{because} it becomes a full backup as soon as no other is under way."
-    notices = (Notice("BecomesFull", said),)
     return Step(waiting, Said(Standing.UNDER_WAY, Reason.QUEUED, said), notices=notices, recheck_seconds=0.1)
 
 

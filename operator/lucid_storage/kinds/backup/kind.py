@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from lucid_storage.errors import LucidError
+from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import specs
 from lucid_storage.kinds.backup.actions import (
     DropSnapshots,
@@ -18,7 +18,7 @@ from lucid_storage.kinds.backup.actions import (
     StopWorker,
 )
 from lucid_storage.kinds.backup.chaining import check_destination, check_place
-from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_name, resolve
+from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_name, look_name, resolve
 from lucid_storage.kinds.backup.keeping import Keeping, keeping
 from lucid_storage.kinds.backup.observed import CLEANING, BackupObserved, Plan, begun, snapshots_idle
 from lucid_storage.kinds.backup.plan import hindered, plan
@@ -136,16 +136,34 @@ class BackupKind:
             if going or status.phase in FINISHED:
                 check_place(desired, status)
             if not going and status.phase not in FINISHED:
-                desired = replace(desired, volumes=await self._volumes.reading(desired))
+                desired = await self._with_volumes(desired, status)
             seen = replace(seen, desired=desired, cluster=cluster)
             if not waits:
                 return seen
             seen = await self._fit_to_begin(resource, desired, seen)
-            if not desired.dumps or (desired.volumes.waiting and snapshots_idle(status, now)):
+            idle = bool(desired.volumes.waiting) and snapshots_idle(status, now)
+            if desired.looks or not desired.dumps or idle:
                 return seen
             return self._in_line(resource, seen)
         except LucidError as error:
             return replace(seen, trouble=error)
+
+    async def _with_volumes(self, desired: BackupDesired, status: BackupStatus) -> BackupDesired:
+        """With what the cluster says of its volumes. Where that hinders it, or a snapshot would be made, a worker looks
+        first whether it was made before: the claims may be what was lost. Raises LucidError with what to change.
+        """
+        if status.job_name == look_name(desired.resource):
+            return replace(desired, looks=True)
+        looked = status.id is not None
+        try:
+            volumes = await self._volumes.reading(desired)
+        except LucidError as error:
+            if looked or error.reason is Reason.INVALID_SPEC:
+                raise
+            return replace(desired, looks=True)
+        if not looked and not all(one.there for one in volumes.waiting):
+            return replace(desired, looks=True)
+        return replace(desired, volumes=volumes)
 
     def _needs_request(self, resource: Resource, status: BackupStatus, seen: BackupObserved) -> bool:
         """Whether a worker may have to be made now."""

@@ -150,6 +150,8 @@ def _before(resource: Resource, observed: BackupObserved, status: BackupStatus, 
             " balancer stopped, or the backup tool of its vendor."
         )
         return failed(status, Reason.SHARDED_UNSUPPORTED, said, now)
+    if desired.looks:
+        return _begin(resource, desired, observed, status)
     if observed.behind is not None:
         return _queued(status, observed)
     if desired.volumes.waiting:
@@ -239,12 +241,14 @@ def _begin(
             "encrypted": desired.key_id is not None,
             "key_id": desired.key_id,
             "location": desired.place.location,
-            "server_identity": observed.identity,
+            # Who only looks has no deployment, and nobody waits for it.
+            "server_identity": observed.identity if not desired.looks else status.server_identity,
             "queued_behind": None,
         }
     )
     said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} is being started.")
-    notices = (Notice("Started", said.message),) if status.run is None else ()
+    first = status.run is None and not desired.looks
+    notices = (Notice("Started", said.message),) if first else ()
     return Step(begun, said, (StartWorker(request),), hold=True, notices=notices)
 
 

@@ -41,6 +41,7 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         type=spec.type,
         scheduled=desired.schedule is not None,
         may_dump=desired.dumps,
+        look_only=desired.looks,
         engines=desired.engines,
         server_identity=identity,
         refuse_nothing=desired.schedule is None and PROTECTS not in resource.annotations,
@@ -54,7 +55,8 @@ def backup_request(desired: BackupDesired, cluster: str, identity: str | None) -
         retention_days=desired.retention_days,
         slicing=resource.annotations.get(SLICING) == "true",
     )
-    work = "full" if desired.becomes_full else "backup"
+    made = "full" if desired.becomes_full else "backup"
+    work = "look" if desired.looks else made
     return replace(
         _request(desired, "backup", job_name(resource, work), order),
         mounts=desired.volumes.mounts,
