@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from workshop import Workshop
 
-from lucid_storage.archive.manifest import ProofLevel
+from lucid_storage.archive.manifest import Proof, ProofLevel
+from lucid_storage.archive.records import write_proof
 from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
 from lucid_storage.jobs import mongodb_restore_targets, restore_proof
+from lucid_storage.jobs.contract import CancelledError
+from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.restore import restore
 from lucid_storage.jobs.restore_proof import whole_order
@@ -32,10 +35,18 @@ def proving(shop: Workshop, mongodb: MongoDB) -> Workshop:
     return shop
 
 
-def proved_again(shop: Workshop, made: BackupResult) -> BackupResult:
+def proved_again(shop: Workshop, backup_id: str | None) -> BackupResult:
     """By a restore, in the test's own process."""
-    order = VerifyOrder.model_validate({**shop.order("again", []), "backupId": made.id, "verify": "Restore"})
+    order = VerifyOrder.model_validate(
+        {**shop.order("again", []), "backupId": backup_id, "verify": "Restore"}
+    )
     return verify(order, shop.here(), Reporter(out=io.StringIO()), Stop())
+
+
+def proof_of(shop: Workshop) -> Proof:
+    (record,) = shop.records()
+    assert record.proof is not None
+    return record.proof
 
 
 def test_a_backup_of_a_volume_too_is_proved_as_far_as_that_goes(
@@ -109,11 +120,11 @@ def test_what_an_older_server_does_not_replay_is_its_own_fault(
 
     monkeypatch.setattr(restore_proof, "prove_mongodb", refuse)
     monkeypatch.setattr(PinnedMember, "version", "4.4.29")
-    told = proved_again(proving, made)
+    told = proved_again(proving, made.id)
     assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, "NoVerifyServer")
     assert "4.4.29" in told.verify_message
     monkeypatch.setattr(PinnedMember, "version", "9.0.1")
-    told = proved_again(proving, made)
+    told = proved_again(proving, made.id)
     assert (told.ok, told.reason, told.verified) == (False, Reason.VERIFY_FAILED, None)
 
 
@@ -138,11 +149,42 @@ def test_what_was_found_holds_though_the_scratch_databases_stay(
     if bad:
         monkeypatch.setattr(comparing, "compare", differ)
     monkeypatch.setattr(scratch, "drop", lose)
-    told = proved_again(proving, made)
-    (record,) = proving.records()
-    assert record.proof is not None
-    assert (record.proof.level, record.proof.passed) == (ProofLevel.RESTORE, not bad)
+    told = proved_again(proving, made.id)
+    proof = proof_of(proving)
+    assert (proof.level, proof.passed) == (ProofLevel.RESTORE, not bad)
     if bad:
         assert (told.ok, told.reason, told.verified) == (False, Reason.VERIFY_FAILED, None)
     else:
         assert (told.ok, told.verified, told.verify_note) == (True, Verify.RESTORE, None)
+
+
+@pytest.mark.parametrize("why", [Reason.CANCELLED, Reason.DEADLINE_EXCEEDED])
+def test_what_was_read_before_a_restore_that_was_stopped_is_not_lost(
+    proving: Workshop, mongodb: MongoDB, database: str, monkeypatch: pytest.MonkeyPatch, why: Reason
+) -> None:
+    def stopped(*given: Any) -> None:
+        given[-1].reason = why
+        given[-1].event.set()
+        raise CancelledError("The check was stopped.")
+
+    monkeypatch.setattr(restore_proof, "prove_by_restore", stopped)
+    with mongodb.client() as client:
+        client[database].a.insert_one({"_id": 1})
+    if why is Reason.DEADLINE_EXCEEDED:
+        told = proving.made("b", database, verify="Restore")
+        assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, "DeadlineExceeded"), told
+    else:
+        with pytest.raises(CancelledError):
+            proving.made("b", database, verify="Restore")
+    first = proof_of(proving)
+    assert (first.level, first.passed) == (ProofLevel.CHECKSUM, True)
+    with pytest.raises(LucidError):
+        proved_again(proving, proving.records()[0].id)
+    assert proof_of(proving).at > first.at
+    (record,) = proving.records()
+    failed = first.model_copy(update={"level": ProofLevel.RESTORE, "passed": False})
+    place = Place.of(BackupOrder.model_validate(proving.order("b", [])), proving.here())
+    write_proof(place.store, place.home(record.manifest), failed, place.key)
+    with pytest.raises(LucidError):
+        proved_again(proving, record.id)
+    assert proof_of(proving) == failed, "a reading says nothing of what a restore found"

@@ -117,4 +117,5 @@ def test_a_worker_told_to_stop_ends_its_proof_and_drops_what_it_made(
         assert (told.ok, told.reason) == (False, Reason.CANCELLED)
         assert scratch(client, order["run"]) == []
         (record,) = shop.records()
-        assert record.proof is None, "nothing was found out"
+        assert record.proof is not None
+        assert (record.proof.level, record.proof.passed) == (ProofLevel.CHECKSUM, True), "it was read before"

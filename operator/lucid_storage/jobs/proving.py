@@ -7,7 +7,7 @@ every byte back and compares contents with the manifest, Restore loads them into
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -55,8 +55,12 @@ def prove(
 
     Raises LucidError as `examine` does, and when the proof cannot be written.
     """
-    found = examine(order, place, manifest, environ, reporter, stop)
-    write_proof(place.store, place.home(manifest), found.proof, key_for(manifest.packing, place.keyring))
+
+    def keep(proof: Proof) -> None:
+        write_proof(place.store, place.home(manifest), proof, key_for(manifest.packing, place.keyring))
+
+    found = examine(order, place, manifest, environ, reporter, stop, keep)
+    keep(found.proof)
     prove_slices(order, place, manifest, found, stop)
     return found.proof, found.note
 
@@ -80,11 +84,13 @@ def examine(
     environ: Mapping[str, str],
     reporter: Reporter,
     stop: Stop,
+    keep: Callable[[Proof], object],
 ) -> Examined:
-    """What a check finds now, and why it is not of the level that was asked for. Writes nothing.
+    """What a check finds now, and why it is not of the level that was asked for. Writes nothing; a Checksum that passed
+    is given to `keep` before a restore, whose end may be that of this worker too.
 
     A check that finds a difference makes a proof that did not pass. Raises LucidError when the destination cannot be
-    read now, and CancelledError: then there is no proof, and the next worker checks again.
+    read now, and CancelledError: then there is no other proof, and the next worker checks again.
     """
     reporter.phase("Verifying", sum(o.stored_bytes for o in manifest.objects))
     begun = monotonic()
@@ -95,10 +101,15 @@ def examine(
         level = ProofLevel.CHECKSUM
         message = _difference(place, manifest, reporter, stop, slices)
     if not message and order.verify is Verify.RESTORE:
-        from lucid_storage.jobs.restore_proof import prove_by_restore
+        keep(_proof(manifest, level, message, begun))
+        level, message, note = _restored(order, place, manifest, environ, reporter, stop)
+    proof = _proof(manifest, level, message, begun)
+    return Examined(proof, note or _snapshots(manifest, level), tuple(slices))
 
-        level, message, note = prove_by_restore(order, place, manifest, environ, reporter, stop)
-    proof = Proof(
+
+def _proof(manifest: Manifest, level: ProofLevel, message: str, begun: float) -> Proof:
+    """Of now. `message` is what is wrong; `begun` is by the monotonic clock."""
+    return Proof(
         id=manifest.id,
         level=level,
         at=datetime.now(UTC),
@@ -106,7 +117,33 @@ def examine(
         passed=not message,
         message=message,
     )
-    return Examined(proof, note or _snapshots(manifest, level), tuple(slices))
+
+
+def _restored(
+    order: BackupOrder,
+    place: Place,
+    manifest: Manifest,
+    environ: Mapping[str, str],
+    reporter: Reporter,
+    stop: Stop,
+) -> tuple[ProofLevel, str, Note | None]:
+    """As `prove_by_restore`. A deadline that it did not keep makes no backup bad that was read back and compared."""
+    from lucid_storage.jobs.restore_proof import prove_by_restore
+
+    try:
+        return prove_by_restore(order, place, manifest, environ, reporter, stop)
+    except LucidError:
+        if stop.reason is not Reason.DEADLINE_EXCEEDED:
+            raise
+    return (
+        ProofLevel.CHECKSUM,
+        "",
+        Note(
+            Reason.DEADLINE_EXCEEDED,
+            "It was read back and compared, and its proof by a restore was not done when the time of its Job was over;"
+            " see why, or raise BACKUP_DEADLINE_SECONDS.",
+        ),
+    )
 
 
 def _snapshots(manifest: Manifest, level: ProofLevel) -> Note | None:

@@ -39,7 +39,9 @@ def failed(order: VerifyOrder, reason: Reason, message: str) -> BackupResult:
 
 
 def verify(order: VerifyOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> BackupResult:
-    """Checks and writes the proof. Raises LucidError when nothing was found out; the proof is as it was then."""
+    """Checks and writes the proof. Raises LucidError when nothing was found out; the proof is as it was then, but for a
+    Checksum that passed before a restore which came to no end.
+    """
     place = Place.of(order, environ)
     listing = place.listing()
     records = list(listing.records)
@@ -47,16 +49,21 @@ def verify(order: VerifyOrder, environ: Mapping[str, str], reporter: Reporter, s
     record = _wanted(order, records)
     manifest = record.manifest
     as_made = _as_made(order, manifest)
+
+    def keep(proof: Proof) -> Proof:
+        settled = settle(record.proof, proof)
+        if settled is not record.proof:
+            write_proof(place.store, place.home(manifest), settled, key_for(manifest.packing, place.keyring))
+        return settled
+
     with _reading(order, place, records):
-        found = examine(as_made, place, manifest, environ, reporter, stop)
+        found = examine(as_made, place, manifest, environ, reporter, stop, keep)
         proof = found.proof
         if proof.level is ProofLevel.UPLOAD and proof.passed:
             proof = _uploaded(place, manifest, proof)
         if stop.event.is_set():
             raise LucidError("The check was stopped.", reason=Reason.CANCELLED)
-        settled = settle(record.proof, proof)
-        if settled is not record.proof:
-            write_proof(place.store, place.home(manifest), settled, key_for(manifest.packing, place.keyring))
+        settled = keep(proof)
         prove_slices(as_made, place, manifest, found, stop)
     return result_of(as_made, place, Recorded(manifest, record.trust, settled), (), found.note, None)
 
