@@ -1,7 +1,8 @@
 """The archive of a volume: a POSIX pax archive that stock `tar --xattrs --xattrs-include='*'` reads.
 
-Owners, modes, times to the nanosecond, links, extended attributes (records SCHILY.xattr.*) and holes (GNU's sparse
-format 1.0) are kept. Formats: POSIX.1-2017 pax, "pax Interchange Format"; GNU tar manual, "Storing Sparse Files".
+Owners, modes, times to the nanosecond, links, extended attributes (records SCHILY.xattr.*, "%" and "=" in their names
+as %25 and %3D: GNU tar, src/xheader.c, xattr_encode_keyword) and holes (GNU's sparse format 1.0) are kept. Formats:
+POSIX.1-2017 pax, "pax Interchange Format"; GNU tar manual, "Storing Sparse Files".
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
 XATTR: Final = b"SCHILY.xattr."
+ESCAPED: Final = (b"comment", b"names of attributes have %25 and %3D")
+"""A record beside such a name. Without it, names are as they were written: archives of before have no escapes."""
 _MAGIC: Final = b"ustar\x0000"
 _OCTAL_ID: Final = 0o7777777
 _OCTAL_SIZE: Final = 0o77777777777
@@ -84,7 +87,10 @@ def header(entry: TarEntry) -> bytes:
         records[b"gid"] = b"%d" % entry.gid
     if size > _OCTAL_SIZE:
         records[b"size"] = b"%d" % size
-    records |= {XATTR + name: value for name, value in entry.xattrs}
+    names = {name: name.replace(b"%", b"%25").replace(b"=", b"%3D") for name, _ in entry.xattrs}
+    if any(name != escaped for name, escaped in names.items()):
+        records |= [ESCAPED]
+    records |= {XATTR + names[name]: value for name, value in entry.xattrs}
     ustar = _ustar(entry, name, size)
     return (_extended(records) if records else b"") + ustar + sparse_map
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from lucid_storage.archive.volume_tar import BLOCK, XATTR, EntryType, TarEntry
+from lucid_storage.archive.volume_tar import BLOCK, ESCAPED, XATTR, EntryType, TarEntry
 from lucid_storage.errors import ArchiveDamagedError
 
 READ_BYTES: Final = 1024 * 1024
@@ -86,7 +86,7 @@ class TarReader:
             mtime_ns=_nanoseconds(mtime) if mtime is not None else _octal(block[136:148]) * 1_000_000_000,
             size=real if kind is EntryType.FILE else 0,
             link=link,
-            xattrs=tuple((k.removeprefix(XATTR), v) for k, v in records.items() if k.startswith(XATTR)),
+            xattrs=_attributes(records),
             ranges=ranges,
             device=(_octal(block[329:337]), _octal(block[337:345])),
         )
@@ -173,6 +173,12 @@ def _records(data: bytes) -> dict[bytes, bytes]:
         found[key] = value[:-1]
         at = end
     return found
+
+
+def _attributes(records: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+    escaped = records.get(ESCAPED[0]) == ESCAPED[1]
+    found = ((k.removeprefix(XATTR), v) for k, v in records.items() if k.startswith(XATTR))
+    return tuple((k.replace(b"%3D", b"=").replace(b"%25", b"%") if escaped else k, v) for k, v in found)
 
 
 def _nanoseconds(text: bytes) -> int:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from volume_trees import OLD_NS, add_socket, blocks, described, fill
 
 from lucid_storage.archive.volume_digest import ContentHash
-from lucid_storage.archive.volume_tar import END, EntryType, TarEntry, header
+from lucid_storage.archive.volume_tar import END, XATTR, EntryType, TarEntry, _extended, header
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import ArchiveDamagedError, LucidError
 from lucid_storage.jobs.contract import Sink, Source
@@ -43,6 +44,15 @@ def archive(root: Path) -> tuple[bytes, Archived]:
 def unpack(data: bytes, target: Path) -> None:
     target.mkdir()
     Extraction(target, go_on, unheard).run(TarReader(io.BytesIO(data).read))
+
+
+def test_names_of_attributes_in_archives_without_escapes_are_read_as_they_are() -> None:
+    name = b"user.100%25"
+    entry = TarEntry(b"f", EntryType.FILE, 0o644, 0, 0, 0, xattrs=((name, b"1"),))
+    before = _extended({XATTR + name: b"1"}) + header(replace(entry, xattrs=()))
+    for data in (before, header(entry)):
+        (found,) = TarReader(io.BytesIO(data + END).read).entries()
+        assert found.xattrs == entry.xattrs
 
 
 def test_stock_tar_reads_everything_back(volume: Path, tmp_path: Path) -> None:

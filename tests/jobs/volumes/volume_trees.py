@@ -44,6 +44,8 @@ def fill(root: Path) -> None:
     secret.write_text("s")
     secret.chmod(0o4711)
     os.setxattr(root / "first", "user.note", b"bytes \x00\xff=\n")
+    os.setxattr(root / "first", "user.a=b", b"c=d")
+    os.setxattr(root / "first", "user.100%25", b"1")
     os.setxattr(root / "data", "user.folder", b"1")
     if os.getuid() == 0:
         os.chown(deep / "journal", 999, 3_000_000)
