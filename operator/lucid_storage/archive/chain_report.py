@@ -39,16 +39,22 @@ def report(records: Sequence[Recorded], unreadable: int = 0) -> ChainReport:
 
 
 def unrestorable(records: Sequence[Recorded]) -> list[Recorded]:
-    """Proved backups of MongoDB that nothing leads to any more, the oldest first: a slice or a base of theirs is
-    damaged or gone. Where a key is missing nobody knows that.
+    """Backups that were found damaged, and proved ones of MongoDB that nothing leads to any more, the oldest first: a
+    slice or a base of theirs is damaged or gone. Where a key is missing nobody knows that.
     """
     reached = {r.id for r in restorable(records)}
     locked = {r.manifest.timeline for r in records if r.trust is Trust.KEY_MISSING}
     return [
         r
-        for r in of_kind(records, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
-        if r.good and r.to is not None and r.id not in reached and r.manifest.timeline not in locked
+        for r in of_kind(records, BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
+        if _found_damaged(r)
+        or (r.good and r.to is not None and r.id not in reached and r.manifest.timeline not in locked)
     ]
+
+
+def _found_damaged(record: Recorded) -> bool:
+    """A check of it failed, and none has passed since."""
+    return record.readable and record.proof is not None and not record.proof.passed
 
 
 def _end(records: Iterable[Recorded]) -> datetime | None:

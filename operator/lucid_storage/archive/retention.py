@@ -56,7 +56,7 @@ class Question:
     held: frozenset[str] = frozenset()
     """Ids that a running restore, check or incremental reads."""
     marked: frozenset[str] = frozenset()
-    """Ids whose object was deleted together with its data while something needed them."""
+    """Ids whose data are to go as soon as nothing needs them: their object was deleted, or its days are over."""
     only: frozenset[str] | None = None
     """Ids that the rules are asked about; all others stay unless they are marked. None: about all."""
     by_hand: frozenset[str] = frozenset()

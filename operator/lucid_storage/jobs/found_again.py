@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.layout import MARK
-from lucid_storage.archive.manifest import BackupKind
+from lucid_storage.archive.manifest import ObjectKind
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import manifest_path
 from lucid_storage.archive.restore_path import Blocked, to_backup
+from lucid_storage.errors import Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.held import held
 from lucid_storage.jobs.proving import prove, with_this
@@ -25,6 +26,8 @@ from lucid_storage.models.backup import Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult
 
 logger = logging.getLogger(__name__)
+
+MONGODB = frozenset({ObjectKind.MONGODB_ARCHIVE, ObjectKind.MONGODB_OPLOG})
 
 
 def found_again(
@@ -37,7 +40,8 @@ def found_again(
     stop: Stop,
 ) -> BackupResult | None:
     """`record` is one of the chain's `records`. Without a proof of what lies there now, it is checked. None when it, or
-    what it needs, is being removed: then it is to be made anew.
+    what it needs, is being removed: then it is to be made anew. What it stands on must be there and sound as well, or
+    it is not called restorable.
 
     Raises LucidError as a check does, and DestinationError.
     """
@@ -50,10 +54,9 @@ def found_again(
             return None
         # The object is there again, so nobody wants its data gone any more.
         place.store.delete(f"{place.home(record.manifest).backups}/{record.id}/{MARK}")
-        own = [one for one in needed if one.id == record.id or one.kind is BackupKind.SLICE]
-        if any(
-            sizes.get(stored.path) != stored.stored_bytes for one in own for stored in one.manifest.objects
-        ):
+        lacking = _lacking(record, needed, sizes)
+        hindered = _hindered(record, records, lacking)
+        if hindered is not None and hindered.reason is not Reason.KEY_MISSING:
             record = Recorded(record.manifest, record.trust)  # what was proved is not what lies there now
         note = None
         if record.proof is None:
@@ -62,7 +65,9 @@ def found_again(
                 order = order.model_copy(update={"verify": Verify.CHECKSUM})
             proof, note = prove(order, place, record.manifest, environ, reporter, stop)
             record = Recorded(record.manifest, record.trust, proof)
-        return result_of(order, place, record, left_out(record.manifest), note, None)
+            hindered = _hindered(record, place.records(), lacking)  # slices that were put back are good again
+        result = result_of(order, place, record, left_out(record.manifest), note, None)
+        return result if hindered is None else _unproved(result, hindered)
 
 
 def _needed(record: Recorded, records: Sequence[Recorded]) -> list[Recorded]:
@@ -70,6 +75,43 @@ def _needed(record: Recorded, records: Sequence[Recorded]) -> list[Recorded]:
     path = to_backup(with_this(records, record.manifest), record.id)
     pieces = [] if isinstance(path, Blocked) else [path.full, *path.then]
     return list({one.id: one for one in (record, *pieces)}.values())
+
+
+def _lacking(record: Recorded, needed: Sequence[Recorded], sizes: Mapping[str, int]) -> str | None:
+    """An object that a restore of it reads and that is gone or not whole. Of a base, what MongoDB needs."""
+    return next(
+        (
+            stored.path
+            for one in needed
+            for stored in one.manifest.objects
+            if (one.id == record.id or stored.kind in MONGODB)
+            and sizes.get(stored.path) != stored.stored_bytes
+        ),
+        None,
+    )
+
+
+def _hindered(record: Recorded, records: Sequence[Recorded], lacking: str | None) -> Blocked | None:
+    """Why one whose own check passed cannot be restored; None when it can, or when its own check says what is wrong."""
+    if not record.proved:
+        return None
+    if lacking is not None:
+        return Blocked(
+            Reason.VERIFY_FAILED, f"The object {lacking}, which it stands on, is gone or not whole."
+        )
+    path = to_backup(records, record.id)
+    return path if isinstance(path, Blocked) else None
+
+
+def _unproved(result: BackupResult, hindered: Blocked) -> BackupResult:
+    """Its own data were read, which is no proof that they can be restored."""
+    update: dict[str, object] = {"verified": None, "verified_at": None, "verify_seconds": None}
+    if hindered.reason is Reason.KEY_MISSING:
+        said = f"{hindered.message} Then delete this Backup with deletionPolicy: Retain and make it again."
+        update |= {"verify_note": str(Reason.KEY_MISSING), "verify_message": said}
+    else:
+        update |= {"ok": False, "reason": Reason.VERIFY_FAILED, "message": hindered.message}
+    return result.model_copy(update=update)
 
 
 def _sizes(place: Place) -> dict[str, int]:

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from lucid_storage.archive import holds
 from lucid_storage.archive.adoption import homes
-from lucid_storage.archive.chain_report import report, unrestorable
 from lucid_storage.archive.destination import Entry, ObjectStore
 from lucid_storage.archive.layout import MANIFEST, MARK, PROOF, ChainFolder
 from lucid_storage.archive.manifest import BackupKind, RetentionRules
@@ -25,18 +24,13 @@ from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.clocks import CLOCKS, by_both, by_either
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.prune_results import MOST_REMOVED, result_of
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop, run_worker
-from lucid_storage.models.pruning import PruneOrder, PruneResult, Retained
+from lucid_storage.models.pruning import PruneOrder, PruneResult
 from lucid_storage.models.settings import SettingsError, StoreSettings
 
 logger = logging.getLogger(__name__)
-
-MOST_REMOVED = 40
-"""Ids that one result names: a termination message has 4,096 bytes."""
-MOST_RETAINED = 12
-MOST_LOST = 12
-"""Backups that one result says cannot be restored any more, and so many that can again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +41,7 @@ class _Chain:
     records: tuple[Recorded, ...]
     unreadable: int
     marked: frozenset[str]
+    """Ids of backups whose data are to go as soon as nothing needs them."""
 
     @property
     def own(self) -> ChainFolder:
@@ -74,7 +69,7 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     now = by_both(order, own)
     folders = tuple(dict.fromkeys((*homes(place.store, place.folder), *map(place.folder.of, order.adopted))))
     before = _found(order, place, folders)
-    chain = _mark(place.store, before, order.remove)
+    chain = _marked(place.store, before, order)
     _discard(place.store, chain, order.discard)
     judged = judge(chain.records, _question(order, chain, now, frozenset()))
     until = by_either(order, own) + timedelta(seconds=order.deadline_seconds)
@@ -86,50 +81,13 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     for folder in chain.folders:
         holds.removal_over(place.store, folder, order.run)
     _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
-    result = _result(order, _read(place, folders), judged, more)
+    after = _read(place, folders)
+    # Of what cannot be removed now, such as snapshots of servers that are away, another worker removes no more.
+    more = more and bool({r.id for r in going}.difference(r.id for r in after.records))
+    result = result_of(order, after.records, after.unreadable, judged, more=more)
     found = {r.id for r in before.records}
     missing = (key for key in result.removed if key in (*order.remove, *order.expire) and key not in found)
     return result.model_copy(update={"missing": tuple(missing)})
-
-
-def _result(order: PruneOrder, after: _Chain, verdicts: Sequence[Verdict], more: bool) -> PruneResult:
-    there, named = {r.id for r in after.records}, {*order.remove, *order.expire}
-    asked = (*order.remove, *order.expire, *order.discard, *order.known)
-    # A manifest that cannot be parsed may be the one of an id that is missed: nothing is called gone then.
-    named_anyway = dict.fromkeys((*_with_snapshots(verdicts), *asked))
-    gone = [key for key in named_anyway if key not in there] if not after.unreadable else []
-    retained = [
-        Retained(id=v.record.id, because=_sentence(v.because))
-        for v in verdicts
-        if v.outcome is Outcome.KEEP and v.record.id in asked and (not v.ruled or v.record.id in named)
-    ]
-    lost = {r.id for r in unrestorable(after.records)}
-    told = frozenset(order.unrestorable)
-    asked_about = (*order.by_hand, *order.known)
-    newly = [key for key in asked_about if key in lost - told]
-    again = [key for key in asked_about if key in there and key in told - lost]
-    return PruneResult(
-        run=order.run,
-        ok=True,
-        removed=tuple(gone[:MOST_REMOVED]),
-        retained=tuple(retained[:MOST_RETAINED]),
-        unrestorable=tuple(newly[-MOST_LOST:]),
-        restorable_again=tuple(again[-MOST_LOST:]),
-        more=more or len(gone) > MOST_REMOVED or max(len(newly), len(again)) > MOST_LOST,
-        chain=report(after.records, after.unreadable),
-    )
-
-
-def _with_snapshots(verdicts: Sequence[Verdict]) -> Iterable[str]:
-    """Snapshots of volumes are the operator's to remove, also when no object asks for it any more."""
-    for record in (v.record for v in verdicts):
-        if any(volume.snapshot is not None for e in record.manifest.engines for volume in e.volumes):
-            yield record.id
-
-
-def _sentence(because: Sequence[str]) -> str:
-    text = f"{because[0][:1].upper()}{because[0][1:]}" if because else "It is kept"
-    return f"{text}."
 
 
 def _question(order: PruneOrder, chain: _Chain, now: datetime, held: frozenset[str]) -> Question:
@@ -176,12 +134,19 @@ def _found(order: PruneOrder, place: Place, folders: tuple[ChainFolder, ...]) ->
     return chain
 
 
-def _mark(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> _Chain:
-    there = {r.id: chain.home(r) for r in chain.records if r.kind is not BackupKind.SLICE}
-    chosen = frozenset(there).intersection(ids)
+def _marked(store: ObjectStore, chain: _Chain, order: PruneOrder) -> _Chain:
+    """With the marks that hold: of what is to go now, and of what no object claims. An object that is there says
+    itself how long its data are kept, and may have been given more days since it was marked.
+    """
+    homes_of = {r.id: chain.home(r) for r in chain.records if r.kind is not BackupKind.SLICE}
+    chosen = frozenset(homes_of).intersection(order.remove)
     for backup_id in sorted(chosen):
-        store.put(f"{there[backup_id].backups}/{backup_id}/{MARK}", b"{}")
-    return replace(chain, marked=chain.marked | chosen)
+        mark = f"{homes_of[backup_id].backups}/{backup_id}/{MARK}"
+        if order.due is None:
+            store.put(mark, b"{}")
+        elif backup_id in chain.marked:
+            store.delete(mark)  # its object stands, so nobody deleted it
+    return replace(chain, marked=chain.marked.difference(order.by_hand, order.known) | chosen)
 
 
 def _announce(

@@ -21,7 +21,8 @@ class PruneOrder(Order):
     restore point, keeps them."""
     due: AwareDatetime | None = None
     """When the days of those ids were over by the operator's clock: a worker whose own clock is before that removes
-    nothing, since one of the two is wrong."""
+    nothing, since one of the two is wrong. Their objects stay and their days can be raised, so no mark is left on what
+    is needed still: the next attempt asks anew."""
     discard: tuple[str, ...] = ()
     """Ids of backups that were stopped: whatever lies in their folders goes."""
     sweep: bool = False
@@ -36,11 +37,13 @@ class PruneOrder(Order):
     """Of days, weeks and months."""
     by_hand: tuple[str, ...] = ()
     """Ids of backups made by hand whose objects are there: these say how long the data are kept, which can be changed,
-    and not the manifests."""
+    and neither the manifests nor a mark."""
     known: tuple[str, ...] = ()
     """Ids of backups that objects claim to have data; the answer names those that have none any more."""
     unrestorable: tuple[str, ...] = ()
     """Those of them whose objects say already that they cannot be restored any more."""
+    silent: tuple[str, ...] = ()
+    """Those of them whose objects claim nothing that could be taken back: nothing is said of them."""
     adopted: tuple[str, ...] = ()
     """Clusters whose backups are ours now (`catalog --adopt`)."""
 
@@ -96,11 +99,13 @@ class PruneResult(Message):
     removed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     """Of `removed` those that were to be removed and of which nothing was found in the first place."""
+    expiry: bool = False
+    """Their days were over, and that was all: nobody has to remember that what stays was to go."""
     retained: tuple[Retained, ...] = ()
     unrestorable: tuple[str, ...] = ()
-    """Proved backups that stand on something damaged or gone, and whose objects do not say so yet."""
+    """Backups that are damaged, or stand on something damaged or gone, and whose objects do not say so yet."""
     restorable_again: tuple[str, ...] = ()
-    """Those whose objects say so, and that can be restored again."""
+    """Those whose objects say so, and that can be restored from what lies there now."""
     more: bool = False
     """There is more to remove, or to tell, than one worker does."""
     chain: ChainReport | None = None

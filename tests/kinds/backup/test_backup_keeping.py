@@ -10,6 +10,7 @@ from backup_builder import (
     NOW,
     completed,
     desired,
+    ended,
     later,
     observed,
     resource,
@@ -17,8 +18,8 @@ from backup_builder import (
     settings,
 )
 
-from lucid_storage.kinds.backup.actions import StartWorker
-from lucid_storage.kinds.backup.keeping import BY_OTHERS, Keeping, keeping
+from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker
+from lucid_storage.kinds.backup.keeping import BY_OTHERS, Keeping, by_hand, keeping
 from lucid_storage.kinds.backup.plan import plan
 from lucid_storage.kinds.backup.requests import prune_request
 from lucid_storage.kube.resources import Key, Resource
@@ -125,6 +126,56 @@ def test_by_hand_its_data_go_whatever_the_rules_of_schedules_say() -> None:
     assert isinstance(order, PruneOrder)
     assert (order.expire, order.remove) == ((), (ID,))
     assert order.due == NOW + timedelta(days=30), "the worker's clock must say so too"
+
+
+def backup(name: str, status: BackupStatus, **more: Any) -> Resource:
+    return replace(resource(status=status), key=Key("backups", "app", name), **more)
+
+
+def test_those_by_hand_of_a_chain_say_how_long_they_are_kept_until_they_are_deleted() -> None:
+    there = completed(chain="manual", id="there")
+    others = [
+        backup("there", there),
+        backup("going", completed(chain="manual", id="going"), deleted="2026-11-21T12:00:00Z"),
+        backup("expired", completed(chain="manual", id="expired", phase=BackupPhase.EXPIRED)),
+        backup("other", completed(chain="other", id="other")),
+        backup("scheduled", completed(chain="manual", id="scheduled"), annotations={SCHEDULE: "daily"}),
+        backup("none", BackupStatus(chain="manual")),
+        replace(backup("away", there), key=Key("backups", "elsewhere", "away")),
+        replace(backup("restore", there), key=Key("restores", "app", "restore")),
+    ]
+    assert by_hand("app", "manual", others) == ("there",)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_whoever_removes_data_knows_of_which_others_an_object_is_there(deleted: bool) -> None:
+    """Its days may have been raised since a mark was left beside its data."""
+    mine = resource(deletionPolicy="Delete", deleted=NOW if deleted else None, held=True)
+    [start] = plan(mine, observed(mine, prune_due=True, by_hand=("x",)), completed(), later(days=31)).actions
+    assert isinstance(start, StartWorker)
+    assert isinstance(start.request.order, PruneOrder)
+    assert (start.request.order.by_hand, start.request.order.due is None) == (("x",), deleted)
+
+
+def test_a_deletion_asks_itself_where_a_worker_that_came_for_its_days_left_the_data() -> None:
+    """That one left no mark, so nobody would remember that they were to go."""
+    mine, status = resource(deletionPolicy="Delete", deleted=NOW, held=True), completed()
+    kept = {"ok": True, "retained": [{"id": ID, "because": "Another builds on it."}]}
+    for answer, over in (
+        ({**kept, "expiry": True}, False),
+        (kept, True),
+        ({"ok": True, "expiry": True, "removed": [ID]}, True),
+    ):
+        step = plan(mine, observed(mine, prune=ended(**answer)), status, NOW)
+        assert RemoveWorker(observed(mine).prune_job) in step.actions
+        assert step.hold
+        assert (step.status.phase is BackupPhase.EXPIRED) is over
+    going = plan(mine, observed(mine, prune=ended(**kept, expiry=True)), status, NOW)
+    assert going.actions == (RemoveWorker(observed(mine).prune_job),)
+    [start] = plan(mine, observed(mine), status, NOW).actions
+    assert isinstance(start, StartWorker)
+    assert isinstance(start.request.order, PruneOrder)
+    assert (start.request.order.remove, start.request.order.due) == ((ID,), None)
 
 
 def test_a_worker_may_be_at_an_upload_for_as_long_as_a_backup_may_take() -> None:

@@ -212,3 +212,18 @@ def test_where_it_is_not_known_when_the_clock_was_put_back_what_has_come_counts(
         at("2026-05-01T02:01"),
         "nightly-20260501-020000",
     )
+
+
+def test_fulls_that_timelines_got_while_the_clock_was_ahead_do_not_use_up_those_of_today() -> None:
+    """Too many a day say that another cluster writes into the chain; their dates lie ahead."""
+    desired = schedule(pointInTime={"enabled": True, "intervalSeconds": 600})
+    usual = backup("2026-05-02T02:00", timeline="t1", type="full")
+    ahead = [
+        backup(f"2026-06-02T{hour:02}:00", name=f"nightly-began-{hour}", timeline=f"t{hour}", type="full")
+        for hour in (3, 4, 5, 6)
+    ]
+    known = BackupScheduleStatus(last_slot=at("2026-05-02T02:00"), runs_since_full=0)
+    words = SliceReport(ok=True, timeline="0123456789")
+    step = look(desired, "2026-05-02T12:00", usual, *ahead, status=known, slicing=words)
+    assert made(step) == ["nightly-began-01234567"]
+    assert step.verdict is None or "began anew again and again" not in step.verdict.message

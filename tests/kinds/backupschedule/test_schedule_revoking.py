@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic.alias_generators import to_camel
 from schedule_builder import SETTINGS, at, backup, look, schedule
 
 from lucid_storage.kinds.backupschedule.actions import ExplainBackup, StartPrune
@@ -114,6 +115,37 @@ def test_what_was_not_proved_as_asked_is_not_called_so_afterwards() -> None:
     status = after(answered(FULL, made, restorable_again=(made.status["id"],)), made)
     assert conditions(status)["Verified"] == ("False", "NoVerifyServer")
     assert status.verified == "Checksum, NoVerifyServer"
+
+
+@pytest.mark.parametrize("lost", ["in_cluster", "unencrypted"])
+def test_what_lies_in_snapshots_is_not_called_proved_afterwards(lost: str) -> None:
+    said = {**VERIFIED, "status": "False", "reason": "SnapshotOnly"}
+    engines = [{"engine": "elasticsearch", "phase": "Completed", to_camel(lost): True}]
+    made = incremental(said, engines=engines)
+    status = after(answered(FULL, made, unrestorable=(made.status["id"],)), made)
+    made.status.update(status.to_dict())
+    status = after(answered(FULL, made, restorable_again=(made.status["id"],)), made)
+    assert conditions(status)["Verified"] == ("False", "SnapshotOnly")
+    assert status.verified == "Checksum, SnapshotOnly"
+
+
+def test_one_of_which_an_engine_failed_tells_too() -> None:
+    made = incremental()
+    made.status["phase"] = "PartiallyFailed"
+    step = answered(FULL, made, unrestorable=(made.status["id"],))
+    assert conditions(after(step, made))["Verified"] == ("False", "ArchiveDamaged")
+    assert [n.reason for n in step.notices] == ["NotRestorable"]
+
+
+def test_a_worker_is_told_of_whom_it_need_not_speak() -> None:
+    """Of one that failed its check, and of an object that is going: they would be named for ever."""
+    failed = backup("2026-05-04T03:00", "Failed", reason="VerifyFailed", manifestSha256="x")
+    by_hand = tuple(made_by_hand("default", "nightly", [hand_made()]))
+    ready = replace(READY, by_hand=(str(by_hand[0].status.id), "going"))
+    step = look(schedule(), NOON, FULL, failed, retaining=ready, by_hand=by_hand)
+    (order,) = [a.request.order for a in step.actions if isinstance(a, StartPrune)]
+    assert isinstance(order, PruneOrder)
+    assert order.silent == (failed.status["id"], "going")
 
 
 def without_schedule(made: Resource) -> Resource:

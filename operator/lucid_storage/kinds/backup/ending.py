@@ -146,6 +146,7 @@ def cleaned(observed: BackupObserved, status: BackupStatus) -> Plan:
             discard=True,
             known_id=status.id or "",
             unfinished=unfinished,
+            by_hand=observed.by_hand,
         )
         return Step(status, None, (StartWorker(request),), hold=True)
     if prune.alive:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from lucid_storage.kinds.backupschedule.belonging import belongs, schedule_of
 from lucid_storage.kube.resources import Resource
+from lucid_storage.models.backup import BackupPhase
 from lucid_storage.models.backupschedule import Retention
 from lucid_storage.models.meta import RETENTION, SCHEDULE
 from lucid_storage.models.settings import Settings
@@ -40,6 +41,23 @@ def keeping(backup: Resource, schedules: Iterable[Resource], settings: Settings)
     if schedule is not None and belongs(backup, schedule, settings):
         return BY_OTHERS
     return Keeping(_days(backup.annotations.get(RETENTION)), ruled=True)
+
+
+def by_hand(namespace: str, chain: str, backups: Iterable[Resource]) -> tuple[str, ...]:
+    """Ids of a chain's Backups that say themselves how long their data are kept, as far as their status tells. One that
+    is being deleted says nothing any more.
+    """
+    return tuple(
+        str(b.status["id"])
+        for b in backups
+        if b.key.plural == "backups"
+        and b.key.namespace == namespace
+        and b.deleted is None
+        and SCHEDULE not in b.annotations
+        and b.status.get("chain") == chain
+        and b.status.get("id")
+        and b.status.get("phase") != BackupPhase.EXPIRED
+    )
 
 
 def _days(rules: str | None) -> int | None:

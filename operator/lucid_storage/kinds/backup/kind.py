@@ -19,7 +19,7 @@ from lucid_storage.kinds.backup.actions import (
 )
 from lucid_storage.kinds.backup.chaining import check_destination, check_place
 from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_name, look_name, resolve
-from lucid_storage.kinds.backup.keeping import Keeping, keeping
+from lucid_storage.kinds.backup.keeping import Keeping, by_hand, keeping
 from lucid_storage.kinds.backup.observed import CLEANING, BackupObserved, Plan, begun, snapshots_idle
 from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry, in_cluster
@@ -135,6 +135,7 @@ class BackupKind:
             cluster = await self._workers.cluster()
             if going or status.phase in FINISHED:
                 check_place(desired, status)
+                seen = replace(seen, by_hand=self._by_hand(desired))
             if not going and status.phase not in FINISHED:
                 desired = await self._with_volumes(desired, status)
             seen = replace(seen, desired=desired, cluster=cluster)
@@ -217,9 +218,9 @@ class BackupKind:
             await self._workers.start(action.request)
         elif isinstance(action, MakeSnapshot):
             await self._volumes.make(resource, action.wanted)
-        elif isinstance(action, DropSnapshots):
         elif isinstance(action, KeepSnapshots):
             await self._snapshots.keep(resource.key.namespace, resource.uid, status.id)
+        elif isinstance(action, DropSnapshots):
             await self._snapshots.drop(resource.key.namespace, resource.uid, status.id)
         elif isinstance(action, StopWorker | RemoveWorker):
             await self._workers.stop(resource.key.namespace, resource.secret, action.job)
@@ -245,6 +246,11 @@ class BackupKind:
 
     def _keeping(self, resource: Resource) -> Keeping:
         return keeping(resource, self._schedules(), self._settings)
+
+    def _by_hand(self, desired: BackupDesired) -> tuple[str, ...]:
+        mine = desired.resource.key
+        others = (r for r in self._others() if r.key != mine)
+        return by_hand(mine.namespace, desired.chain, others)
 
     def _prune_again(self, resource: Resource) -> datetime | None:
         note = self._prunes.get(resource.key)

@@ -68,9 +68,11 @@ def _deleted(observed: BackupObserved, status: BackupStatus, said: Said, now: da
     if _none(prune):
         start = _start(observed, status, discard=status.phase is BackupPhase.CANCELLED)
         return Step(status, said if again is None else None, (start,), hold=True)
-    why = _failure(prune, status)
-    if prune.alive or (why is not None and prune.going):
+    why, unasked = _failure(prune, status), _only_expired(prune, status)
+    if prune.alive or ((why is not None or unasked) and prune.going):
         return Step(status, said if again is None else None, hold=True, recheck_seconds=POLL_SECONDS)
+    if unasked:
+        return Step(status, said, (RemoveWorker(observed.prune_job),), hold=True)
     if why is None:
         return None
     stuck, notices = deletion_waits(status, Reason.DELETING, f"The data are not removed yet: {why}")
@@ -164,6 +166,7 @@ def _start(
         due=due,
         known_id=status.id or "",
         has_data=status.manifest_sha256 is not None,
+        by_hand=observed.by_hand,
     )
     return StartWorker(request)
 
@@ -174,6 +177,14 @@ def _failure(prune: WorkerState, status: BackupStatus) -> str | None:
     if result is None:
         return f"{prune.message.rstrip('.') or 'its worker gave no result'}."
     return None if result.ok else result.message
+
+
+def _only_expired(prune: WorkerState, status: BackupStatus) -> bool:
+    """Whether the data are there still after a worker that came because their days were over: what is deleted has to be
+    asked for anew, so that it is remembered.
+    """
+    result = parsed(PruneResult, prune.result, status.run)
+    return result is not None and result.ok and result.expiry and status.id not in result.removed
 
 
 def _fate(observed: BackupObserved, status: BackupStatus) -> tuple[str | None, str]:

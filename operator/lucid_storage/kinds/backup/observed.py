@@ -57,14 +57,16 @@ class BackupObserved:
     prune_job: str = ""
     keeping: Keeping = BY_OTHERS
     """Who decides how long its data are kept."""
+    by_hand: tuple[str, ...] = ()
+    """Ids of other Backups of the chain that say so themselves."""
     prune_due: bool = False
     """Long enough after the last attempt to remove expired data."""
-    prune_again: datetime | None = None
-    """When removal is tried again for a deletion, after attempts that failed."""
     snapshots: bool = False
     """Some that it consists of, or consisted of, are there."""
     owned: bool = False
     """Some of them go with the object."""
+    prune_again: datetime | None = None
+    """When removal is tried again for a deletion, after attempts that failed."""
 
 
 def begun(status: BackupStatus) -> bool:

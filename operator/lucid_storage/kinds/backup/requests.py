@@ -75,10 +75,12 @@ def prune_request(
     unfinished: bool = False,
     due: datetime | None = None,
     has_data: bool = False,
+    by_hand: tuple[str, ...] = (),
 ) -> WorkerRequest:
     """The worker that removes the backup's data; with `discard` also what a stopped run left without a manifest, with
     `unfinished` nothing but that, and with `ruled` only if no rule of its schedule keeps them. `due` is when their days
-    were over, where that is why. `has_data` says that they are there: a place without them is another one.
+    were over, where that is why. `has_data` says that they are there: a place without them is another one. `by_hand`
+    are the other Backups of the chain that say themselves how long theirs are kept.
     """
     resource = desired.resource
     order = PruneOrder(
@@ -93,6 +95,7 @@ def prune_request(
         due=due,
         discard=(known_id,) if discard else (),
         known=(known_id,) if has_data else (),
+        by_hand=by_hand,
         abandoned_seconds=abandoned_seconds(desired.deadline_seconds),
     )
     return _request(desired, "prune", job_name(resource, "prune"), order)

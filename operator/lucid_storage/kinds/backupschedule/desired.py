@@ -168,6 +168,7 @@ def prune_request(
     rules: dict[str, dict[str, int]],
     known: tuple[str, ...],
     unrestorable: tuple[str, ...],
+    silent: tuple[str, ...],
     by_hand: tuple[str, ...],
     settings: Settings,
 ) -> WorkerRequest:
@@ -196,6 +197,7 @@ def prune_request(
         time_zone=desired.cron.zone_name,
         known=known,
         unrestorable=unrestorable,
+        silent=silent,
         by_hand=by_hand,
     )
     return WorkerRequest(

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds import conditions
+from lucid_storage.kinds.backup import keeping
 from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backupschedule import desired as wanted
 from lucid_storage.kinds.backupschedule import slicing
@@ -41,7 +42,6 @@ from lucid_storage.kube.client import KubeApiError
 from lucid_storage.kube.events import Event
 from lucid_storage.kube.objects import Objects
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupPhase
 from lucid_storage.models.backupschedule import BackupScheduleStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
 from lucid_storage.models.meta import SCHEDULE
@@ -230,12 +230,8 @@ class ScheduleCycle:
             return None, error.message
         schedules = [r for r in self._known("backupschedules") if r.key.namespace == namespace]
         rules = wanted.rules_of_chain(desired.chain, schedules, self._settings)
-        by_hand = tuple(
-            str(b.status["id"])
-            for b in self._known("backups")
-            if b.key.namespace == namespace and SCHEDULE not in b.annotations and _of(b, desired.chain)
-        )
-        return Retaining(cluster, place, rules, self._settings, by_hand), ""
+        theirs = keeping.by_hand(namespace, desired.chain, self._known("backups"))
+        return Retaining(cluster, place, rules, self._settings, theirs), ""
 
     def _busy(self, desired: ScheduleDesired) -> bool:
         """Whether something writes the chain or may read it: retention waits until it is done. Of other chains there
@@ -325,11 +321,3 @@ class ScheduleCycle:
                     notice.warning,
                 )
             )
-
-
-def _of(backup: Resource, chain: str) -> bool:
-    """Whether a Backup has data in a chain, as far as its status tells."""
-    status = backup.status
-    return (
-        bool(status.get("id")) and status.get("chain") == chain and status.get("phase") != BackupPhase.EXPIRED
-    )

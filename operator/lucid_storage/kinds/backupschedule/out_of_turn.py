@@ -71,7 +71,7 @@ def too_many(desired: ScheduleDesired, seen: ScheduleObserved, now: datetime) ->
     needed = out_of_turn(seen, now)
     if needed is None or not needed.began:
         return False
-    lately = [c.key.name for c in seen.children if now - c.slot < timedelta(days=1)]
+    lately = [c.key.name for c in seen.children if not c.early and now - c.slot < timedelta(days=1)]
     began = [name for name in lately if name == _began(desired, name.rpartition(f"-{BEGAN}-")[2])]
     return len(began) >= AT_ONCE_A_DAY
 

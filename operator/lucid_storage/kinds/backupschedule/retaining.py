@@ -96,15 +96,18 @@ def retain(
         return Retained(failures)
     once_more = state.last_at is not None and state.done is None
     attempt = f"{wanted}/{now:%H:%M}" if once_more else wanted
+    known = tuple(c.status.id for c in _here(seen) if c.holds_data and c.ended and c.status.id)
+    by_hand, all_here = seen.retaining.by_hand, (*_here(seen), *seen.by_hand)
     request = prune_request(
         desired,
         attempt,
         cluster=seen.retaining.cluster,
         place=seen.retaining.place,
         rules=seen.retaining.rules,
-        known=tuple(c.status.id for c in _here(seen) if c.holds_data and c.ended and c.status.id),
-        unrestorable=revoking.told((*_here(seen), *seen.by_hand)),
-        by_hand=seen.retaining.by_hand,
+        known=known,
+        unrestorable=revoking.told(all_here),
+        silent=revoking.silent(all_here, (*known, *by_hand)),
+        by_hand=by_hand,
         settings=seen.retaining.settings,
     )
     state.job, state.done = request.name, attempt

@@ -1,8 +1,8 @@
-"""Proofs that are taken back: of a Backup that stands on a slice or a base which was found damaged later. Pure."""
+"""Proofs that are taken back: of a Backup that was found damaged later, or a slice or base that it stands on. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,14 +11,17 @@ from lucid_storage.kinds.backupschedule.actions import ExplainBackup
 from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kube.client import Json
-from lucid_storage.models.backup import Verify
+from lucid_storage.models.backup import BackupPhase, Verify
 from lucid_storage.models.base import Condition, ConditionStatus
 from lucid_storage.models.pruning import PruneResult
 
 LOST = (
-    "A slice or a backup that it stands on is damaged or gone, so it cannot be restored. Restore another Backup, or a"
-    " moment in status.recoverable of its schedule, and delete this one unless you can put back what is missing."
+    "It, or a slice or a backup that it stands on, is damaged or gone, so it cannot be restored. Restore another"
+    " Backup, or a moment in status.recoverable of its schedule, and delete this one unless you can put back what is"
+    " missing."
 )
+TELLING = frozenset({BackupPhase.COMPLETED, BackupPhase.PARTIALLY_FAILED})
+"""One that failed says so already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,15 @@ def told(children: Sequence[Child]) -> tuple[str, ...]:
     return tuple(c.status.id for c in children if c.status.id is not None and _lost(c))
 
 
+def silent(children: Sequence[Child], ids: Iterable[str]) -> tuple[str, ...]:
+    """Of `ids` those of which nothing can be told: a worker that named them would name them for ever."""
+    heard = {c.status.id for c in children if _claims(c) or _lost(c)}
+    return tuple(key for key in ids if key not in heard)
+
+
 def said(children: Sequence[Child], result: PruneResult, now: datetime) -> Revoked:
     """What a look into the destination found out, on the Backups that it is about."""
-    lost = [c for c in children if c.status.id in result.unrestorable and c.good and not _lost(c)]
+    lost = [c for c in children if c.status.id in result.unrestorable and _claims(c)]
     found = [c for c in children if c.status.id in result.restorable_again and _lost(c)]
     actions = (*(_revoke(c, now) for c in lost), *(_renew(c, now) for c in found))
     if not lost:
@@ -48,6 +57,11 @@ def said(children: Sequence[Child], result: PruneResult, now: datetime) -> Revok
 
 def _verified(child: Child) -> Condition | None:
     return next((c for c in child.status.conditions or () if c.type == "Verified"), None)
+
+
+def _claims(child: Child) -> bool:
+    """Whether it says of data that lie there that they can be restored."""
+    return child.holds_data and child.status.phase in TELLING and not _lost(child)
 
 
 def _lost(child: Child) -> bool:
@@ -69,6 +83,12 @@ def _renew(child: Child, now: datetime) -> ExplainBackup:
     text = f"What it stands on can be read again; it was checked ({level}) at {check.at:%Y-%m-%d %H:%M:%SZ}."
     if child.asked_verify is Verify.RESTORE and check.level is not Verify.RESTORE:
         why = Reason.NO_VERIFY_SERVER
+        return _patched(child, ConditionStatus.FALSE, why, f"{text} {why.__doc__}", f"{level}, {why}", now)
+    if any(
+        e.in_cluster or (e.unencrypted and check.level is not Verify.RESTORE)
+        for e in child.status.engines or ()
+    ):
+        why = Reason.SNAPSHOT_ONLY
         return _patched(child, ConditionStatus.FALSE, why, f"{text} {why.__doc__}", f"{level}, {why}", now)
     return _patched(child, ConditionStatus.TRUE, Reason.VERIFIED, text, level, now)
 
