@@ -239,6 +239,11 @@ class TestWhileAWorkerIsAtIt:
         step = plan(resource(), observed(worker=worker(WorkerPhase.RUNNING)), status, later(minutes=5))
         assert step.status.trouble_since is None
 
+    def test_trouble_is_over_where_no_job_is_tried(self) -> None:
+        status = running(phase=BackupPhase.PENDING, started_at=None, trouble_since=NOW)
+        assert plan(resource(), observed(behind="x"), status, later(minutes=5)).status.trouble_since is None
+        assert plan(resource(), observed(), status, later(minutes=5)).status.trouble_since == NOW
+
     def test_cancelled_meanwhile_a_job_that_was_made_and_never_let_begin_goes(self) -> None:
         waits = running(phase=BackupPhase.PENDING, started_at=None, trouble_since=NOW)
         seen = observed(worker=worker(WorkerPhase.SUSPENDED))

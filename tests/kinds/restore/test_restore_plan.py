@@ -36,7 +36,7 @@ from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupSpec
-from lucid_storage.models.meta import RUN_AGAIN
+from lucid_storage.models.meta import PAUSED, RUN_AGAIN
 from lucid_storage.models.orders import (
     Destination,
     PlannedItem,
@@ -250,6 +250,37 @@ class TestTrouble:
         seen = RestoreObserved(worker=WorkerState(WorkerPhase.RUNNING))
         step = plan(resource(), seen, status(RestorePhase.PLANNING, trouble_since=NOW), NOW)
         assert step.status.trouble_since is None
+
+    @pytest.mark.parametrize("waits", ["for its Backup", "in line", "paused"])
+    def test_trouble_is_over_where_nothing_is_tried(self, waits: str) -> None:
+        mine = resource(backupBefore=True)
+        before = "back-before-x" if waits == "for its Backup" else None
+        now = status(
+            RestorePhase.PENDING, backup_before=before, trouble_since=NOW, plan=RestorePlan(target_count=1)
+        )
+        seen = fit(mine, behind="backup big" if waits == "in line" else None)
+        if before:
+            seen = replace(seen, protection=Seen(Protected.UNDER_WAY, "Waits."))
+        if waits == "paused":
+            mine = replace(mine, annotations={PAUSED: "true"})
+        well = plan(mine, seen, now, NOW + timedelta(minutes=1)).status
+        assert well.trouble_since is None
+        later = NOW + timedelta(minutes=61)
+        away = RestoreObserved(trouble=LucidError("The store is away."))
+        step = plan(mine, away, well, later)
+        assert (step.status.phase, step.status.trouble_since) == (RestorePhase.PENDING, later)
+
+    def test_a_backup_before_it_that_cannot_be_made_for_an_hour_ends_it(self) -> None:
+        mine = resource(backupBefore=True)
+        now = status(RestorePhase.PENDING, backup_before="x", plan=RestorePlan(target_count=1))
+        seen = replace(fit(mine), protection=Seen(Protected.ABSENT))
+        step = hindered(mine, now, self.refusal, NOW)
+        for minutes in (30, 61):
+            at = NOW + timedelta(minutes=minutes)
+            tried = plan(mine, seen, step.status, at)
+            assert tried.actions
+            step = hindered(mine, tried.status, self.refusal, at)
+        assert step.status.phase is RestorePhase.FAILED
 
     def test_cancelled_meanwhile_a_job_that_was_made_and_never_let_begin_goes(self) -> None:
         waits = status(RestorePhase.PENDING, databases=None, trouble_since=NOW)

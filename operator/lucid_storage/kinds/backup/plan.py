@@ -129,13 +129,14 @@ def _before(resource: Resource, observed: BackupObserved, status: BackupStatus, 
         update={
             "phase": status.phase or BackupPhase.PENDING,
             "queued_at": status.queued_at or second(now),
-            # Of a run whose Job could not be made the trouble is over when the Job is there.
+            # Of a run whose Job could not be made the trouble is over when the Job is there, or is not tried any more.
             "trouble_since": since if status.run is not None else None,
         }
     )
     if resource.paused:
         said = "The annotation stops it before it begins; remove it to go on."
-        return Step(status, Said(Standing.BLOCKED, Reason.PAUSED, said), idle=True)
+        calm = status.model_copy(update={"trouble_since": None})
+        return Step(calm, Said(Standing.BLOCKED, Reason.PAUSED, said), idle=True)
     desired = observed.desired
     assert desired is not None
     if observed.topology is Topology.STANDALONE:
@@ -212,6 +213,7 @@ def _queued(status: BackupStatus, observed: BackupObserved) -> Plan:
             "phase": BackupPhase.QUEUED,
             "queued_behind": observed.behind,
             "server_identity": observed.identity,
+            "trouble_since": None,
         }
     )
     said = f"Waits for {observed.behind}: one dump at a time for each deployment."

@@ -83,13 +83,14 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         update={
             "phase": status.phase or RestorePhase.PENDING,
             "started_at": status.started_at or second(now),
-            # Of a run whose Job could not be made the trouble is over when the Job is there.
+            # Of a run whose Job could not be made the trouble is over when the Job is there, or is not tried any more.
             "trouble_since": status.trouble_since if status.run is not None else None,
         }
     )
     if resource.paused:
         said = "The annotation stops it before it begins; remove it to go on."
-        return Step(status, Said(Standing.BLOCKED, Reason.PAUSED, said), idle=True)
+        calm = status.model_copy(update={"trouble_since": None})
+        return Step(calm, Said(Standing.BLOCKED, Reason.PAUSED, said), idle=True)
     if done_before(resource, observed):
         return _already(observed, status, now)
     desired = observed.desired
@@ -136,6 +137,8 @@ def _ended_first(observed: RestoreObserved, status: RestoreStatus) -> Plan:
     stop: tuple[StopWorker, ...] = ()
     if status.job_name is not None and observed.earlier.phase is WorkerPhase.SUSPENDED:
         stop = (StopWorker(status.job_name, "its run is over"),)  # it would never begin, and so never end
+    else:
+        status = status.model_copy(update={"trouble_since": None})
     return Step(status, Said(Standing.UNDER_WAY, Reason.QUEUED, said), stop, recheck_seconds=QUEUE_SECONDS)
 
 
@@ -169,6 +172,8 @@ def _unprotected(
     said_of = Said(Standing.UNDER_WAY, Reason.QUEUED, text)
     make = MakeBackup(name, needs, desired.like)
     actions = (make,) if seen.standing is Protected.ABSENT else ()
+    if not actions:
+        waits = waits.model_copy(update={"trouble_since": None})
     return Step(waits, said_of, actions, hold=True, idle=True, recheck_seconds=WATCH_SECONDS)
 
 
@@ -200,6 +205,7 @@ def _queued(observed: RestoreObserved, status: RestoreStatus) -> Plan:
             "phase": RestorePhase.QUEUED,
             "queued_behind": observed.behind,
             "server_identity": observed.identity,
+            "trouble_since": None,
         }
     )
     said = f"Waits for {observed.behind}: one dump or restore at a time for each deployment."
