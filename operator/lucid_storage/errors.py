@@ -145,6 +145,10 @@ class Reason(StrEnum):
         "CountMismatch",
         "What was loaded is not what the manifest holds; with Staged the target is untouched.",
     )
+    CONTENT_REFUSED = (
+        "ContentRefused",
+        "The server does not take back a document or a definition of the backup; the message says which.",
+    )
     PLANNED = "Planned", "The plan is in status; nothing was written (dryRun)."
     SCHEDULED = "Scheduled", "The schedule runs; the message says when next."
     SUSPENDED = "Suspended", "The schedule is suspended; no new backups are made."

@@ -27,7 +27,7 @@ from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
 from lucid_storage.stores.elasticsearch.backup.names import Allowed
 from lucid_storage.stores.elasticsearch.backup.points import Point, close_points, open_point, primaries
 from lucid_storage.stores.elasticsearch.backup.rawjson import NotJsonError
-from lucid_storage.stores.elasticsearch.backup.selection import Selected, choose
+from lucid_storage.stores.elasticsearch.backup.selection import Selected, choose, read_again
 from lucid_storage.stores.elasticsearch.backup.snapshots import (
     check_repository,
     delete_snapshot,
@@ -120,8 +120,9 @@ def _export(run: BackupRun, http: ElasticHttp, found: Selected) -> Taken:
             run.check()
             points.append(open_point(http, one.name))
         taken_at = datetime.now(UTC)
+        indices = read_again(http, found.indices)
         run.expect(sum(point.average * point.documents for point in points))
-        writer, note = _begin(http, sink, found.indices, who, version, "Export", taken_at)
+        writer, note = _begin(http, sink, indices, who, version, "Export", taken_at)
         tallies = read_all(run, http, points, writer)
         writer.end()
         stored = sink.finish()
@@ -134,7 +135,7 @@ def _export(run: BackupRun, http: ElasticHttp, found: Selected) -> Taken:
         ElasticIndexRecord(
             name=one.target, documents=tally.documents, bytes=tally.bytes, content_hash=tally.content_hash
         )
-        for one, tally in zip(found.indices, tallies, strict=True)
+        for one, tally in zip(indices, tallies, strict=True)
     )
     record = ElasticRecord(version=version, identity=who, method="Export", indices=records)
     return Taken(

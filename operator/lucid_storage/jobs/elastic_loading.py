@@ -35,6 +35,7 @@ from lucid_storage.stores.elasticsearch.backup.staging import (
     mark,
     remove,
     stage,
+    tighten,
 )
 
 LOADERS = 2
@@ -104,6 +105,8 @@ def load(run: LoadRun, http: ElasticHttp, targets: Mapping[str, tuple[str, str]]
         for one in result.indices:
             run.check()
             check_own(http, one.name, one.uuid)
+            if run.record.method != "Snapshot":
+                tighten(http, one.name, one.definition)
             loaded(http, one.name, one.definition)
             _compare(run, http, one)
     except BaseException:

@@ -14,25 +14,25 @@ from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.elastic_loading import LoadedIndex, LoadResult, LoadRun, discard, load
 from lucid_storage.models.restore import ElasticRestore
 from lucid_storage.stores.elasticsearch.backup.cluster import identity
-from lucid_storage.stores.elasticsearch.backup.definitions import put_missing
+from lucid_storage.stores.elasticsearch.backup.definitions import missing_pipelines, put_missing
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
+from lucid_storage.stores.elasticsearch.backup.leftovers import (
+    clear,
+    clear_shields,
+    complete,
+    leftovers,
+)
 from lucid_storage.stores.elasticsearch.backup.names import (
     Allowed,
     is_reserved,
+    live_alias,
     renamed,
     scratch_name,
     selected,
     staged_name,
 )
 from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, raise_shield
-from lucid_storage.stores.elasticsearch.backup.staging import (
-    check_own,
-    clear,
-    clear_shields,
-    complete,
-    leftovers,
-    remove,
-)
+from lucid_storage.stores.elasticsearch.backup.staging import check_own, remove
 from lucid_storage.stores.elasticsearch.backup.switching import (
     Staged,
     SwitchUncertainError,
@@ -44,7 +44,7 @@ from lucid_storage.stores.elasticsearch.backup.switching import (
 
 LABEL = "restore"
 LONGEST_NAME = 255
-"""Bytes of the name of an index (Elasticsearch's limit)."""
+"""Bytes of the name of an index or alias (Elasticsearch's limit)."""
 
 
 @dataclass(slots=True)
@@ -162,6 +162,7 @@ def restore(run: ElasticRestoreRun) -> ElasticRestored:
         )
         notes += _make_live(run, http, result, targets, allowed)
         notes += _templates(http, result, allowed)
+        notes += missing_pipelines(http, [(one.target, one.definition) for one in result.indices])
         clear_shields(http, list(names.values()), run.run, time(), cleared.met)
         return ElasticRestored(
             who,
@@ -192,6 +193,10 @@ def prove(run: ElasticRestoreRun) -> tuple[int, int]:
             sum(one.tally.documents for one in result.indices),
             sum(one.tally.bytes for one in result.indices),
         )
+    except LucidError as error:
+        for name, scratch in reversed(names.items()):  # ..._10 before ..._1
+            error.message = error.message.replace(scratch, name)
+        raise
     finally:
         http.close()
 
@@ -218,13 +223,17 @@ def chosen(run: ElasticRestoreRun) -> dict[str, str]:
                 f"{times} indices would become {target}; write {{index}} into elasticsearch.renameTo.",
                 reason=Reason.INVALID_SPEC,
             )
-        if is_reserved(target) or len(staged_name(target, run.run).encode()) > LONGEST_NAME:
+        if is_reserved(target) or _longest(target, run.run) > LONGEST_NAME:
             raise RefusedError(
                 f"An index cannot become {target[:100]}: the name is reserved or too long; change"
                 " elasticsearch.renameTo.",
                 reason=Reason.INVALID_SPEC,
             )
     return names
+
+
+def _longest(target: str, run: str) -> int:
+    return len(live_alias(staged_name(target, run)).encode())
 
 
 def _connect(run: ElasticRestoreRun) -> ElasticHttp:

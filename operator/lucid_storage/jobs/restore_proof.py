@@ -30,29 +30,26 @@ from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
 from lucid_storage.jobs.elastic_restore import prove as prove_elasticsearch
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
 from lucid_storage.jobs.mongodb_restore import prove as prove_mongodb
-from lucid_storage.jobs.mongodb_restore_plan import MongoPlan, make_plan
+from lucid_storage.jobs.mongodb_restore_plan import make_plan
 from lucid_storage.jobs.mongodb_restore_targets import NoDatabaseError
 from lucid_storage.jobs.notes import Note
+from lucid_storage.jobs.proof_servers import crowded, crowded_elasticsearch, older, too_large
 from lucid_storage.jobs.proving import with_this
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop
-from lucid_storage.kinds.identity import surely_another
 from lucid_storage.models.orders import BackupOrder, RestoreOrder
 from lucid_storage.models.settings import SettingsError, StoreSettings
-from lucid_storage.stores.mongodb.dump.member import PinnedMember
-from lucid_storage.stores.mongodb.dump.oplog import Oplog
 from lucid_storage.stores.mongodb.dump.pinning import pin
 from lucid_storage.stores.mongodb.restore.scratch import scratch_name
 
 VERIFY_VARIABLE = "BACKUP_VERIFY_URI"
-OPLOG_SHARE = 5
-"""The data must be less than this part of the oplog of a server that is proof of itself."""
 ENDING_SECONDS = 60
 """That a worker may take beyond its deadline to end."""
 
 _FAILING = frozenset(
     {
         Reason.ARCHIVE_DAMAGED,
+        Reason.CONTENT_REFUSED,
         Reason.COUNT_MISMATCH,
         Reason.DUPLICATE_KEYS,
         Reason.NO_BASE,
@@ -107,8 +104,7 @@ def _prove(
     if record.mongodb is not None:
         return _mongodb(order, place, manifest, record.mongodb, environ, reporter, stop)
     if record.elasticsearch is not None:
-        _elasticsearch(order, place, manifest, record.elasticsearch, environ, reporter, stop)
-        return None
+        return _elasticsearch(order, place, manifest, record.elasticsearch, environ, reporter, stop)
     return Note(
         Reason.NO_VERIFY_SERVER,
         f"What the backup holds of {record.engine} was read back and compared, and was not restored: there is no"
@@ -141,8 +137,9 @@ def _mongodb(
             " spec.mongodb names what is to be backed up.",
         )
     with closing(pin(uri)) as member:
-        unfit = _too_large(member, record, plan)
+        unfit = too_large(member, record, plan)
         version = member.version
+    unfit = unfit or crowded(uri, plan)
     if unfit is not None:
         return Note(Reason.NO_VERIFY_SERVER, unfit)
     scratch = {name: scratch_name(order.run, n) for n, name in enumerate(sorted(plan.targets))}
@@ -163,7 +160,7 @@ def _mongodb(
     try:
         prove_mongodb(run, order.deadline_seconds + ENDING_SECONDS)
     except LucidError as error:
-        if error.reason is not Reason.REPLAY_REFUSED or not _older(version, record.version):
+        if error.reason is not Reason.REPLAY_REFUSED or not older(version, record.version):
             raise
         return Note(
             Reason.NO_VERIFY_SERVER,
@@ -195,30 +192,6 @@ def whole_order(order: BackupOrder, backup_id: str) -> RestoreOrder:
     )
 
 
-def _too_large(member: PinnedMember, record: MongoRecord, plan: MongoPlan) -> str | None:
-    """Why the data are too much for the oplog of the server that was read, if it is that; None when they are not."""
-    found = member.identity().identity
-    if (
-        surely_another(record.identity, found)
-        or plan.loaded_bytes < Oplog(member).size_bytes() // OPLOG_SHARE
-    ):
-        return None
-    if found == record.identity:
-        which = "BACKUP_VERIFY_URI is the server that was read"
-    else:
-        which = (
-            "BACKUP_VERIFY_URI may be the server that was read (its login, or that of the backup, may not read the"
-            " replica set's id: the action replSetGetConfig)"
-        )
-    return f"{which}, and the data are more than a fifth of its oplog; name another server."
-
-
-def _older(version: str, than: str) -> bool:
-    """By release series, such as 6.0."""
-    one, other = (tuple(int(part) for part in v.split(".")[:2] if part.isdigit()) for v in (version, than))
-    return one < other
-
-
 def _elasticsearch(
     order: BackupOrder,
     place: Place,
@@ -227,8 +200,8 @@ def _elasticsearch(
     environ: Mapping[str, str],
     reporter: Reporter,
     stop: Stop,
-) -> None:
-    """Raises LucidError when it cannot be loaded or is not what the manifest says."""
+) -> Note | None:
+    """Why it cannot be tried. Raises LucidError when it cannot be loaded or is not what the manifest says."""
     try:
         url = StoreSettings.read(environ).elasticsearch()
     except SettingsError as error:
@@ -250,4 +223,8 @@ def _elasticsearch(
         report=reporter.add,
         cancelled=stop.event,
     )
+    unfit = crowded_elasticsearch(run)
+    if unfit is not None:
+        return Note(Reason.NO_VERIFY_SERVER, unfit)
     prove_elasticsearch(run)
+    return None

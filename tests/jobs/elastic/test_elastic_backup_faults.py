@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,7 +13,9 @@ from lucid_storage.jobs.elastic_backup import check
 from lucid_storage.jobs.elastic_restore import prove, restore
 from lucid_storage.models.backup import ElasticMethod, ElasticSelection
 from lucid_storage.stores.elasticsearch.backup import bulk, http, points
+from testbed.pytest_stores import private
 from testbed.stores.elasticsearch import Elasticsearch, _password_hash
+from testbed.testrun import TestRun
 
 pytestmark = [pytest.mark.elasticsearch, pytest.mark.slow]
 
@@ -27,39 +29,88 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None
         time.sleep(0.1)
 
 
+@pytest.fixture(scope="module")
+def small_server(testbed_run: TestRun) -> Iterator[Elasticsearch]:
+    """One that is soon overloaded, and that these tests may stop."""
+    settings = {"indexing_pressure.memory.limit": "400kb", "http.max_content_length": "700kb"}
+    for make in private(testbed_run, Elasticsearch, "elasticsearch"):
+        yield make(settings=settings)
+
+
+@pytest.fixture
+def own(small_server: Elasticsearch) -> Bed:
+    if not small_server.running():
+        small_server.start()
+    return Bed(small_server, f"own-{uuid.uuid4().hex[:8]}-")
+
+
+def filled(bed: Bed, documents: int) -> str:
+    index = bed.index("one")
+    for begin in range(0, documents, 1000):
+        bed.fill(index, 1000, start=begin)
+    return index
+
+
+async def test_a_busy_server_is_waited_for_and_given_smaller_batches(
+    bed: Bed, own: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(own, 12_000)
+    backup = own.back_up()
+    done = restore(own.restore_run(backup, rename_to="{index}-copy", compare_hashes=True))
+    assert done.documents == 12_000
+    (node,) = own.call("GET", "/_nodes/stats/indexing_pressure")["nodes"].values()
+    assert node["indexing_pressure"]["memory"]["total"]["coordinating_rejections"] > 0
+    large = bed.index("large")
+    monkeypatch.setattr(bulk, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(http, "PATIENCE_SECONDS", 1.0)
+    bed.put(large, "1", json.dumps({"a": "x" * 500_000}))
+    beyond = bed.back_up(ElasticSelection(indices=[large]))
+    with pytest.raises(StoreUnavailableError):
+        restore(own.restore_run(beyond, rename_to="{index}-copy"))
+    assert not own.exists(f"{large}-copy")
+
+
+async def test_what_the_server_has_no_room_for_is_not_the_backups_fault(own: Bed) -> None:
+    own.put(own.index("one"), "1", "{}")
+    backup = own.back_up()
+    most = "cluster.max_shards_per_node"
+    own.call("PUT", "/_cluster/settings", {"persistent": {most: 1}})
+    try:
+        with pytest.raises(LucidError, match="maximum") as failed:
+            prove(own.restore_run(backup))
+        assert failed.value.reason is Reason.SERVER_REFUSED
+    finally:
+        own.call("PUT", "/_cluster/settings", {"persistent": {most: None}})
+
+
 async def test_a_server_that_stops_in_the_middle_leaves_no_backup_and_no_harm(
-    private_elasticsearch: Private, monkeypatch: pytest.MonkeyPatch
+    own: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(http, "_PAUSES", (0.1,))
-    bed = Bed(private_elasticsearch(), "stops-")
-    index = bed.index("one")
-    bed.fill(index, 30_000)
-    whole = bed.back_up()
-
-    def kill(size: int) -> None:
-        if size > 1_000_000 and bed.server.running():
-            bed.server.kill()
-
-    bed.before_write = kill
-    with pytest.raises(StoreUnavailableError):
-        bed.back_up()
-    assert bed.sink is not None
-    assert bed.sink.aborted
-    bed.before_write = None
-    bed.server.start()
-    until(lambda: bed.count(index) == 30_000, "the index after the restart")
-    run = bed.restore_run(whole, drop_existing=True)
-    run.report = lambda _size, _documents: bed.server.kill() if bed.server.running() else None
+    index = filled(own, 12_000)
+    whole = own.back_up()
+    run = own.restore_run(whole, drop_existing=True)
+    run.report = lambda _size, _documents: own.server.kill() if own.server.running() else None
     with pytest.raises(StoreUnavailableError):
         restore(run)
-    bed.server.start()
-    until(lambda: bed.count(index) == 30_000, "the index after the restart")
-    assert bed.indices() == {index, f"{index}-r-{run.run}"}
-    done = restore(bed.restore_run(whole, drop_existing=True, run="next"))
+    own.server.start()
+    until(lambda: own.count(index) == 12_000, "the index after the restart")
+    assert own.indices() == {index, f"{index}-r-{run.run}"}
+    done = restore(own.restore_run(whole, drop_existing=True, run="next"))
     assert f"{index}-r-{run.run}, left by an earlier run, was removed." in done.notes
-    assert bed.indices() == {f"{index}-r-next"}
-    assert bed.count(index) == 30_000
+    assert own.indices() == {f"{index}-r-next"}
+    assert own.count(index) == 12_000
+
+    def kill(size: int) -> None:
+        if size > 100_000 and own.server.running():
+            own.server.kill()
+
+    own.before_write = kill
+    with pytest.raises(StoreUnavailableError):
+        own.back_up()
+    assert own.sink is not None
+    assert own.sink.aborted
 
 
 async def test_a_point_in_time_that_expires_fails_the_export(
@@ -79,30 +130,6 @@ async def test_a_point_in_time_that_expires_fails_the_export(
     assert failed.value.reason is Reason.STORE_UNAVAILABLE
     assert bed.sink is not None
     assert bed.sink.aborted
-
-
-async def test_a_busy_server_is_waited_for_and_given_smaller_batches(
-    bed: Bed, private_elasticsearch: Private, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    elsewhere = bed
-    settings = {"indexing_pressure.memory.limit": "400kb", "http.max_content_length": "700kb"}
-    bed = Bed(private_elasticsearch(settings=settings), "busy-")
-    index = bed.index("one")
-    for begin in range(0, 20_000, 500):
-        bed.fill(index, 500, start=begin)
-    backup = bed.back_up()
-    done = restore(bed.restore_run(backup, rename_to="{index}-copy", compare_hashes=True))
-    assert done.documents == 20_000
-    (node,) = bed.call("GET", "/_nodes/stats/indexing_pressure")["nodes"].values()
-    assert node["indexing_pressure"]["memory"]["total"]["coordinating_rejections"] > 0
-    large = elsewhere.index("large")
-    monkeypatch.setattr(bulk, "PATIENCE_SECONDS", 2.0)
-    monkeypatch.setattr(http, "PATIENCE_SECONDS", 2.0)
-    elsewhere.put(large, "1", json.dumps({"a": "x" * 500_000}))
-    beyond = elsewhere.back_up(ElasticSelection(indices=[large]))
-    with pytest.raises(StoreUnavailableError):
-        restore(bed.restore_run(beyond, rename_to="{index}-copy"))
-    assert not bed.exists(f"{large}-copy")
 
 
 def role(server: Elasticsearch, cluster: str, indices: str, names: str = "mine-*,lucid_stg_*") -> None:

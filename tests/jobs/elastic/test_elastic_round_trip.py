@@ -154,6 +154,28 @@ async def test_a_template_of_others_does_not_reach_an_index_that_is_restored(bed
     assert set(after["aliases"]) == {index}
 
 
+async def test_a_pipeline_that_is_not_on_the_server_is_said(bed: Bed) -> None:
+    pipeline = bed.name("pipeline")
+    bed.call("PUT", f"/_ingest/pipeline/{pipeline}", {"processors": []})
+    index = bed.index("piped", {"settings": {"number_of_replicas": 0, "default_pipeline": pipeline}})
+    backup = bed.back_up()
+    assert restore(bed.restore_run(backup, drop_existing=True)).notes == ()
+    bed.call("PUT", f"/{index}/_settings", {"index.default_pipeline": None})
+    bed.call("DELETE", f"/_ingest/pipeline/{pipeline}")
+    (note,) = restore(bed.restore_run(backup, drop_existing=True)).notes
+    assert note.startswith(f"The ingest pipeline {pipeline} is not on this server")
+    assert index in note
+
+
+async def test_an_index_that_gives_small_pages_is_exported_and_compared(bed: Bed) -> None:
+    index = bed.index("window", {"settings": {"number_of_replicas": 0, "max_result_window": 50}})
+    bed.fill(index, 300)
+    backup = bed.back_up()
+    assert backup.taken.documents == 300
+    restore(bed.restore_run(backup, drop_existing=True, compare_hashes=True))
+    assert bed.count(index) == 300
+
+
 async def test_what_was_confirmed_before_the_backup_is_in_it_also_without_a_refresh(bed: Bed) -> None:
     index = bed.index("late", {"settings": {"number_of_replicas": 0, "refresh_interval": "-1"}})
     bed.put(index, "1", '{"a":1}')

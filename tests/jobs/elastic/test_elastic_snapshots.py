@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from workshop import Workshop
@@ -13,6 +14,7 @@ from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.elastic_backup import check, delete_taken, take
 from lucid_storage.jobs.elastic_restore import prove, restore
 from lucid_storage.models.backup import ElasticMethod, ElasticSelection, Verify
+from lucid_storage.stores.elasticsearch.backup import snapshots as server_snapshots
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -112,6 +114,33 @@ async def test_a_partial_snapshot_fails_with_its_shards_and_is_removed(bed: Bed,
     assert f"{index}[0]" in failed.value.message
     assert snapshots(bed, repository) == []
     assert bed.sink is None
+
+
+async def test_an_index_that_is_deleted_while_the_snapshot_is_made_fails_it(
+    bed: Bed, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = str(bed.server.snapshots / repository)
+    slow = {"type": "fs", "settings": {"location": location, "max_snapshot_bytes_per_sec": "5kb"}}
+    bed.call("PUT", f"/_snapshot/{repository}", slow)
+    small, large = bed.index("a-small"), bed.index("b-large")
+    bed.put(small, "1", "{}")
+    bed.fill(large, 500)
+    bed.call("POST", f"/{small},{large}/_flush")
+    genuine, deleted = server_snapshots._progress, []
+
+    def progress(*given: Any) -> Any:
+        status = bed.call("GET", f"{given[1]}/_status")["snapshots"][0]["indices"]
+        if not deleted and small in status and status[small]["shards_stats"]["done"]:
+            deleted.append(bed.call("DELETE", f"/{small}"))
+        return genuine(*given)
+
+    monkeypatch.setattr(server_snapshots, "_progress", progress)
+    with pytest.raises(LucidError) as failed:
+        bed.back_up(selection(bed, repository))
+    assert deleted
+    assert failed.value.reason is Reason.SNAPSHOT_PARTIAL
+    assert small in failed.value.message
+    assert snapshots(bed, repository) == []
 
 
 async def test_a_repository_that_is_missing_or_read_only_is_said(bed: Bed, repository: str) -> None:

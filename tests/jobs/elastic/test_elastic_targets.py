@@ -1,12 +1,13 @@
 """Consent, names and aliases of a restore, on a real server."""
 
+import json
 import threading
 
 import pytest
 
 from jobs.elastic.elastic_bed import Bed
 from lucid_storage.archive.manifest import ElasticRecord
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LucidError, Reason, ServerRefusedError
 from lucid_storage.jobs import elastic_loading, elastic_restore
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.elastic_restore import prove, restore
@@ -90,25 +91,32 @@ async def test_an_alias_that_others_made_is_never_replaced(bed: Bed) -> None:
     assert bed.indices() == {other}
 
 
+@pytest.mark.parametrize("refused", ["of what is not there", "of two write indices"])
 async def test_several_indices_are_switched_by_one_call_or_not_at_all(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
+    """The server calls two write indices its own failure, and has done nothing."""
     names = [bed.index(f"many-{n}") for n in range(3)]
     for name in names:
         bed.put(name, "1", '{"old":true}')
     backup = bed.back_up()
     for name in names:
         bed.put(name, "2", '{"new":true}')
+    others = [bed.index(f"other-{n}") for n in range(2)]
     genuine = switching._actions
+    monkeypatch.setattr(switching, "_CERTAIN_SECONDS", 1.0)
 
     def broken(*args: object) -> object:
         actions, notes = genuine(*args)  # type: ignore[arg-type]
-        return [*actions, '{"add":{"index":"no-such-index-at-all","alias":"x"}}'], notes
+        if refused == "of what is not there":
+            return [*actions, '{"add":{"index":"no-such-index-at-all","alias":"x"}}'], notes
+        two = [{"index": one, "alias": bed.name("w"), "is_write_index": True} for one in others]
+        return [*actions, *(json.dumps({"add": each}) for each in two)], notes
 
     monkeypatch.setattr(switching, "_actions", broken)
-    with pytest.raises(LucidError):
+    with pytest.raises(ServerRefusedError):
         restore(bed.restore_run(backup, drop_existing=True))
-    assert bed.indices() == set(names)
+    assert bed.indices() == {*names, *others}
     assert [bed.count(name) for name in names] == [2, 2, 2]
     monkeypatch.undo()
     restore(bed.restore_run(backup, drop_existing=True))
@@ -131,6 +139,24 @@ async def test_writes_of_an_alias_go_on_to_the_live_write_index(bed: Bed) -> Non
     bed.put(alias, "2", '{"a":2}')
     assert bed.count(live) == 1
     assert bed.count(alias) == 2
+
+
+async def test_an_index_that_replaces_the_write_index_of_an_alias_takes_its_writes(bed: Bed) -> None:
+    """The backup was made when the month was prepared and not yet written to."""
+    alias = bed.name("series")
+    old = bed.index("2026.10", {"aliases": {alias: {"is_write_index": True}}})
+    new = bed.index("2026.11", {"aliases": {alias: {"is_write_index": False}}})
+    backup = bed.back_up()
+    turned = [
+        {"add": {"index": index, "alias": alias, "is_write_index": index == new}} for index in (old, new)
+    ]
+    bed.call("POST", "/_aliases", {"actions": turned})
+    bed.put(alias, "1", "{}")
+    run = bed.restore_run(backup, drop_existing=True, indices=[new])
+    real = f"{new}-r-{run.run}"
+    assert restore(run).notes == (f"The write index of {alias} is {real}, for it replaces the one that was.",)
+    bed.put(alias, "2", "{}")
+    assert bed.count(new) == 1
 
 
 async def test_an_alias_with_one_index_goes_on_to_take_writes_when_a_second_one_joins(bed: Bed) -> None:

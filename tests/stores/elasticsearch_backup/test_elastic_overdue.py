@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from lucid_storage.stores.elasticsearch.backup.http import Answer, ElasticHttp
-from lucid_storage.stores.elasticsearch.backup.staging import Leftover, complete
+from lucid_storage.stores.elasticsearch.backup.leftovers import Leftover, complete
 
 NOW = datetime.now(UTC)
 POLICY = "lucid-sessions"
@@ -22,7 +22,9 @@ class Server:
         self.answer = Answer(status, json.dumps({POLICY: {"policy": {"phases": phases}}}).encode())
         self.settings: dict[str, Any] = {}
 
-    def ask(self, method: str, path: str) -> Answer:
+    def ask(self, method: str, path: str, *_: Any) -> Answer:
+        if path == "/_aliases":
+            return Answer(404, b"{}")  # the alias was removed by somebody who came before
         assert (method, path) == ("GET", f"/_ilm/policy/{POLICY}")
         return self.answer
 
@@ -48,7 +50,7 @@ def test_one_that_is_past_its_days_follows_no_policy(age: timedelta | None, crea
     server = Server(DELETES)
     (note,) = completed(server, age, created)
     assert "i is past the days of its lifecycle policy lucid-sessions" in note
-    assert server.settings == {"index.hidden": "false"}
+    assert {key for key, value in server.settings.items() if value is not None} == {"index.hidden"}
 
 
 @pytest.mark.parametrize(("status", "why"), [(403, " (the login lacks read_ilm)"), (500, "")])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
 from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
-from lucid_storage.stores.elasticsearch.answers import kind_and_sentence
+from lucid_storage.stores.elasticsearch.answers import kind_and_sentence, refusal
 from lucid_storage.stores.elasticsearch.backup.hits import Hit
 from lucid_storage.stores.elasticsearch.backup.http import BUSY, Answer, ElasticHttp, encoded
 from lucid_storage.stores.elasticsearch.backup.staging import lost
@@ -17,7 +18,8 @@ from lucid_storage.stores.elasticsearch.backup.staging import lost
 PATIENCE_SECONDS = 300.0
 """For how long an overloaded server is waited for without a single document taken."""
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
-_TOO_LARGE = 413
+_INVALID, _DENIED, _TOO_LARGE = 400, 403, 413
+_FIELD = re.compile(r"(?:field|introduction of) \[([^\]]{1,100})\]")
 
 
 class Loader:
@@ -102,7 +104,7 @@ class Loader:
             if answer.ok:
                 return
             if answer.status != BUSY:
-                raise self._refused({"error": (answer.json() or {}).get("error")})
+                raise self._refused({"status": answer.status, "error": (answer.json() or {}).get("error")})
             self._wait(tries, since)
             tries += 1
 
@@ -117,13 +119,20 @@ class Loader:
 
     def _refused(self, outcome: Mapping[str, Any]) -> LucidError:
         """Type and field only: the server's sentence may hold the document's value."""
-        kind = kind_and_sentence(outcome)[0] or "no reason given"
+        status, kind = int(outcome["status"]), kind_and_sentence(outcome)[0] or "no reason given"
         if kind == "index_not_found_exception":  # it is never made anew: the shield forbids it
             return lost(self._http, self._index)
+        if (
+            status == _DENIED or status >= 500
+        ):  # a block, a right, a shard: of the server and not of the document
+            return refusal(status, outcome, self._http.subject)
+        reason = str((outcome.get("error") or {}).get("reason"))
+        field = _FIELD.search(reason)
         return LucidError(
-            f"{self._http.subject} refused a document of the backup for {self._index} ({kind}); "
-            "the target is untouched. Its log says which field.",
-            reason=Reason.SERVER_REFUSED,
+            f"{self._http.subject} refused a document of the backup for {self._index} ({kind}"
+            f"{f', field {field[1]}' if field else ''}); the target is untouched. Restore it on a server that takes it,"
+            " or use another backup.",
+            reason=Reason.CONTENT_REFUSED if status == _INVALID else Reason.SERVER_REFUSED,
         )
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from lucid_storage.errors import AccessDeniedError, LucidError, Reason, ServerRefusedError
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
-from lucid_storage.stores.elasticsearch.backup.names import MARK, staged_name
+from lucid_storage.stores.elasticsearch.backup.names import (
+    MARK,
+    live_alias,
+    stage_of,
+    staged_name,
+)
 from lucid_storage.stores.elasticsearch.backup.rawjson import (
     NotJsonError,
     elements,
@@ -17,12 +23,17 @@ from lucid_storage.stores.elasticsearch.backup.rawjson import (
     member,
     members,
 )
+from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS
 from lucid_storage.stores.elasticsearch.settings import declared
 from lucid_storage.stores.mongodb.types import JsonValue
 
 _TEMPLATE_DATES = {"created_date", "created_date_millis", "modified_date", "modified_date_millis"}
 # What the server keeps for itself and refuses in a new index.
 _PRIVATE = ("index.store.snapshot.", "index.version.")
+# Of the names in one request: the server takes a line of 4096 bytes.
+_LINE_BYTES = 3000
+_HIDDEN = "index.hidden"
+_PIPELINES, _NO_PIPELINE = ("index.default_pipeline", "index.final_pipeline"), "_none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +49,11 @@ class Definition:
     settings: dict[str, JsonValue]
     """Flat, only those that were set."""
     aliases: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether somebody wants wildcards to pass it by."""
+        return str(self.settings.get(_HIDDEN)).lower() == "true"
 
     def text(self) -> str:
         """For the archive."""
@@ -104,34 +120,113 @@ class Template:
             raise NotJsonError from error
 
 
-def definition(http: ElasticHttp, name: str) -> Definition | None:
-    """The index of that name; None when there is none, or an alias. Raises LucidError."""
-    answer = http.ask("GET", f"/{encoded(name)}", parameters={"flat_settings": True})
-    if answer.status == 404:
-        return None
+def definitions(http: ElasticHttp, names: Sequence[str]) -> dict[str, Definition]:
+    """The indices of these names that are there, none of them an alias. Raises LucidError.
+
+    The aliases of all are of one moment: of two, an alias could have two write indices.
+    """
+    aliases = _aliases(http)
+    carriers = Counter(alias for each in aliases.values() for alias in each)
+    found: dict[str, Definition] = {}
+    for some in _lines(names):
+        for name, text in _described(http, some).items():
+            if name in some:
+                own = aliases.get(name, {})
+                sole = {alias: body for alias, body in own.items() if carriers[alias] == 1}
+                found[name] = _definition(http, name, text, own, sole)
+    return found
+
+
+def _aliases(http: ElasticHttp) -> dict[str, dict[str, str]]:
+    answer = http.must("GET", "/*/_alias", parameters={"expand_wildcards": "open,closed,hidden"})
+    try:
+        return {
+            name: members(member(text, "aliases")) for name, text in members(answer.body.decode()).items()
+        }
+    except ValueError as error:
+        raise ServerRefusedError(f"{http.subject} described its aliases in an unknown form.") from error
+
+
+def _lines(names: Sequence[str]) -> Iterator[list[str]]:
+    some: list[str] = []
+    size = 0
+    for name in names:
+        more = len(encoded(name)) + 1
+        if some and size + more > _LINE_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(name)
+        size += more
+    if some:
+        yield some
+
+
+def _described(http: ElasticHttp, names: Sequence[str]) -> dict[str, str]:
+    path = ",".join(encoded(name) for name in names)
+    answer = http.ask("GET", f"/{path}", parameters={"flat_settings": True})
+    if answer.status == 404:  # one of them is gone
+        if len(names) == 1:
+            return {}
+        return {key: text for name in names for key, text in _described(http, [name]).items()}
     if not answer.ok:
         raise http.refused(answer)
     try:
-        found = members(answer.body.decode()).get(name)
-        if found is None:
-            return None
-        parts = members(found)
-        settings = json.loads(parts["settings"])
-        target, mappings = _without_mark(name, parts["mappings"])
+        return members(answer.body.decode())
+    except ValueError as error:
+        raise ServerRefusedError(f"{http.subject} described its indices in an unknown form.") from error
+
+
+def _definition(
+    http: ElasticHttp, name: str, text: str, aliases: Mapping[str, str], sole: Mapping[str, str]
+) -> Definition:
+    try:
+        parts = members(text)
+        settings: dict[str, JsonValue] = json.loads(parts["settings"])
+        mark = mark_of(parts["mappings"])
+        target = stood_for(name, mark, aliases, sole) or name
+        if target != name and mark is not None and "until" in mark:
+            settings = _finished(settings, mark)
         return Definition(
             name=name,
             target=target,
             uuid=str(settings.get("index.uuid")),
-            mappings=mappings,
+            mappings=parts["mappings"] if mark is None else with_meta(parts["mappings"], None),
             settings={
                 key: value
                 for key, value in declared(settings).items()
                 if not key.startswith(_PRIVATE) and (key, value) != ("index.store.type", "snapshot")
             },
-            aliases={alias: body for alias, body in members(parts["aliases"]).items() if alias != target},
+            aliases={
+                alias: body for alias, body in aliases.items() if alias not in (target, live_alias(name))
+            },
         )
     except (ValueError, KeyError) as error:
         raise ServerRefusedError(f"{http.subject} described the index {name} in an unknown form.") from error
+
+
+def stood_for(
+    name: str,
+    mark: Mapping[str, JsonValue] | None,
+    aliases: Mapping[str, str],
+    sole: Mapping[str, str],
+) -> str | None:
+    """The name that users know a restored index by, as long as that is an alias of it; None for every other index.
+
+    Where an application wrote over the mark, an alias that a restore would have given tells it: `sole` are those of no
+    other index. A mark that somebody copied or made up, or whose alias went on to another index, gives no name.
+    """
+    if mark is not None:
+        target = str(mark.get("target"))
+        return target if target in aliases and staged_name(target, str(mark.get("run"))) == name else None
+    stage = stage_of(name)
+    return stage if stage is not None and sole.get(stage) == "{}" else None
+
+
+def _finished(settings: Mapping[str, JsonValue], mark: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Of an index that is live, and that its restore left before it had its last settings."""
+    last = mark.get("last")
+    kept = {key: value for key, value in settings.items() if key != _HIDDEN and key not in LIMITS}
+    return {**kept, **(last if isinstance(last, dict) else {})}
 
 
 def mark_of(mappings: str) -> dict[str, JsonValue] | None:
@@ -147,15 +242,6 @@ def with_meta(mappings: str, mark: str | None) -> str:
     if mark is not None:
         meta[MARK] = mark
     return joined({**rest, **({"_meta": joined(meta)} if meta else {})})
-
-
-def _without_mark(name: str, mappings: str) -> tuple[str, str]:
-    mark = mark_of(mappings)
-    if mark is None:
-        return name, mappings
-    target, run = str(mark.get("target")), str(mark.get("run"))
-    # A mark that somebody copied or made up gives nobody another name.
-    return (target if staged_name(target, run) == name else name), with_meta(mappings, None)
 
 
 def unfit(found: Definition) -> str | None:
@@ -223,3 +309,21 @@ def put_missing(http: ElasticHttp, templates: Sequence[Template]) -> list[str]:
                 raise
             notes.append(f"The template {template.name} was not created: {error.message}")
     return notes
+
+
+def missing_pipelines(http: ElasticHttp, restored: Iterable[tuple[str, Definition]]) -> list[str]:
+    """Notes on ingest pipelines that indices name, by the names that they have now, and that the server does not have.
+
+    A login that may not read pipelines gets none.
+    """
+    users: dict[str, list[str]] = {}
+    for target, one in restored:
+        for setting in _PIPELINES:
+            if (pipeline := str(one.settings.get(setting, _NO_PIPELINE))) != _NO_PIPELINE:
+                users.setdefault(pipeline, []).append(target)
+    return [
+        f"The ingest pipeline {pipeline} is not on this server, and no backup holds it: writes to"
+        f" {', '.join(names[:3])} fail until you put it there."
+        for pipeline, names in sorted(users.items())
+        if http.ask("GET", f"/_ingest/pipeline/{encoded(pipeline)}").status == 404
+    ]

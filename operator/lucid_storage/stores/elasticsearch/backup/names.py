@@ -14,6 +14,8 @@ MARK = "lucid-storage-restore"
 SCRATCH_PREFIX = RESERVED_PREFIXES[0]
 _DATE = re.compile(r"-(19|20)[0-9]{2}(\.[0-9]{2}){0,2}$", re.ASCII)
 _RUN = re.compile(r"[^a-z0-9]")
+_STAGE = re.compile(r"(.+)-r-[0-9a-f]{12}")
+"""Runs of restores have ids of twelve hexadecimal digits."""
 _MANY = "\0" * 300
 """Stands for what a `*` may become; no name is as long, so that no pattern of ? signs matches it by chance."""
 
@@ -37,10 +39,14 @@ class Allowed:
     def check(self, name: str) -> None:
         """Raises NotAllowedError(IndexNotAllowed)."""
         if not self.name(name):
-            raise NotAllowedError(
-                f"The namespace may not use the index {name}; it may use {', '.join(self.patterns) or 'none'}.",
-                reason=Reason.INDEX_NOT_ALLOWED,
-            )
+            raise self.refusal(name)
+
+    def refusal(self, name: str) -> NotAllowedError:
+        """What a namespace is told that asked for a name which it may not use."""
+        return NotAllowedError(
+            f"The namespace may not use the index {name}; it may use {', '.join(self.patterns) or 'none'}.",
+            reason=Reason.INDEX_NOT_ALLOWED,
+        )
 
 
 def run_part(run: str) -> str:
@@ -51,6 +57,17 @@ def run_part(run: str) -> str:
 def staged_name(target: str, run: str) -> str:
     """Where a restore loads the index that is to become `target`."""
     return f"{target}-r-{run_part(run)}"
+
+
+def stage_of(name: str) -> str | None:
+    """The name that an index of this one became, if a restore named it; None when none would have."""
+    found = _STAGE.fullmatch(name)
+    return None if found is None else found[1]
+
+
+def live_alias(name: str) -> str:
+    """An alias that a staged index gets in the call which makes it live, until it is finished."""
+    return f"{name}-live"
 
 
 def scratch_name(run: str, number: int) -> str:

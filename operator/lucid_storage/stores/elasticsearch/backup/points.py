@@ -19,6 +19,7 @@ LARGEST_ANSWER_BYTES = 256 * 1024 * 1024
 """Of a page of one document: the server takes none above 100 MiB by default, and JSON escapes may blow it up."""
 MOST_HITS = 10_000
 """index.max_result_window as it is by default."""
+_WINDOW = "index.max_result_window"
 KEEP = "10m"
 TOUCH_SECONDS = 180.0
 _CLOSE_SECONDS = 5.0
@@ -30,12 +31,14 @@ _EXPIRED = b"search_context_missing_exception"
 class Point:
     """One index as it was when the point was opened. Its id may change with each answer."""
 
-    def __init__(self, index: str, point: str, documents: int, average: int) -> None:
+    def __init__(self, index: str, point: str, documents: int, average: int, most: int = MOST_HITS) -> None:
         self.index = index
         self.documents = documents
         """Documents at about that time."""
         self.average = average
         """Bytes on disk of one document, a first guess for pages."""
+        self.most = most
+        """Documents that the index gives in one page."""
         self.id = point
         self.used = monotonic()
 
@@ -46,7 +49,14 @@ def open_point(http: ElasticHttp, index: str) -> Point:
     http.must("POST", f"{path}/_refresh")
     size, documents = primaries(http, index)
     answer = http.must("POST", f"{path}/_pit", parameters={"keep_alive": KEEP})
-    return Point(index, str(answer.json()["id"]), documents, size // documents if documents else 0)
+    average = size // documents if documents else 0
+    return Point(index, str(answer.json()["id"]), documents, average, _window(http, path))
+
+
+def _window(http: ElasticHttp, path: str) -> int:
+    found = http.must("GET", f"{path}/_settings/{_WINDOW}", parameters={"flat_settings": True}).json()
+    windows = [int(one["settings"].get(_WINDOW, MOST_HITS)) for one in found.values()]
+    return max(1, min([MOST_HITS, *windows]))
 
 
 def primaries(http: ElasticHttp, index: str) -> tuple[int, int]:
@@ -75,7 +85,7 @@ def close_points(http: ElasticHttp, points: Iterable[Point]) -> None:
 def pages(http: ElasticHttp, point: Point, part: int, parts: int) -> Iterator[Page]:
     """All documents of one of `parts` slices. Raises LucidError; a page that failed for a moment is asked again."""
     after: int | None = None
-    size = _first_size(point.average)
+    size = min(_first_size(point.average), point.most)
     while True:
         name = secrets.token_hex(16)
         body: dict[str, Any] = {
@@ -106,7 +116,7 @@ def pages(http: ElasticHttp, point: Point, part: int, parts: int) -> Iterator[Pa
             return
         yield page
         after = page.last
-        size = min(max(1, PAGE_BYTES * len(page.hits) // max(page.bytes, 1)), 2 * size, MOST_HITS)
+        size = min(max(1, PAGE_BYTES * len(page.hits) // max(page.bytes, 1)), 2 * size, point.most)
 
 
 def _first_size(average: int) -> int:

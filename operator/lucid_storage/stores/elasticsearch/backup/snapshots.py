@@ -89,6 +89,7 @@ def take_snapshot(
             _progress(http, path, report)
             http.pause(POLL_SECONDS)
         _judge(http, repository, state)
+        _check_whole(repository, indices, state)
         done, size = _progress(http, path, report)
         return Snapshot(repository, name, tuple(state["indices"]), size or done)
     except BaseException:
@@ -207,6 +208,17 @@ def _judge(http: ElasticHttp, repository: str, state: dict[str, Any]) -> None:
         f"{f' ({named})' if named else ''}. Make these indices healthy and back up again.",
         reason=Reason.SNAPSHOT_PARTIAL,
     )
+
+
+def _check_whole(repository: str, indices: Sequence[str], state: dict[str, Any]) -> None:
+    """An index that is deleted while its shards wait is left out, and the server calls that a success."""
+    missing = sorted(set(indices) - set(state["indices"]))
+    if missing:
+        named = ", ".join(missing[:_NAMED_SHARDS]) + (", ..." if len(missing) > _NAMED_SHARDS else "")
+        raise LucidError(
+            f"The snapshot in {repository} is without {named}, deleted while it was made. Back up again.",
+            reason=Reason.SNAPSHOT_PARTIAL,
+        )
 
 
 def _remove(http: ElasticHttp, path: str) -> bool:

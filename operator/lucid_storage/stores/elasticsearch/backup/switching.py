@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
-from lucid_storage.errors import Reason, RefusedError, StoreUnavailableError
-from lucid_storage.stores.elasticsearch.backup.definitions import mark_of
+from lucid_storage.errors import LucidError, Reason, RefusedError, ServerRefusedError, StoreUnavailableError
+from lucid_storage.stores.elasticsearch.backup.definitions import mark_of, stood_for
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
-from lucid_storage.stores.elasticsearch.backup.names import Allowed, staged_name
+from lucid_storage.stores.elasticsearch.backup.names import Allowed, live_alias
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, member, members
 from lucid_storage.stores.elasticsearch.backup.staging import count
 
+logger = logging.getLogger(__name__)
+
 _WAIT = "30s"
 _WRITE = "is_write_index"
-
-
 _CERTAIN_SECONDS = 60.0
 
 
@@ -53,8 +54,8 @@ def look(http: ElasticHttp, name: str) -> Target:
     found = members(answer.body.decode())
     real = next(iter(found))
     if real != name:
-        mark = mark_of(member(found[real], "mappings")) or {}
-        if len(found) > 1 or staged_name(name, str(mark.get("run"))) != real:
+        mark, aliases = mark_of(member(found[real], "mappings")), members(member(found[real], "aliases"))
+        if len(found) > 1 or stood_for(real, mark, aliases, aliases) != name:
             raise RefusedError(
                 f"{name} is an alias of {', '.join(sorted(found)[:3])} at {http.subject}, which no restore made; "
                 "set elasticsearch.renameTo, or remove the alias.",
@@ -101,9 +102,9 @@ def switch(
     again = [look(http, one.target.name) for one in staged]
     check_consent(again, drop_existing=drop_existing)
     empty = [target.replaces for target in again if target.replaces and not drop_existing]
-    for name in empty:
-        _block_writes(http, name, blocked=True)
     try:
+        for name in empty:
+            _block_writes(http, name, blocked=True)
         if empty:
             again = [look(http, one.target.name) for one in staged]
             check_consent(again, drop_existing=False)
@@ -111,9 +112,18 @@ def switch(
         _apply(http, staged, actions)
     except BaseException:
         for name in empty:
-            _block_writes(http, name, blocked=False)
+            _unblock_writes(http, name)
         raise
     return notes
+
+
+def _unblock_writes(http: ElasticHttp, name: str) -> None:
+    """After a switch that failed. What went wrong first decides what may be removed, so nothing is raised."""
+    http.pause = sleep  # also when the run was cancelled
+    try:
+        _block_writes(http, name, blocked=False)
+    except LucidError as error:
+        logger.warning("the index %s may still refuse writes (index.blocks.write): %s", name, error.message)
 
 
 def _block_writes(http: ElasticHttp, name: str, *, blocked: bool) -> None:
@@ -131,8 +141,10 @@ def _apply(http: ElasticHttp, staged: Sequence[Staged], actions: Sequence[str]) 
         )
     except StoreUnavailableError:
         answer = None  # the server may have done it all the same
-    if answer is not None and 400 <= answer.status < 500:
-        raise http.refused(answer)
+    if answer is not None and not answer.ok:
+        refused = http.refused(answer)
+        if answer.status < 500 or isinstance(refused, ServerRefusedError):
+            raise refused
     begun = monotonic()
     while not _all_live(http, staged):
         if monotonic() - begun > _CERTAIN_SECONDS:
@@ -165,19 +177,36 @@ def _actions(
     actions = [json.dumps({"remove_index": {"index": name}}) for name in sorted(removed)]
     for one in staged:
         actions.append(_add(one.name, one.target.name, {}))
+        actions.append(_add(one.name, live_alias(one.name), {"is_hidden": "true"}))
     names = sorted({alias for one in staged for alias in one.aliases})
     fresh = {one.target.name for one in staged}
+    successors = {
+        there.replaces: one.name for one, there in zip(staged, targets, strict=True) if there.replaces
+    }
     for alias in names:
         if not allowed.name(alias) or alias in fresh:
             notes.append(f"The alias {alias} was left out: the namespace may not use it.")
             continue
         carriers = {one.name: members(one.aliases[alias]) for one in staged if alias in one.aliases}
-        others = _others(http, alias, removed)
-        if others is None:
+        live = _live(http, alias)
+        if alias in live and alias not in removed:
             notes.append(f"The alias {alias} was left out: an index has that name.")
             continue
+        others = {name: body for name, body in live.items() if name not in removed and name != alias}
+        successor = successors.get(_writer(live) or "")
+        if successor in carriers and _writer({**others, **carriers}) is None:
+            carriers[successor] = {**carriers[successor], _WRITE: "true"}
+            notes.append(f"The write index of {alias} is {successor}, for it replaces the one that was.")
         actions += _alias(alias, carriers, others, notes)
     return actions, notes
+
+
+def _writer(carriers: Mapping[str, Mapping[str, str]]) -> str | None:
+    """Where writes to an alias of these go: to the one that says so, or to a sole one that says nothing."""
+    flagged = [index for index, body in carriers.items() if body.get(_WRITE) == "true"]
+    if not flagged and len(carriers) == 1:
+        flagged = [index for index, body in carriers.items() if _WRITE not in body]
+    return flagged[0] if flagged else None
 
 
 def _alias(
@@ -207,18 +236,12 @@ def _add(index: str, alias: str, body: Mapping[str, str]) -> str:
     return joined({"add": joined({**body, "index": json.dumps(index), "alias": json.dumps(alias)})})
 
 
-def _others(http: ElasticHttp, alias: str, removed: set[str]) -> dict[str, dict[str, str]] | None:
-    """Live indices of an alias that stay, with its JSON texts; None when the name is an index's."""
+def _live(http: ElasticHttp, alias: str) -> dict[str, dict[str, str]]:
+    """Live indices of an alias, with its JSON texts; where the name is an index's, that index."""
     answer = http.ask("GET", f"/{encoded(alias)}", parameters={"flat_settings": True})
     if answer.status == 404:
         return {}
     if not answer.ok:
         raise http.refused(answer)
     found = members(answer.body.decode())
-    if alias in found and alias not in removed:
-        return None
-    return {
-        name: members(member(text, "aliases", alias))
-        for name, text in found.items()
-        if name not in removed and name != alias
-    }
+    return {name: members(member(text, "aliases", alias)) for name, text in found.items()}

@@ -1,0 +1,40 @@
+"""A proof by a restore loads nothing into a cluster whose disks it could fill (rule 1.11)."""
+
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+from workshop import Workshop
+
+from jobs.elastic.elastic_bed import Bed
+from lucid_storage.jobs import proof_servers, restore_proof
+from lucid_storage.models.backup import Verify
+from lucid_storage.stores.elasticsearch.backup import room
+from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
+
+pytestmark = pytest.mark.elasticsearch
+
+
+def test_the_room_is_what_is_left_until_the_servers_block_their_indices(bed: Bed) -> None:
+    with closing(ElasticHttp(bed.server.url, "test", lambda _: None)) as http:
+        free = room.free_bytes(http)
+    disk = shutil.disk_usage(bed.server.folder)
+    assert free is not None
+    assert abs(free - (disk.free - min(disk.total / 20, 100 * 1024**3))) < 2 * 1024**3
+
+
+def test_a_proof_that_could_fill_the_disks_is_not_tried(
+    bed: Bed, workshop: Callable[..., Workshop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = bed.index("kept")
+    bed.fill(index, 10)
+    shop = workshop(ELASTICSEARCH_URL=bed.server.url)
+    asked = {"engines": ["elasticsearch"], "elasticsearch": {"indices": [index]}, "verify": "Restore"}
+    told = shop.made("fits", "", **asked)
+    assert (told.ok, told.verified, told.verify_note) == (True, Verify.RESTORE, None), told
+    monkeypatch.setattr(proof_servers, "free_bytes", lambda _: 9)
+    monkeypatch.delattr(restore_proof, "prove_elasticsearch")
+    told = shop.made("large", "", **asked)
+    assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, "NoVerifyServer"), told
+    assert "there are 9 until it blocks its indices" in told.verify_message

@@ -1,0 +1,153 @@
+"""A restore whose worker or server is lost around the switch: what is live is neither removed nor left out."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from jobs.elastic.elastic_bed import Backup, Bed
+from lucid_storage.errors import LucidError, StoreUnavailableError
+from lucid_storage.jobs import elastic_restore
+from lucid_storage.jobs.elastic_restore import prove, restore
+from lucid_storage.models.backup import ElasticSelection
+from lucid_storage.stores.elasticsearch.backup import switching
+from lucid_storage.stores.elasticsearch.backup.http import Answer, ElasticHttp
+
+pytestmark = pytest.mark.elasticsearch
+
+SETTINGS = {
+    "number_of_replicas": 0,
+    "index.mapping.depth.limit": 9,
+    "index.blocks.read_only_allow_delete": False,
+}
+
+
+def unfinished(bed: Bed, backup: Backup, monkeypatch: pytest.MonkeyPatch, *, deadline_seconds: int) -> None:
+    """A restore that is lost right after the switch."""
+
+    def dies(*_: Any) -> list[str]:
+        raise StoreUnavailableError("lost right after the switch")
+
+    run = bed.restore_run(backup, drop_existing=True)
+    run.deadline_seconds = deadline_seconds
+    with monkeypatch.context() as patched, pytest.raises(StoreUnavailableError):
+        patched.setattr(elastic_restore, "complete", dies)
+        restore(run)
+
+
+async def test_a_restored_index_that_is_still_hidden_is_in_the_next_backup(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = bed.index("live", {"settings": SETTINGS, "mappings": {"dynamic": "strict"}})
+    bed.put(index, "1", "{}")
+    backup = bed.back_up()
+    before = bed.call("GET", f"/{index}")[index]["settings"]["index"]
+    unfinished(bed, backup, monkeypatch, deadline_seconds=600)
+    bed.put(index, "2", "{}")  # live, and applications write to it
+    for asked in (f"{bed.prefix}*", index):
+        later = bed.back_up(ElasticSelection(indices=[asked]))
+        assert [(one.name, one.documents) for one in later.record.indices] == [(index, 2)]
+    restore(bed.restore_run(later, drop_existing=True))
+    (after,) = bed.call("GET", f"/{index}").values()
+    assert set(after["aliases"]) == {index}
+    changing = {"creation_date", "uuid", "provided_name", "version"}
+    settings = [
+        {k: v for k, v in each.items() if k not in changing} for each in (before, after["settings"]["index"])
+    ]
+    assert settings[0] == settings[1]
+
+
+async def test_an_index_that_was_live_is_not_removed_when_its_name_went_on(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = bed.index("live")
+    bed.put(index, "1", "{}")
+    backup = bed.back_up()
+    unfinished(bed, backup, monkeypatch, deadline_seconds=-1)
+    (real,) = bed.indices()
+    bed.put(index, "2", "{}")
+    green = bed.index("live-v2")
+    move = [{"remove": {"index": real, "alias": index}}, {"add": {"index": green, "alias": index}}]
+    bed.call("POST", "/_aliases", {"actions": move})
+    assert prove(bed.restore_run(backup))[0] == 1
+    assert bed.count(real) == 2
+    (after,) = bed.call("GET", f"/{real}").values()
+    assert after["aliases"] == {}
+    assert "hidden" not in after["settings"]["index"]
+
+
+async def test_what_was_live_stays_with_a_note_before_the_next_restore(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = bed.index("live")
+    bed.put(index, "1", "{}")
+    backup = bed.back_up()
+    unfinished(bed, backup, monkeypatch, deadline_seconds=600)
+    (real,) = bed.indices()
+    bed.call("POST", "/_aliases", {"actions": [{"remove": {"index": real, "alias": index}}]})
+    done = restore(bed.restore_run(backup, run="next"))
+    assert bed.indices() == {real, f"{index}-r-next"}
+    (note,) = done.notes
+    assert note.startswith(f"{real} was {index} after an earlier run")
+
+
+async def test_a_switch_whose_answer_is_lost_is_not_taken_back(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The target is empty, so it is closed to writes; and the server is away until the worker has cleaned up."""
+    index = bed.index("target")
+    bed.put(index, "1", "{}")
+    backup = bed.back_up()
+    bed.call("DELETE", f"/{index}")
+    bed.index("target")
+    genuine = ElasticHttp._once
+    away = False
+
+    def once(self: ElasticHttp, method: str, target: str, *rest: Any) -> Answer:
+        nonlocal away
+        if away:
+            raise ConnectionResetError("away")
+        answer = genuine(self, method, target, *rest)
+        if (method, target.partition("?")[0]) == ("POST", "/_aliases"):
+            away, self.patience = True, 0.5
+            raise ConnectionResetError("the answer is lost")
+        return answer
+
+    def back(*_: Any) -> None:
+        nonlocal away
+        away = False
+
+    unblock = switching._unblock_writes
+
+    def unblocked(http: ElasticHttp, name: str) -> None:
+        unblock(http, name)
+        back()
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(ElasticHttp, "_once", once)
+        patched.setattr(switching, "_unblock_writes", unblocked)
+        with pytest.raises(switching.SwitchUncertainError):
+            restore(bed.restore_run(backup))
+    assert f"the index {index} may still refuse writes" in caplog.text
+    assert bed.count(index) == 1
+    done = restore(bed.restore_run(backup, drop_existing=True))
+    assert f"{index} was restored by an earlier run, which was finished." in done.notes
+
+
+async def test_an_empty_index_takes_writes_again_when_another_one_cannot_be_closed_to_them(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = bed.index("first"), bed.index("second")
+    backup = bed.back_up()
+    genuine = switching._block_writes
+
+    def block(http: ElasticHttp, name: str, *, blocked: bool) -> None:
+        if blocked and name == second:
+            raise LucidError("refused")
+        genuine(http, name, blocked=blocked)
+
+    monkeypatch.setattr(switching, "_block_writes", block)
+    with pytest.raises(LucidError, match="refused"):
+        restore(bed.restore_run(backup))
+    bed.put(first, "1", "{}")
+    assert bed.indices() == {first, second}
