@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from lucid_storage.jobs.volume_done import Done
 from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
 from lucid_storage.jobs.volume_tree import Tree, digest_of, is_ours
 from lucid_storage.models.orders import Owner
+from lucid_storage.stores.filesystem.removing import remove
 from lucid_storage.stores.filesystem.renaming import rename_new
 from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
 
@@ -100,7 +100,7 @@ def restore(run: VolumeRestoreRun) -> VolumeRestored:
         return VolumeRestored(run.record.entries, run.record.bytes, Kept(), before=before.at)
     ready, kept = _ready(run), Kept()
     try:
-        if not ready.is_dir():
+        if not _is_folder(ready):
             kept = _staged(run, ready)
         _moved_up(run, ready, kept)
     except OSError as error:
@@ -124,7 +124,7 @@ def settle(root: Path, *, whole: bool) -> None:
 def _done_before(run: VolumeRestoreRun) -> Done | None:
     """What an earlier run of this restore wrote when the volume was complete. An emptied one is restored again."""
     done = volume_done.read(run.root)
-    if done is None or _ready(run).is_dir() or next(_occupants(run), None) is None:
+    if done is None or _is_folder(_ready(run)) or next(_occupants(run), None) is None:
         return None
     return done if done.same_restore(_done(run, run.root.stat())) else None
 
@@ -139,7 +139,7 @@ def _occupants(run: VolumeRestoreRun) -> Iterator[str]:
         names = sorted(path.name for path in run.root.iterdir())
     except OSError as error:
         raise disk_refusal(error) from error
-    if _ready(run).name in names:
+    if _is_folder(_ready(run)):
         return  # a worker before this one was moving entries up: what is there is what was restored
     yield from (name for name in names if name != os.fsdecode(OWN_OF_EXT4) and not is_ours(os.fsencode(name)))
 
@@ -153,10 +153,19 @@ def _ready(run: VolumeRestoreRun) -> Path:
     return run.root / f"{READY}{run.manifest.id}-{name}"
 
 
+def _is_folder(path: Path) -> bool:
+    """One that stands there itself: a link that somebody put there would lead out of the volume."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
 def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
-    for old in run.root.glob(f"{STAGED}*"):
+    """Raises RefusedError when something came into the volume meanwhile."""
+    for old in (ready, *run.root.glob(f"{STAGED}*")):
         if is_ours(os.fsencode(old.name)):
-            _remove(old)
+            remove(old)
     staging = run.root / f"{STAGED}{run.run}"
     staging.mkdir(mode=0o700)
     try:
@@ -164,8 +173,9 @@ def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
         write_out(os.fsencode(staging))
         _compare(run, staging)
         _note_locked(staging)
+        _refuse_others(run)
     except BaseException:
-        _remove(staging)
+        remove(staging)
         raise
     staging.rename(ready)
     return kept
@@ -240,6 +250,12 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
     ready.rmdir()
 
 
+def _refuse_others(run: VolumeRestoreRun) -> None:
+    """Also what has another name than all that is restored: nobody asked for a mixture."""
+    if next(_occupants(run), None) is not None:
+        raise _came_in(run)
+
+
 def _came_in(run: VolumeRestoreRun) -> RefusedError:
     return RefusedError(
         f'Something came into the volume of "{run.record.name}" while it was restored; it was left alone. Stop'
@@ -252,10 +268,3 @@ def _looked_through(run: VolumeRestoreRun) -> VolumeRestored:
     """A claim made of a snapshot: every byte is read once."""
     found = digest_of(Tree(run.root), run.check, run.report)
     return VolumeRestored(found.entries, found.bytes, Kept(), of_snapshot=True)
-
-
-def _remove(folder: Path) -> None:
-    """Folders may have got a mode that keeps their owner out."""
-    for path, _, _ in os.walk(folder):
-        Path(path).chmod(0o700)
-    shutil.rmtree(folder)

@@ -286,6 +286,23 @@ def test_what_a_killed_worker_had_unpacked_goes(archived: Archive, volume: Path,
     assert described(target) == described(volume)
 
 
+@pytest.mark.parametrize("name", [".lucid-restore-00000000dead", ".lucid-ready-{id}-data"])
+def test_a_link_in_the_place_of_our_own_folder_leads_nowhere(
+    archived: Archive, volume: Path, target: Path, tmp_path: Path, name: str
+) -> None:
+    run = run_of(archived, target)
+    other = tmp_path / "other"
+    (other / "sub").mkdir(parents=True)
+    (other / "sub" / "file").write_text("of somebody else")
+    for folder in (other, other / "sub"):
+        folder.chmod(0o2755)
+    (target / name.format(id=run.manifest.id)).symlink_to(other)
+    whole(run)
+    assert described(target) == described(volume)
+    assert [oct(path.stat().st_mode & 0o7777) for path in (other, other / "sub")] == ["0o2755"] * 2
+    assert (other / "sub" / "file").read_text() == "of somebody else"
+
+
 def test_what_a_restore_left_at_the_top_is_not_backed_up(volume: Path) -> None:
     before = digest_of(Tree(volume), lambda: None).hexdigest()
     (volume / ".lucid-restore-00000000dead").mkdir()
@@ -318,19 +335,21 @@ def test_a_volume_of_a_snapshot_is_not_called_compared(archived: Archive, volume
     )
 
 
+@pytest.mark.parametrize("name", ["first", "of-an-application"])
 def test_somebody_elses_file_stops_the_move_and_stays(
-    archived: Archive, target: Path, monkeypatch: pytest.MonkeyPatch
+    archived: Archive, target: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     compare = volume_restore._compare
 
     def and_written(run: VolumeRestoreRun, staging: Path) -> None:
         compare(run, staging)
-        (target / "first").write_text("an application was faster")
+        (target / name).write_text("an application was faster")
 
     monkeypatch.setattr(volume_restore, "_compare", and_written)
     with pytest.raises(RefusedError, match="left alone"):
         restore(run_of(archived, target))
-    assert (target / "first").read_text() == "an application was faster"
+    assert (target / name).read_text() == "an application was faster"
+    assert [path.name for path in target.iterdir()] == [name], "nothing is merged with it"
 
 
 def test_a_file_that_comes_after_the_last_look_is_not_replaced(
