@@ -10,7 +10,7 @@ from workshop import Workshop
 from lucid_storage.archive.manifest import Proof, ProofLevel
 from lucid_storage.archive.records import write_proof
 from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
-from lucid_storage.jobs import mongodb_restore_targets, restore_proof
+from lucid_storage.jobs import mongodb_restore_plan, mongodb_restore_targets, restore_proof
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.reporting import Reporter
@@ -126,6 +126,18 @@ def test_what_an_older_server_does_not_replay_is_its_own_fault(
     monkeypatch.setattr(PinnedMember, "version", "9.0.1")
     told = proved_again(proving, made.id)
     assert (told.ok, told.reason, told.verified) == (False, Reason.VERIFY_FAILED, None)
+
+
+def test_a_verify_server_without_room_loads_nothing(
+    proving: Workshop, mongodb: MongoDB, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mongodb.client() as client:
+        client[database].a.insert_one({"_id": 1, "text": "x" * 1000})
+    monkeypatch.setattr(mongodb_restore_plan, "SPACE_FACTOR", 1e15)
+    monkeypatch.delattr(restore_proof, "prove_mongodb")
+    told = proving.made("b", database, verify="Restore")
+    assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, "NoVerifyServer"), told
+    assert "bytes free on each member of BACKUP_VERIFY_URI" in told.verify_message
 
 
 @pytest.mark.parametrize("bad", [True, False])

@@ -31,10 +31,10 @@ def test_a_proof_that_could_fill_the_disks_is_not_tried(
     bed.fill(index, 10)
     shop = workshop(ELASTICSEARCH_URL=bed.server.url)
     asked = {"engines": ["elasticsearch"], "elasticsearch": {"indices": [index]}, "verify": "Restore"}
-    told = shop.made("fits", "", **asked)
+    told = shop.made("fits", "none", **asked)
     assert (told.ok, told.verified, told.verify_note) == (True, Verify.RESTORE, None), told
     monkeypatch.setattr(proof_servers, "free_bytes", lambda _: 9)
     monkeypatch.delattr(restore_proof, "prove_elasticsearch")
-    told = shop.made("large", "", **asked)
+    told = shop.made("large", "none", **asked)
     assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, "NoVerifyServer"), told
     assert "there are 9 until it blocks its indices" in told.verify_message
