@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +33,10 @@ class Kept:
     owners: int = 0
     attributes: int = 0
     devices: int = 0
+    bits: int = 0
+    """Files without the setuid and setgid bits that they had: they would mean another owner than theirs."""
+    taken: dict[bytes, int] = field(default_factory=dict)
+    """Those bits, by path."""
 
     def describe(self) -> str:
         """A sentence, or nothing."""
@@ -41,6 +46,7 @@ class Kept:
                 (self.owners, "owners"),
                 (self.attributes, "extended attributes"),
                 (self.devices, "device files"),
+                (self.bits, "setuid or setgid bits"),
             )
             if count
         ]
@@ -157,10 +163,9 @@ class Extraction:
 
     def _dress(self, entry: TarEntry, descriptor: int) -> None:
         """Owner first: changing it takes setuid bits and capabilities away. The mode may forbid to set attributes."""
-        if not self._owned(lambda uid, gid: os.fchown(descriptor, uid, gid), entry, os.fstat(descriptor)):
-            self.kept.owners += 1
+        owned = self._owned(lambda uid, gid: os.fchown(descriptor, uid, gid), entry, os.fstat(descriptor))
         self.kept.attributes += set_extended(descriptor, entry.xattrs)
-        os.fchmod(descriptor, entry.mode)
+        os.fchmod(descriptor, self._mode(entry, owned=owned))
         os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _dress_path(self, entry: TarEntry, name: bytes, at: int) -> None:
@@ -170,15 +175,22 @@ class Extraction:
         def chown(uid: int, gid: int) -> None:
             os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
 
-        if not self._owned(chown, entry, os.stat(name, dir_fd=at, follow_symlinks=False)):
-            self.kept.owners += 1
+        owned = self._owned(chown, entry, os.stat(name, dir_fd=at, follow_symlinks=False))
         self.kept.attributes += set_extended(path, entry.xattrs)
         if entry.type is not EntryType.SYMLINK:
-            os.chmod(name, entry.mode, dir_fd=at)
+            os.chmod(name, self._mode(entry, owned=owned), dir_fd=at)
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
 
-    @staticmethod
-    def _owned(chown: Callable[[int, int], None], entry: TarEntry, now: os.stat_result) -> bool:
+    def _mode(self, entry: TarEntry, *, owned: bool) -> int:
+        """A folder's setgid bit only says which group its entries get."""
+        bits = entry.mode & (stat.S_ISUID | stat.S_ISGID)
+        if owned or not bits or entry.type is EntryType.DIRECTORY:
+            return entry.mode
+        self.kept.bits += 1
+        self.kept.taken[entry.path] = bits
+        return entry.mode & ~bits
+
+    def _owned(self, chown: Callable[[int, int], None], entry: TarEntry, now: os.stat_result) -> bool:
         if (now.st_uid, now.st_gid) == (entry.uid, entry.gid):
             return True
         try:
@@ -186,6 +198,7 @@ class Extraction:
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
+            self.kept.owners += 1
             return False
         return True
 

@@ -171,7 +171,7 @@ def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
     try:
         kept = _unpacked(run, staging)
         write_out(os.fsencode(staging))
-        _compare(run, staging)
+        _compare(run, staging, kept)
         _note_locked(staging)
         _refuse_others(run)
     except BaseException:
@@ -202,9 +202,9 @@ def _unpacked(run: VolumeRestoreRun, staging: Path) -> Kept:
         source.close()
 
 
-def _compare(run: VolumeRestoreRun, staging: Path) -> None:
+def _compare(run: VolumeRestoreRun, staging: Path, kept: Kept) -> None:
     """What lies on the disk now, read back from there and not from memory."""
-    found = digest_of(Tree(staging, uncached=True), run.check)
+    found = digest_of(Tree(staging, uncached=True), run.check, taken=kept.taken)
     if (found.entries, found.hexdigest()) != (run.record.entries, run.record.content_hash):
         raise LucidError(
             f'What was unpacked of the volume "{run.record.name}" is not what its manifest holds ({found.entries} of'

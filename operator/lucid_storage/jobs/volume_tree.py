@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from lucid_storage.archive.volume_digest import ContentHash, TreeDigest
@@ -203,9 +204,13 @@ def contents(opened: Opened) -> Iterator[tuple[int, bytes]]:
 
 
 def digest_of(
-    tree: Tree, check: Callable[[], None], report: Callable[[int, int], None] = lambda size, files: None
+    tree: Tree,
+    check: Callable[[], None],
+    report: Callable[[int, int], None] = lambda size, files: None,
+    *,
+    taken: Mapping[bytes, int] = MappingProxyType({}),
 ) -> TreeDigest:
-    """The whole tree read and added up."""
+    """The whole tree read and added up, with the bits of modes that were `taken` from entries, by path."""
     digest = TreeDigest()
     for opened in tree.entries():
         content = ContentHash()
@@ -213,7 +218,8 @@ def digest_of(
             check()
             content.update(offset, data)
             report(len(data), 0)
-        digest.add(
-            opened.entry, content.hexdigest(opened.entry.size) if opened.descriptor is not None else ""
-        )
+        entry = opened.entry
+        if entry.path in taken:
+            entry = replace(entry, mode=entry.mode | taken[entry.path])
+        digest.add(entry, content.hexdigest(entry.size) if opened.descriptor is not None else "")
     return digest

@@ -58,6 +58,22 @@ def test_where_holes_are_not_known_the_whole_file_is_read(
             assert b"".join(data for _, data in contents(opened)) == sparse.read_bytes()
 
 
+def test_a_hole_that_is_made_while_it_is_looked_at_takes_nothing_else_along(
+    sparse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun = os.lseek, list[int]()
+
+    def lseek(descriptor: int, offset: int, whence: int) -> int:
+        if whence == os.SEEK_HOLE and not begun:
+            begun.append(offset)
+            return offset  # somebody punched it after SEEK_DATA had been here
+        return real(descriptor, offset, whence)
+
+    monkeypatch.setattr(os, "lseek", lseek)
+    with sparse.open("rb") as file:
+        assert data_ranges(file.fileno(), 2 << 20) is None, "the whole file is read"
+
+
 def test_a_hole_up_to_the_end_is_one(sparse: Path) -> None:
     with sparse.open("rb") as file:
         ranges = data_ranges(file.fileno(), 2 << 20)

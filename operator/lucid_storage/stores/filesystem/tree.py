@@ -181,7 +181,7 @@ def data_ranges(descriptor: int, size: int) -> list[tuple[int, int]] | None:
                 return None
             raise
         if end <= start:
-            break
+            return None  # a hole was made there in between: nobody knows what follows
         ranges.append((start, end - start))
         at = end
     return None if ranges == [(0, size)] else ranges
