@@ -7,9 +7,9 @@ over is not revived. Not atomic: clients see keys come one by one, and what was 
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Callable
-from contextlib import closing
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from time import time
 
@@ -18,8 +18,9 @@ from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.models.restore import RedisRestore
 from lucid_storage.stores.redis.keychoice import KeyChoice
-from lucid_storage.stores.redis.loading import KeyLoader
-from lucid_storage.stores.redis.rdb.dataset import DataSet
+from lucid_storage.stores.redis.loading import BATCH_BYTES, KeyLoader, LoadCounts
+from lucid_storage.stores.redis.rdb.dataset import DataSet, ValueSize
+from lucid_storage.stores.redis.room import Needed
 from lucid_storage.stores.redis.wire import Wire, address_of
 
 LABEL = "restore"
@@ -54,8 +55,12 @@ class RedisPlan:
 
     version: int
     """Of the data set."""
-    databases: Counter[int]
-    """Keys to restore, by database."""
+    needs: Mapping[int, Needed]
+    """What the keys to restore take at least, by database."""
+    large: Mapping[int, ValueSize]
+    """Values that are larger than a batch, by where they begin in the file."""
+    largest: int
+    """Bytes of the longest payload."""
     expired: int
     """Chosen keys whose time is over."""
     left_out: int
@@ -68,7 +73,7 @@ class RedisPlan:
 
     @property
     def keys(self) -> int:
-        return sum(self.databases.values())
+        return sum(need.keys for need in self.needs.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class RedisRestored:
     expired: int
     left_out: int
     functions: int
+    functions_skipped: int
     withheld: int
     bytes: int
 
@@ -94,7 +100,15 @@ class RedisRestored:
         return (
             f"{self.restored} keys restored, {self.replaced} replaced, {self.skipped} skipped because they exist, "
             f"{self.expired} left out because their time is over, {self.left_out} because they were not chosen."
-            f"{withheld}"
+            f"{self._libraries()}{withheld}"
+        )
+
+    def _libraries(self) -> str:
+        if not self.functions and not self.functions_skipped:
+            return ""
+        return (
+            f" {self.functions} function libraries restored, {self.functions_skipped} skipped because they, or"
+            " functions of theirs, exist."
         )
 
 
@@ -105,19 +119,29 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
     """
     choice, now = _choice(run), int(time() * 1000)
     functions: list[bytes] = []
-    found = RedisPlan(0, Counter(), 0, 0, (), 0, 0)
+    needs: defaultdict[int, Needed] = defaultdict(Needed)
+    large: dict[int, ValueSize] = {}
+    found = RedisPlan(0, needs, large, 0, 0, 0, (), 0, 0)
     modules: Counter[str] = Counter()
     with closing(run.open_source()) as source:
         data = DataSet(_counting(run, source, found), functions.append)
         while (key := data.next_key()) is not None:
+            over = key.expires_at is not None and key.expires_at <= now
             if not choice.wants(key.name):
                 found.left_out += 1
-            elif key.expires_at is not None and key.expires_at <= now:
+                continue
+            if over:
                 found.expired += 1
-            else:
-                found.databases[key.database] += 1
-                if key.module is not None:
-                    modules[key.module] += 1
+            elif key.module is not None:
+                modules[key.module] += 1
+            if key.module is not None:
+                continue
+            begins, size = data.offset, data.measure()
+            if size.payload > BATCH_BYTES:
+                large[begins] = size  # one whose time is over too: the server's clock may be behind ours
+            if not over:
+                needs[key.database].add(len(key.name) + size.plain)
+                found.largest = max(found.largest, size.payload)
     if data.contents.total != run.record.keys:
         raise LucidError(
             f"The backup holds {data.contents.total} keys and its manifest says {run.record.keys}; "
@@ -141,13 +165,14 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
 def restore(run: RedisRestoreRun) -> RedisRestored:
     """Blocks until all is written. Raises LucidError; before the first write the target is as it was."""
     planned = plan(run)
-    choice = _choice(run)
     wire = Wire(address_of(run.url, LABEL, run.ca_path))
     loader = KeyLoader(wire, replace=run.drop_existing, check=run.check)
     try:
-        loader.prepare(planned.version, planned.databases)
-        functions = sum(loader.load_function(code) for code in planned.functions)
-        _load(run, choice, loader)
+        loader.prepare(planned.version, planned.needs, planned.largest)
+        with _told_how_far(loader.counts):
+            for code in planned.functions:
+                loader.load_function(code)
+            _load(run, planned, loader)
     finally:
         wire.close()
     counts = loader.counts
@@ -157,15 +182,16 @@ def restore(run: RedisRestoreRun) -> RedisRestored:
         skipped=counts.skipped,
         expired=counts.expired,
         left_out=planned.left_out,
-        functions=functions,
+        functions=counts.functions,
+        functions_skipped=counts.functions_skipped,
         withheld=planned.withheld,
         bytes=planned.bytes,
     )
 
 
-def _load(run: RedisRestoreRun, choice: KeyChoice, loader: KeyLoader) -> None:
-    """The second time through the file. An error says how far it came."""
-    told = 0
+def _load(run: RedisRestoreRun, planned: RedisPlan, loader: KeyLoader) -> None:
+    """The second time through the file."""
+    choice, told = _choice(run), 0
 
     def read(most: int) -> bytes:
         nonlocal told
@@ -174,19 +200,32 @@ def _load(run: RedisRestoreRun, choice: KeyChoice, loader: KeyLoader) -> None:
         told = loader.counts.written
         return data
 
+    with closing(run.open_source()) as source:
+        data = DataSet(read)
+        while (key := data.next_key()) is not None:
+            if key.module is not None or not choice.wants(key.name):
+                continue
+            size = planned.large.get(data.offset)
+            if size is not None:
+                loader.add_large(key, size, data.write_value)
+            else:
+                loader.add(key, data.value(), data.plain_bytes)
+        loader.finish()
+        run.report(0, loader.counts.written - told)
+
+
+@contextmanager
+def _told_how_far(counts: LoadCounts) -> Iterator[None]:
+    """Nothing that was written is taken back: an error says how much that is."""
     try:
-        with closing(run.open_source()) as source:
-            data = DataSet(read)
-            while (key := data.next_key()) is not None:
-                if choice.wants(key.name):
-                    loader.add(key, data.value())
-            loader.flush()
-            run.report(0, loader.counts.written - told)
+        yield
     except LucidError as error:
-        if not loader.counts.written:
+        if not counts.written and not counts.unanswered and not counts.functions:
             raise
-        said = f"{error.message} {loader.counts.written} keys had been written by then and stay."
-        raise type(error)(said, reason=error.reason) from error
+        perhaps = f" (up to {counts.unanswered} more may have been)" if counts.unanswered else ""
+        libraries = f" and {counts.functions} function libraries" if counts.functions else ""
+        said = f"{counts.written} keys{libraries} had been written by then{perhaps} and are not taken back."
+        raise type(error)(f"{error.message} {said}", reason=error.reason) from error
 
 
 def _choice(run: RedisRestoreRun) -> KeyChoice:

@@ -92,6 +92,37 @@ def test_versions_functions_and_keys_by_database_are_told(saved: Any) -> None:
 
 
 @pytest.mark.redis
+@pytest.mark.parametrize("step", [7, 4096])
+def test_a_value_is_measured_as_long_as_it_is_read(saved: Any, step: int) -> None:
+    data, _ = saved
+    source = io.BytesIO(data)
+    dataset = DataSet(lambda size: source.read(min(size, step)))
+    sizes = {}
+    while (key := dataset.next_key()) is not None:
+        sizes[key] = dataset.measure()
+    assert {key: size.payload for key, size in sizes.items()} == {
+        key: len(value) for key, value in keys_of(data).items()
+    }
+    assert all(size.plain >= size.payload - 11 for size in sizes.values())
+
+
+@pytest.mark.redis
+def test_what_a_value_takes_unpacked_is_told(private_redis: Any) -> None:
+    server = private_redis(options={"list-max-listpack-size": "-5"})
+    with server.client() as client:
+        client.set("string", "x" * 50_000)
+        client.rpush("list", *["x" * 500] * 100)
+        client.set("number", 12345)
+        for key, least, most in (("string", 50_000, 50_010), ("list", 0, 5000), ("number", 3, 3)):
+            dumped = client.execute_command("DUMP", key)
+            body = b"\xfe\x00" + dumped[:1] + b"\x01k" + dumped[1:-10]
+            dataset = DataSet(io.BytesIO(file_of(body)).read)
+            assert dataset.next_key() == Key(0, b"k", None)
+            assert least <= dataset.measure().plain <= most
+            assert dataset.next_key() is None
+
+
+@pytest.mark.redis
 def test_names_can_be_read_and_values_passed_over(saved: Any) -> None:
     data, expected = saved
     dataset = DataSet(io.BytesIO(data).read)

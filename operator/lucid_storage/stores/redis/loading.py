@@ -1,24 +1,43 @@
-"""Keys on their way into a live Redis: RESTORE in batches, each with its time to live, nothing else touched."""
+"""Keys on their way into a live Redis: RESTORE in batches, each with its time to live, nothing else touched.
+
+A value that is larger than a batch goes alone, and is sent as it is read.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from lucid_storage.errors import LucidError, NotSupportedError, ServerRefusedError, StoreUnavailableError
+from lucid_storage.errors import (
+    LucidError,
+    NotSupportedError,
+    Reason,
+    RefusedError,
+    ServerRefusedError,
+    StoreUnavailableError,
+)
 from lucid_storage.stores.redis.members import server_info
-from lucid_storage.stores.redis.rdb.dataset import Key
-from lucid_storage.stores.redis.sentences import PASSING, cluster_sentence, loading_sentence
-from lucid_storage.stores.redis.wire import ErrorReply, Wire
+from lucid_storage.stores.redis.rdb.dataset import Key, ValueSize
+from lucid_storage.stores.redis.room import KEY_BYTES, Needed, Room
+from lucid_storage.stores.redis.sentences import PASSING, cluster_sentence, loading_sentence, shown_size
+from lucid_storage.stores.redis.wire import CALL_SECONDS, READ_BYTES, ErrorReply, Reply, Wire
 
 BATCH_KEYS = 500
 BATCH_BYTES = 2 * 1024 * 1024
+SLOWEST_BYTES_PER_SECOND = 4 * 1024 * 1024
+"""A large value is waited for so long: a small board copies and builds it."""
+_MOST_BYTES = {"proto-max-bulk-len": 512 * 1024 * 1024, "client-query-buffer-limit": 1024 * 1024 * 1024}
+"""Settings that bound one argument of a command, with Redis's defaults. Above them it hangs up."""
+_LEAST_MOST_BYTES = 1024 * 1024
+"""What they are at least; and what the second one holds beside the argument is far less."""
 _READ_BY = (((7, 4), 12), ((7, 2), 11), ((7, 0), 10), ((5, 0), 9))
 """The newest version of a data set that a server reads, by its own version (RDB_VERSION in Redis's rdb.h)."""
 _NUMBERS = re.compile(r"(\d+)\.(\d+)")
+_LIBRARY = re.compile(rb"#!\S+[^\r\n]*\bname=([A-Za-z0-9_]+)")
 
 Payload = tuple[bytes, ...]
+Item = tuple[Key, Payload]
 
 
 @dataclass(slots=True)
@@ -32,6 +51,11 @@ class LoadCounts:
     """Keys that exist and stay as they are."""
     expired: int = 0
     """Keys whose time was over before they could be restored."""
+    unanswered: int = 0
+    """Keys that were sent when the connection broke: they may have been written."""
+    functions: int = 0
+    functions_skipped: int = 0
+    """Libraries that exist and stay, or whose functions another library has."""
 
     @property
     def written(self) -> int:
@@ -50,14 +74,15 @@ class KeyLoader:
         self._replace = replace
         self._check = check
         self._database: int | None = None
-        self._batch: list[tuple[Key, Payload]] = []
+        self._batch: list[Item] = []
         self._bytes = 0
-        self._began_ms = 0
+        self._coming = 0
+        self._room = Room(wire, {})
 
-    def prepare(self, version: int, databases: Iterable[int]) -> None:
+    def prepare(self, version: int, needs: Mapping[int, Needed], largest: int) -> None:
         """Before the first write: what this server cannot take is refused as a whole.
 
-        `version` is the data set's, `databases` are the numbers that it has keys in.
+        `version` is the data set's, `needs` what its keys need by database, `largest` the bytes of the longest payload.
         """
         wire, info = self._wire, server_info(self._wire)
         if info.get("cluster_enabled") == "1" or info.get("redis_mode") == "cluster":
@@ -67,8 +92,11 @@ class KeyLoader:
         if info.get("role") == "slave":
             raise StoreUnavailableError(f"{wire.subject} {PASSING['READONLY']}.")
         self._refuse_older(info.get("redis_version", ""), version)
-        for database in sorted(databases):
+        self._refuse_longer(largest)
+        for database in sorted(needs):
             self._select(database)
+        self._room = Room(wire, info)
+        self._room.refuse(needs, replace=self._replace)
 
     def _refuse_older(self, shown: str, version: int) -> None:
         found = _NUMBERS.match(shown)
@@ -80,6 +108,28 @@ class KeyLoader:
                 "restore into that version or a later one."
             )
 
+    def _refuse_longer(self, largest: int) -> None:
+        if largest + READ_BYTES <= _LEAST_MOST_BYTES:
+            return
+        for name, default in _MOST_BYTES.items():
+            told = self._setting(name)
+            most = default if told is None else told
+            if largest <= (most if name == "proto-max-bulk-len" else most - READ_BYTES):
+                continue
+            guessed = "" if told is not None else " (the default, as the login may not use CONFIG GET)"
+            raise NotSupportedError(
+                f"{self._wire.subject} takes arguments up to {shown_size(most)}{guessed}, and the largest chosen value"
+                f" has {shown_size(largest)}; raise {name} there, or leave its key out by redis.excludePatterns."
+                " Nothing was written."
+            )
+
+    def _setting(self, name: str) -> int | None:
+        """None where the login may not read it, or the server has no CONFIG."""
+        self._wire.send([("CONFIG", "GET", name)])
+        reply = self._wire.reply()
+        shown = reply[1] if isinstance(reply, list) and len(reply) == 2 else None
+        return int(shown) if isinstance(shown, bytes) and shown.isdigit() else None
+
     def now_ms(self) -> int:
         """By the server's clock, which expiry goes by."""
         reply = self._wire.call("TIME")
@@ -88,46 +138,110 @@ class KeyLoader:
         seconds, microseconds = (int(part) for part in reply if isinstance(part, bytes))
         return seconds * 1000 + microseconds // 1000
 
-    def load_function(self, code: bytes) -> bool:
-        """A library of functions; False when it exists and stays."""
+    def load_function(self, code: bytes) -> None:
+        """A library of functions. One that exists stays, or is replaced."""
         replace = ("REPLACE",) if self._replace else ()
         self._wire.send([("FUNCTION", "LOAD", *replace, code)])
         reply = self._wire.reply()
         if not isinstance(reply, ErrorReply):
-            return True
-        if b"already exists" in reply.text:
-            return False
-        raise self._wire.refusal(reply)
+            self.counts.functions += 1
+        elif b"already exists" not in reply.text:
+            raise self._wire.refusal(reply)
+        elif self._replace:
+            raise self._taken(code)
+        else:
+            self.counts.functions_skipped += 1
 
-    def add(self, key: Key, payload: Payload) -> None:
-        """Takes a key, and writes the batch when it is full."""
+    def _taken(self, code: bytes) -> LucidError:
+        """The names of functions are unique in a server, and REPLACE is for a library of the same name."""
+        named = _LIBRARY.match(code)
+        library = f"the library {named[1].decode()}" if named else "a library"
+        return RefusedError(
+            f"{self._wire.subject} has a function of {library} of the backup in another library, which a restore does "
+            "not delete; delete that one (FUNCTION LIST, FUNCTION DELETE), or choose keys by redis.keyPatterns.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
+
+    def add(self, key: Key, payload: Payload, plain: int) -> None:
+        """Takes a key, and writes the batch when it is full. `plain` is its value's size unpacked, in bytes."""
         if self._batch and key.database != self._database:
             self.flush()
-        if key.database != self._database:
-            self._select(key.database)
+        self._select(key.database)
         self._batch.append((key, payload))
         self._bytes += sum(map(len, payload)) + len(key.name)
+        self._coming += plain + len(key.name) + KEY_BYTES
         if len(self._batch) >= BATCH_KEYS or self._bytes >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Writes what is left."""
-        batch, self._batch, self._bytes = self._batch, [], 0
+        batch, coming = self._batch, self._coming
+        self._batch, self._bytes, self._coming = [], 0, 0
         if not batch:
             return
         self._check()
+        self._room.look(coming)
         now = self.now_ms()
         alive = [item for item in batch if item[0].expires_at is None or item[0].expires_at > now]
         self.counts.expired += len(batch) - len(alive)
         busy = self._restore(alive, replace=False)
-        self.counts.restored += len(alive) - len(busy)
         if self._replace:
             self._restore(busy, replace=True)
-            self.counts.replaced += len(busy)
         else:
             self.counts.skipped += len(busy)
 
+    def add_large(
+        self, key: Key, size: ValueSize, write_value: Callable[[Callable[[bytes], None]], None]
+    ) -> None:
+        """Writes a key alone. `write_value` passes on its value, and is not called when the key is not written."""
+        self.flush()
+        self._select(key.database)
+        self._check()
+        if key.expires_at is not None and key.expires_at <= self.now_ms():
+            self.counts.expired += 1
+            return
+        there = self._exists(key)
+        if there and not self._replace:
+            self.counts.skipped += 1
+            return
+        self._room.look(size.plain + len(key.name) + KEY_BYTES)
+        option = ("REPLACE",) if self._replace else ()
+        before = ("RESTORE", key.name, key.expires_at or 0)
+        try:
+            self._wire.send_large(before, size.payload, write_value, *option, "ABSTTL")
+            self.counts.unanswered = 1
+            self._wire.wait(CALL_SECONDS + size.payload / SLOWEST_BYTES_PER_SECOND)
+            reply = self._wire.reply()
+        except StoreUnavailableError as error:
+            raise StoreUnavailableError(
+                f"{error.message} That was with a value of {shown_size(size.payload)}: see proto-max-bulk-len and"
+                " client-query-buffer-limit there."
+            ) from error
+        self.counts.unanswered = 0
+        self._wire.wait(CALL_SECONDS)
+        busy = self._answers([(key, ())], (reply,), replace=there)
+        self.counts.skipped += len(busy)  # somebody made it meanwhile
+
+    def _exists(self, key: Key) -> bool:
+        """By the command that is allowed anyway: RESTORE tells that a key exists before it looks at the payload, and an
+        empty one is always refused.
+        """
+        self._wire.send([("RESTORE", key.name, 0, b"", "ABSTTL")])
+        reply = self._wire.reply()
+        if isinstance(reply, ErrorReply) and reply.word == b"BUSYKEY":
+            return True
+        if isinstance(reply, ErrorReply) and b"payload version" not in reply.text:
+            raise self._explained(reply)
+        return False
+
+    def finish(self) -> None:
+        """Writes what is left. Raises LucidError when the server evicted keys."""
+        self.flush()
+        self._room.look()
+
     def _select(self, database: int) -> None:
+        if database == self._database:
+            return
         self._wire.send([("SELECT", database)])
         reply = self._wire.reply()
         if isinstance(reply, ErrorReply):
@@ -139,36 +253,53 @@ class KeyLoader:
             raise self._wire.refusal(reply)
         self._database = database
 
-    def _restore(self, batch: list[tuple[Key, Payload]], *, replace: bool) -> list[tuple[Key, Payload]]:
-        """Those that exist already. Reads every reply before it raises, so that the counts are right."""
+    def _restore(self, batch: list[Item], *, replace: bool) -> list[Item]:
+        """Those that exist already."""
         option = ("REPLACE",) if replace else ()
-        self._wire.send(
-            [("RESTORE", key.name, key.expires_at or 0, payload, *option, "ABSTTL") for key, payload in batch]
-        )
+        try:
+            self._wire.send(
+                [
+                    ("RESTORE", key.name, key.expires_at or 0, payload, *option, "ABSTTL")
+                    for key, payload in batch
+                ]
+            )
+        except LucidError:
+            self.counts.unanswered += len(batch)
+            raise
+        return self._answers(batch, (self._wire.reply() for _ in batch), replace=replace)
+
+    def _answers(self, batch: list[Item], replies: Iterable[Reply], *, replace: bool) -> list[Item]:
+        """Those that exist already. Reads every reply before it raises, so that the counts are right."""
         busy, refused, done = [], None, 0
-        for item in batch:
-            reply = self._wire.reply()
-            if not isinstance(reply, ErrorReply):
-                done += 1
-            elif reply.word == b"BUSYKEY":
-                busy.append(item)
+        left = len(batch)
+        try:
+            for item, reply in zip(batch, replies, strict=True):
+                left -= 1
+                if not isinstance(reply, ErrorReply):
+                    done += 1
+                elif reply.word == b"BUSYKEY":
+                    busy.append(item)
+                else:
+                    refused = refused or reply
+        finally:
+            self.counts.unanswered += left
+            if replace:
+                self.counts.replaced += done
             else:
-                refused = refused or reply
+                self.counts.restored += done
         if refused is not None:
-            self._count(done, replace=replace)
             raise self._explained(refused)
         return busy
-
-    def _count(self, done: int, *, replace: bool) -> None:
-        if replace:
-            self.counts.replaced += done
-        else:
-            self.counts.restored += done
 
     def _explained(self, reply: ErrorReply) -> LucidError:
         if b"payload version" in reply.text or b"Bad data format" in reply.text:
             return NotSupportedError(
                 f"{self._wire.subject} does not understand a value of this backup; restore into the version of "
                 "Redis that wrote it."
+            )
+        if b"Protocol error" in reply.text:
+            return StoreUnavailableError(
+                f"{self._wire.subject} closed the connection over the size of a value: see proto-max-bulk-len and"
+                " client-query-buffer-limit there."
             )
         return self._wire.refusal(reply)

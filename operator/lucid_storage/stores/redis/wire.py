@@ -8,12 +8,12 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from lucid_storage.errors import LucidError, StoreUnavailableError
+from lucid_storage.errors import ArchiveDamagedError, LucidError, StoreUnavailableError
 from lucid_storage.stores.redis.sentences import reply_error, subject_of, unreachable_sentence, unusable_url
 
 CONNECT_SECONDS = 5.0
@@ -135,9 +135,41 @@ class Wire:
 
     def send(self, commands: Sequence[Sequence[Part | tuple[bytes, ...]]]) -> None:
         """Commands without waiting for their replies. A part may be given in pieces."""
+        for piece in _packed(commands):
+            self._send(piece)
+
+    def send_large(
+        self, before: Sequence[Part], size: int, fill: Callable[[Callable[[bytes], None]], None], *after: Part
+    ) -> None:
+        """One command with a part of `size` bytes that `fill` writes, so that it is never in memory as a whole.
+
+        When `fill` raises or writes another number of bytes, the server has run nothing, and the connection is closed.
+        """
+        left = size
+
+        def write(piece: bytes) -> None:
+            nonlocal left
+            left -= len(piece)
+            if left >= 0:
+                self._send(piece)
+
+        try:
+            self._send(b"*%d\r\n" % (len(before) + 1 + len(after)) + b"".join(map(_bulk, before)))
+            self._send(b"$%d\r\n" % size)
+            fill(write)
+            self._refuse_other_length(left)
+            self._send(b"\r\n" + b"".join(map(_bulk, after)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_other_length(self, left: int) -> None:
+        if left:
+            raise ArchiveDamagedError(f"{self.subject} was sent a value whose length changed; nothing ran.")
+
+    def _send(self, data: bytes) -> None:
         with self._answering():
-            for piece in _packed(commands):
-                self._socket.sendall(piece)
+            self._socket.sendall(data)
 
     def reply(self) -> Reply:
         """The next reply; a server's refusal is a value here, since others may follow it."""
@@ -260,6 +292,11 @@ def _packed(commands: Sequence[Sequence[Part | tuple[bytes, ...]]]) -> Iterator[
             yield bytes(buffer)
             buffer.clear()
     yield bytes(buffer)
+
+
+def _bulk(part: Part) -> bytes:
+    data = _bytes(part)
+    return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
 def _bytes(part: Part) -> bytes:

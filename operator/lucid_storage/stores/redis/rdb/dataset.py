@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lucid_storage.errors import Reason
 from lucid_storage.stores.redis.rdb.reader import CRC64_JONES, ByteReader, RdbError
@@ -15,6 +16,10 @@ OLDEST_VERSION, NEWEST_VERSION = 9, 12
 _SLOT_INFO, _FUNCTION, _FUNCTION_OF_CANDIDATES, _MODULE_AUX, _IDLE, _FREQUENCY, _AUX, _SIZES = range(244, 252)
 _EXPIRE_MS, _EXPIRE_SECONDS, _SELECT, _END = range(252, 256)
 _ONE_STRING = frozenset({0, 9, 10, 11, 12, 13, 16, 17, 20})
+_LISTS = frozenset({1, 14, 18})
+"""A server may keep their nodes packed in memory too (list-compress-depth)."""
+_AROUND_BYTES = 1 + 2 + 8
+"""Type before, version and checksum behind a value, as RESTORE takes it."""
 
 
 @dataclass(slots=True)
@@ -46,11 +51,19 @@ class Key:
     """The module type of its value."""
 
 
+class ValueSize(NamedTuple):
+    payload: int
+    """Bytes that RESTORE takes."""
+    plain: int
+    """Bytes that it has unpacked: no server keeps it in less."""
+
+
 class DataSet:
     """Reads one RDB file forward, once.
 
-    `next_key` returns the keys one by one, `value` the value of the last one, `count` passes over all that is
-    left. Each ends with the check of the checksum, and that nothing follows. They raise RdbError.
+    `next_key` returns the keys one by one; `measure`, `value` or `write_value` take the value of the last one; `count`
+    passes over all that is left. Each ends with the check of the checksum, and that nothing follows. They raise
+    RdbError.
     `on_function` gets the code of each library, in the file before all keys.
     """
 
@@ -64,6 +77,8 @@ class DataSet:
         self._expires_at: int | None = None
         self._pending: int | None = None  # type of the value that was not read yet
         self._ended = False
+        self.plain_bytes = 0
+        """Of the last value that was measured or read: its size unpacked, which a server needs for it at least."""
 
     def next_key(self) -> Key | None:
         """None at the sound end of the file."""
@@ -80,18 +95,52 @@ class DataSet:
         self.contents.keys[self._database] += 1
         return Key(self._database, name, self._expires_at, module)
 
+    @property
+    def offset(self) -> int:
+        """Bytes of the file before what comes next: of a key just returned, where its value begins."""
+        return self._reader.offset
+
+    def measure(self) -> ValueSize:
+        """How large the last key's value is, which is passed over."""
+        size = self._pass_value(self._value_kind())
+        return ValueSize(size + _AROUND_BYTES, self.plain_bytes)
+
     def value(self) -> tuple[bytes, ...]:
         """The last key's value as DUMP gives it and RESTORE takes it, in pieces."""
+        pieces: list[bytes] = []
+        self.write_value(pieces.append)
+        return tuple(pieces)
+
+    def write_value(self, write: Callable[[bytes], None]) -> None:
+        """The same, passed on as it is read: it may be larger than memory. What `write` raises goes through."""
+        kind, checksum = self._value_kind(), 0
+
+        def passed(piece: bytes) -> None:
+            nonlocal checksum
+            checksum = CRC64_JONES.calc(piece, checksum)
+            write(piece)
+
+        passed(bytes((kind,)))
+        self._reader.pass_on(passed)
+        self._pass_value(kind)
+        self._reader.passed_on()
+        passed(self.contents.version.to_bytes(2, "little"))
+        write(checksum.to_bytes(8, "little"))
+
+    def _value_kind(self) -> int:
         kind, self._pending = self._pending, None
         if kind is None or kind == MODULE_TYPE:
             raise ValueError("there is no value to read, or it is a module's")
-        self._reader.start_keeping()
-        SKIP[kind](self._reader)
-        pieces = (bytes((kind,)), self._reader.kept(), self.contents.version.to_bytes(2, "little"))
-        checksum = 0
-        for piece in pieces:
-            checksum = CRC64_JONES.calc(piece, checksum)
-        return (*pieces, checksum.to_bytes(8, "little"))
+        return kind
+
+    def _pass_value(self, kind: int) -> int:
+        """Bytes that it has in the file."""
+        reader = self._reader
+        began, unpacked = reader.offset, reader.unpacked
+        SKIP[kind](reader)
+        size = reader.offset - began
+        self.plain_bytes = size if kind in _LISTS else size + reader.unpacked - unpacked
+        return size
 
     def count(self) -> Contents:
         """All that is left, names and values unread."""

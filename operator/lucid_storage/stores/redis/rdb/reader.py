@@ -31,7 +31,7 @@ class RdbError(ArchiveDamagedError):
 class ByteReader:
     """Reads forward from `read`, which returns some bytes, at most as many as asked for, and b"" at the end.
 
-    Keeps one chunk, and beside it what `start_keeping` asked for. Raises RdbError where the file ends too early.
+    Keeps one chunk in memory, no more. Raises RdbError where the file ends too early.
     """
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
@@ -40,8 +40,10 @@ class ByteReader:
         self._pos = 0
         self._before = 0  # bytes before the chunk
         self._crc = 0  # of those
-        self._kept: list[bytes] | None = None
+        self._pass_on: Callable[[bytes], None] | None = None
         self._mark = 0
+        self.unpacked = 0
+        """Bytes that the compressed strings passed over so far are longer than what stands in the file."""
 
     @property
     def offset(self) -> int:
@@ -60,20 +62,20 @@ class ByteReader:
         """The error for damage at the present place. `what` is a clause."""
         return RdbError(f"The Redis data set is damaged at byte {self.offset}: {what}.")
 
-    def start_keeping(self) -> None:
-        """From here on bytes are kept as well."""
-        self._kept, self._mark = [], self._pos
+    def pass_on(self, take: Callable[[bytes], None]) -> None:
+        """From here on what is consumed goes to `take` as well, chunk by chunk."""
+        self._pass_on, self._mark = take, self._pos
 
-    def kept(self) -> bytes:
-        """What was consumed since start_keeping."""
-        pieces, self._kept = self._kept or [], None
-        pieces.append(self._chunk[self._mark : self._pos])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def passed_on(self) -> None:
+        """The end of that: `take` gets what is left."""
+        take, self._pass_on = self._pass_on, None
+        if take is not None:
+            take(self._chunk[self._mark : self._pos])
 
     def _refilled(self) -> bool:
         """Only when the chunk is used up: takes the next one; False at the end."""
-        if self._kept is not None:
-            self._kept.append(self._chunk[self._mark :])
+        if self._pass_on is not None:
+            self._pass_on(self._chunk[self._mark :])
             self._mark = 0
         self._crc = CRC64_JONES.calc(self._chunk, self._crc)
         self._before += len(self._chunk)
@@ -171,7 +173,7 @@ class ByteReader:
         if encoding != _COMPRESSED:
             raise self.damaged("a string has an unknown encoding")
         size = self.length()
-        self.length()
+        self.unpacked += self.length() - size
         return size
 
     def skip_small_keys(self, kinds: frozenset[int], expires: int) -> int:

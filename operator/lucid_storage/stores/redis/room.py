@@ -1,0 +1,113 @@
+"""Room in a Redis that is restored into: what fits below its maxmemory, and that it evicts nothing for it.
+
+A server with an eviction policy answers each write with OK and removes other keys instead, those of the application or
+those just restored. So what cannot fit is refused before the first write, what would no longer fit is not sent, and
+the first eviction ends the restore. Keys whose time is over are counted apart by the server, and are no evictions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.stores.redis.members import server_info
+from lucid_storage.stores.redis.sentences import shown_size
+from lucid_storage.stores.redis.wire import Wire
+
+NO_EVICTION = "noeviction"
+LEAST_KEY_BYTES = 24
+"""Of a key beside its name and value: its entry in the table (dictEntry in Redis's dict.h)."""
+KEY_BYTES = 160
+"""The same with all that commonly comes with it: the value's head, an expiry, what the allocator rounds up to."""
+_HELD = re.compile(r"keys=(\d+)")
+
+
+@dataclass(slots=True)
+class Needed:
+    """What keys of one database take at least, in bytes."""
+
+    keys: int = 0
+    bytes: int = 0
+    largest: int = 0
+
+    def add(self, plain: int) -> None:
+        """A key of so many bytes, name and value."""
+        size = plain + LEAST_KEY_BYTES
+        self.keys += 1
+        self.bytes += size
+        self.largest = max(self.largest, size)
+
+    def new_at_least(self, held: int) -> int:
+        """Of them, when the database holds so many keys, each of which may be one of them."""
+        return max(self.bytes - min(held, self.keys) * self.largest, 0)
+
+
+class Room:
+    """Asks the server before each batch and at the end. Raises LucidError."""
+
+    def __init__(self, wire: Wire, info: Mapping[str, str]) -> None:
+        self._wire = wire
+        self._info = info
+        self._counted = _number(info, "evicted_keys")
+        self._evicted = 0
+
+    def refuse(self, needs: Mapping[int, Needed], *, replace: bool) -> None:
+        """Before the first write: keys that surely do not fit, whatever of them is there already."""
+        most = _number(self._info, "maxmemory")
+        held = {database: _held(self._info, database) for database in needs}
+        if replace and any(held.values()):  # what is replaced gives its memory back
+            used, needed = 0, sum(need.bytes for need in needs.values())
+        else:
+            used = _used(self._info)
+            needed = sum(need.new_at_least(held[database]) for database, need in needs.items())
+        if most and used + needed > most:
+            taken = f", of which {shown_size(used)} are in use" if used else ""
+            raise self._error(
+                f"has a maxmemory of {shown_size(most)}{taken}, and the chosen keys need at least"
+                f" {shown_size(needed)}; nothing was written"
+            )
+
+    def look(self, coming: int = 0) -> None:
+        """After what was written, and before `coming` bytes more."""
+        self._info = info = server_info(self._wire)
+        counted = _number(info, "evicted_keys")
+        # Less than before: the statistics were reset (CONFIG RESETSTAT, or a restart behind a proxy).
+        self._evicted += counted - self._counted if counted >= self._counted else counted
+        self._counted = counted
+        most, policy = _number(info, "maxmemory"), info.get("maxmemory_policy", NO_EVICTION)
+        if self._evicted:
+            raise self._error(
+                f"evicted {self._evicted} keys, of the application or of the backup, while it was written to (maxmemory"
+                f" {shown_size(most)}, {policy}); the restore was stopped"
+            )
+        free = max(most - _used(info), 0)
+        if most and policy != NO_EVICTION and coming > free:
+            raise self._error(
+                f"has {shown_size(free)} left of its maxmemory of {shown_size(most)}, and would evict other keys"
+                f" ({policy}) for the next ones; the restore was stopped before that"
+            )
+
+    def _error(self, what: str) -> LucidError:
+        return RefusedError(
+            f"{self._wire.subject} {what}. Raise maxmemory there, or choose fewer keys by redis.keyPatterns.",
+            reason=Reason.NOT_ENOUGH_SPACE,
+        )
+
+
+def _used(info: Mapping[str, str]) -> int:
+    """Bytes that count: the buffers of replicas and of the append-only file do not."""
+    return max(_number(info, "used_memory") - _number(info, "mem_not_counted_for_evict"), 0)
+
+
+def _held(info: Mapping[str, str], database: int) -> int:
+    """Keys in a database now."""
+    found = _HELD.match(info.get(f"db{database}", ""))
+    return int(found[1]) if found else 0
+
+
+def _number(info: Mapping[str, str], name: str) -> int:
+    """0 for what the server does not tell."""
+    text = info.get(name, "").strip()
+    return int(text) if text.isdecimal() else 0
