@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -70,13 +71,13 @@ def test_what_shows_on_the_way_not_to_fit_is_stopped_before_anything_is_evicted(
     with target.client() as client:
         before = live(client)
         client.config_set("maxmemory", used(client) + 3_500_000)
-        said = refused(backup, target, "would evict other keys .allkeys-lru.")
+        said = refused(backup, target, r"would evict other keys \(allkeys-lru\)")
+        client.config_set("maxmemory", 0)  # else what this test asks could evict a key
         there = client.dbsize() - len(before)
         assert f"{there} keys had been written by then and are not taken back" in said
         assert there > 10_000
         assert set(client.scan_iter("live:*", count=1000)) == before
         assert evicted(client) == 0
-        client.config_set("maxmemory", 0)
         assert backup.restore(target).skipped == there
 
 
@@ -135,9 +136,9 @@ def test_the_first_eviction_ends_the_restore_with_the_number(private_redis: Call
         failed = restore_with(backup, target, lambda: client.config_set("maxmemory", used(client) - 200_000))
         assert isinstance(failed, LucidError)
         assert failed.reason is Reason.NOT_ENOUGH_SPACE
-        counted = evicted(client)
-        assert counted > 0
-        assert f"evicted {counted} keys, of the application or of the backup" in failed.message
+        told = re.search(r"evicted (\d+) keys, of the application or of the backup", failed.message)
+        assert told is not None
+        assert 0 < int(told[1]) <= evicted(client)
         assert "keys had been written by then" in failed.message
         assert client.dbsize() < 40_000
 
