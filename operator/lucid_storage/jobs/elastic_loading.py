@@ -20,6 +20,7 @@ from lucid_storage.archive.elastic_export import (
 from lucid_storage.archive.manifest import ElasticRecord
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError, Source
+from lucid_storage.jobs.elastic_reach import check_in_snapshot
 from lucid_storage.stores.elasticsearch.backup.bulk import Loader
 from lucid_storage.stores.elasticsearch.backup.definitions import Definition, Template
 from lucid_storage.stores.elasticsearch.backup.hits import Hit
@@ -55,6 +56,8 @@ class LoadRun:
     report: Callable[[int, int], None]
     """Adds bytes and documents to the progress."""
     cancelled: threading.Event = field(default_factory=threading.Event)
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Which backup made the snapshot, if it is one."""
     compare_hashes: bool = False
     """Read every loaded document back and compare the contents, besides counting them."""
 
@@ -183,11 +186,12 @@ def _from_snapshot(
     repository, snapshot = run.record.repository, run.record.snapshot
     assert repository is not None
     assert snapshot is not None
-    find_snapshot(http, repository, snapshot)
+    find_snapshot(http, repository, snapshot, run.origin)
     found = _read(run, {}, result)
     for one in found.values():
         if one.target not in targets:
             continue
+        check_in_snapshot(one)
         name, target = targets[one.target]
         restore_index(http, repository, snapshot, one.name, name, run.check)
         mark(http, name, one, run.run, target, run.until)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import time
 
@@ -12,6 +12,7 @@ from lucid_storage.archive.manifest import ElasticRecord
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.elastic_loading import LoadedIndex, LoadResult, LoadRun, discard, load
+from lucid_storage.jobs.elastic_reach import check_source, fitting
 from lucid_storage.models.restore import ElasticRestore
 from lucid_storage.stores.elasticsearch.backup.cluster import identity
 from lucid_storage.stores.elasticsearch.backup.definitions import missing_pipelines, put_missing
@@ -32,6 +33,7 @@ from lucid_storage.stores.elasticsearch.backup.names import (
     staged_name,
 )
 from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, raise_shield
+from lucid_storage.stores.elasticsearch.backup.snapshots import find_snapshot
 from lucid_storage.stores.elasticsearch.backup.staging import check_own, remove
 from lucid_storage.stores.elasticsearch.backup.switching import (
     Staged,
@@ -59,6 +61,10 @@ class ElasticRestoreRun:
     """The object of kind elasticsearch.export, from its beginning; may be called more than once."""
     deadline_seconds: int
     index_patterns: tuple[str, ...] = ("*",)
+    namespace: str = ""
+    """Whose these patterns are."""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Which backup made the snapshot, if it is one: as its own metadata must say it."""
     selection: ElasticRestore = field(default_factory=ElasticRestore)
     drop_existing: bool = False
     compare_hashes: bool = False
@@ -74,6 +80,7 @@ class ElasticRestoreRun:
             until=int(time()) + self.deadline_seconds,
             report=self.report,
             cancelled=self.cancelled,
+            origin=self.origin,
             compare_hashes=self.compare_hashes,
         )
 
@@ -119,6 +126,8 @@ def plan(run: ElasticRestoreRun) -> ElasticPlan:
     try:
         who, _ = identity(http)
         targets = {name: look(http, target) for name, target in names.items()}
+        if run.record.repository is not None and run.record.snapshot is not None:
+            find_snapshot(http, run.record.repository, run.record.snapshot, run.origin)
         blocked: LucidError | None = None
         try:
             check_consent(list(targets.values()), drop_existing=run.drop_existing)
@@ -181,8 +190,9 @@ def prove(run: ElasticRestoreRun) -> tuple[int, int]:
     Raises LucidError(CountMismatch, ArchiveDamaged and others) when it is not what the manifest says.
     """
     run.compare_hashes = True
-    http = _connect(run)
     names = {one.name: scratch_name(run.run, number) for number, one in enumerate(run.record.indices)}
+    check_source(run.record, names, run.origin, run.namespace, Allowed(run.index_patterns))
+    http = _connect(run)
     try:
         cleared = clear(http, [], run.run, time())
         result = _load(run, http, {name: (scratch, scratch) for name, scratch in names.items()})
@@ -216,6 +226,7 @@ def chosen(run: ElasticRestoreRun) -> dict[str, str]:
             reason=Reason.INVALID_SPEC,
         )
     allowed = Allowed(run.index_patterns)
+    check_source(run.record, names, run.origin, run.namespace, allowed)
     for target, times in Counter(names.values()).items():
         allowed.check(target)
         if times > 1:
@@ -297,12 +308,5 @@ def _make_live(
 
 def _templates(http: ElasticHttp, result: LoadResult, allowed: Allowed) -> list[str]:
     """Those that are missing, and that reach no index that the namespace may not use."""
-    fit = [
-        t
-        for t in result.templates
-        if t.component or all(allowed.expression(pattern) for pattern in t.patterns)
-    ]
-    kept = {name for t in fit for name in t.components}
-    left = [t.name for t in result.templates if t not in fit]
-    notes = [f"The template {name} was left out: it reaches indices of others." for name in left]
-    return notes + put_missing(http, [t for t in fit if not t.component or t.name in kept])
+    fit, notes = fitting(http, result.templates, allowed)
+    return notes + put_missing(http, fit)

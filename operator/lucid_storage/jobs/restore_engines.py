@@ -16,6 +16,7 @@ from lucid_storage.archive.restore_path import nearest_full
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.jobs import elastic_restore, redis_restore
 from lucid_storage.jobs.contract import Source
+from lucid_storage.jobs.elastic_reach import made_by
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
 from lucid_storage.jobs.restore_marker import redis_identity
 from lucid_storage.jobs.volume_restoring import VolumesOfRestore
@@ -126,6 +127,8 @@ class OtherEngine:
             open_source=self._open,
             deadline_seconds=self.order.deadline_seconds,
             index_patterns=self.order.index_patterns,
+            namespace=self.order.owner.namespace,
+            origin=made_by(self.manifest),
             selection=self.order.elasticsearch or ElasticRestore(),
             drop_existing=self.order.drop_existing,
             report=self.report,

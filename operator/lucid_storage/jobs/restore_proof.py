@@ -26,6 +26,7 @@ from lucid_storage.archive.restore_path import Blocked, RestorePath, to_backup
 from lucid_storage.errors import DestinationError, LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.elastic_reach import made_by
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
 from lucid_storage.jobs.elastic_restore import prove as prove_elasticsearch
 from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
@@ -220,6 +221,8 @@ def _elasticsearch(
         open_source=open_source,
         deadline_seconds=order.deadline_seconds,
         index_patterns=order.index_patterns,
+        namespace=order.owner.namespace,
+        origin=made_by(manifest),
         report=reporter.add,
         cancelled=stop.event,
     )

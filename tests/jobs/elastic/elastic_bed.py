@@ -24,6 +24,7 @@ from lucid_storage.archive.manifest import (
 )
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.elastic_backup import take
+from lucid_storage.jobs.elastic_reach import made_by
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
 from lucid_storage.models.backup import BackupEngine, BackupType, ElasticSelection
 from lucid_storage.models.orders import BackupOrder, Destination, Owner
@@ -172,6 +173,8 @@ class Bed:
             open_source=lambda: Readable(backup.data),
             deadline_seconds=600,
             selection=ElasticRestore(**selection),
+            origin=options.pop("origin", made_by(backup.manifest())),
+            namespace=options.pop("namespace", "n"),
             **options,
         )
 

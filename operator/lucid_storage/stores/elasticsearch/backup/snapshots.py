@@ -110,14 +110,15 @@ def delete_snapshot(http: ElasticHttp, repository: str, name: str, origin: Origi
         return False
     if not answer.ok:
         raise http.refused(answer)
-    metadata = answer.json()["snapshots"][0].get("metadata")
-    if not isinstance(metadata, dict) or metadata.get(_METADATA) != dict(origin):
+    if not _made_by(answer.json()["snapshots"][0], origin):
         return None
     return _remove(http, path)
 
 
-def find_snapshot(http: ElasticHttp, repository: str, name: str) -> None:
-    """Raises LucidError when the snapshot is not there or does not hold all shards."""
+def find_snapshot(http: ElasticHttp, repository: str, name: str, origin: Origin) -> None:
+    """Raises LucidError when the snapshot is not there, does not hold all shards, or is not of this backup: a
+    manifest can name any.
+    """
     check_repository(http, repository, writing=False)
     answer = http.ask("GET", f"/_snapshot/{encoded(repository)}/{encoded(name)}")
     if answer.status == 404:
@@ -127,7 +128,19 @@ def find_snapshot(http: ElasticHttp, repository: str, name: str) -> None:
         )
     if not answer.ok:
         raise http.refused(answer)
-    _judge(http, repository, answer.json()["snapshots"][0])
+    found = answer.json()["snapshots"][0]
+    if not _made_by(found, origin):
+        raise RefusedError(
+            f"The snapshot {name} in the repository {repository} does not say that this backup made it, so nothing of"
+            " it is restored; use another backup.",
+            reason=Reason.RESTORE_BLOCKED,
+        )
+    _judge(http, repository, found)
+
+
+def _made_by(found: Mapping[str, Any], origin: Origin) -> bool:
+    metadata = found.get("metadata")
+    return isinstance(metadata, dict) and metadata.get(_METADATA) == dict(origin)
 
 
 def restore_index(
