@@ -1,6 +1,8 @@
-"""A restore in a process of its own that is killed when its n-th request was answered; that is before the next one.
+"""Restores in processes of their own, each killed when its n-th change was answered; that is before the next one.
 
-Arguments: a JSON file {url, run, record, data (path), at}. Prints how many requests there were when it ended.
+Requests that only read are not counted: after one of them the server is as it was before. One line of JSON {url, run,
+record, data (path), at} in, one line {signal, changes} out: the signal that ended it, 0 for none, and how many changes
+there were. Each is a fork of this process, which has imported all and has one thread.
 """
 
 import io
@@ -9,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,23 @@ from lucid_storage.archive.manifest import ElasticRecord
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun, restore
 from lucid_storage.stores.elasticsearch.backup.http import Answer, ElasticHttp
 
+READING = ("/_refresh", "/_search", "/_pit")
 
-def main(order: dict[str, Any]) -> None:
+
+def killed(order: dict[str, Any]) -> int:
+    """Changes of a restore that was not killed."""
     lock = threading.Lock()
-    sent = 0
+    answered = 0
     genuine = ElasticHttp._once
 
-    def once(self: ElasticHttp, *args: Any) -> Answer:
-        nonlocal sent
-        with lock:
-            sent += 1
-            mine = sent == order["at"]
-        answer = genuine(self, *args)
-        if mine:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def once(self: ElasticHttp, method: str, target: str, *rest: Any) -> Answer:
+        nonlocal answered
+        answer = genuine(self, method, target, *rest)
+        if method not in ("GET", "HEAD") and not target.partition("?")[0].endswith(READING):
+            with lock:
+                answered += 1
+                if answered == order["at"]:
+                    os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
     ElasticHttp._once = once  # type: ignore[method-assign]
@@ -44,8 +50,25 @@ def main(order: dict[str, Any]) -> None:
             drop_existing=True,
         )
     )
-    print(sent)
+    return answered
+
+
+def apart(order: dict[str, Any]) -> dict[str, int]:
+    """The same in a fork."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, str(killed(order)).encode())
+        except BaseException:  # noqa: BLE001 - a fork that goes on would read the next order
+            traceback.print_exc()
+        os._exit(0)
+    os.close(writer)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(reader) as said:
+        return {"signal": os.WTERMSIG(status), "changes": int(said.read() or 0)}
 
 
 if __name__ == "__main__":
-    main(json.loads(Path(sys.argv[1]).read_text()))
+    for line in sys.stdin:
+        print(json.dumps(apart(json.loads(line))), flush=True)

@@ -1,9 +1,10 @@
-"""A restore that is killed between any two of its requests: the target is the old one or the new one, and whole."""
+"""A restore that is killed between any two of its changes: the target is the old one or the new one, and whole."""
 
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,41 @@ pytestmark = [pytest.mark.elasticsearch, pytest.mark.slow]
 
 NEVER = 10_000
 
+Killed = Callable[[Backup, int, str], tuple[int, int]]
 
-def restore_apart(
-    bed: Bed, backup: Backup, folder: Path, at: int, run: str
-) -> subprocess.CompletedProcess[str]:
-    (folder / "data").write_bytes(backup.data)
-    order = {
-        "url": bed.server.url,
-        "run": run,
-        "record": backup.record.model_dump(mode="json"),
-        "data": str(folder / "data"),
-        "at": at,
-    }
-    (folder / "order").write_text(json.dumps(order))
-    command = [sys.executable, "-m", "jobs.elastic.killed_restore", str(folder / "order")]
+
+@pytest.fixture
+def restore_apart(bed: Bed, tmp_path: Path) -> Iterator[Killed]:
+    """A restore, by backup, number of the change and run: which signal ended it, or how many changes there were."""
     root = Path(__file__).resolve().parents[3]
     environment = {
         "PYTHONPATH": f"{root / 'tests'}:{root / 'operator'}:{root / 'e2e'}",
         "PATH": "/usr/bin:/bin",
     }
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-m", "jobs.elastic.killed_restore"]
+    with (tmp_path / "said").open("w+") as said:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+        )
+        orders, answers = process.stdin, process.stdout
+        assert orders is not None
+        assert answers is not None
+
+        def run(backup: Backup, at: int, name: str) -> tuple[int, int]:
+            data = tmp_path / "data"
+            data.write_bytes(backup.data)
+            record = backup.record.model_dump(mode="json")
+            order = {"url": bed.server.url, "run": name, "record": record, "data": str(data), "at": at}
+            print(json.dumps(order), file=orders, flush=True)
+            answer = json.loads(answers.readline() or "{}")
+            said.seek(0)
+            assert answer.get("signal") or answer.get("changes"), said.read()
+            return answer["signal"], answer["changes"]
+
+        yield run
+        orders.close()
+        answers.close()
+        assert process.wait(30) == 0
 
 
 def state(bed: Bed, index: str) -> tuple[Any, Any]:
@@ -46,26 +62,23 @@ def state(bed: Bed, index: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.timeout(600)
-async def test_a_restore_killed_at_any_request_is_all_or_nothing_and_the_next_one_cleans_up(
-    bed: Bed, tmp_path: Path
+async def test_a_restore_killed_at_any_change_is_all_or_nothing_and_the_next_one_cleans_up(
+    bed: Bed, restore_apart: Killed
 ) -> None:
     alias = bed.name("alias")
     index = bed.index("held", {"settings": {"number_of_replicas": 0}, "aliases": {alias: {}}})
     bed.fill(index, 20)
     backup = bed.back_up()
-    done = restore_apart(bed, backup, tmp_path, NEVER, "measure")
-    assert done.returncode == 0, done.stderr
+    ended, changes = restore_apart(backup, NEVER, "measure")
+    assert not ended
     new = state(bed, index)
-    requests = int(done.stdout)
-    assert requests > 15
-    for at in range(1, requests + 1):
+    assert changes > 8
+    for at in range(1, changes + 1):
         bed.put(index, "later", '{"later":true}')
         old = state(bed, index)
         run = f"k{at}"
-        killed = restore_apart(bed, backup, tmp_path, at, run)
-        if killed.returncode == 0:
-            continue  # the number of requests varies by one or two, with the polls
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        ended, _ = restore_apart(backup, at, run)
+        assert ended == signal.SIGKILL
         assert state(bed, index) in (old, new), at
         assert bed.count(alias) in (len(old[0]), len(new[0]))
         last = restore(bed.restore_run(backup, drop_existing=True, run=f"n{at}"))

@@ -8,9 +8,11 @@ import pytest
 from workshop import Workshop
 
 from jobs.elastic.elastic_bed import Bed
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LucidError, Reason, StoreUnavailableError
+from lucid_storage.jobs import elastic_loading
 from lucid_storage.jobs.elastic_restore import prove, restore
 from lucid_storage.models.backup import ElasticMethod, ElasticSelection
+from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -122,6 +124,24 @@ async def test_a_proof_in_which_the_server_refuses_a_document_fails_the_backup(
         restore(bed.restore_run(backup, drop_existing=True))
     assert failed.value.reason is Reason.CONTENT_REFUSED
     assert bed.indices() == {index}
+
+
+async def test_a_block_of_the_server_is_not_the_backups_fault(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when its disk is full."""
+    bed.put(bed.index("fine"), "1", "{}")
+    backup = bed.back_up()
+    genuine = elastic_loading.stage
+
+    def stage(http: ElasticHttp, name: str, *rest: Any) -> str:
+        uuid = genuine(http, name, *rest)
+        bed.call("PUT", f"/{name}/_settings", {"index.blocks.write": True})
+        return uuid
+
+    monkeypatch.setattr(elastic_loading, "stage", stage)
+    with pytest.raises(StoreUnavailableError, match="block"):
+        prove(bed.restore_run(backup))
 
 
 async def test_a_proof_in_which_the_server_refuses_a_definition_fails_the_backup(

@@ -126,8 +126,8 @@ class Loader:
             status == _DENIED or status >= 500
         ):  # a block, a right, a shard: of the server and not of the document
             return refusal(status, outcome, self._http.subject)
-        reason = str((outcome.get("error") or {}).get("reason"))
-        field = _FIELD.search(reason)
+        error = outcome.get("error")
+        field = _FIELD.search(str(error.get("reason"))) if isinstance(error, Mapping) else None
         return LucidError(
             f"{self._http.subject} refused a document of the backup for {self._index} ({kind}"
             f"{f', field {field[1]}' if field else ''}); the target is untouched. Restore it on a server that takes it,"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +98,7 @@ def choose(http: ElasticHttp, expressions: Sequence[str], allowed: Allowed) -> S
     for expression in expressions:
         if "*" not in expression and not any(_means(found, expression) for found in taken.values()):
             raise _nothing(expression, indices, listed, allowed)
-    notes += _behind_aliases(expressions, indices, taken, allowed, listed)
+    notes += _behind_aliases(expressions, indices, taken, allowed)
     return Selected(tuple(taken[name] for name in sorted(taken)), tuple(note for note in notes if note))
 
 
@@ -174,23 +175,18 @@ def _behind_aliases(
     indices: Sequence[_Listed],
     taken: Mapping[str, Definition],
     allowed: Allowed,
-    listed: Mapping[str, Any],
 ) -> list[str]:
     """Notes on indices that an alias stands for and that are left out, without the names of others."""
-    names = expressions or [str(entry["name"]) for entry in listed["aliases"]]
-    notes = []
-    for alias in names:
-        count = sum(
-            alias in one.aliases
-            and one.ordinary
-            and one.name not in taken
-            and not one.closed
-            and (bool(expressions) if one.hidden else not allowed.name(one.name))
-            for one in indices
-        )
-        if count and allowed.name(alias):
-            notes.append(
-                f"{count} of the indices that the alias {alias} stands for are hidden, or the namespace may not use"
-                " them; they are not in this backup."
-            )
-    return notes
+    left = Counter(
+        alias
+        for one in indices
+        if one.ordinary and not one.closed and one.name not in taken
+        if (bool(expressions) if one.hidden else not allowed.name(one.name))
+        for alias in one.aliases
+    )
+    return [
+        f"{left[alias]} of the indices that the alias {alias} stands for are hidden, or the namespace may not use them;"
+        " they are not in this backup."
+        for alias in (expressions or sorted(left))
+        if left[alias] and allowed.name(alias)
+    ]
