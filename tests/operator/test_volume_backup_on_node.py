@@ -195,7 +195,7 @@ async def test_a_volume_in_use_is_archived_beside_its_pod_and_comes_back_into_a_
 
     again = {"backupName": "files", "engines": ["volumes"]}
     await node_bed.world.create("Restore", "over-it", again)
-    status = await _stuck(node_bed, "over-it")
+    status = await _stuck(node_bed, "over-it", "ClaimInUse")
     assert "app" in status["conditions"][0]["message"]
     await node_bed.world.delete("Restore", "over-it")
 
@@ -240,40 +240,50 @@ async def test_a_volume_is_checked_when_its_annotation_asks_for_it(
     assert second["check"]["since"] <= first["check"]["at"] < second["check"]["at"]
 
 
-async def _stuck(node_bed: NodeBed, name: str) -> dict[str, Any]:
+async def _stuck(node_bed: NodeBed, name: str, why: str) -> dict[str, Any]:
     last: dict[str, Any] = {}
 
-    async def in_use() -> bool:
+    async def said() -> bool:
         nonlocal last
         last = (await node_bed.world.get("Restore", name)).get("status", {})
-        return reason(last) == "ClaimInUse"
+        return reason(last) == why
 
-    await node_bed.world.until(in_use, 60, f"the Restore {name} to say who has the claim")
+    await node_bed.world.until(said, 60, f"the Restore {name} to say {why}")
     return last
 
 
-async def test_a_snapshot_is_made_restored_into_a_new_claim_and_goes_with_its_backup(
+async def test_a_snapshot_is_made_outlives_its_object_is_restored_and_goes_with_its_data(
     node_bed: NodeBed, storage_classes: StorageClasses
 ) -> None:
     node_bed.apply(_claim("data", storage_classes.loop))
     before = node_bed.ran("app", "data", f"{FILL}; {SUMS}", last=True)
     node_bed.world.start_operator()
     volumes = [{"name": "data", "method": "Snapshot"}]
-    spec = {"engines": ["volumes"], "volumes": volumes, "deletionPolicy": "Delete"}
+    spec = {"engines": ["volumes"], "volumes": volumes}
     await node_bed.world.create("Backup", "moment", spec)
     status = await node_bed.bed.phase("moment", "Completed", "Failed", deadline=120)
     assert (status["phase"], status.get("verified")) == ("Completed", "Checksum, SnapshotOnly"), status
     assert (conditions(status)["Verified"], reason(status, "Verified")) == ("False", "SnapshotOnly")
     assert status["engines"][0]["inCluster"] is True
-    assert len(node_bed.snapshots()) == 1
+    [snapshot] = node_bed.snapshots()
+
+    # Under Retain it outlives its object from the first moment on, and is found when Git makes that again.
+    await node_bed.world.delete("Backup", "moment")
+    await node_bed.world.create("Backup", "moment", {**spec, "deletionPolicy": "Delete"})
+    found = await node_bed.bed.phase("moment", "Completed", "Failed", deadline=120)
+    assert (found["phase"], found["id"]) == ("Completed", status["id"]), found
+    assert node_bed.snapshots() == [snapshot]
 
     into = [{"name": "data", "target": "copy"}]
-    await node_bed.world.create(
-        "Restore", "again", {"backupName": "moment", "engines": ["volumes"], "volumes": into}
-    )
+    again = {"backupName": "moment", "engines": ["volumes"], "volumes": into}
+    await node_bed.world.create("Restore", "again", again)
     status = await node_bed.restored("again")
     assert status["phase"] == "Completed", status["conditions"]
     assert node_bed.ran("reader", "copy", SUMS) == before
+    node_bed.remove("reader")
+    await node_bed.world.create("Restore", "over-it", again)
+    await _stuck(node_bed, "over-it", "TargetNotEmpty")
+    await node_bed.world.delete("Restore", "over-it")
 
     await node_bed.world.delete("Backup", "moment")
 
