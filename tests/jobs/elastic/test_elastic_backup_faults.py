@@ -54,10 +54,10 @@ def filled(bed: Bed, documents: int) -> str:
 async def test_a_busy_server_is_waited_for_and_given_smaller_batches(
     bed: Bed, own: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled(own, 12_000)
+    filled(own, 6_000)
     backup = own.back_up()
     done = restore(own.restore_run(backup, rename_to="{index}-copy", compare_hashes=True))
-    assert done.documents == 12_000
+    assert done.documents == 6_000
     (node,) = own.call("GET", "/_nodes/stats/indexing_pressure")["nodes"].values()
     assert node["indexing_pressure"]["memory"]["total"]["coordinating_rejections"] > 0
     large = bed.index("large")
@@ -88,19 +88,19 @@ async def test_a_server_that_stops_in_the_middle_leaves_no_backup_and_no_harm(
 ) -> None:
     monkeypatch.setattr(http, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(http, "_PAUSES", (0.1,))
-    index = filled(own, 12_000)
+    index = filled(own, 6_000)
     whole = own.back_up()
     run = own.restore_run(whole, drop_existing=True)
     run.report = lambda _size, _documents: own.server.kill() if own.server.running() else None
     with pytest.raises(StoreUnavailableError):
         restore(run)
     own.server.start()
-    until(lambda: own.count(index) == 12_000, "the index after the restart")
+    until(lambda: own.count(index) == 6_000, "the index after the restart")
     assert own.indices() == {index, f"{index}-r-{run.run}"}
     done = restore(own.restore_run(whole, drop_existing=True, run="next"))
     assert f"{index}-r-{run.run}, left by an earlier run, was removed." in done.notes
     assert own.indices() == {f"{index}-r-next"}
-    assert own.count(index) == 12_000
+    assert own.count(index) == 6_000
 
     def kill(size: int) -> None:
         if size > 100_000 and own.server.running():
@@ -231,11 +231,12 @@ async def test_the_oldest_supported_server_is_backed_up_and_restored(
 ) -> None:
     name = f"old-{uuid.uuid4().hex[:12]}"
     bed = Bed(elasticsearch_oldest, f"{name}-")
+    strict = {"type": "object", "dynamic": "strict"}
     index = bed.index(
         "one",
         {
             "settings": {"number_of_replicas": 0},
-            "mappings": {"dynamic": False, "properties": {"n": {"type": "integer"}}},
+            "mappings": {"dynamic": False, "properties": {"n": {"type": "integer"}, "closed": strict}},
         },
     )
     strange = '{ "n":1.0,\n "big":123456789012345678901234567890,"inner":[{"sort":[1],"_source":{}}] }'
@@ -246,6 +247,8 @@ async def test_the_oldest_supported_server_is_backed_up_and_restored(
     assert prove(bed.restore_run(backup))[0] == 12_001
     restore(bed.restore_run(backup, drop_existing=True, compare_hashes=True))
     assert bed.source(index, "strange", "routing=r") == strange.encode()
+    (restored,) = bed.call("GET", f"/{index}/_mapping").values()
+    assert restored["mappings"]["properties"]["closed"] == strict
     location = {"type": "fs", "settings": {"location": str(bed.server.snapshots / name)}}
     bed.call("PUT", f"/_snapshot/{name}", location)
     snapshot = ElasticSelection(indices=[f"{name}-*"], method=ElasticMethod.SNAPSHOT, repository=name)
