@@ -45,7 +45,7 @@ def test_what_a_backup_consists_of_outlives_it_before_it_can_be_deleted(annotati
     made = resource(annotations=annotations, held=True)
     engine = {"engine": "volumes", "ok": True, "inCluster": True}
     result = ended(ok=True, id=ID, type="full", manifestSha256="ab", engines=[engine], verified="Checksum")
-    first = plan(made, observed(made, worker=result), running(), NOW)
+    first = plan(made, observed(made, worker=result, snapshots=True, owned=True), running(), NOW)
     assert (first.status.phase, first.hold) == (BackupPhase.COMPLETED, True)
     assert first.recheck_seconds is not None, "its finalizer stays until they are seen to"
     for going in (None, NOW):
@@ -54,6 +54,25 @@ def test_what_a_backup_consists_of_outlives_it_before_it_can_be_deleted(annotati
         assert (kept.actions, kept.hold) == ((KeepSnapshots(),), True)
         last = plan(then, observed(then, snapshots=True), first.status, NOW)
         assert (last.actions, last.hold) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("others", "phase"), [((), BackupPhase.FAILED), (("mongodb",), BackupPhase.PARTIALLY_FAILED)]
+)
+def test_a_backup_found_again_without_its_snapshots_is_not_called_completed(
+    others: tuple[str, ...], phase: BackupPhase
+) -> None:
+    """They went with the object whose worker was lost after its manifest, or with the cluster."""
+    made = resource(held=True)
+    engines = [{"engine": "volumes", "ok": True, "inCluster": True}]
+    engines += [{"engine": name, "ok": True} for name in others]
+    result = ended(ok=True, id=ID, type="full", manifestSha256="ab", engines=engines, verified="Checksum")
+    step = plan(made, observed(made, worker=result), running(), NOW)
+    assert step.status.phase is phase
+    assert step.status.verified != "Checksum"
+    assert step.said is not None
+    assert "snapshots that it consists of are not in this cluster" in step.said.message
+    assert plan(made, observed(made), step.status, NOW).hold is False, "nothing keeps it from being deleted"
 
 
 def test_of_an_expired_backup_no_snapshot_is_left_whoever_was_killed_meanwhile() -> None:

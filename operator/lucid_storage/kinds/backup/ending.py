@@ -13,7 +13,15 @@ from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWo
 from lucid_storage.kinds.backup.desired import look_name
 from lucid_storage.kinds.backup.observed import CLEANING, POLL_SECONDS, BackupObserved, Plan, second
 from lucid_storage.kinds.backup.requests import prune_request
-from lucid_storage.kinds.backup.results import completed, expiry, finished, holds, in_cluster, parsed
+from lucid_storage.kinds.backup.results import (
+    completed,
+    expiry,
+    finished,
+    holds,
+    in_cluster,
+    parsed,
+    without_snapshots,
+)
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.workers.state import WorkerPhase
@@ -38,6 +46,8 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
         return _begun_anew(status, "It was not made before, so it is made now.")
     if result.reason is Reason.QUEUED and status.type is not BackupType.FULL:
         return _asked_anew(status, result)
+    if in_cluster(result) and not observed.snapshots:
+        result = without_snapshots(result)
     left_out = observed.desired.left_out if observed.desired is not None else ""
     done, said_of = completed(status, result, left_out=left_out, encrypted=bool(status.encrypted))
     done = done.model_copy(

@@ -22,7 +22,7 @@ from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_
 from lucid_storage.kinds.backup.keeping import Keeping, by_hand, keeping
 from lucid_storage.kinds.backup.observed import CLEANING, BackupObserved, Plan, begun, snapshots_idle
 from lucid_storage.kinds.backup.plan import hindered, plan
-from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry, in_cluster
+from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry, in_cluster, parsed
 from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.connections import Connections
@@ -34,6 +34,7 @@ from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupSpec, BackupStatus
 from lucid_storage.models.kinds import KINDS, KindInfo
+from lucid_storage.models.orders import BackupResult
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -104,8 +105,7 @@ class BackupKind:
             prune_again=self._prune_again(resource) if deleting else None,
         )
         if in_cluster(status) and (resource.held or status.phase is BackupPhase.EXPIRED):
-            there = await self._snapshots.of(resource.key.namespace, resource.uid, status.id)
-            base = replace(base, snapshots=bool(there), owned=any(one.owned for one in there))
+            base = await self._with_snapshots(resource, base, status.id)
         if resource.spec.get("cancel") and status.run is None:
             return base
         if finished and not deleting and not prune_due and status.progress != CLEANING:
@@ -124,6 +124,9 @@ class BackupKind:
         if status.run is not None:
             worker = await self._state(resource, status.job_name or job_name(resource, "backup"))
             prune = await self._state(resource, base.prune_job)
+            result = parsed(BackupResult, worker.result, status.run)
+            if status.phase not in FINISHED and result is not None and in_cluster(result):
+                base = await self._with_snapshots(resource, base, result.id)
         seen = replace(base, worker=worker, prune=prune)
         going = resource.deleted is not None or bool(resource.spec.get("cancel"))
         waits = not begun(status) and status.phase not in FINISHED and not going
@@ -148,6 +151,12 @@ class BackupKind:
             return self._in_line(resource, seen)
         except LucidError as error:
             return replace(seen, trouble=error)
+
+    async def _with_snapshots(
+        self, resource: Resource, base: BackupObserved, known_id: str | None
+    ) -> BackupObserved:
+        there = await self._snapshots.of(resource.key.namespace, resource.uid, known_id)
+        return replace(base, snapshots=bool(there), owned=any(one.owned for one in there))
 
     async def _with_volumes(self, desired: BackupDesired, status: BackupStatus) -> BackupDesired:
         """With what the cluster says of its volumes. Where that hinders it, or a snapshot would be made, a worker looks

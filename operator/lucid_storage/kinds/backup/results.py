@@ -46,9 +46,25 @@ def holds(resource: Resource, status: BackupStatus) -> bool:
     )
 
 
-def in_cluster(status: BackupStatus) -> bool:
+def in_cluster(of: BackupStatus | BackupResult) -> bool:
     """Whether snapshots are a part of its data."""
-    return any(engine.in_cluster for engine in status.engines or ())
+    return any(engine.in_cluster for engine in of.engines or ())
+
+
+def without_snapshots(result: BackupResult) -> BackupResult:
+    """Of a backup that was found again (rule 1.10), and whose snapshots are not there any more: they were its data."""
+    said = (
+        "The snapshots that it consists of are not in this cluster any more; make a Backup of another name."
+    )
+    engines = tuple(
+        one.model_copy(update={"ok": False, "reason": Reason.VERIFY_FAILED, "message": said})
+        if one.in_cluster
+        else one
+        for one in result.engines
+    )
+    reason = Reason.PARTIALLY_FAILED if any(one.ok for one in engines) else Reason.VERIFY_FAILED
+    lost = {"ok": False, "reason": reason, "message": said, "engines": engines}
+    return result.model_copy(update={**lost, "verified": None, "verified_at": None, "verify_seconds": None})
 
 
 def parsed(model: type[R], text: str | None, run: str | None) -> R | None:
