@@ -57,7 +57,7 @@ ready: $(INSTALLED)
 # docs/decisions/tests.md: a test that fails beside others is run once more, alone, and named either way.
 test: $(INSTALLED) ## set up what is needed and run all tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint ready
-	@$(BIN)/pytest -n 5 --dist worksteal --durations=25 || { [ $$? -eq 1 ] \
+	@$(BIN)/pytest -n 4 --dist worksteal --durations=25 || { [ $$? -eq 1 ] \
 	  && echo '=== What failed is run once more, alone; the first failure ends the run ===' \
 	  && $(BIN)/pytest -v --last-failed --last-failed-no-failures none --maxfail 1; }
 

@@ -33,11 +33,11 @@ SLOW_FILES = {
     "test_mongodb_full.py": 3,
     "test_mongodb_slices.py": 3,
     "test_sharded_on_server.py": 3,
-    "test_restore_asked_again.py": 4,
-    "test_stores.py": 4,
-    "test_stores_command.py": 4,
-    "test_elastic_faults.py": 4,
-    "test_mongo_watch.py": 4,
+    "test_restore_asked_again.py": 3,
+    "test_stores.py": 1,
+    "test_stores_command.py": 2,
+    "test_elastic_faults.py": 3,
+    "test_mongo_watch.py": 3,
 }
 """Files that wait for clocks and servers for minutes. Begun first, each on the worker with that number: at the end of a
 run they would keep one worker busy while the others have nothing to do. Those of the node are together, as all of them
