@@ -7,9 +7,9 @@ from datetime import datetime
 
 from lucid_storage.archive.catalog import Catalog, ListedBackup, ListedChain, ListedTimeline
 from lucid_storage.archive.recorded import Trust
+from lucid_storage.models import quantity
 
 _HEAD = ("ID", "NAME", "TYPE", "FROM", "TO", "ENGINES", "STORED", "KEY", "PROOF", "TRUST", "RESTORABLE")
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def catalog_text(catalog: Catalog) -> str:
@@ -38,7 +38,7 @@ def _row(backup: ListedBackup) -> tuple[str, ...]:
         _time(backup.from_time),
         _time(backup.to),
         ",".join(f"{name} (not here)" if name in backup.outside else name for name in backup.engines),
-        _size(backup.stored_bytes),
+        quantity.for_people(backup.stored_bytes),
         _key(backup),
         _proof(backup),
         backup.trust.value,
@@ -68,13 +68,6 @@ def _timeline(timeline: ListedTimeline) -> str:
 
 def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _size(size: int) -> str:
-    number, unit = float(size), 0
-    while number >= 1024 and unit < len(_UNITS) - 1:
-        number, unit = number / 1024, unit + 1
-    return f"{number:.0f} {_UNITS[unit]}" if unit == 0 else f"{number:.1f} {_UNITS[unit]}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -13,6 +13,7 @@ from lucid_storage.errors import LucidError
 from lucid_storage.jobs.elastic_restore import LABEL, ElasticRestoreRun
 from lucid_storage.jobs.mongodb_restore_plan import SPACE_FACTOR, MongoPlan
 from lucid_storage.kinds.identity import surely_another
+from lucid_storage.models.quantity import for_people
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
 from lucid_storage.stores.elasticsearch.backup.room import free_bytes
 from lucid_storage.stores.mongodb.dump.member import PinnedMember
@@ -51,8 +52,8 @@ def crowded(uri: str, plan: MongoPlan) -> str | None:
     if not known or min(known) >= plan.needed_bytes:
         return None
     return (
-        f"The proof by a restore needs {plan.needed_bytes} bytes free on each member of BACKUP_VERIFY_URI, and one has"
-        f" {min(known)}; enlarge its volume."
+        f"The proof by a restore needs {for_people(plan.needed_bytes)} free on each member of BACKUP_VERIFY_URI, and"
+        f" one has {for_people(min(known))}; enlarge its volume."
     )
 
 
@@ -75,8 +76,8 @@ def crowded_elasticsearch(run: ElasticRestoreRun) -> str | None:
     if free is None or free >= needed:
         return None
     return (
-        f"The proof by a restore needs {needed} bytes free in Elasticsearch, and there are {free} until it blocks its"
-        " indices; enlarge its volumes."
+        f"The proof by a restore needs {for_people(needed)} free in Elasticsearch, which has {for_people(free)}"
+        " until it blocks its indices; enlarge its volumes."
     )
 
 

@@ -47,4 +47,4 @@ def test_a_proof_that_could_fill_the_disks_is_not_tried(
     monkeypatch.delattr(restore_proof, "prove_elasticsearch")
     told = shop.made("large", "none", **asked)
     assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, "NoVerifyServer"), told
-    assert "there are 9 until it blocks its indices" in told.verify_message
+    assert "which has 9 B until it blocks its indices" in told.verify_message

@@ -8,9 +8,12 @@ from typing import Any
 from lucid_storage.kinds.backup.desired import BackupDesired, backup_id, job_name, resolve, run_id
 from lucid_storage.kinds.backup.keeping import Keeping
 from lucid_storage.kinds.backup.observed import BackupObserved
+from lucid_storage.kinds.backup.volumes import snapshot_name
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Key, Resource
+from lucid_storage.kube.snapshots import Snapshot
 from lucid_storage.models.backup import BackupPhase, BackupSpec, BackupStatus
+from lucid_storage.models.meta import OWNER_UID_LABEL
 from lucid_storage.models.settings import Settings
 from lucid_storage.stores.mongodb.types import Topology
 
@@ -113,3 +116,19 @@ def ended(**result: Any) -> WorkerState:
 
 def later(**span: float) -> datetime:
     return NOW + timedelta(**span)
+
+
+def snapshot(**more: Any) -> Snapshot:
+    base = Snapshot(
+        namespace="app",
+        name=snapshot_name(UID, "data"),
+        uid="s",
+        claim="data",
+        class_name="snap",
+        ready=True,
+        taken_at=datetime(2026, 11, 21, tzinfo=UTC),
+        restore_bytes=3 << 30,
+        error="",
+        labels={OWNER_UID_LABEL: UID},
+    )
+    return replace(base, **more)

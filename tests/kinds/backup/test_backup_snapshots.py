@@ -1,38 +1,20 @@
 """Snapshots of Backups: they go with the object until they are data, and then with the data only."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from backup_builder import ID, NOW, UID, completed, ended, observed, resource, running
+from backup_builder import ID, NOW, UID, completed, ended, observed, resource, running, snapshot
 
 from lucid_storage.kinds.backup.actions import DropSnapshots, KeepSnapshots
 from lucid_storage.kinds.backup.plan import plan
 from lucid_storage.kinds.backup.snapshots import made_for, needless, outlives
 from lucid_storage.kinds.backup.volumes import WantedSnapshot, snapshot_body, snapshot_name
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
-from lucid_storage.kube.snapshots import Snapshot
 from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupStatus, EngineResult
-from lucid_storage.models.meta import OWNER_UID_LABEL, SCHEDULE
+from lucid_storage.models.meta import SCHEDULE
 
 SCHEDULED = {SCHEDULE: "nightly"}
-
-
-def snapshot(**more: Any) -> Snapshot:
-    base = Snapshot(
-        namespace="app",
-        name=snapshot_name(UID, "data"),
-        uid="s",
-        claim="data",
-        class_name="snap",
-        ready=True,
-        taken_at=datetime(2026, 11, 21, tzinfo=UTC),
-        restore_bytes=3 << 30,
-        error="",
-        labels={OWNER_UID_LABEL: UID},
-    )
-    return replace(base, **more)
 
 
 def done(**more: Any) -> BackupStatus:

@@ -1,11 +1,10 @@
 """Volumes in a Backup: which claims a worker mounts, where, and as whom; snapshots come first."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from backup_builder import NOW, UID, later, observed, resource, settings
+from backup_builder import NOW, UID, later, observed, resource, settings, snapshot
 
 from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker
@@ -27,7 +26,6 @@ from lucid_storage.models.backup import (
     BackupStatus,
     VolumeMethod,
 )
-from lucid_storage.models.meta import OWNER_UID_LABEL
 from lucid_storage.models.orders import BackupOrder
 from lucid_storage.models.volume import CopyIdentity
 
@@ -63,22 +61,6 @@ def facts(name: str = "data", method: VolumeMethod = VolumeMethod.ARCHIVE, **mor
 
 def pod(node: str | None = "n1", **more: Any) -> PodUse:
     return replace(PodUse("app-0", "u", "Running", node, frozenset({"data"})), **more)
-
-
-def snapshot(**more: Any) -> Snapshot:
-    base = Snapshot(
-        namespace="app",
-        name=snapshot_name(UID, "data"),
-        uid="s",
-        claim="data",
-        class_name="snap",
-        ready=True,
-        taken_at=datetime(2026, 11, 21, tzinfo=UTC),
-        restore_bytes=3 << 30,
-        error="",
-        labels={OWNER_UID_LABEL: UID},
-    )
-    return replace(base, **more)
 
 
 def read(*of: VolumeFacts, onto: str | None = None) -> VolumesReading:

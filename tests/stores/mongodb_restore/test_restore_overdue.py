@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from deployment import Client
+from deployment import Client, load
 from test_restore_swap import RUN, CrashError, Crashing, backup_of, restores
 
 from lucid_storage.errors import AccessDeniedError, StoreUnavailableError
@@ -113,13 +113,7 @@ async def replaced(
     owner = {"cluster": database, "namespace": "shop", "name": "back", "uid": UID}
     with Target(uri) as target:
         staging = Staging(target, RUN, {database: database}, everything([database]), base.moment, owner=owner)
-        staging.define(base.definitions)
-        with staging.loader() as loader:
-            for name, documents in base.documents.items():
-                tracked = staging.tracked(name)
-                assert tracked is not None
-                loader.add(tracked, b"".join(documents), len(documents))
-            loader.flush()
+        load(staging, base)
         staging.ready(staging.finish())
     async with restores(uri) as port:
         await port.swap(RUN, [database], drop_existing=consent, keep_minutes=keep_minutes)

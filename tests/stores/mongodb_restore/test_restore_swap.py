@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import bson
 import pytest
-from deployment import Client, Snapshot, content, take
+from deployment import Client, Snapshot, content, load, take
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.mongodb.restore.adapter import MongoRestores
@@ -119,13 +119,7 @@ def backup_of(client: Client, database: str) -> Snapshot:
 def stage(uri: str, base: Snapshot, database: str, run: str = RUN) -> None:
     with Target(uri) as target:
         staging = Staging(target, run, {database: database}, everything([database]), base.moment)
-        staging.define(base.definitions)
-        with staging.loader() as loader:
-            for name, documents in base.documents.items():
-                tracked = staging.tracked(name)
-                assert tracked is not None
-                loader.add(tracked, b"".join(documents), len(documents))
-            loader.flush()
+        load(staging, base)
         staging.ready(staging.finish())
 
 

@@ -6,7 +6,7 @@ import bson
 import pymongo
 import pytest
 from bson.raw_bson import RawBSONDocument
-from deployment import Client, now, oplog, take
+from deployment import Client, load, now, oplog, take
 from test_restore_swap import RUN, restores, stage
 
 from lucid_storage.errors import LucidError, Reason
@@ -120,13 +120,7 @@ async def test_what_a_backup_holds_of_them_is_left_out_and_named(
         live.drop_collection(name)
     with Target(mongodb.uri) as target:
         staging = Staging(target, RUN, {database: database}, everything([database]), base.moment)
-        staging.define(base.definitions)
-        with staging.loader() as loader:
-            for name, documents in base.documents.items():
-                tracked = staging.tracked(name)
-                assert tracked is not None
-                loader.add(tracked, b"".join(documents), len(documents))
-            loader.flush()
+        load(staging, base)
         staging.replay(entries, until)
         staging.ready(staging.finish())
     async with restores(mongodb.uri) as port:

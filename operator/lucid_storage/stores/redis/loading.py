@@ -17,10 +17,11 @@ from lucid_storage.errors import (
     ServerRefusedError,
     StoreUnavailableError,
 )
+from lucid_storage.models.quantity import for_people
 from lucid_storage.stores.redis.members import server_info
 from lucid_storage.stores.redis.rdb.dataset import Key, ValueSize
 from lucid_storage.stores.redis.room import KEY_BYTES, Needed, Room
-from lucid_storage.stores.redis.sentences import PASSING, cluster_sentence, loading_sentence, shown_size
+from lucid_storage.stores.redis.sentences import PASSING, cluster_sentence, loading_sentence
 from lucid_storage.stores.redis.wire import CALL_SECONDS, READ_BYTES, ErrorReply, Reply, Wire
 
 BATCH_KEYS = 500
@@ -118,8 +119,8 @@ class KeyLoader:
                 continue
             guessed = "" if told is not None else " (the default, as the login may not use CONFIG GET)"
             raise NotSupportedError(
-                f"{self._wire.subject} takes arguments up to {shown_size(most)}{guessed}, and the largest chosen value"
-                f" has {shown_size(largest)}; raise {name} there, or leave its key out by redis.excludePatterns."
+                f"{self._wire.subject} takes arguments up to {for_people(most)}{guessed}, and the largest chosen value"
+                f" has {for_people(largest)}; raise {name} there, or leave its key out by redis.excludePatterns."
                 " Nothing was written."
             )
 
@@ -214,7 +215,7 @@ class KeyLoader:
             reply = self._wire.reply()
         except StoreUnavailableError as error:
             raise StoreUnavailableError(
-                f"{error.message} That was with a value of {shown_size(size.payload)}: see proto-max-bulk-len and"
+                f"{error.message} That was with a value of {for_people(size.payload)}: see proto-max-bulk-len and"
                 " client-query-buffer-limit there."
             ) from error
         self.counts.unanswered = 0

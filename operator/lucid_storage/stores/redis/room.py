@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.models.quantity import for_people
 from lucid_storage.stores.redis.members import server_info
-from lucid_storage.stores.redis.sentences import shown_size
 from lucid_storage.stores.redis.wire import Wire
 
 NO_EVICTION = "noeviction"
@@ -63,10 +63,10 @@ class Room:
             used = _used(self._info)
             needed = sum(need.new_at_least(held[database]) for database, need in needs.items())
         if most and used + needed > most:
-            taken = f", of which {shown_size(used)} are in use" if used else ""
+            taken = f", of which {for_people(used)} are in use" if used else ""
             raise self._error(
-                f"has a maxmemory of {shown_size(most)}{taken}, and the chosen keys need at least"
-                f" {shown_size(needed)}; nothing was written"
+                f"has a maxmemory of {for_people(most)}{taken}, and the chosen keys need at least"
+                f" {for_people(needed)}; nothing was written"
             )
 
     def look(self, coming: int = 0) -> None:
@@ -80,12 +80,12 @@ class Room:
         if self._evicted:
             raise self._error(
                 f"evicted {self._evicted} keys, of the application or of the backup, while it was written to (maxmemory"
-                f" {shown_size(most)}, {policy}); the restore was stopped"
+                f" {for_people(most)}, {policy}); the restore was stopped"
             )
         free = max(most - _used(info), 0)
         if most and policy != NO_EVICTION and coming > free:
             raise self._error(
-                f"has {shown_size(free)} left of its maxmemory of {shown_size(most)}, and would evict other keys"
+                f"has {for_people(free)} left of its maxmemory of {for_people(most)}, and would evict other keys"
                 f" ({policy}) for the next ones; the restore was stopped before that"
             )
 

@@ -19,7 +19,6 @@ from lucid_storage.errors import (
 )
 
 _NAMED_COMMAND = re.compile(r"'([a-z|._-]{1,40})'")
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 PASSING = {
     "LOADING": "is loading its data into memory; it is asked again when that is done",
@@ -152,11 +151,3 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 def another_sentence(subject: str) -> str:
     """Another server answers under the name."""
     return f"{subject} is another Redis than a moment ago; its keys are counted before any gets a TTL."
-
-
-def shown_size(size: int) -> str:
-    """Bytes as a person reads them."""
-    shown, unit = float(size), 0
-    while shown >= 1024 and unit < len(_UNITS) - 1:
-        shown, unit = shown / 1024, unit + 1
-    return f"{shown:.1f} {_UNITS[unit]}" if unit else f"{size} {_UNITS[0]}"
