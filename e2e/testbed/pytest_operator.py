@@ -20,7 +20,7 @@ import pytest
 from lucid_storage.kube.client import Json, Kube, load_configuration, resource_path
 from lucid_storage.models.kinds import KINDS
 from lucid_storage.models.meta import API_VERSION, GROUP
-from testbed import ports
+from testbed import leftovers, ports
 from testbed.cluster.controlplane import ControlPlane
 from testbed.operator_forks import ForkedOperator, Parent
 from testbed.paths import Instance, project_root
@@ -271,7 +271,7 @@ async def world(kubernetes_api: Path, testbed_run: TestRun) -> AsyncIterator[Wor
     yield made
     for operator in made.operators:
         operator.stop()
-    await kube.request("DELETE", f"/api/v1/namespaces/{namespace}")
+    await leftovers.clear(kube, namespace)
     await kube.close()
     ports.release_all(instance)
     shutil.rmtree(instance.root, ignore_errors=True)

@@ -10,6 +10,7 @@ from pymongo.database import Database
 from sharded_bed import QUICK, Cluster
 from tcp_relay import Relay
 
+from testbed import leftovers
 from testbed.cluster.controlplane import LOOPBACK, ControlPlane
 from testbed.job_runner import JobRunner, worker_command
 from testbed.pytest_operator import World
@@ -89,8 +90,9 @@ async def tenant(world: World) -> AsyncIterator[World]:
     world.environment["WATCH_NAMESPACES"] = f"{world.namespace},{name}"
     world.environment["SERVED_NAMESPACES"] = json.dumps({name: {}})
     yield World(world.kube, name, world.kubeconfig, world.instance, world.environment, world.operators)
-    if await world.kube.get(f"/api/v1/namespaces/{name}") is not None:
-        await world.kube.request("DELETE", f"/api/v1/namespaces/{name}")
+    for operator in world.operators:
+        operator.stop()
+    await leftovers.clear(world.kube, name)
 
 
 @pytest.fixture

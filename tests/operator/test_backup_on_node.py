@@ -10,7 +10,7 @@ import pytest
 from backup_bed import BackupBed, reason
 
 from lucid_storage.kube.client import Kube, load_configuration
-from testbed import ports
+from testbed import leftovers, ports
 from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
 from testbed.job_runner import JobRunner
@@ -72,7 +72,7 @@ async def on_node(
     yield BackupBed(world, JobRunner(kube, [], tmp_path), tmp_path)
     for operator in world.operators:
         operator.stop()
-    await kube.request("DELETE", f"/api/v1/namespaces/{namespace}")
+    await leftovers.remove(kube, namespace)
     await kube.close()
     ports.release_all(instance)
 

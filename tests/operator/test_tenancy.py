@@ -8,6 +8,7 @@ import pytest
 from operator_bed import index_spec, log_lines
 
 from lucid_storage.kube.client import Json
+from testbed import leftovers
 from testbed.pytest_operator import World
 from testbed.stores.mongodb import MongoDB
 
@@ -25,7 +26,9 @@ async def tenant(mongo_world: World) -> AsyncIterator[World]:
     await world.kube.request("POST", "/api/v1/namespaces", body={"metadata": {"name": name}})
     world.environment["WATCH_NAMESPACES"] = f"{world.namespace},{name}"
     yield World(world.kube, name, world.kubeconfig, world.instance, world.environment, world.operators)
-    await world.kube.request("DELETE", f"/api/v1/namespaces/{name}")
+    for operator in world.operators:
+        operator.stop()
+    await leftovers.clear(world.kube, name)
 
 
 async def test_another_namespace_may_not_use_the_operators_credentials(

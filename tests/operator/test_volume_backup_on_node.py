@@ -11,7 +11,7 @@ import pytest
 from backup_bed import BackupBed, conditions, reason
 
 from lucid_storage.kube.client import Kube, load_configuration
-from testbed import ports
+from testbed import leftovers, ports
 from testbed.cluster.images import BUSYBOX
 from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
@@ -171,7 +171,7 @@ async def node_bed(
     yield NodeBed(BackupBed(world, JobRunner(kube, [], tmp_path), tmp_path), node_cluster, s3)
     for operator in world.operators:
         operator.stop()
-    await kube.request("DELETE", f"/api/v1/namespaces/{namespace}")
+    await leftovers.remove(kube, namespace)
     await kube.close()
     ports.release_all(instance)
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lucid_storage.kube.client import Json, Kube, load_configuration
-from testbed import ports
+from testbed import leftovers, ports
 from testbed.cluster.images import BUSYBOX
 from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
@@ -50,8 +50,9 @@ async def node_world(cluster: OwnCluster, run: TestRun, *, image: bool) -> Async
     finally:
         for operator in made.operators:
             operator.stop()
-        for path in (*rbac, f"/api/v1/namespaces/{namespace}"):
+        for path in rbac:
             await kube.request("DELETE", path)
+        await leftovers.remove(kube, namespace)
         await kube.close()
         ports.release_all(instance)
 

@@ -41,6 +41,7 @@ from lucid_storage.models.meta import API_VERSION, MIGRATION_FINALIZER, OWNER_UI
 from lucid_storage.models.orders import VOLUMES_FOLDER_VARIABLE
 from lucid_storage.models.settings import Settings
 from lucid_storage.models.volume_work import VolumeCopyOrder
+from testbed import leftovers
 
 CORE = "/api/v1"
 LONGEST_WAIT = 0.1
@@ -386,7 +387,7 @@ class Place:
         for task in self.copies.tasks.values():
             task.cancel()
         await self.die()
-        await self.ground.kube.request("DELETE", f"{CORE}/namespaces/{self.namespace}")
+        await leftovers.clear(self.ground.kube, self.namespace)
 
 
 async def place(

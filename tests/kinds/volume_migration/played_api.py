@@ -231,6 +231,11 @@ class PlayedApi:
         return body
 
     def _delete(self, path: str, body: Json) -> Json:
+        members = self._store.under(f"{path}/")
+        for member in members:
+            self._delete(f"{path}/{member['metadata']['name']}", body)
+        if members:
+            return {"items": members}
         found = self._found(path)
         for name, value in (body.get("preconditions") or {}).items():
             if found["metadata"][name] != value:
