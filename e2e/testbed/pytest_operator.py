@@ -58,6 +58,9 @@ def _install_crds(plane: ControlPlane) -> None:
     names = [f"crd/{info.plural}.{GROUP}" for info in KINDS.values()]
     wait = [*kubectl, "wait", "--for=condition=Established", "--timeout=60s", *names]
     subprocess.run(wait, check=True, stdout=subprocess.DEVNULL)
+    # For a moment lists of what is established answer 429, "storage is (re)initializing", which kubectl waits out.
+    kinds = ",".join(f"{info.plural}.{GROUP}" for info in KINDS.values())
+    subprocess.run([*kubectl, "get", kinds, "--all-namespaces"], check=True, capture_output=True)
 
 
 class OperatorProcess:
