@@ -19,6 +19,7 @@ from lucid_storage.archive.volume_tar import EntryType, TarEntry
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
 from lucid_storage.stores.filesystem.attributes import set_extended
+from lucid_storage.stores.filesystem.tree import folder_of
 
 _REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
 """What a process without privileges gets for an owner that is not its own (EINVAL: none in its user namespace)."""
@@ -131,16 +132,8 @@ class Extraction:
             os.close(descriptor)
 
     def _hard_link(self, entry: TarEntry, name: bytes, at: int) -> None:
-        *folders, first = entry.link.split(b"/")
-        descriptor = os.dup(self._open[0].descriptor)
-        try:
-            for folder in folders:
-                below = os.open(folder, _FOLDER, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = below
-            os.link(first, name, src_dir_fd=descriptor, dst_dir_fd=at, follow_symlinks=False)
-        finally:
-            os.close(descriptor)
+        with folder_of(self._open[0].descriptor, entry.link) as (folder, first):
+            os.link(first, name, src_dir_fd=folder, dst_dir_fd=at, follow_symlinks=False)
 
     def _device(self, entry: TarEntry, name: bytes, at: int) -> None:
         kind = 0o020000 if entry.type is EntryType.CHARACTER else 0o060000

@@ -20,6 +20,7 @@ from lucid_storage.stores.filesystem.tree import (
     UnreadableError,
     data_ranges,
     disk_error,
+    folder_of,
     unreadable,
     walk,
 )
@@ -59,6 +60,15 @@ class Opened:
     descriptor: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _First:
+    """The name that a file with several was read under, and what it was then."""
+
+    path: bytes
+    mtime_ns: int
+    size: int
+
+
 @dataclass(slots=True)
 class Tree:
     """Reads one tree once."""
@@ -76,8 +86,8 @@ class Tree:
     foreign_owners: int = 0
     """Entries of another user than the one that reads."""
     privileged_attributes: int = 0
-    _names: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    """First path of each file that has several."""
+    _names: dict[tuple[int, int], _First] = field(default_factory=dict)
+    """Of each file that has several, by device and inode."""
 
     def entries(self) -> Iterator[Opened]:
         """Each entry; a file's descriptor is closed when the next one is asked for.
@@ -99,8 +109,6 @@ class Tree:
             try:
                 opened = self._opened(node)
             except FileNotFoundError:
-                # Another name of it must not point here.
-                self._names = {k: first for k, first in self._names.items() if first != node.path}
                 continue
             except OSError as error:
                 raise disk_error(error) from error
@@ -125,11 +133,34 @@ class Tree:
         return self.skip | ours
 
     def _opened(self, node: Node) -> Opened:
+        inode = (node.stat.st_dev, node.stat.st_ino)
+        linked = node.stat.st_nlink > 1 and node.kind is not EntryKind.DIRECTORY
+        if linked and (first := self._names.get(inode)) is not None and self._is_name_of(first, node):
+            return Opened(_entry(node, EntryType.HARDLINK, link=first.path))
+        opened = self._read(node)
+        if linked:
+            self._names[inode] = _First(node.path, opened.entry.mtime_ns, opened.entry.size)
+        return opened
+
+    def _is_name_of(self, first: _First, node: Node) -> bool:
+        """Whether an entry is another name of what was read under `first`.
+
+        An inode whose last name was removed is given to a new file; one that was written to holds what was not read.
+        """
+        try:
+            with folder_of(self.root, first.path) as (folder, name):
+                there = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return False
         seen = node.stat
-        if seen.st_nlink > 1 and node.kind is not EntryKind.DIRECTORY:
-            first = self._names.setdefault((seen.st_dev, seen.st_ino), node.path)
-            if first != node.path:
-                return Opened(_entry(node, EntryType.HARDLINK, link=first))
+        if (there.st_dev, there.st_ino) != (seen.st_dev, seen.st_ino):
+            return False
+        size = seen.st_size if node.kind is EntryKind.FILE else 0
+        unchanged = (first.mtime_ns, first.size) == (seen.st_mtime_ns, size)
+        self.changed += not unchanged
+        return unchanged
+
+    def _read(self, node: Node) -> Opened:
         if node.kind is not EntryKind.FILE:
             link = os.readlink(node.full) if node.kind is EntryKind.SYMLINK else b""  # noqa: PTH115 - bytes
             attributes = extended(node.full) if node.path else ()

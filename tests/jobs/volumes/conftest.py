@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from volume_restore_bed import Archive, archive_of
 from volume_trees import fill
 
 
@@ -13,3 +14,17 @@ def volume(tmp_path: Path) -> Path:
     root.mkdir(mode=0o750)
     fill(root)
     return root
+
+
+@pytest.fixture
+def archived(volume: Path) -> Archive:
+    """That volume."""
+    return archive_of(volume)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """An empty volume."""
+    folder = tmp_path / "target"
+    folder.mkdir()
+    return folder

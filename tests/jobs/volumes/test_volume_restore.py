@@ -8,48 +8,28 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from volume_restore_bed import NOW, OWNER, Archive, run_of, whole
 from volume_trees import OLD_NS, described
 from workshop import Workshop
 
 from lucid_storage.archive.manifest import (
-    BackupKind,
     EngineRecord,
     Manifest,
-    ObjectKind,
-    Origin,
-    Packing,
-    Selection,
-    StoredObject,
     VolumeRecord,
     VolumeSnapshotRecord,
 )
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason, RefusedError
 from lucid_storage.jobs import volume_done, volume_restore
-from lucid_storage.jobs.contract import Sink
-from lucid_storage.jobs.volume_archive import write_archive
-from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, blocked, restore, settle
+from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, blocked, restore
 from lucid_storage.jobs.volume_restoring import VolumesOfRestore, _proofs
 from lucid_storage.jobs.volume_tree import Tree, digest_of
-from lucid_storage.models.orders import Owner, RestoreOrder, RestoreResult
-
-NOW = datetime(2026, 11, 21, tzinfo=UTC)
-OWNER = Owner(cluster="c", namespace="n", name="again", uid="u", spec_hash="h")
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One volume, archived."""
-
-    plain: bytes
-    entries: int
-    content_hash: str
+from lucid_storage.models.orders import RestoreOrder, RestoreResult
 
 
 @pytest.fixture
@@ -62,67 +42,9 @@ def shop(workshop: Callable[..., Workshop], tmp_path: Path, volume: Path) -> Wor
     return made
 
 
-@pytest.fixture
-def archived(volume: Path) -> Archive:
-    """The same archive, in memory."""
-    sink = io.BytesIO()
-    done = write_archive(volume, cast(Sink, sink), lambda: None, lambda size, files: None)
-    return Archive(sink.getvalue(), done.digest.entries, done.digest.hexdigest())
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    folder = tmp_path / "target"
-    folder.mkdir()
-    return folder
-
-
 def record_of(shop: Workshop) -> Recorded:
     (record,) = shop.records()
     return record
-
-
-def run_of(archive: Archive, root: Path, run: str = "0123456789ab") -> VolumeRestoreRun:
-    stored = StoredObject(
-        kind=ObjectKind.VOLUME_ARCHIVE,
-        part="data",
-        path="p",
-        stored_bytes=1,
-        sha256="",
-        plain_bytes=len(archive.plain),
-    )
-    record = VolumeRecord(
-        name="data", claim="data", taken_at=NOW, entries=archive.entries, content_hash=archive.content_hash
-    )
-    return VolumeRestoreRun(
-        run=run,
-        owner=OWNER,
-        record=record,
-        manifest=Manifest(
-            id="5c6a7a52-3a51-5d0e-9c6e-2f5d4f1f9a10",
-            kind=BackupKind.FULL,
-            timeline="t",
-            origin=Origin(cluster="c", namespace="n", name="b", chain="manual"),
-            selection=Selection(engines=("volumes",)),
-            packing=Packing(compression="none"),
-            engines=(EngineRecord(engine="volumes", taken_at=NOW, volumes=(record,)),),
-            objects=(stored,),
-            started_at=NOW,
-            completed_at=NOW,
-            operator_version="0",
-        ),
-        root=root,
-        open_source=lambda of, stored: io.BytesIO(archive.plain),
-        check=lambda: None,
-        report=lambda size, files: None,
-    )
-
-
-def whole(run: VolumeRestoreRun) -> VolumeRestored:
-    """A restore of this volume alone, to its end."""
-    done = restore(run)
-    settle(run.root, whole=True)
-    return done
 
 
 def order_of(shop: Workshop, target: Path | None, **more: Any) -> dict[str, Any]:

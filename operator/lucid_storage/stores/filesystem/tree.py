@@ -10,8 +10,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from lucid_storage.errors import AccessDeniedError, LucidError
@@ -20,6 +22,8 @@ OWN_OF_EXT4: Final = b"lost+found"
 """Made by mkfs at the root of a file system; not the users'."""
 _TELLS_NO_HOLES: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """What lseek(2) answers with SEEK_DATA where the file system does not know it."""
+
+_PLACE: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class EntryKind(StrEnum):
@@ -142,6 +146,24 @@ def _nodes(descriptor: int, path: bytes, names: list[bytes]) -> Iterator[Node]:
         except OSError as error:
             raise disk_error(error) from error
         yield Node(below + name, b"/proc/self/fd/%d/%s" % (descriptor, name), kind_of(seen.st_mode), seen)
+
+
+@contextmanager
+def folder_of(root: int | Path, path: bytes) -> Iterator[tuple[int, bytes]]:
+    """A descriptor of the folder that an entry below the root lies in, for the *at calls, and the entry's name there.
+
+    No link on the way is followed, and the path may be longer than the kernel takes at once. Raises OSError.
+    """
+    *folders, name = path.split(b"/")
+    descriptor = os.dup(root) if isinstance(root, int) else os.open(root, _PLACE)
+    try:
+        for folder in folders:
+            below = os.open(folder, _PLACE | os.O_NOFOLLOW, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
 
 
 def unreadable(count: int) -> str:
