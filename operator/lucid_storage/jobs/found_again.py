@@ -18,7 +18,7 @@ from lucid_storage.archive.restore_path import Blocked, to_backup
 from lucid_storage.errors import Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.held import held
-from lucid_storage.jobs.proving import prove, with_this
+from lucid_storage.jobs.proving import not_proved, prove, with_this
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.results import left_out, result_of
 from lucid_storage.jobs.worker import Stop
@@ -58,8 +58,9 @@ def found_again(
         hindered = _hindered(record, records, lacking)
         if hindered is not None and hindered.reason is not Reason.KEY_MISSING:
             record = Recorded(record.manifest, record.trust)  # what was proved is not what lies there now
-        note = None
-        if record.proof is None:
+        if record.proof is not None:
+            note = not_proved(order.verify, record.manifest, record.proof)
+        else:
             if order.verify is Verify.UPLOAD:
                 # Nobody saw the destination confirm it: what lies there has to be read.
                 order = order.model_copy(update={"verify": Verify.CHECKSUM})

@@ -104,7 +104,21 @@ def examine(
         keep(_proof(manifest, level, message, begun))
         level, message, note = _restored(order, place, manifest, environ, reporter, stop)
     proof = _proof(manifest, level, message, begun)
-    return Examined(proof, note or _snapshots(manifest, level), tuple(slices))
+    return Examined(proof, _with_snapshots(note, manifest, level), tuple(slices))
+
+
+def not_proved(asked: Verify, manifest: Manifest, proof: Proof) -> Note | None:
+    """Why a proof that lies there from before is not of the level that is asked for now, or not of all that the backup
+    stands for.
+    """
+    note = None
+    if asked is Verify.RESTORE and proof.level is not ProofLevel.RESTORE:
+        note = Note(
+            Reason.NO_VERIFY_SERVER,
+            "It lay there already, and was not restored for its proof when it was made; `lucid-storage verify` proves"
+            " it anew, and so does a Backup of another name.",
+        )
+    return _with_snapshots(note, manifest, proof.level)
 
 
 def _proof(manifest: Manifest, level: ProofLevel, message: str, begun: float) -> Proof:
@@ -144,6 +158,14 @@ def _restored(
             " see why, or raise BACKUP_DEADLINE_SECONDS.",
         ),
     )
+
+
+def _with_snapshots(note: Note | None, manifest: Manifest, level: ProofLevel) -> Note | None:
+    """What lies in snapshots alone weighs more than any other note: rpoSeconds does not count it (rule 1.11)."""
+    snapshots = _snapshots(manifest, level)
+    if snapshots is None or note is None:
+        return snapshots or note
+    return Note(snapshots.reason, f"{snapshots.message} {note.message}")
 
 
 def _snapshots(manifest: Manifest, level: ProofLevel) -> Note | None:

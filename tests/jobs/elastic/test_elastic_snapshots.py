@@ -94,9 +94,12 @@ async def test_a_snapshot_that_nobody_read_back_is_not_called_checked(
     shop = workshop(ELASTICSEARCH_URL=bed.server.url)
     bed.fill(bed.index("kept"), 100)
     chosen = selection(bed, repository).model_dump(mode="json", by_alias=True)
-    told = shop.back_up("checked", ["elasticsearch"], elasticsearch=chosen)
-    assert (told.ok, told.verified, told.verify_note) == (True, Verify.UPLOAD, "SnapshotOnly"), told.message
-    assert repository in told.verify_message
+    for _ in ("made", "found again"):
+        told = shop.back_up("checked", ["elasticsearch"], elasticsearch=chosen)
+        assert (told.ok, told.verified, told.verify_note) == (True, Verify.UPLOAD, "SnapshotOnly"), (
+            told.message
+        )
+        assert repository in told.verify_message
     assert last_verified_point(shop.records()) is None
     told = shop.back_up("restored", ["elasticsearch"], elasticsearch=chosen, verify="Restore")
     assert (told.ok, told.verified, told.verify_note) == (True, Verify.RESTORE, None), told.message

@@ -170,6 +170,26 @@ def test_a_snapshot_is_recorded_and_no_proof_against_the_loss_of_the_cluster(sho
     assert [Path(f).name for f in shop.files()] == ["manifest.json", "proof.json"]
 
 
+@pytest.mark.parametrize("verify", ["Checksum", "Restore"])
+def test_of_a_snapshot_only_its_loss_is_told_also_when_it_is_found_again(shop: Workshop, verify: str) -> None:
+    """rpoSeconds asks for this reason, so no other takes its place."""
+    first, again = (taken(shop, source(folder=None, snapshot=SNAPSHOT), verify=verify) for _ in range(2))
+    assert first.id == again.id
+    for told in (first, again):
+        assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, Reason.SNAPSHOT_ONLY)
+        assert "inside the cluster alone" in told.verify_message
+        assert ("not restored" in told.verify_message) is (verify == "Restore")
+
+
+def test_one_that_was_not_restored_for_its_proof_is_not_when_it_is_found_again(
+    shop: Workshop, volume: Path
+) -> None:
+    first, again = (taken(shop, source(), verify="Restore") for _ in range(2))
+    assert (again.id, again.verified_at) == (first.id, first.verified_at), "nothing is read again"
+    assert (again.ok, again.verified, again.verify_note) == (True, Verify.CHECKSUM, Reason.NO_VERIFY_SERVER)
+    assert "not restored" in again.verify_message
+
+
 def test_a_volume_that_is_not_mounted_leaves_nothing_of_the_others(shop: Workshop, volume: Path) -> None:
     told = taken(shop, source(), source("gone", folder="gone"))
     assert not told.ok

@@ -117,11 +117,12 @@ def test_what_was_not_proved_as_asked_is_not_called_so_afterwards() -> None:
     assert status.verified == "Checksum, NoVerifyServer"
 
 
+@pytest.mark.parametrize("verify", ["Checksum", "Restore"])
 @pytest.mark.parametrize("lost", ["in_cluster", "unencrypted"])
-def test_what_lies_in_snapshots_is_not_called_proved_afterwards(lost: str) -> None:
+def test_what_lies_in_snapshots_is_not_called_proved_afterwards(lost: str, verify: str) -> None:
     said = {**VERIFIED, "status": "False", "reason": "SnapshotOnly"}
     engines = [{"engine": "elasticsearch", "phase": "Completed", to_camel(lost): True}]
-    made = incremental(said, engines=engines)
+    made = incremental(said, verify=verify, engines=engines)
     status = after(answered(FULL, made, unrestorable=(made.status["id"],)), made)
     made.status.update(status.to_dict())
     status = after(answered(FULL, made, restorable_again=(made.status["id"],)), made)

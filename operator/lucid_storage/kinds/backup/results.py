@@ -64,7 +64,8 @@ def without_snapshots(result: BackupResult) -> BackupResult:
     )
     reason = Reason.PARTIALLY_FAILED if any(one.ok for one in engines) else Reason.VERIFY_FAILED
     lost = {"ok": False, "reason": reason, "message": said, "engines": engines}
-    return result.model_copy(update={**lost, "verified": None, "verified_at": None, "verify_seconds": None})
+    unproved = {"verified": None, "verify_note": None, "verified_at": None, "verify_seconds": None}
+    return result.model_copy(update={**lost, **unproved})
 
 
 def parsed(model: type[R], text: str | None, run: str | None) -> R | None:

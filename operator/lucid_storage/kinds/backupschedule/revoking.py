@@ -81,14 +81,14 @@ def _renew(child: Child, now: datetime) -> ExplainBackup:
         return _patched(child, ConditionStatus.FALSE, Reason.VERIFY_FAILED, text, None, now)
     level = str(check.level)
     text = f"What it stands on can be read again; it was checked ({level}) at {check.at:%Y-%m-%d %H:%M:%SZ}."
-    if child.asked_verify is Verify.RESTORE and check.level is not Verify.RESTORE:
-        why = Reason.NO_VERIFY_SERVER
-        return _patched(child, ConditionStatus.FALSE, why, f"{text} {why.__doc__}", f"{level}, {why}", now)
     if any(
         e.in_cluster or (e.unencrypted and check.level is not Verify.RESTORE)
         for e in child.status.engines or ()
     ):
         why = Reason.SNAPSHOT_ONLY
+        return _patched(child, ConditionStatus.FALSE, why, f"{text} {why.__doc__}", f"{level}, {why}", now)
+    if child.asked_verify is Verify.RESTORE and check.level is not Verify.RESTORE:
+        why = Reason.NO_VERIFY_SERVER
         return _patched(child, ConditionStatus.FALSE, why, f"{text} {why.__doc__}", f"{level}, {why}", now)
     return _patched(child, ConditionStatus.TRUE, Reason.VERIFIED, text, level, now)
 
