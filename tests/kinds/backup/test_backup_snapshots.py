@@ -96,17 +96,37 @@ def test_a_snapshot_of_a_backup_that_came_to_nothing_is_swept_and_no_other() -> 
     assert of(phase="Failed")
     assert of(phase="Cancelled")
     assert of(phase="Expired")
-    assert not of(phase="Failed", manifestSha256="ab")
-    assert not of(phase="Completed", manifestSha256="ab")
+    engines = [{"engine": "volumes", "inCluster": True}]
+    assert not of(phase="Failed", manifestSha256="ab", engines=engines)
+    assert not of(phase="Completed", manifestSha256="ab", engines=engines)
     assert not of(phase="Running")
     assert not needless(None)  # its data outlive a Backup that is gone
+
+
+def test_snapshots_of_a_backup_without_its_volumes_are_no_data() -> None:
+    """The archive of another volume failed: nothing names what the storage took, and each night makes more."""
+    made = resource(held=True)
+    engines = [
+        {"engine": "mongodb", "ok": True},
+        {"engine": "volumes", "ok": False, "reason": "AccessDenied"},
+    ]
+    result = ended(ok=False, reason="PartiallyFailed", id=ID, manifestSha256="ab", engines=engines)
+    status = plan(made, observed(made, worker=result), running(), NOW).status
+    assert status.phase is BackupPhase.PARTIALLY_FAILED
+    assert plan(made, observed(made, snapshots=True, owned=True), status, NOW).actions == ()
+    over = resource(status=status)
+    assert not outlives(snapshot(owned=True), over)
+    assert needless(over)
+    kept = resource(status=done(phase=BackupPhase.PARTIALLY_FAILED))
+    assert outlives(snapshot(owned=True), kept)
+    assert not needless(kept)
 
 
 def test_a_snapshot_goes_with_its_backup_until_it_holds_its_data() -> None:
     wanted = WantedSnapshot(snapshot_name(UID, "data"), "data", "snap", there=False)
     owner = {"kind": "Backup"}
     assert snapshot_body("app", UID, wanted, owner)["metadata"]["ownerReferences"] == [owner]
-    good = replace(resource(), status={"phase": "Completed", "manifestSha256": "ab"})
+    good = resource(status=done())
     assert outlives(snapshot(owned=True), good)
     assert not outlives(snapshot(owned=True), replace(resource(), status={"phase": "Running"}))
     assert not outlives(snapshot(owned=False), good)

@@ -41,7 +41,7 @@ from lucid_storage.kinds.backup.observed import (
     snapshots_idle,
 )
 from lucid_storage.kinds.backup.requests import backup_request
-from lucid_storage.kinds.backup.results import FINISHED
+from lucid_storage.kinds.backup.results import FINISHED, in_cluster
 from lucid_storage.kinds.backup.volumes import WantedSnapshot
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
@@ -111,7 +111,7 @@ def _settled(resource: Resource, observed: BackupObserved, status: BackupStatus)
     """
     if status.phase is BackupPhase.EXPIRED:
         return Step(status, None, (DropSnapshots(),), hold=resource.held)
-    if observed.owned and status.manifest_sha256 is not None:
+    if observed.owned and status.manifest_sha256 is not None and in_cluster(status):
         return Step(status, None, (KeepSnapshots(),), hold=resource.held)
     return None
 

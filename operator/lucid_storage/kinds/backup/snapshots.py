@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from lucid_storage.kinds.backup.desired import backup_id
+from lucid_storage.kinds.backup.results import FINISHED
 from lucid_storage.kinds.tasks import repeatedly
 from lucid_storage.kube.resources import Resource
 from lucid_storage.kube.snapshots import Snapshot, Snapshots
@@ -92,7 +93,7 @@ def outlives(snapshot: Snapshot, owner: Resource | None) -> bool:
     """Whether a snapshot is to stay when its Backup is deleted: data outlive their resource. Pure."""
     if owner is None or owner.key.plural != "backups":
         return False
-    return snapshot.owned and owner.deleted is None and owner.status.get("manifestSha256") is not None
+    return snapshot.owned and owner.deleted is None and _in_manifest(owner)
 
 
 def needless(owner: Resource | None) -> bool:
@@ -102,4 +103,10 @@ def needless(owner: Resource | None) -> bool:
     phase = owner.status.get("phase")
     if phase in (BackupPhase.CANCELLED, BackupPhase.EXPIRED):
         return True
-    return phase == BackupPhase.FAILED and owner.status.get("manifestSha256") is None
+    return phase in FINISHED and not _in_manifest(owner)
+
+
+def _in_manifest(owner: Resource) -> bool:
+    """Whether snapshots are data of the backup: one whose volumes failed names none."""
+    engines = owner.status.get("engines") or ()
+    return owner.status.get("manifestSha256") is not None and any(e.get("inCluster") for e in engines)
