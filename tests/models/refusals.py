@@ -204,6 +204,12 @@ OTHERS: list[tuple[str, Json, str]] = [
     ("Restore", {"source": {"storage": S3, "id": UUID.replace("-", "_")}}, "id is the UUID of a backup"),
     ("Restore", restore(pointInTime="yesterday"), "date-time"),
     ("Restore", restore(pointInTime="2026-01-01T00:00:00"), "date-time"),
+    *[
+        ("Restore", restore(pointInTime=text), "pointInTime")
+        for text in ("2026-11-22t05:00:00.5z", "2026-11-22T05:00:00+99:99", "2026-11-22T05:00:00x5z")
+    ],
+    ("Restore", restore(pointInTime="1969-12-31T23:59:59Z"), "No backup is of a moment"),
+    ("Restore", restore(pointInTime="2106-02-07T06:28:16Z"), "No backup is of a moment"),
     (
         "Restore",
         restore(strategy="InPlace", pointInTime="2026-01-01T00:00:00Z"),

@@ -147,6 +147,17 @@ async def test_everything_else_can_be_changed(namespace: Any, kind: str, before:
 
 
 @pytest.mark.parametrize(
+    "moment", ["2026-11-22T05:00:00.5Z", "2026-11-22T05:00:00-11:30", "1970-01-01T00:00:00Z"]
+)
+async def test_a_restore_of_any_moment_that_was_accepted_takes_its_status(
+    namespace: Any, moment: str
+) -> None:
+    made = await namespace.create("Restore", restore(pointInTime=moment))
+    written = await namespace.change(made, {"status": {"phase": "Pending"}}, sub="status")
+    assert written["status"]["phase"] == "Pending"
+
+
+@pytest.mark.parametrize(
     ("kind", "spec", "defaults"),
     [
         (

@@ -36,6 +36,19 @@ BackupId = Annotated[
 ]
 
 
+Moment = Annotated[
+    datetime,
+    Rules(
+        # The bounds of a second in an optime, which has 32 bits. The rule also refuses what passes as a date-time and
+        # is none to CEL: with such a value every later rule about it fails, and so does every write of the status.
+        Rule(
+            "self >= timestamp('1970-01-01T00:00:00Z') && self < timestamp('2106-02-07T06:28:16Z')",
+            "No backup is of a moment before 1970 or after 2106-02-07T06:28:15Z; choose another moment.",
+        )
+    ),
+]
+
+
 class RestoreSource(SpecModel):
     """A backup that no Backup resource stands for: in a new cluster there is only the destination."""
 
@@ -148,7 +161,7 @@ class RestoreSpec(SpecModel):
     """A Backup in the same namespace. Without pointInTime its own end is restored."""
     source: RestoreSource | None = None
     """A backup that lies in a destination, for a new cluster."""
-    point_in_time: datetime | None = None
+    point_in_time: Moment | None = None
     """RFC 3339, whole seconds, inclusive. Other engines take their nearest earlier full."""
     engines: Engines | None = None
     """Which stores; without it, mongodb."""
