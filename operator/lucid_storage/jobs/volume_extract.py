@@ -23,6 +23,7 @@ from lucid_storage.stores.filesystem.tree import folder_of
 
 _REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
 """What a process without privileges gets for an owner that is not its own (EINVAL: none in its user namespace)."""
+_IDENTITY_BITS: Final = stat.S_ISUID | stat.S_ISGID
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -35,9 +36,12 @@ class Kept:
     attributes: int = 0
     devices: int = 0
     bits: int = 0
-    """Files without the setuid and setgid bits that they had: they would mean another owner than theirs."""
+    """Entries without the setuid and setgid bits that they had: on a file they would mean another owner than its own,
+    and of a group that the process is not in the kernel takes the bit off, without an error (chmod(2))."""
     taken: dict[bytes, int] = field(default_factory=dict)
-    """Those bits, by path."""
+    """Bits of modes that were left off, by path."""
+    device_links: list[TarEntry] = field(default_factory=list)
+    """Second names of device files, which early archives hold as hard links, and no tree has as such."""
 
     def describe(self) -> str:
         """A sentence, or nothing."""
@@ -69,6 +73,8 @@ class Extraction:
     report: Callable[[int, int], None]
     kept: Kept = field(default_factory=Kept)
     _open: list[_Folder] = field(default_factory=list)
+    _devices: dict[bytes, bool] = field(default_factory=dict)
+    """Path of each device file, and whether it could be made."""
 
     def run(self, reader: TarReader) -> Kept:
         """All entries, to the authenticated end."""
@@ -132,6 +138,11 @@ class Extraction:
             os.close(descriptor)
 
     def _hard_link(self, entry: TarEntry, name: bytes, at: int) -> None:
+        if entry.link in self._devices:
+            self.kept.device_links.append(entry)
+            if not self._devices[entry.link]:
+                self.kept.devices += 1
+                return
         with folder_of(self._open[0].descriptor, entry.link) as (folder, first):
             os.link(first, name, src_dir_fd=folder, dst_dir_fd=at, follow_symlinks=False)
 
@@ -141,7 +152,9 @@ class Extraction:
             os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=at)
         except PermissionError:
             self.kept.devices += 1
+            self._devices[entry.path] = False
             return
+        self._devices[entry.path] = True
         self._dress_path(entry, name, at)
 
     def _close(self) -> None:
@@ -158,7 +171,9 @@ class Extraction:
         """Owner first: changing it takes setuid bits and capabilities away. The mode may forbid to set attributes."""
         owned = self._owned(lambda uid, gid: os.fchown(descriptor, uid, gid), entry, os.fstat(descriptor))
         self.kept.attributes += set_extended(descriptor, entry.xattrs)
-        os.fchmod(descriptor, self._mode(entry, owned=owned))
+        wanted = _mode(entry, owned=owned)
+        os.fchmod(descriptor, wanted)
+        self._note_taken(entry, wanted, os.fstat(descriptor))
         os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _dress_path(self, entry: TarEntry, name: bytes, at: int) -> None:
@@ -171,17 +186,17 @@ class Extraction:
         owned = self._owned(chown, entry, os.stat(name, dir_fd=at, follow_symlinks=False))
         self.kept.attributes += set_extended(path, entry.xattrs)
         if entry.type is not EntryType.SYMLINK:
-            os.chmod(name, self._mode(entry, owned=owned), dir_fd=at)
+            wanted = _mode(entry, owned=owned)
+            os.chmod(name, wanted, dir_fd=at)
+            self._note_taken(entry, wanted, os.stat(name, dir_fd=at, follow_symlinks=False))
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
 
-    def _mode(self, entry: TarEntry, *, owned: bool) -> int:
-        """A folder's setgid bit only says which group its entries get."""
-        bits = entry.mode & (stat.S_ISUID | stat.S_ISGID)
-        if owned or not bits or entry.type is EntryType.DIRECTORY:
-            return entry.mode
-        self.kept.bits += 1
-        self.kept.taken[entry.path] = bits
-        return entry.mode & ~bits
+    def _note_taken(self, entry: TarEntry, wanted: int, now: os.stat_result) -> None:
+        """Which bits were left off on purpose, or by the kernel. Any other that is missing is a fault of the disk."""
+        taken = entry.mode & ~now.st_mode & (_IDENTITY_BITS | ~wanted)
+        if taken:
+            self.kept.taken[entry.path] = taken
+            self.kept.bits += bool(taken & _IDENTITY_BITS)
 
     def _owned(self, chown: Callable[[int, int], None], entry: TarEntry, now: os.stat_result) -> bool:
         if (now.st_uid, now.st_gid) == (entry.uid, entry.gid):
@@ -194,6 +209,13 @@ class Extraction:
             self.kept.owners += 1
             return False
         return True
+
+
+def _mode(entry: TarEntry, *, owned: bool) -> int:
+    """Of an entry here. A folder's setgid bit only says which group its entries get."""
+    if owned or entry.type is EntryType.DIRECTORY:
+        return entry.mode
+    return entry.mode & ~_IDENTITY_BITS
 
 
 def disk_refusal(error: OSError) -> LucidError:

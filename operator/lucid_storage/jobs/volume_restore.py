@@ -204,7 +204,8 @@ def _unpacked(run: VolumeRestoreRun, staging: Path) -> Kept:
 
 def _compare(run: VolumeRestoreRun, staging: Path, kept: Kept) -> None:
     """What lies on the disk now, read back from there and not from memory."""
-    found = digest_of(Tree(staging, uncached=True), run.check, taken=kept.taken)
+    tree = Tree(staging, uncached=True)
+    found = digest_of(tree, run.check, taken=kept.taken, links=kept.device_links)
     if (found.entries, found.hexdigest()) != (run.record.entries, run.record.content_hash):
         raise LucidError(
             f'What was unpacked of the volume "{run.record.name}" is not what its manifest holds ({found.entries} of'

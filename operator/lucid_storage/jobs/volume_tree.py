@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,9 @@ from lucid_storage.stores.filesystem.tree import (
 )
 
 READ_BYTES: Final = 1024 * 1024
+_LINKED: Final = frozenset({EntryKind.FILE, EntryKind.SYMLINK, EntryKind.FIFO})
+"""What is archived as a hard link under its second name. A worker that may make no device file would have nothing to
+link to, and two device files of the same numbers are the same device."""
 _OURS: Final = re.compile(
     rb"\.lucid-(checksums(\.new)?|restored(\.new)?|modes|restore-[0-9a-f]{12}|ready-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[a-z0-9.-]+)"
 )
@@ -134,7 +138,7 @@ class Tree:
 
     def _opened(self, node: Node) -> Opened:
         inode = (node.stat.st_dev, node.stat.st_ino)
-        linked = node.stat.st_nlink > 1 and node.kind is not EntryKind.DIRECTORY
+        linked = node.stat.st_nlink > 1 and node.kind in _LINKED
         if linked and (first := self._names.get(inode)) is not None and self._is_name_of(first, node):
             return Opened(_entry(node, EntryType.HARDLINK, link=first.path))
         opened = self._read(node)
@@ -240,10 +244,15 @@ def digest_of(
     report: Callable[[int, int], None] = lambda size, files: None,
     *,
     taken: Mapping[bytes, int] = MappingProxyType({}),
+    links: Iterable[TarEntry] = (),
 ) -> TreeDigest:
-    """The whole tree read and added up, with the bits of modes that were `taken` from entries, by path."""
-    digest = TreeDigest()
+    """The whole tree read and added up, with the bits of modes that were `taken` from entries, by path, and with hard
+    `links` that are not to be looked for in it, in the order of a walk.
+    """
+    digest, waiting = TreeDigest(), deque(links)
     for opened in tree.entries():
+        while waiting and waiting[0].path.split(b"/") < opened.entry.path.split(b"/"):
+            digest.add(waiting.popleft())
         content = ContentHash()
         for offset, data in contents(opened):
             check()
@@ -253,4 +262,6 @@ def digest_of(
         if entry.path in taken:
             entry = replace(entry, mode=entry.mode | taken[entry.path])
         digest.add(entry, content.hexdigest(entry.size) if opened.descriptor is not None else "")
+    for link in waiting:
+        digest.add(link)
     return digest

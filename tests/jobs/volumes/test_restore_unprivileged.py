@@ -1,0 +1,70 @@
+"""A worker without privileges restores what it may, and says what it may not."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from volume_restore_bed import NOBODY, archive_of, made_of, run_of, unprivileged, whole
+
+from lucid_storage.archive.volume_tar import EntryType, TarEntry
+from lucid_storage.jobs.volume_tree import Tree
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+
+TOP = TarEntry(b"", EntryType.DIRECTORY, 0o755, 0, 0, 0)
+LINKED_DEVICE = (
+    TOP,
+    TarEntry(b"a", EntryType.DIRECTORY, 0o755, 0, 0, 0),
+    TarEntry(b"a/null", EntryType.CHARACTER, 0o644, 0, 0, 0, device=(1, 3)),
+    TarEntry(b"a/null-too", EntryType.HARDLINK, 0o644, 0, 0, 0, link=b"a/null"),
+    TarEntry(b"a-file", EntryType.FILE, 0o644, 0, 0, 0),
+)
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """An empty volume of that user, which it can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        yield Path(folder)
+
+
+def test_a_device_with_two_names_is_archived_as_two_devices(theirs: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "devices"
+    volume.mkdir()
+    try:
+        os.mknod(volume / "null", stat.S_IFCHR | 0o644, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("this machine lets nobody make device files")
+    os.link(volume / "null", volume / "null-too")
+    kinds = [opened.entry.type for opened in Tree(volume).entries()]
+    assert kinds == [EntryType.DIRECTORY, EntryType.CHARACTER, EntryType.CHARACTER]
+    archive = archive_of(volume)
+    assert unprivileged(lambda: str(whole(run_of(archive, theirs)).kept.devices)) == "2"
+
+
+def test_a_link_to_a_device_that_the_worker_may_not_make_is_left_out_and_counted(theirs: Path) -> None:
+    archive = made_of(*LINKED_DEVICE)
+    assert unprivileged(lambda: str(whole(run_of(archive, theirs)).kept.devices)) == "2"
+    assert sorted(path.name for path in theirs.rglob("*")) == ["a", "a-file"]
+
+
+def test_a_link_to_a_device_comes_back_with_privileges(target: Path) -> None:
+    assert whole(run_of(made_of(*LINKED_DEVICE), target)).kept.devices == 0
+    assert (target / "a" / "null-too").samefile(target / "a" / "null")
+
+
+def test_setgid_bits_of_a_group_that_the_worker_is_not_in_are_left_off_and_counted(theirs: Path) -> None:
+    os.chown(theirs, 0, 3000)
+    theirs.chmod(0o2777)
+    archive = made_of(
+        TarEntry(b"", EntryType.DIRECTORY, 0o2777, 0, 3000, 0),
+        TarEntry(b"d", EntryType.DIRECTORY, 0o2775, NOBODY, 3000, 0),
+        TarEntry(b"d/f", EntryType.FILE, 0o2755, NOBODY, 3000, 0),
+    )
+    said = unprivileged(lambda: whole(run_of(archive, theirs)).kept.describe())
+    assert said.endswith(" 3 setuid or setgid bits."), said
+    assert [oct((theirs / name).stat().st_mode & 0o7777) for name in ("d", "d/f")] == ["0o775", "0o755"]
