@@ -6,7 +6,7 @@ the last good one of its timeline. What cannot be authenticated or is not ours i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -14,6 +14,7 @@ from enum import StrEnum
 from lucid_storage.archive import retention_rules
 from lucid_storage.archive.continuity import restorable
 from lucid_storage.archive.manifest import BackupKind, Optime
+from lucid_storage.archive.needs import Lines, by_timeline, needed
 from lucid_storage.archive.recorded import Recorded, Trust, of_kind
 from lucid_storage.archive.retention_rules import RuleBook
 
@@ -68,8 +69,9 @@ class Question:
 class _Ledger:
     """Reasons to keep, collected by id."""
 
-    def __init__(self, records: Sequence[Recorded]) -> None:
+    def __init__(self, records: Sequence[Recorded], lines: Mapping[str, Lines]) -> None:
         self.reasons: dict[str, list[str]] = {r.id: [] for r in records}
+        self._lines = lines
         self.floors: dict[str, Optime] = {}
         """By timeline: from where on its slices are kept."""
 
@@ -78,8 +80,14 @@ class _Ledger:
             self.reasons[record_id].append(reason)
 
     def lower(self, full: Recorded) -> None:
+        """The seconds behind one that is not good are restored from an older one, if that leads there."""
         if full.good:
             self.lower_unread(full)
+        elif full.kind is BackupKind.FULL and full.to is not None:
+            older = self._lines[full.manifest.timeline].leading_to(full.to.optime)
+            if older is not None:
+                self.keep(older.id, f"the full {full.manifest.origin.name} after it is not good")
+                self.lower_unread(older)
 
     def lower_unread(self, full: Recorded) -> None:
         """For one that nobody could judge yet, too."""
@@ -92,8 +100,9 @@ class _Ledger:
 
 def judge(records: Sequence[Recorded], question: Question) -> tuple[Verdict, ...]:
     """A verdict for every record of one chain, in the order given."""
-    ledger = _Ledger(records)
     ours = [r for r in records if r.readable and r.manifest.origin.cluster in question.own_clusters]
+    lines = by_timeline(ours)
+    ledger = _Ledger(records, lines)
     backups = of_kind(ours, BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
     unmarked = [b for b in backups if b.id not in question.marked]
     kept = retention_rules.apply(question.rules, unmarked, question.now)
@@ -109,7 +118,9 @@ def judge(records: Sequence[Recorded], question: Question) -> tuple[Verdict, ...
     _keep_last_good(backups, ours, ledger)
     _keep_behind_unread(records, unmarked, question, ledger)
     _keep_between(ours, question.now, ledger)
-    _keep_needed(ours, ledger)
+    staying = [key for key, reasons in ledger.reasons.items() if reasons]
+    for key, reason in needed(ours, staying, lines):
+        ledger.keep(key, reason)
     return tuple(_verdict(r, question, ledger, ruled, kept.expires.get(r.id)) for r in records)
 
 
@@ -237,43 +248,3 @@ def _keep_between(ours: Sequence[Recorded], now: datetime, ledger: _Ledger) -> N
             timeline == newest or now - piece.manifest.completed_at < UNPROVED_GRACE
         ):
             ledger.keep(piece.id, "the full of its timeline may still be under way")
-
-
-def _keep_needed(ours: Sequence[Recorded], ledger: _Ledger) -> None:
-    """What kept incrementals and differentials build on."""
-    by_id = {r.id: r for r in ours}
-    used: dict[str, list[tuple[Optime, Optime]]] = {}
-    for record in ours:
-        base = by_id.get(record.manifest.base or "")
-        if (
-            record.kind not in (BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL)
-            or not ledger.reasons[record.id]
-        ):
-            continue
-        if base is not None:
-            ledger.keep(base.id, f"the backup {record.manifest.origin.name} builds on it")
-        to = record.to
-        if record.kind is BackupKind.INCREMENTAL and to is not None:
-            start = (
-                base.to.optime if base is not None and base.to is not None else Optime(seconds=0, counter=0)
-            )
-            used.setdefault(record.manifest.timeline, []).append((start, to.optime))
-    merged = {timeline: _merged(spans) for timeline, spans in used.items()}
-    for piece in ours:
-        prev, to = piece.manifest.prev, piece.to
-        if piece.kind is not BackupKind.SLICE or ledger.reasons[piece.id] or prev is None or to is None:
-            continue
-        # One that a check found damaged stays too: it may be put back, as the data of a failed backup may.
-        start, stop = prev.optime, to.optime
-        if any(stop > a and start < b for a, b in merged.get(piece.manifest.timeline, ())):
-            ledger.keep(piece.id, "an incremental backup needs it")
-
-
-def _merged(spans: Iterable[tuple[Optime, Optime]]) -> list[tuple[Optime, Optime]]:
-    merged: list[tuple[Optime, Optime]] = []
-    for start, stop in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
-    return merged

@@ -115,3 +115,10 @@ def differential(record_id: str, prev: int, to: int, base: str, **more: object) 
 
 def unproved(found: Recorded) -> Recorded:
     return replace(found, proof=None)
+
+
+def found_damaged(found: Recorded) -> Recorded:
+    """After a check that reads it, as a slice gets a proof only then."""
+    ended = found.manifest.completed_at
+    proof = Proof(id=found.id, level=ProofLevel.CHECKSUM, at=ended, seconds=1, passed=False)
+    return replace(found, proof=proof)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from chain_builder import CLUSTER, START, differential, full, incremental, moment, piece
+from chain_builder import CLUSTER, START, differential, found_damaged, full, incremental, moment, piece
 from hypothesis import strategies as st
 
 from lucid_storage.archive.manifest import RetentionRules
@@ -42,7 +42,9 @@ RULES = st.builds(
 
 @st.composite
 def chains(draw: st.DrawFn) -> list[Recorded]:
-    """A history of some weeks: slices all the time, backups now and then, gaps, failures, a second timeline."""
+    """A history of some weeks: slices all the time, backups now and then, gaps, failures, a second timeline, and a few
+    that were good when others built on them, and that a check finds damaged now.
+    """
     records: list[Recorded] = []
     at, timeline, base = 0, 0, None
     for n, kind in enumerate(draw(st.lists(KINDS, max_size=25))):
@@ -64,4 +66,5 @@ def chains(draw: st.DrawFn) -> list[Recorded]:
             start = base.mongodb.to.optime.seconds - int(START.timestamp()) if base.mongodb else 0
             records.append(differential(f"b{n}", start, to, base.id, **common))
         at = to
-    return records
+    damaged = draw(st.sets(st.integers(0, len(records) - 1), max_size=3)) if records else set()
+    return [found_damaged(r) if n in damaged else r for n, r in enumerate(records)]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from chain_builder import CLUSTER, START, differential, full, incremental, moment, piece
+from chain_builder import CLUSTER, START, differential, found_damaged, full, incremental, moment, piece
 from chain_builder import record as made
 from chain_histories import DAY, RULES, after, chains, question
 from hypothesis import given
@@ -196,6 +196,48 @@ def test_slices_without_a_full_wait_for_it_on_the_newest_timeline_alone() -> Non
 
 
 # Properties
+
+
+def weekly(**seventh: Any) -> list[Recorded]:
+    """A full each week, an incremental and a slice each day; `seventh` of the full of day 7."""
+    fulls = [full("f0", 0), full("f7", 7 * DAY, **seventh), full("f14", 14 * DAY)]
+    others = [incremental(f"i{n}", n * DAY, "f0" if n < 7 else "f7") for n in range(1, 14) if n != 7]
+    return [*fulls, *others, *(piece(n * DAY, (n + 1) * DAY) for n in range(15))]
+
+
+def test_what_leads_to_a_kept_restore_point_stays_when_its_base_is_found_damaged() -> None:
+    records = weekly(passed=False)
+    asked = question(14.5, RetentionRules(days=7))
+    remaining = after(records, asked)
+    assert {f"i{n}" for n in range(8, 14)} <= reachable(remaining)
+    assert "its own base is damaged" in verdict(records, asked, "f0").because[0]
+
+
+def test_the_seconds_behind_a_damaged_full_that_days_keeps_stay_restorable() -> None:
+    records = [r for r in weekly(passed=False) if r.kind is not BackupKind.INCREMENTAL]
+    asked = question(15, RetentionRules(days=14))
+    remaining = after(records, asked)
+    for day in range(7, 15):
+        assert isinstance(to_second(remaining, moment(day * DAY)), RestorePath)
+    assert verdict(records, asked, "f0").because == ("the full f7 after it is not good",)
+
+
+def test_a_damaged_full_keeps_none_before_it_that_does_not_lead_on() -> None:
+    records = [r for r in weekly(passed=False) if r.id not in ("s259200-345600", "i8")]
+    records = [r for r in records if r.kind is not BackupKind.INCREMENTAL]
+    assert "f0" not in kept(records, question(15, RetentionRules(days=14)))
+
+
+def test_a_differential_over_a_damaged_slice_stays_as_long_as_something_is_restored_through_it() -> None:
+    records = [
+        full("f0", 0),
+        found_damaged(piece(0, DAY)),
+        differential("d2", 0, 2 * DAY, "f0", schedule=None, retention_days=1),
+        piece(DAY, 3 * DAY),
+        incremental("i3", 3 * DAY, "f0"),
+        full("f9", 9 * DAY),
+    ]
+    assert "i3" in reachable(after(records, question(9.5, RetentionRules(days=8))))
 
 
 def reachable(records: list[Recorded]) -> set[str]:
