@@ -29,7 +29,7 @@ from lucid_storage.jobs.volume_tree import Tree, digest_of, is_ours
 from lucid_storage.models.orders import Owner
 from lucid_storage.stores.filesystem.removing import remove
 from lucid_storage.stores.filesystem.renaming import rename_new
-from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4
+from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4, UnreadableError
 
 STAGED: Final = ".lucid-restore-"
 """With the run's id: an archive that is being unpacked."""
@@ -64,6 +64,8 @@ class VolumeRestored:
     kept: Kept
     of_snapshot: bool = False
     """The storage filled the claim: it was read through, and compared with nothing."""
+    unread: bool = False
+    """It was not, since the worker may not read all of it; nothing was counted."""
     before: datetime | None = None
     """When an earlier run of this restore completed it; it was left as it is."""
 
@@ -154,11 +156,16 @@ def _ready(run: VolumeRestoreRun) -> Path:
 
 
 def _is_folder(path: Path) -> bool:
-    """One that stands there itself: a link that somebody put there would lead out of the volume."""
+    """One that stands there itself: a link that somebody put there would lead out of the volume.
+
+    Raises LucidError, also where the volume's top may be listed and not entered.
+    """
     try:
         return stat.S_ISDIR(path.lstat().st_mode)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise disk_refusal(error) from error
 
 
 def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
@@ -266,6 +273,11 @@ def _came_in(run: VolumeRestoreRun) -> RefusedError:
 
 
 def _looked_through(run: VolumeRestoreRun) -> VolumeRestored:
-    """A claim made of a snapshot: every byte is read once."""
-    found = digest_of(Tree(run.root), run.check, run.report)
+    """A claim made of a snapshot: every byte is read once. Nothing is compared, so the storage's work is done all the
+    same where the worker may not read.
+    """
+    try:
+        found = digest_of(Tree(run.root), run.check, run.report)
+    except UnreadableError:
+        return VolumeRestored(0, 0, Kept(), of_snapshot=True, unread=True)
     return VolumeRestored(found.entries, found.bytes, Kept(), of_snapshot=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -130,12 +131,21 @@ def _proofs(done: list[VolumeRestored]) -> Iterator[str]:
     """What was proved: there is nothing to compare a snapshot's contents with."""
     written = [one for one in done if not one.of_snapshot and one.before is None]
     earlier = [one.before for one in done if one.before is not None]
+    unread = [one for one in done if one.unread]
     for ones, how in (
         (written, "compared after writing"),
-        ([one for one in done if one.of_snapshot], "made from a snapshot and read through"),
+        (
+            [one for one in done if one.of_snapshot and not one.unread],
+            "made from a snapshot and read through",
+        ),
     ):
         if ones:
             yield f"{len(ones)} volumes, {sum(one.entries for one in ones)} files and folders, {how}."
+    if unread:
+        yield (
+            f"{len(unread)} volumes, made from a snapshot and not read through: the user {os.getuid()} of this worker"
+            " may not read all of it (spec.copy.runAsUser of the Volume)."
+        )
     if earlier:
         yield (
             f"{len(earlier)} volumes were completed by an earlier run of this restore, the last at"

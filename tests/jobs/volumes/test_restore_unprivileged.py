@@ -4,12 +4,17 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from volume_restore_bed import NOBODY, archive_of, made_of, run_of, unprivileged, whole
+from volume_restore_bed import NOBODY, Archive, archive_of, made_of, run_of, unprivileged, whole
 
+from lucid_storage.archive.manifest import VolumeSnapshotRecord
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.volume_restore import VolumeRestoreRun, restore
+from lucid_storage.jobs.volume_restoring import _proofs
 from lucid_storage.jobs.volume_tree import Tree
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
@@ -30,6 +35,21 @@ def theirs() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, NOBODY, NOBODY)
         yield Path(folder)
+
+
+def refused(run: VolumeRestoreRun) -> str:
+    """The reason and the words that a restore ends with."""
+    try:
+        restore(run)
+    except LucidError as error:
+        return f"{error.reason}: {error.message}"
+    return "no error"
+
+
+def of_snapshot(archive: Archive, root: Path) -> VolumeRestoreRun:
+    run = run_of(archive, root)
+    snapshot = VolumeSnapshotRecord(name="s", uid="1", class_name="c", driver="d")
+    return replace(run, record=run.record.model_copy(update={"snapshot": snapshot}))
 
 
 def test_a_device_with_two_names_is_archived_as_two_devices(theirs: Path, tmp_path: Path) -> None:
@@ -68,3 +88,23 @@ def test_setgid_bits_of_a_group_that_the_worker_is_not_in_are_left_off_and_count
     said = unprivileged(lambda: whole(run_of(archive, theirs)).kept.describe())
     assert said.endswith(" 3 setuid or setgid bits."), said
     assert [oct((theirs / name).stat().st_mode & 0o7777) for name in ("d", "d/f")] == ["0o775", "0o755"]
+
+
+def test_a_claim_of_a_snapshot_that_the_worker_may_not_read_is_restored_and_not_called_read(
+    archived: Archive, theirs: Path
+) -> None:
+    (theirs / "pgdata").mkdir(mode=0o700)
+    os.chown(theirs / "pgdata", 999, 999)
+    (said,) = unprivileged(lambda: "\n".join(_proofs([restore(of_snapshot(archived, theirs))]))).splitlines()
+    assert said == (
+        f"1 volumes, made from a snapshot and not read through: the user {NOBODY} of this worker may not read all of it"
+        " (spec.copy.runAsUser of the Volume)."
+    )
+
+
+def test_a_volume_that_may_be_listed_and_not_entered_is_said(archived: Archive, theirs: Path) -> None:
+    os.chown(theirs, 0, 0)
+    theirs.chmod(0o744)
+    said = unprivileged(lambda: refused(run_of(archived, theirs)))
+    assert said.startswith(f"{Reason.ACCESS_DENIED}: The user {NOBODY} of this worker")
+    assert "spec.copy.runAsUser" in said
