@@ -252,6 +252,8 @@ class BackupStatus(KindStatus):
     """What it waits for."""
     trouble_since: datetime | None = None
     """Since when something stands in its way; after an hour of that it is given up."""
+    snapshots_since: datetime | None = None
+    """Since when the storage is waited for to take its snapshots."""
     job_name: ShortText | None = None
     """The Job that does the work."""
     run: ShortText | None = None

@@ -4,12 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from backup_builder import NOW, UID, later, observed, resource, settings, snapshot
+from backup_builder import NOW, UID, observed, resource, settings, snapshot
 
 from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.backup.actions import MakeSnapshot, StartWorker
 from lucid_storage.kinds.backup.desired import BackupDesired, resolve
-from lucid_storage.kinds.backup.observed import BackupObserved
 from lucid_storage.kinds.backup.plan import plan
 from lucid_storage.kinds.backup.volumes import (
     VolumeFacts,
@@ -19,9 +18,8 @@ from lucid_storage.kinds.backup.volumes import (
 )
 from lucid_storage.kinds.workers.job import WORKER, Image, PodIdentity, WorkerJob, build
 from lucid_storage.kube.claims import Claim, PersistentVolume, PodUse, claim_of
-from lucid_storage.kube.snapshots import Snapshot, SnapshotClass
+from lucid_storage.kube.snapshots import SnapshotClass
 from lucid_storage.models.backup import (
-    BackupPhase,
     BackupSpec,
     BackupStatus,
     VolumeMethod,
@@ -176,50 +174,6 @@ def test_a_snapshot_is_asked_for_once_then_waited_for_then_written_down() -> Non
 
 
 # What is planned
-
-
-def waiting_for(snapshot_there: Snapshot | None = None) -> BackupObserved:
-    one = facts(method=VolumeMethod.SNAPSHOT, snapshot=snapshot_there)
-    return observed(desired=replace(volumes_of(), volumes=read(one)))
-
-
-UNTAKEN = snapshot(ready=False, taken_at=None)
-TAKEN = snapshot(ready=False)
-
-
-def test_the_deployment_is_held_for_a_snapshot_only_for_a_moment() -> None:
-    made, seen = volumes_of().resource, waiting_for(UNTAKEN)
-    first = plan(made, waiting_for(), BackupStatus(), NOW)
-    assert [type(a) for a in first.actions] == [MakeSnapshot]
-    assert (first.idle, first.status.trouble_since) == (False, NOW)
-    soon = plan(made, seen, first.status, later(seconds=29))
-    assert (soon.idle, soon.actions, soon.status.trouble_since) == (False, (), NOW)
-    late = plan(made, seen, first.status, later(seconds=30))
-    assert late.idle, "who waits for the deployment goes on"
-    assert (late.status.phase, late.status.server_identity) == (BackupPhase.PENDING, "set-1")
-    ready = plan(made, waiting_for(snapshot()), late.status, later(seconds=60))
-    assert (ready.status.phase, ready.status.trouble_since) == (BackupPhase.RUNNING, None)
-
-
-def test_a_snapshot_that_nobody_takes_ends_the_backup_with_a_sentence() -> None:
-    made, status = volumes_of().resource, BackupStatus(phase=BackupPhase.PENDING, trouble_since=NOW)
-    assert plan(made, waiting_for(UNTAKEN), status, later(hours=1)).status.phase is BackupPhase.PENDING
-    step = plan(made, waiting_for(UNTAKEN), status, later(hours=1, seconds=1))
-    assert step.said is not None
-    assert (step.status.phase, step.said.reason) == (BackupPhase.FAILED, Reason.UNHEALTHY)
-    assert "Nobody took the snapshot of data within 60 minutes" in step.said.message
-    assert "the driver of the class snap" in step.said.message
-
-
-def test_a_snapshot_that_was_taken_may_be_uploaded_by_its_storage_for_as_long_as_a_backup_may_take() -> None:
-    made, status = volumes_of().resource, BackupStatus(phase=BackupPhase.PENDING, trouble_since=NOW)
-    deadline = volumes_of().deadline_seconds
-    assert deadline > 3600
-    step = plan(made, waiting_for(TAKEN), status, later(seconds=deadline))
-    assert (step.status.phase, step.idle) == (BackupPhase.PENDING, True)
-    assert (
-        plan(made, waiting_for(TAKEN), status, later(seconds=deadline + 1)).status.phase is BackupPhase.FAILED
-    )
 
 
 def test_the_job_mounts_the_claim_read_only_beside_its_pod_and_changes_no_owners() -> None:

@@ -76,7 +76,7 @@ def begun(status: BackupStatus) -> bool:
 
 def snapshots_idle(status: BackupStatus, now: datetime) -> bool:
     """Whether the storage has taken so long for its snapshots that others go first."""
-    return status.trouble_since is not None and now - status.trouble_since >= SNAPSHOT_HOLD
+    return status.snapshots_since is not None and now - status.snapshots_since >= SNAPSHOT_HOLD
 
 
 def second(moment: datetime) -> datetime:

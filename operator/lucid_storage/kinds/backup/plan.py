@@ -6,14 +6,13 @@ Job's name are computed and stand in status before the Job is made, so whoever c
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds import figures
 from lucid_storage.kinds.backup.actions import (
     DropSnapshots,
     KeepSnapshots,
-    MakeSnapshot,
     StartWorker,
     StopWorker,
 )
@@ -38,11 +37,10 @@ from lucid_storage.kinds.backup.observed import (
     Plan,
     begun,
     second,
-    snapshots_idle,
 )
 from lucid_storage.kinds.backup.requests import backup_request
 from lucid_storage.kinds.backup.results import FINISHED, in_cluster
-from lucid_storage.kinds.backup.volumes import WantedSnapshot
+from lucid_storage.kinds.backup.snapshot_waits import snapshots_first
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
@@ -129,13 +127,13 @@ def _before(resource: Resource, observed: BackupObserved, status: BackupStatus, 
         update={
             "phase": status.phase or BackupPhase.PENDING,
             "queued_at": status.queued_at or second(now),
-            # Of a run whose Job could not be made the trouble is over when the Job is there, or is not tried any more.
+            # Of a Job or a snapshot that could not be made it is over when that is there, or is not tried any more.
             "trouble_since": since if status.run is not None else None,
         }
     )
     if resource.paused:
         said = "The annotation stops it before it begins; remove it to go on."
-        calm = status.model_copy(update={"trouble_since": None})
+        calm = status.model_copy(update={"trouble_since": None, "snapshots_since": None})
         return Step(calm, Said(Standing.BLOCKED, Reason.PAUSED, said), idle=True)
     desired = observed.desired
     assert desired is not None
@@ -156,55 +154,8 @@ def _before(resource: Resource, observed: BackupObserved, status: BackupStatus, 
     if observed.behind is not None:
         return _queued(status, observed)
     if desired.volumes.waiting:
-        return _snapshots(observed, status.model_copy(update={"trouble_since": since}), now)
+        return snapshots_first(observed, status.model_copy(update={"trouble_since": since}), now)
     return _begin(resource, desired, observed, status)
-
-
-def _snapshots(observed: BackupObserved, status: BackupStatus, now: datetime) -> Plan:
-    """The storage's part of a backup comes first: the worker writes down what is ready. The deployment is held for it
-    for a moment, so that the parts are of one time, and not as long as the storage pleases.
-    """
-    assert observed.desired is not None
-    waiting = observed.desired.volumes.waiting
-    missing = tuple(MakeSnapshot(one) for one in waiting if not one.there)
-    since = status.trouble_since or second(now)
-    waited = now - since
-    status = status.model_copy(
-        update={
-            "phase": BackupPhase.PENDING,
-            "queued_behind": None,
-            "server_identity": observed.identity,
-            "trouble_since": since,
-        }
-    )
-    untaken = next((one for one in waiting if not one.taken), None)
-    deadline = timedelta(seconds=observed.desired.deadline_seconds)
-    limit = PATIENCE if untaken is not None else max(PATIENCE, deadline)
-    if waited > limit:
-        return failed(status, Reason.UNHEALTHY, _no_snapshot(untaken or waiting[0], limit), now)
-    idle = snapshots_idle(status, now)
-    said = f"Waits for the storage to take the snapshot of {waiting[0].claim}."
-    return Step(
-        status,
-        Said(Standing.UNDER_WAY, Reason.PROGRESSING, said),
-        missing,
-        recheck_seconds=QUEUE_SECONDS if idle else POLL_SECONDS,
-        idle=idle,
-    )
-
-
-def _no_snapshot(wanted: WantedSnapshot, limit: timedelta) -> str:
-    minutes = limit // timedelta(minutes=1)
-    asked = f"kubectl describe volumesnapshot {wanted.name}"
-    if wanted.taken:
-        return (
-            f"The storage took the snapshot of {wanted.claim} and did not finish it within {minutes} minutes; see what"
-            f" `{asked}` says, or use method Archive."
-        )
-    return (
-        f"Nobody took the snapshot of {wanted.claim} within {minutes} minutes: see whether a snapshot controller and"
-        f" the driver of the class {wanted.class_name} run (`{asked}`), or use method Archive."
-    )
 
 
 def _queued(status: BackupStatus, observed: BackupObserved) -> Plan:
@@ -246,6 +197,7 @@ def _begin(
             # Who only looks has no deployment, and nobody waits for it.
             "server_identity": observed.identity if not desired.looks else status.server_identity,
             "queued_behind": None,
+            "snapshots_since": None,
         }
     )
     said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} is being started.")
