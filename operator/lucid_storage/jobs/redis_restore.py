@@ -209,7 +209,7 @@ def _load(run: RedisRestoreRun, planned: RedisPlan, loader: KeyLoader) -> None:
             if size is not None:
                 loader.add_large(key, size, data.write_value)
             else:
-                loader.add(key, data.value(), data.plain_bytes)
+                loader.add(key, data.value(), data.size.likely)
         loader.finish()
         run.report(0, loader.counts.written - told)
 

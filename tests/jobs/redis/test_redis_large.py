@@ -107,11 +107,20 @@ def test_a_large_value_is_restored_skipped_replaced_and_left_dead_as_others_are(
         assert not client.exists("gone")
 
 
-@pytest.mark.parametrize("setting", ["proto-max-bulk-len", "client-query-buffer-limit"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"proto-max-bulk-len": "2mb"},
+        {"client-query-buffer-limit": "2mb"},
+        {"maxmemory-clients": "2mb"},
+        {"maxmemory-clients": "2%", "maxmemory": "100mb"},
+    ],
+)
 def test_a_value_that_the_target_takes_no_command_of_is_refused_before_the_first_write(
-    private_redis: Callable[..., Any], setting: str
+    private_redis: Callable[..., Any], options: dict[str, str]
 ) -> None:
-    source, target = private_redis(), private_redis(options={setting: "2mb"})
+    setting = next(iter(options))
+    source, target = private_redis(), private_redis(options=options)
     with source.client() as client:
         client.mset({f"a:{number}": "x" for number in range(3000)})
         client.set("large", large())

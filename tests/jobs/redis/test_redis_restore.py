@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -320,6 +321,21 @@ def test_a_database_that_the_target_lacks_is_refused_before_the_first_write(
         assert client.dbsize() == 0
 
 
+@pytest.mark.parametrize("size", [1, 3_000_000])
+def test_a_database_that_the_target_lacks_is_not_needed_for_keys_whose_time_is_over(
+    private_redis: Callable[..., Any], size: int
+) -> None:
+    source, target = private_redis(), private_redis(options={"databases": "2"})
+    with source.client() as client:
+        client.mset({"a": "x", "b": "x"})
+        client.execute_command("SELECT", 5)
+        client.set("over", random.Random(1).randbytes(size), px=300)
+        backup = Backup.of(source)
+        until(lambda: not client.exists("over"))
+    done = backup.restore(target)
+    assert (done.restored, done.expired) == (2, 1)
+
+
 def test_a_replica_and_a_cluster_are_no_targets(private_redis: Callable[..., Any]) -> None:
     master = private_redis()
     with master.client() as client:
@@ -338,8 +354,11 @@ def test_a_full_target_says_how_far_it_came(private_redis: Callable[..., Any]) -
         backup = Backup.of(server)
         client.flushall()
         client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 3_500_000)
-        with pytest.raises(StoreUnavailableError, match=r"out of memory.*keys had been written") as raised:
+        with pytest.raises(RefusedError, match=r"out of memory.*keys had been written") as raised:
             backup.restore(server)
+        assert raised.value.reason is Reason.NOT_ENOUGH_SPACE
+        assert "Raise maxmemory there, or choose fewer keys" in raised.value.message
+        assert "policy" not in raised.value.message
         kept = client.dbsize()
         assert f"{kept} keys had been written" in raised.value.message
         client.config_set("maxmemory", 0)

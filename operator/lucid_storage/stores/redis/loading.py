@@ -6,8 +6,9 @@ A value that is larger than a batch goes alone, and is sent as it is read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lucid_storage.errors import (
     LucidError,
@@ -18,27 +19,27 @@ from lucid_storage.errors import (
     StoreUnavailableError,
 )
 from lucid_storage.models.quantity import for_people
-from lucid_storage.stores.redis.members import server_info
 from lucid_storage.stores.redis.rdb.dataset import Key, ValueSize
 from lucid_storage.stores.redis.room import KEY_BYTES, Needed, Room
-from lucid_storage.stores.redis.sentences import PASSING, cluster_sentence, loading_sentence
-from lucid_storage.stores.redis.wire import CALL_SECONDS, READ_BYTES, ErrorReply, Reply, Wire
+from lucid_storage.stores.redis.target import MOST_BYTES, check_target, refuse_longer
+from lucid_storage.stores.redis.wire import CALL_SECONDS, ErrorReply, Reply, Wire
 
 BATCH_KEYS = 500
 BATCH_BYTES = 2 * 1024 * 1024
 SLOWEST_BYTES_PER_SECOND = 4 * 1024 * 1024
 """A large value is waited for so long: a small board copies and builds it."""
-_MOST_BYTES = {"proto-max-bulk-len": 512 * 1024 * 1024, "client-query-buffer-limit": 1024 * 1024 * 1024}
-"""Settings that bound one argument of a command, with Redis's defaults. Above them it hangs up."""
-_LEAST_MOST_BYTES = 1024 * 1024
-"""What they are at least; and what the second one holds beside the argument is far less."""
-_READ_BY = (((7, 4), 12), ((7, 2), 11), ((7, 0), 10), ((5, 0), 9))
-"""The newest version of a data set that a server reads, by its own version (RDB_VERSION in Redis's rdb.h)."""
-_NUMBERS = re.compile(r"(\d+)\.(\d+)")
 _LIBRARY = re.compile(rb"#!\S+[^\r\n]*\bname=([A-Za-z0-9_]+)")
 
 Payload = tuple[bytes, ...]
-Item = tuple[Key, Payload]
+
+
+class Item(NamedTuple):
+    """A key on its way."""
+
+    key: Key
+    payload: Payload
+    memory: int
+    """Bytes that it takes there, rounded up."""
 
 
 @dataclass(slots=True)
@@ -85,51 +86,13 @@ class KeyLoader:
 
         `version` is the data set's, `needs` what its keys need by database, `largest` the bytes of the longest payload.
         """
-        wire, info = self._wire, server_info(self._wire)
-        if info.get("cluster_enabled") == "1" or info.get("redis_mode") == "cluster":
-            raise NotSupportedError(cluster_sentence(wire.subject))
-        if info.get("loading") == "1":
-            raise StoreUnavailableError(loading_sentence(wire.subject))
-        if info.get("role") == "slave":
-            raise StoreUnavailableError(f"{wire.subject} {PASSING['READONLY']}.")
-        self._refuse_older(info.get("redis_version", ""), version)
-        self._refuse_longer(largest)
+        wire = self._wire
+        info = check_target(wire, version)
+        refuse_longer(wire, info, largest)
         for database in sorted(needs):
             self._select(database)
         self._room = Room(wire, info)
         self._room.refuse(needs, replace=self._replace)
-
-    def _refuse_older(self, shown: str, version: int) -> None:
-        found = _NUMBERS.match(shown)
-        server = (int(found[1]), int(found[2])) if found else (0, 0)
-        reads = next((newest for least, newest in _READ_BY if server >= least), 0)
-        if reads < version:
-            raise NotSupportedError(
-                f"{self._wire.subject} has version {shown} and cannot read this backup, which a newer Redis wrote; "
-                "restore into that version or a later one."
-            )
-
-    def _refuse_longer(self, largest: int) -> None:
-        if largest + READ_BYTES <= _LEAST_MOST_BYTES:
-            return
-        for name, default in _MOST_BYTES.items():
-            told = self._setting(name)
-            most = default if told is None else told
-            if largest <= (most if name == "proto-max-bulk-len" else most - READ_BYTES):
-                continue
-            guessed = "" if told is not None else " (the default, as the login may not use CONFIG GET)"
-            raise NotSupportedError(
-                f"{self._wire.subject} takes arguments up to {for_people(most)}{guessed}, and the largest chosen value"
-                f" has {for_people(largest)}; raise {name} there, or leave its key out by redis.excludePatterns."
-                " Nothing was written."
-            )
-
-    def _setting(self, name: str) -> int | None:
-        """None where the login may not read it, or the server has no CONFIG."""
-        self._wire.send([("CONFIG", "GET", name)])
-        reply = self._wire.reply()
-        shown = reply[1] if isinstance(reply, list) and len(reply) == 2 else None
-        return int(shown) if isinstance(shown, bytes) and shown.isdigit() else None
 
     def now_ms(self) -> int:
         """By the server's clock, which expiry goes by."""
@@ -163,28 +126,35 @@ class KeyLoader:
             reason=Reason.RESTORE_BLOCKED,
         )
 
-    def add(self, key: Key, payload: Payload, plain: int) -> None:
-        """Takes a key, and writes the batch when it is full. `plain` is its value's size unpacked, in bytes."""
-        if self._batch and key.database != self._database:
+    def add(self, key: Key, payload: Payload, likely: int) -> None:
+        """Takes a key, and writes the batch when it is full. `likely` is the memory that its value takes, in bytes."""
+        if self._batch and key.database != self._batch[0].key.database:
             self.flush()
-        self._select(key.database)
-        self._batch.append((key, payload))
+        item = Item(key, payload, likely + len(key.name) + KEY_BYTES)
+        self._batch.append(item)
         self._bytes += sum(map(len, payload)) + len(key.name)
-        self._coming += plain + len(key.name) + KEY_BYTES
-        if len(self._batch) >= BATCH_KEYS or self._bytes >= BATCH_BYTES:
+        self._coming += item.memory
+        if len(self._batch) >= BATCH_KEYS or max(self._bytes, self._coming) >= BATCH_BYTES:
             self.flush()
 
     def flush(self) -> None:
         """Writes what is left."""
-        batch, coming = self._batch, self._coming
-        self._batch, self._bytes, self._coming = [], 0, 0
+        batch, self._batch, self._bytes, self._coming = self._batch, [], 0, 0
         if not batch:
             return
         self._check()
-        self._room.look(coming)
+        self._room.look()
         now = self.now_ms()
-        alive = [item for item in batch if item[0].expires_at is None or item[0].expires_at > now]
+        alive = [item for item in batch if item.key.expires_at is None or item.key.expires_at > now]
         self.counts.expired += len(batch) - len(alive)
+        if not alive:
+            return  # nor is there need of a database for them
+        self._select(alive[0].key.database)
+        if not self._replace and not self._room.holds(_memory(alive)):
+            there = self._exist([item.key for item in alive])
+            self.counts.skipped += sum(there)
+            alive = [item for item, exists in zip(alive, there, strict=True) if not exists]
+        self._room.refuse_eviction(_memory(alive))
         busy = self._restore(alive, replace=False)
         if self._replace:
             self._restore(busy, replace=True)
@@ -196,16 +166,17 @@ class KeyLoader:
     ) -> None:
         """Writes a key alone. `write_value` passes on its value, and is not called when the key is not written."""
         self.flush()
-        self._select(key.database)
         self._check()
         if key.expires_at is not None and key.expires_at <= self.now_ms():
             self.counts.expired += 1
             return
-        there = self._exists(key)
+        self._select(key.database)
+        [there] = self._exist([key])
         if there and not self._replace:
             self.counts.skipped += 1
             return
-        self._room.look(size.plain + len(key.name) + KEY_BYTES)
+        self._room.look()
+        self._room.refuse_eviction(size.likely + len(key.name) + KEY_BYTES)
         option = ("REPLACE",) if self._replace else ()
         before = ("RESTORE", key.name, key.expires_at or 0)
         try:
@@ -215,25 +186,26 @@ class KeyLoader:
             reply = self._wire.reply()
         except StoreUnavailableError as error:
             raise StoreUnavailableError(
-                f"{error.message} That was with a value of {for_people(size.payload)}: see proto-max-bulk-len and"
-                " client-query-buffer-limit there."
+                f"{error.message} That was with a value of {for_people(size.payload)}: see {' and '.join(MOST_BYTES)}"
+                " there."
             ) from error
         self.counts.unanswered = 0
         self._wire.wait(CALL_SECONDS)
-        busy = self._answers([(key, ())], (reply,), replace=there)
+        busy = self._answers([Item(key, (), 0)], (reply,), replace=there)
         self.counts.skipped += len(busy)  # somebody made it meanwhile
 
-    def _exists(self, key: Key) -> bool:
+    def _exist(self, keys: Sequence[Key]) -> list[bool]:
         """By the command that is allowed anyway: RESTORE tells that a key exists before it looks at the payload, and an
         empty one is always refused.
         """
-        self._wire.send([("RESTORE", key.name, 0, b"", "ABSTTL")])
-        reply = self._wire.reply()
-        if isinstance(reply, ErrorReply) and reply.word == b"BUSYKEY":
-            return True
-        if isinstance(reply, ErrorReply) and b"payload version" not in reply.text:
-            raise self._explained(reply)
-        return False
+        self._wire.send([("RESTORE", key.name, 0, b"", "ABSTTL") for key in keys])
+        replies = [self._wire.reply() for _ in keys]
+        for reply in replies:
+            if isinstance(reply, ErrorReply) and not (
+                reply.word == b"BUSYKEY" or b"payload version" in reply.text
+            ):
+                raise self._explained(reply)
+        return [isinstance(reply, ErrorReply) and reply.word == b"BUSYKEY" for reply in replies]
 
     def finish(self) -> None:
         """Writes what is left. Raises LucidError when the server evicted keys."""
@@ -260,8 +232,8 @@ class KeyLoader:
         try:
             self._wire.send(
                 [
-                    ("RESTORE", key.name, key.expires_at or 0, payload, *option, "ABSTTL")
-                    for key, payload in batch
+                    ("RESTORE", item.key.name, item.key.expires_at or 0, item.payload, *option, "ABSTTL")
+                    for item in batch
                 ]
             )
         except LucidError:
@@ -293,6 +265,8 @@ class KeyLoader:
         return busy
 
     def _explained(self, reply: ErrorReply) -> LucidError:
+        if reply.word == b"OOM":
+            return self._room.out_of_memory()
         if b"payload version" in reply.text or b"Bad data format" in reply.text:
             return NotSupportedError(
                 f"{self._wire.subject} does not understand a value of this backup; restore into the version of "
@@ -304,3 +278,7 @@ class KeyLoader:
                 " client-query-buffer-limit there."
             )
         return self._wire.refusal(reply)
+
+
+def _memory(batch: Iterable[Item]) -> int:
+    return sum(item.memory for item in batch)

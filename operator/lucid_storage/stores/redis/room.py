@@ -50,12 +50,12 @@ class Room:
     def __init__(self, wire: Wire, info: Mapping[str, str]) -> None:
         self._wire = wire
         self._info = info
-        self._counted = _number(info, "evicted_keys")
+        self._counted = number(info, "evicted_keys")
         self._evicted = 0
 
     def refuse(self, needs: Mapping[int, Needed], *, replace: bool) -> None:
         """Before the first write: keys that surely do not fit, whatever of them is there already."""
-        most = _number(self._info, "maxmemory")
+        most = number(self._info, "maxmemory")
         held = {database: _held(self._info, database) for database in needs}
         if replace and any(held.values()):  # what is replaced gives its memory back
             used, needed = 0, sum(need.bytes for need in needs.values())
@@ -66,28 +66,54 @@ class Room:
             taken = f", of which {for_people(used)} are in use" if used else ""
             raise self._error(
                 f"has a maxmemory of {for_people(most)}{taken}, and the chosen keys need at least"
-                f" {for_people(needed)}; nothing was written"
+                f" {for_people(needed)}; nothing was written to Redis"
             )
 
-    def look(self, coming: int = 0) -> None:
-        """After what was written, and before `coming` bytes more."""
+    def refuse_full(self) -> None:
+        """Where the server can take nothing at all."""
+        most, used = number(self._info, "maxmemory"), _used(self._info)
+        if most and used > most:
+            raise self._error(
+                f"has a maxmemory of {for_people(most)}, and {for_people(used)} are in use; nothing was written to"
+                " Redis"
+            )
+
+    def look(self) -> None:
+        """After what was written."""
         self._info = info = server_info(self._wire)
-        counted = _number(info, "evicted_keys")
+        counted = number(info, "evicted_keys")
         # Less than before: the statistics were reset (CONFIG RESETSTAT, or a restart behind a proxy).
         self._evicted += counted - self._counted if counted >= self._counted else counted
         self._counted = counted
-        most, policy = _number(info, "maxmemory"), info.get("maxmemory_policy", NO_EVICTION)
         if self._evicted:
             raise self._error(
-                f"evicted {self._evicted} keys, of the application or of the backup, while it was written to (maxmemory"
-                f" {for_people(most)}, {policy}); the restore was stopped"
+                f"has evicted at least {self._evicted} keys so far, of the application or of the backup, while it was"
+                f" written to (maxmemory {for_people(number(info, 'maxmemory'))}, {self._policy}); the restore was"
+                " stopped"
             )
-        free = max(most - _used(info), 0)
-        if most and policy != NO_EVICTION and coming > free:
-            raise self._error(
-                f"has {for_people(free)} left of its maxmemory of {for_people(most)}, and would evict other keys"
-                f" ({policy}) for the next ones; the restore was stopped before that"
-            )
+
+    def holds(self, coming: int) -> bool:
+        """Whether so many bytes more fit, by the last look."""
+        most = number(self._info, "maxmemory")
+        return not most or coming <= most - _used(self._info)
+
+    def refuse_eviction(self, coming: int) -> None:
+        """Before so many bytes more, where others would go for them."""
+        if self._policy == NO_EVICTION or self.holds(coming):
+            return
+        most = number(self._info, "maxmemory")
+        raise self._error(
+            f"has {for_people(max(most - _used(self._info), 0))} left of its maxmemory of {for_people(most)}, and would"
+            f" evict other keys ({self._policy}) for the next ones; the restore was stopped before that"
+        )
+
+    def out_of_memory(self) -> LucidError:
+        """What its refusal of a write means here."""
+        return self._error("is out of memory and refuses writes; the restore was stopped")
+
+    @property
+    def _policy(self) -> str:
+        return self._info.get("maxmemory_policy", NO_EVICTION)
 
     def _error(self, what: str) -> LucidError:
         return RefusedError(
@@ -98,7 +124,7 @@ class Room:
 
 def _used(info: Mapping[str, str]) -> int:
     """Bytes that count: the buffers of replicas and of the append-only file do not."""
-    return max(_number(info, "used_memory") - _number(info, "mem_not_counted_for_evict"), 0)
+    return max(number(info, "used_memory") - number(info, "mem_not_counted_for_evict"), 0)
 
 
 def _held(info: Mapping[str, str], database: int) -> int:
@@ -107,7 +133,7 @@ def _held(info: Mapping[str, str], database: int) -> int:
     return int(found[1]) if found else 0
 
 
-def _number(info: Mapping[str, str], name: str) -> int:
-    """0 for what the server does not tell."""
+def number(info: Mapping[str, str], name: str) -> int:
+    """Of INFO; 0 for what the server does not tell."""
     text = info.get(name, "").strip()
     return int(text) if text.isdecimal() else 0

@@ -18,6 +18,8 @@ _EXPIRE_MS, _EXPIRE_SECONDS, _SELECT, _END = range(252, 256)
 _ONE_STRING = frozenset({0, 9, 10, 11, 12, 13, 16, 17, 20})
 _LISTS = frozenset({1, 14, 18})
 """A server may keep their nodes packed in memory too (list-compress-depth)."""
+_ROUNDED_UP = 4
+"""An allocator gives a quarter more than it is asked for, where its classes of sizes lie furthest apart."""
 _AROUND_BYTES = 1 + 2 + 8
 """Type before, version and checksum behind a value, as RESTORE takes it."""
 
@@ -56,6 +58,8 @@ class ValueSize(NamedTuple):
     """Bytes that RESTORE takes."""
     plain: int
     """Bytes that it has unpacked: no server keeps it in less."""
+    likely: int
+    """Bytes of memory that a server takes for it, rounded up."""
 
 
 class DataSet:
@@ -77,8 +81,8 @@ class DataSet:
         self._expires_at: int | None = None
         self._pending: int | None = None  # type of the value that was not read yet
         self._ended = False
-        self.plain_bytes = 0
-        """Of the last value that was measured or read: its size unpacked, which a server needs for it at least."""
+        self.size = ValueSize(0, 0, 0)
+        """Of the last value that was measured or read."""
 
     def next_key(self) -> Key | None:
         """None at the sound end of the file."""
@@ -102,8 +106,8 @@ class DataSet:
 
     def measure(self) -> ValueSize:
         """How large the last key's value is, which is passed over."""
-        size = self._pass_value(self._value_kind())
-        return ValueSize(size + _AROUND_BYTES, self.plain_bytes)
+        self._pass_value(self._value_kind())
+        return self.size
 
     def value(self) -> tuple[bytes, ...]:
         """The last key's value as DUMP gives it and RESTORE takes it, in pieces."""
@@ -133,14 +137,17 @@ class DataSet:
             raise ValueError("there is no value to read, or it is a module's")
         return kind
 
-    def _pass_value(self, kind: int) -> int:
-        """Bytes that it has in the file."""
+    def _pass_value(self, kind: int) -> None:
         reader = self._reader
-        began, unpacked = reader.offset, reader.unpacked
+        began, unpacked, around = reader.offset, reader.unpacked, reader.around
         SKIP[kind](reader)
         size = reader.offset - began
-        self.plain_bytes = size if kind in _LISTS else size + reader.unpacked - unpacked
-        return size
+        whole = size + reader.unpacked - unpacked
+        self.size = ValueSize(
+            payload=size + _AROUND_BYTES,
+            plain=size if kind in _LISTS else whole,
+            likely=whole + whole // _ROUNDED_UP + reader.around - around,
+        )
 
     def count(self) -> Contents:
         """All that is left, names and values unread."""

@@ -44,6 +44,8 @@ class ByteReader:
         self._mark = 0
         self.unpacked = 0
         """Bytes that the compressed strings passed over so far are longer than what stands in the file."""
+        self.around = 0
+        """Bytes of memory that a server needs for the elements passed over so far, beside their content, at most."""
 
     @property
     def offset(self) -> int:
