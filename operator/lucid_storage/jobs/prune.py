@@ -57,7 +57,9 @@ def failed(order: PruneOrder, reason: Reason, message: str) -> PruneResult:
 
 
 def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> PruneResult:
-    """Removes what may go. Raises LucidError; what is left then is found the next time."""
+    """Removes what may go. Raises LucidError, also when it was stopped, or when one that was named has a snapshot that
+    cannot go now; what is left then is found the next time.
+    """
     place = Place.of(order, environ)
     own = datetime.now(UTC)
     if order.due is not None and own < order.due - CLOCKS:
@@ -77,11 +79,17 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     judged = judge(chain.records, _question(order, chain, now, held))
     chosen = deletion_order(judged)
     going, more = _first(chosen)
-    _remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
+    hindered = _remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
     for folder in chain.folders:
         holds.removal_over(place.store, folder, order.run)
+    if stop.event.is_set():
+        raise LucidError(stop.message, reason=stop.reason)
+    for backup_id in (*order.remove, *order.expire):
+        if backup_id in hindered:
+            raise hindered[backup_id]
     _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
     after = _read(place, folders)
+    _remember(place.store, after, order)
     # Of what cannot be removed now, such as snapshots of servers that are away, another worker removes no more.
     more = more and bool({r.id for r in going}.difference(r.id for r in after.records))
     result = result_of(order, after.records, after.unreadable, judged, more=more)
@@ -138,15 +146,25 @@ def _marked(store: ObjectStore, chain: _Chain, order: PruneOrder) -> _Chain:
     """With the marks that hold: of what is to go now, and of what no object claims. An object that is there says
     itself how long its data are kept, and may have been given more days since it was marked.
     """
-    homes_of = {r.id: chain.home(r) for r in chain.records if r.kind is not BackupKind.SLICE}
-    chosen = frozenset(homes_of).intersection(order.remove)
-    for backup_id in sorted(chosen):
-        mark = f"{homes_of[backup_id].backups}/{backup_id}/{MARK}"
-        if order.due is None:
-            store.put(mark, b"{}")
-        elif backup_id in chain.marked:
-            store.delete(mark)  # its object stands, so nobody deleted it
+    backups = {r.id: r for r in chain.records if r.kind is not BackupKind.SLICE}
+    chosen = frozenset(backups).intersection(order.remove)
+    if order.due is not None:
+        for backup_id in sorted(chosen.intersection(chain.marked)):
+            store.delete(_mark(chain, backups[backup_id]))  # its object stands, so nobody deleted it
     return replace(chain, marked=chain.marked.difference(order.by_hand, order.known) | chosen)
+
+
+def _remember(store: ObjectStore, after: _Chain, order: PruneOrder) -> None:
+    """Mark what was deleted and is needed still, since its object goes now. Not before the end: an object that is told
+    that the deletion failed stays, and may be kept after all.
+    """
+    for record in after.records:
+        if order.due is None and record.kind is not BackupKind.SLICE and record.id in order.remove:
+            store.put(_mark(after, record), b"{}")
+
+
+def _mark(chain: _Chain, backup: Recorded) -> str:
+    return f"{chain.home(backup).backups}/{backup.id}/{MARK}"
 
 
 def _announce(
@@ -190,11 +208,16 @@ def _remove(
     reporter: Reporter,
     stop: Stop,
     elasticsearch: str | None,
-) -> None:
+) -> dict[str, LucidError]:
+    """Why some stay for now, by id."""
+    hindered: dict[str, LucidError] = {}
     for record in going:
         if stop.event.is_set():
-            return
-        if not _snapshot_gone(record, elasticsearch):
+            break
+        why = _snapshot_stays(record, elasticsearch)
+        if why is not None:
+            logger.warning("%s stays for now: %s", record.id, why.message)
+            hindered[record.id] = why
             continue
         folder = chain.home(record)
         store.delete(manifest_path(folder, record.manifest))
@@ -206,23 +229,25 @@ def _remove(
         else:
             _empty(store, f"{folder.backups}/{record.id}")
         reporter.add(sum(o.stored_bytes for o in record.manifest.objects), 1)
+    return hindered
 
 
-def _snapshot_gone(record: Recorded, elasticsearch: str | None) -> bool:
+def _snapshot_stays(record: Recorded, elasticsearch: str | None) -> LucidError | None:
     """A snapshot in the servers' own repository goes first: without the manifest nobody would know of it."""
     if not any(e.elasticsearch is not None and e.elasticsearch.snapshot for e in record.manifest.engines):
-        return True
+        return None
     from lucid_storage.jobs.elastic_backup import delete_taken
 
     if elasticsearch is None:
-        logger.warning("%s has a snapshot, and no Elasticsearch is configured; it stays for now", record.id)
-        return False
+        return LucidError(
+            "It has a snapshot in a repository of Elasticsearch, and there is no ELASTICSEARCH_URL to remove it.",
+            reason=Reason.INVALID_SPEC,
+        )
     try:
         delete_taken(record.manifest, elasticsearch)
     except LucidError as error:
-        logger.warning("the snapshot of %s stays for now: %s", record.id, error.message)
-        return False
-    return True
+        return error
+    return None
 
 
 def _elasticsearch(environ: Mapping[str, str]) -> str | None:

@@ -44,7 +44,9 @@ def test_a_snapshot_goes_with_its_backup_and_not_before(bed: Bed, workshop: Call
         assert (first.ok, second.ok) == (True, True), (first, second)
         assert snapshots(bed, repository) == 2
         del shop.environ["ELASTICSEARCH_URL"]
-        assert prune(shop, first).removed == ()
+        refused = prune(shop, first)
+        assert (refused.ok, refused.removed) == (False, ())
+        assert "ELASTICSEARCH_URL" in refused.message
         assert {r.id for r in shop.records()} == {first.id, second.id}
         shop.environ["ELASTICSEARCH_URL"] = bed.server.url
         assert prune(shop, first).removed == (first.id,)

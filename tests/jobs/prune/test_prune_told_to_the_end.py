@@ -14,6 +14,7 @@ from test_prune_lost import BASE, SLICES, at_end, damage, judged
 from test_prune_worker import FOLDER, Bucket, ago
 
 from lucid_storage.archive.records import write_proof
+from lucid_storage.errors import StoreUnavailableError
 from lucid_storage.jobs.prune import prune
 from lucid_storage.jobs.prune_results import MOST_LOST
 from lucid_storage.jobs.reporting import Reporter
@@ -123,7 +124,8 @@ def test_what_cannot_be_removed_now_has_no_workers_run_without_end(
     """Snapshots of servers that are away: each worker would find the same ones first."""
     chain = Chain(tmp_path, "Completed")
     chain.bucket.add(*(full(f"old{n}", n, completed_at=ago(60 - n / 60)) for n in range(50)))
-    monkeypatch.setattr("lucid_storage.jobs.prune._snapshot_gone", lambda *given: False)
+    away = StoreUnavailableError("The servers are away.")
+    monkeypatch.setattr("lucid_storage.jobs.prune._snapshot_stays", lambda *given: away)
     (said,) = chain.settle()
     assert not said.more
     monkeypatch.undo()

@@ -357,14 +357,6 @@ def test_the_answer_fits_a_termination_message_however_much_there_is(bucket: Buc
     assert bucket.there() == {"f0"}
 
 
-def test_a_worker_that_is_stopped_removes_nothing_more(bucket: Bucket) -> None:
-    bucket.add(*(nightly(d) for d in range(1, 9)))
-    stop = Stop()
-    stop.event.set()
-    bucket.prune(stop=stop)
-    assert bucket.there() == {f"f{d}" for d in range(1, 9)}
-
-
 def by_hand(days: int, keep: int = 30, **more: Any) -> Recorded:
     return nightly(days, schedule=None, retention_days=keep, **more)
 
