@@ -14,6 +14,7 @@ from backup_builder import (
     later,
     observed,
     resource,
+    running,
     served,
     settings,
 )
@@ -138,6 +139,8 @@ def test_those_by_hand_of_a_chain_say_how_long_they_are_kept_until_they_are_dele
         backup("there", there),
         backup("going", completed(chain="manual", id="going"), deleted="2026-11-21T12:00:00Z"),
         backup("expired", completed(chain="manual", id="expired", phase=BackupPhase.EXPIRED)),
+        backup("cancelled", running(chain="manual", id="cancelled", phase=BackupPhase.CANCELLED)),
+        backup("lost", running(chain="manual", id="lost", phase=BackupPhase.FAILED)),
         backup("other", completed(chain="other", id="other")),
         backup("scheduled", completed(chain="manual", id="scheduled"), annotations={SCHEDULE: "daily"}),
         backup("none", BackupStatus(chain="manual")),
@@ -145,6 +148,19 @@ def test_those_by_hand_of_a_chain_say_how_long_they_are_kept_until_they_are_dele
         replace(backup("restore", there), key=Key("restores", "app", "restore")),
     ]
     assert by_hand("app", "manual", others) == ("there",)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        running(chain="manual"),
+        completed(chain="manual", phase=BackupPhase.PARTIALLY_FAILED),
+        completed(chain="manual", phase=BackupPhase.FAILED),
+    ],
+    ids=["being checked", "failed in part", "its check failed"],
+)
+def test_one_by_hand_that_has_data_says_so_however_it_stands(status: BackupStatus) -> None:
+    assert by_hand("app", "manual", [backup("there", status)]) == (ID,)
 
 
 @pytest.mark.parametrize("deleted", [False, True])

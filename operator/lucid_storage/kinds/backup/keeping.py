@@ -6,7 +6,7 @@ into the same place; afterwards the rules that it left with the Backup (rule 1.9
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -45,7 +45,8 @@ def keeping(backup: Resource, schedules: Iterable[Resource], settings: Settings)
 
 def by_hand(namespace: str, chain: str, backups: Iterable[Resource]) -> tuple[str, ...]:
     """Ids of a chain's Backups that say themselves how long their data are kept, as far as their status tells. One that
-    is being deleted says nothing any more.
+    is being deleted says nothing any more; nor does one that was cancelled, or that failed and knows of no data: what
+    its worker had written by then goes by its mark, or by what its manifest says.
     """
     return tuple(
         str(b.status["id"])
@@ -56,8 +57,16 @@ def by_hand(namespace: str, chain: str, backups: Iterable[Resource]) -> tuple[st
         and SCHEDULE not in b.annotations
         and b.status.get("chain") == chain
         and b.status.get("id")
-        and b.status.get("phase") != BackupPhase.EXPIRED
+        and _claims_data(b.status)
     )
+
+
+def _claims_data(status: Mapping[str, object]) -> bool:
+    """Whether an object stands for data, as far as they may be there."""
+    phase = status.get("phase")
+    if phase in (BackupPhase.CANCELLED, BackupPhase.EXPIRED):
+        return False
+    return phase != BackupPhase.FAILED or status.get("manifestSha256") is not None
 
 
 def _days(rules: str | None) -> int | None:
