@@ -283,3 +283,14 @@ def _wait_until_after(mongodb: MongoDB, database: str, moment: datetime) -> None
                 return
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "where", [("--endpoint", "http://a..b:9"), ("--endpoint", "http://h:99999"), ("--region", "@h/")]
+)
+def test_an_address_that_is_none_is_told_in_a_line(where: tuple[str, str]) -> None:
+    login = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key"}
+    answer = command("catalog", "--bucket", "lucid", *where, **login)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("lucid-storage: The bucket lucid cannot be reached: ")
+    assert answer.stderr.count("\n") == 1

@@ -196,6 +196,10 @@ OTHERS: list[tuple[str, Json, str]] = [
         backup(storage={"s3": {"bucket": "abc", "endpoint": "http://u:p@s3"}}),
         "Write the endpoint as",
     ),
+    *[
+        ("Backup", backup(storage={"s3": {"bucket": "abc", "region": region}}), "A region has letters")
+        for region in ("@169.254.169.254/", "eu.evil.example#", "ü")
+    ],
     ("Backup", backup(compression={"algorithm": "gzip", "level": 10}), "gzip has the levels 1 to 9"),
     ("Backup", backup(compression={"algorithm": "none", "level": 1}), "level needs an algorithm"),
     ("Backup", backup(encryption={"secretName": "k", "keyId": "a/b"}), "A key id is the name of an entry"),

@@ -26,7 +26,7 @@ from lucid_storage.archive.s3_listing import list_objects
 from lucid_storage.archive.s3_objects import abort_upload, delete_object, open_uploads, put_object
 from lucid_storage.archive.s3_upload import S3Writer
 from lucid_storage.archive.signing import Credentials
-from lucid_storage.errors import ArchiveDamagedError, DestinationError, DestinationUnavailableError
+from lucid_storage.errors import ArchiveDamagedError, DestinationError, DestinationUnavailableError, Reason
 from lucid_storage.models.orders import Destination
 
 AUTHORITY_VARIABLE: Final = "LUCID_S3_CA"
@@ -35,6 +35,7 @@ DEFAULT_REGION: Final = "us-east-1"
 REQUEST_SECONDS: Final = 120.0
 """For a whole reading request, which asks for a few MiB at most."""
 RETRY_SECONDS: Final = 60.0
+_PLAIN = re.compile(r"[\x21-\x7e]*")
 _STATUS = re.compile(r"status:? (\d{3})|status code: (\d{3})|: (\d{3}) [A-Z]")
 
 
@@ -78,7 +79,11 @@ class S3Store:
     def from_order(cls, destination: Destination, environ: Mapping[str, str]) -> S3Store:
         """With credentials and authority of the worker's environment. Raises DestinationError."""
         region = destination.region or DEFAULT_REGION
-        if not environ.get("AWS_ACCESS_KEY_ID") or not environ.get("AWS_SECRET_ACCESS_KEY"):
+        access_key, secret_key = (
+            _login(environ, "AWS_ACCESS_KEY_ID"),
+            _login(environ, "AWS_SECRET_ACCESS_KEY"),
+        )
+        if access_key is None or secret_key is None:
             raise DestinationError(
                 "Put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into the Secret of the bucket."
             )
@@ -87,11 +92,7 @@ class S3Store:
                 endpoint=(destination.endpoint or f"https://s3.{region}.amazonaws.com").rstrip("/"),
                 name=destination.bucket or "",
                 region=region,
-                credentials=Credentials(
-                    environ["AWS_ACCESS_KEY_ID"],
-                    environ["AWS_SECRET_ACCESS_KEY"],
-                    environ.get("AWS_SESSION_TOKEN") or None,
-                ),
+                credentials=Credentials(access_key, secret_key, _login(environ, "AWS_SESSION_TOKEN")),
                 authority=_authority(environ.get(AUTHORITY_VARIABLE)),
             )
         )
@@ -211,6 +212,18 @@ def _cause(text: str) -> str:
         if words in lower:
             return sentence
     return "the connection broke"
+
+
+def _login(environ: Mapping[str, str], name: str) -> str | None:
+    """Without the line break that a file or an editor put around it. Raises DestinationError(SecretInvalid)."""
+    value = environ.get(name, "").strip()
+    if not _PLAIN.fullmatch(value):
+        raise DestinationError(
+            f"The {name} of the bucket holds a blank, a line break or a letter that no request can carry; put the key"
+            " alone into the Secret.",
+            reason=Reason.SECRET_INVALID,
+        )
+    return value or None
 
 
 def _authority(file: str | None) -> str | None:

@@ -25,7 +25,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from lucid_storage.archive.s3_errors import broken_way, code_in, refusal, worth_repeating
 from lucid_storage.archive.signing import Credentials, encoded_path, encoded_query, signed
-from lucid_storage.errors import DestinationError
+from lucid_storage.errors import DestinationError, Reason
+from lucid_storage.models.storage import checked_endpoint, checked_region
 
 Body = Sequence[bytes | memoryview]
 
@@ -42,7 +43,7 @@ _ANSWER_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Where requests go and as whom."""
+    """Where requests go and as whom. Raises DestinationError(InvalidSpec) for what is no endpoint or region."""
 
     endpoint: str
     """http(s)://host[:port]; requests are in path style below it."""
@@ -53,6 +54,15 @@ class Bucket:
     """Certificates in PEM that are trusted besides the system's."""
     stall_seconds: float = STALL_SECONDS
     attempts: int = ATTEMPTS
+
+    def __post_init__(self) -> None:
+        try:
+            checked_region(self.region)  # first, since Amazon's endpoint is made of it
+            checked_endpoint(self.endpoint)
+        except ValueError as error:
+            raise DestinationError(
+                f"The bucket {self.name} cannot be reached: {error}; correct it.", reason=Reason.INVALID_SPEC
+            ) from None
 
     @property
     def where(self) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
+from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
@@ -45,6 +47,21 @@ EndpointUrl = Annotated[
     ),
 ]
 
+_ENDPOINT: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+/?")
+
+Region = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=64),
+    Rules(
+        # It is part of the address of Amazon's servers.
+        Rule(
+            "self.matches('^[A-Za-z0-9_-]+$')",
+            "A region has letters, digits, - and _ only, as in eu-central-1.",
+        )
+    ),
+]
+_REGION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
 EncryptionKeyId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128),
@@ -57,6 +74,29 @@ EncryptionKeyId = Annotated[
 ]
 
 
+def checked_endpoint(url: str) -> str:
+    """`url` itself, when it can be dialled. Raises ValueError with a sentence that does not quote it."""
+    try:
+        parts = urlsplit(url)
+        dialled = _ENDPOINT.fullmatch(url) and parts.hostname
+        _ = parts.port, (parts.hostname or "").encode("idna")
+    except ValueError:
+        dialled = None
+    if not dialled:
+        raise ValueError(
+            "an endpoint is http:// or https:// with host and port, such as https://s3.example.com:9000, without user,"
+            " password or path"
+        )
+    return url
+
+
+def checked_region(name: str) -> str:
+    """`name` itself. Raises ValueError with a sentence."""
+    if not _REGION.fullmatch(name):
+        raise ValueError("a region has letters, digits, - and _ only, as in eu-central-1")
+    return name
+
+
 class S3Storage(SpecModel):
     """A bucket of any S3 server."""
 
@@ -66,7 +106,7 @@ class S3Storage(SpecModel):
     """Path in the bucket; namespace and a UUID are added below it."""
     endpoint: EndpointUrl | None = None
     """Address of the S3 server; without it, Amazon's."""
-    region: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    region: Region | None = None
     """Region of the bucket."""
     secret_name: DnsName | None = None
     """A labelled Secret in the same namespace with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`."""
