@@ -7,10 +7,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lucid_storage.errors import LucidError, NotAllowedError, NotSupportedError, Reason, StoreUnavailableError
+from lucid_storage.errors import (
+    LucidError,
+    NotAllowedError,
+    NotSupportedError,
+    Reason,
+    RefusedError,
+    StoreUnavailableError,
+)
 from lucid_storage.stores.elasticsearch import direct
 from lucid_storage.stores.elasticsearch.adapter import ElasticCluster
-from lucid_storage.stores.endpoints import check_mongodb, check_url
+from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
+from lucid_storage.stores.endpoints import S3_ENDPOINT, check_mongodb, check_url
 
 HTTP = frozenset({"http", "https"})
 REDIS = frozenset({"redis", "rediss"})
@@ -42,6 +50,8 @@ MONGODB = {
     "Amazon's login": "mongodb://192.0.2.1/?authMechanism=MONGODB-AWS&authSource=$external",
     "Kerberos": "mongodb://a@192.0.2.1/?authMechanism=GSSAPI&authSource=$external",
     "OpenID": "mongodb://192.0.2.1/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:azure",
+    "an empty label": "mongodb://a..b:27017",
+    "a label of 64 characters": f"mongodb://{'a' * 64}.com",
     "a thousand hosts": f"mongodb://{','.join(f'h{n}.example' for n in range(1000))}/",
 }
 
@@ -67,6 +77,11 @@ URLS = {
     "another scheme": "gopher://192.0.2.1/",
     "no host": "http:///x",
     "options": "http://192.0.2.1/?ca_certs=/etc/passwd",
+    "an empty label": "http://a..b:9200",
+    "a label of 64 characters": f"http://{'a' * 64}.com:9200",
+    "a port above all ports": "http://192.0.2.1:99999",
+    "a port in letters": "http://192.0.2.1:abc",
+    "half an IPv6 address": "http://[::1",
 }
 
 
@@ -74,6 +89,38 @@ URLS = {
 async def test_a_url_cannot_lead_elsewhere(case: str) -> None:
     with pytest.raises(NotAllowedError):
         await check_url(URLS[case], HTTP, "ELASTICSEARCH_URL", allow_loopback=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://192.0.2.1:99999", Reason.INVALID_SPEC),
+        ("http://a..b", Reason.INVALID_SPEC),
+        ("http://169.254.169.254", Reason.ENDPOINT_REFUSED),
+    ],
+)
+async def test_what_a_field_of_the_spec_names_is_no_fault_of_a_secret(url: str, reason: Reason) -> None:
+    with pytest.raises(NotAllowedError) as refusal:
+        await check_url(url, HTTP, "it", allow_loopback=False, named=S3_ENDPOINT)
+    assert refusal.value.reason is reason
+    assert "endpoint in storage.s3" in refusal.value.message
+    assert "Secret" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a..b:9200", f"http://{'a' * 64}.com", "http://h:99999", "http://h:abc", "http://[::1"]
+)
+def test_a_worker_says_of_a_url_that_cannot_be_dialled_that_it_cannot_be_used(url: str) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        ElasticHttp(url, "backup", lambda seconds: None)
+    assert refusal.value.reason is Reason.SECRET_INVALID
+
+
+@pytest.mark.parametrize("url", ["http://a..b:9200", f"http://{'a' * 64}.com"])
+def test_the_operator_says_so_too(url: str) -> None:
+    with pytest.raises(RefusedError) as refusal:
+        ElasticCluster(url, label="own", guard=lambda: None)
+    assert refusal.value.reason is Reason.SECRET_INVALID
 
 
 @pytest.mark.parametrize(

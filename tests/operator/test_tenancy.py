@@ -75,8 +75,9 @@ async def test_a_secret_works_only_with_the_label(
         ("169.254.169.254:27017", "EndpointRefused"),
         ("%2Ftmp%2Fmongodb-27017.sock", "SecretInvalid"),
         ("[fe80::1]:27017", "EndpointRefused"),
+        ("a..b:27017", "SecretInvalid"),
     ],
-    ids=["metadata address", "unix socket", "link-local IPv6"],
+    ids=["metadata address", "unix socket", "link-local IPv6", "an empty label"],
 )
 async def test_some_addresses_are_never_dialled(
     mongo_world: World, tenant: World, address: str, reason: str

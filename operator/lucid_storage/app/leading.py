@@ -49,7 +49,7 @@ from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.kube.snapshots import Snapshots
 from lucid_storage.kube.status import StatusWriter
 from lucid_storage.models.settings import Settings
-from lucid_storage.stores.endpoints import check_url
+from lucid_storage.stores.endpoints import S3_ENDPOINT, check_url
 from lucid_storage.stores.mongodb.types import DdlEvent
 
 logger = logging.getLogger(__name__)
@@ -266,9 +266,8 @@ class Leading:
 
     async def _check_s3(self, endpoint: str) -> None:
         schemes = frozenset({"http", "https"})
-        await check_url(
-            endpoint, schemes, "spec.storage.s3.endpoint", allow_loopback=self._settings.allow_loopback
-        )
+        loopback = self._settings.allow_loopback
+        await check_url(endpoint, schemes, "it", allow_loopback=loopback, named=S3_ENDPOINT)
 
     def _sweep_seconds(self, resource: Resource, secret: str | None) -> float:
         label = label_of(resource.key.namespace, secret)

@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import re
 import socket
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from pymongo.errors import PyMongoError
@@ -35,6 +36,19 @@ _NOT_IN_URLS = re.compile(r"[\\\x00-\x20\x7f]")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # fd00:ec2::254 is a metadata service outside the link-local range.
 _METADATA = {ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200")}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Where an address stands, for the sentences about it."""
+
+    place: str
+    reason: Reason
+    """Of one that is no address."""
+
+
+CONNECTION = Named("connection Secret", Reason.SECRET_INVALID)
+S3_ENDPOINT = Named("endpoint in storage.s3", Reason.INVALID_SPEC)
 
 
 async def check_mongodb(uri: str, *, allow_loopback: bool) -> None:
@@ -63,39 +77,42 @@ async def check_mongodb(uri: str, *, allow_loopback: bool) -> None:
             raise outcome
 
 
-async def check_url(url: str, schemes: frozenset[str], name: str, *, allow_loopback: bool) -> None:
-    """Raise NotAllowedError for a Redis or Elasticsearch URL that a tenant may not use. `name` is its key."""
+async def check_url(
+    url: str, schemes: frozenset[str], name: str, *, allow_loopback: bool, named: Named = CONNECTION
+) -> None:
+    """Raise NotAllowedError for a Redis, Elasticsearch or S3 URL that a tenant may not use. `name` is its key."""
     if _NOT_IN_URLS.search(url):
-        raise _invalid(f"{name} holds a blank, a control character or a backslash")
+        raise _invalid(f"{name} holds a blank, a control character or a backslash", named)
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port
     except ValueError:
-        raise _invalid(f"{name} is no valid URL") from None
+        raise _invalid(f"{name} is no valid URL", named) from None
     if parts.scheme not in schemes or not host:
-        raise _invalid(
-            f"{name} must be a URL that begins with {' or '.join(f'{s}://' for s in sorted(schemes))}"
-        )
+        begins = " or ".join(f"{s}://" for s in sorted(schemes))
+        raise _invalid(f"{name} must be a URL that begins with {begins}", named)
     if parts.query:
-        raise _invalid(f"{name} must not have a query part")
-    await check_host(host, allow_loopback=allow_loopback)
+        raise _invalid(f"{name} must not have a query part", named)
+    await check_host(host, allow_loopback=allow_loopback, named=named)
 
 
-async def check_host(host: str, *, allow_loopback: bool) -> None:
+async def check_host(host: str, *, allow_loopback: bool, named: Named = CONNECTION) -> None:
     """Raise NotAllowedError when any address of the host is link-local, a metadata service or (mostly) loopback."""
     if not _PLAIN_HOST.fullmatch(host):
-        raise _invalid("a host name is made of letters, digits, dots and dashes, or is an IP address")
+        raise _invalid("a host name is made of letters, digits, dots and dashes, or is an IP address", named)
     loop = asyncio.get_running_loop()
     try:
         found = await asyncio.wait_for(loop.getaddrinfo(host, None, type=socket.SOCK_STREAM), 5)
+    except UnicodeError:
+        raise _invalid("a host name has 1 to 63 characters between two dots", named) from None
     except (OSError, TimeoutError):
-        raise StoreUnavailableError(f"the host {host} of the connection Secret cannot be resolved") from None
+        raise StoreUnavailableError(f"the host {host} of the {named.place} cannot be resolved") from None
     for *_, address in found:
         ip = _embedded(ipaddress.ip_address(str(address[0]).split("%")[0]))
         refused = ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip in _METADATA
         if refused or (ip.is_loopback and not allow_loopback):
             raise NotAllowedError(
-                f"the connection Secret names {host}, which is a loopback, link-local or metadata address; "
+                f"the {named.place} names {host}, which is a loopback, link-local or metadata address; "
                 "name the store's Service or its host instead",
                 reason=Reason.ENDPOINT_REFUSED,
             )
@@ -112,5 +129,5 @@ def _embedded(
     return ip.ipv4_mapped or ip.sixtofour or ip
 
 
-def _invalid(sentence: str) -> NotAllowedError:
-    return NotAllowedError(f"The connection Secret cannot be used: {sentence}.", reason=Reason.SECRET_INVALID)
+def _invalid(sentence: str, named: Named = CONNECTION) -> NotAllowedError:
+    return NotAllowedError(f"The {named.place} cannot be used: {sentence}.", reason=named.reason)

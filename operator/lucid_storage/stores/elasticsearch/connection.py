@@ -33,6 +33,7 @@ class ElasticConnection:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
+            (host or "").encode("idna")  # or the resolver's error would be no OSError
         except ValueError as error:
             raise _unusable(label) from error
         if parts.scheme not in {"http", "https"} or not host:

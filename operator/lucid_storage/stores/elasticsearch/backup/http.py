@@ -83,6 +83,7 @@ class ElasticHttp:
             host, port = parts.hostname, parts.port
             if parts.scheme not in {"http", "https"} or not host:
                 raise _unusable(label)
+            host.encode("idna")  # or the resolver's error would be no OSError
             self._context = create_default_context(cafile=ca_path) if parts.scheme == "https" else None
         except (ValueError, OSError) as error:
             raise _unusable(label) from error
