@@ -12,21 +12,22 @@ import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from lucid_storage.archive.manifest import Record
 from lucid_storage.archive.own_file import open_draft, open_own, put_in_place
 from lucid_storage.errors import LucidError
 from lucid_storage.kube.paths import is_name
 from lucid_storage.models.orders import Owner
+from lucid_storage.stores.filesystem.attributes import ACCESS_LIST
 
 logger = logging.getLogger(__name__)
 
 NAME: Final = ".lucid-restored"
-LARGEST: Final = 16 * 1024
-"""Bytes: it holds a few names."""
+LARGEST: Final = 256 * 1024
+"""Bytes: it holds a few names, and in hexadecimal an access list, of 64 KiB at most (xattr(7))."""
 
 
 class Done(Record):
@@ -49,10 +50,22 @@ class Done(Record):
     them now, the kubelet would change every file for the pod of the next run (fsGroupChangePolicy: OnRootMismatch).
     """
 
+    access_list: Annotated[str, Field(pattern="^([0-9a-f]{2})*$")] = ""
+    """The top's ACL, in hexadecimal as the kernel gives it; empty where it had none. It comes with the mode."""
+
     @classmethod
-    def of(cls, owner: Owner, backup: str, volume: str, run: str, top: os.stat_result) -> Done:
+    def of(
+        cls,
+        owner: Owner,
+        backup: str,
+        volume: str,
+        run: str,
+        top: os.stat_result,
+        access_list: bytes,
+    ) -> Done:
         """Of this moment."""
         return cls(
+            access_list=access_list.hex(),
             top=(stat.S_IMODE(top.st_mode), top.st_uid, top.st_gid),
             cluster=owner.cluster,
             namespace=owner.namespace,
@@ -106,18 +119,29 @@ def dress_top(root: Path, done: Done) -> None:
         now = root.stat()
         if (now.st_uid, now.st_gid) != (uid, gid):
             os.chown(root, uid, gid)
-        if stat.S_IMODE(now.st_mode) != mode & 0o7777:
+        if done.access_list:  # first, since it sets bits of the mode
+            os.setxattr(root, ACCESS_LIST, bytes.fromhex(done.access_list))
+        if stat.S_IMODE(root.stat().st_mode) != mode & 0o7777:
             root.chmod(mode & 0o7777)
     except OSError as error:
-        logger.info("the top of a restored volume keeps its owner and mode: %s", error.strerror)
+        logger.info("the top of a restored volume keeps its owner, mode and access list: %s", error.strerror)
 
 
-def may_dress(root: Path, top: os.stat_result) -> bool:
-    """Whether this process may give the volume's top this owner and mode."""
+def may_dress(root: Path, done: Done) -> bool:
+    """Whether this process may give the volume's top its owner and mode."""
+    return _may_own(root, done) and (
+        stat.S_IMODE(root.stat().st_mode) == done.top[0] or os.geteuid() in (0, root.stat().st_uid)
+    )
+
+
+def may_list(root: Path, done: Done) -> bool:
+    """Whether this process may give the volume's top its access list, or there is none."""
+    return not done.access_list or (_may_own(root, done) and os.geteuid() in (0, root.stat().st_uid))
+
+
+def _may_own(root: Path, done: Done) -> bool:
     now = root.stat()
-    if (now.st_uid, now.st_gid) != (top.st_uid, top.st_gid):
-        return os.geteuid() == 0
-    return stat.S_IMODE(now.st_mode) == stat.S_IMODE(top.st_mode) or os.geteuid() in (0, now.st_uid)
+    return (now.st_uid, now.st_gid) == done.top[1:] or os.geteuid() == 0
 
 
 def remove(root: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
-from lucid_storage.stores.filesystem.attributes import set_extended
+from lucid_storage.stores.filesystem.attributes import ACCESS_LIST, Target, set_extended, without_list
 from lucid_storage.stores.filesystem.tree import folder_of
 
 _REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
@@ -170,8 +170,7 @@ class Extraction:
     def _dress(self, entry: TarEntry, descriptor: int) -> None:
         """Owner first: changing it takes setuid bits and capabilities away. The mode may forbid to set attributes."""
         owned = self._owned(lambda uid, gid: os.fchown(descriptor, uid, gid), entry, os.fstat(descriptor))
-        self.kept.attributes += set_extended(descriptor, entry.xattrs)
-        wanted = _mode(entry, owned=owned)
+        wanted = _mode(entry, self._attributed(entry, descriptor), owned=owned)
         os.fchmod(descriptor, wanted)
         self._note_taken(entry, wanted, os.fstat(descriptor))
         os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -184,12 +183,17 @@ class Extraction:
             os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
 
         owned = self._owned(chown, entry, os.stat(name, dir_fd=at, follow_symlinks=False))
-        self.kept.attributes += set_extended(path, entry.xattrs)
+        refused = self._attributed(entry, path)
         if entry.type is not EntryType.SYMLINK:
-            wanted = _mode(entry, owned=owned)
+            wanted = _mode(entry, refused, owned=owned)
             os.chmod(name, wanted, dir_fd=at)
             self._note_taken(entry, wanted, os.stat(name, dir_fd=at, follow_symlinks=False))
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
+
+    def _attributed(self, entry: TarEntry, target: Target) -> tuple[bytes, ...]:
+        refused = set_extended(target, entry.xattrs)
+        self.kept.attributes += len(refused)
+        return refused
 
     def _note_taken(self, entry: TarEntry, wanted: int, now: os.stat_result) -> None:
         """Which bits were left off on purpose, or by the kernel. Any other that is missing is a fault of the disk."""
@@ -211,11 +215,12 @@ class Extraction:
         return True
 
 
-def _mode(entry: TarEntry, *, owned: bool) -> int:
+def _mode(entry: TarEntry, refused: tuple[bytes, ...], *, owned: bool) -> int:
     """Of an entry here. A folder's setgid bit only says which group its entries get."""
-    if owned or entry.type is EntryType.DIRECTORY:
-        return entry.mode
-    return entry.mode & ~_IDENTITY_BITS
+    mode = entry.mode
+    if ACCESS_LIST in refused:
+        mode = without_list(mode, dict(entry.xattrs)[ACCESS_LIST])
+    return mode if owned or entry.type is EntryType.DIRECTORY else mode & ~_IDENTITY_BITS
 
 
 def disk_refusal(error: OSError) -> LucidError:

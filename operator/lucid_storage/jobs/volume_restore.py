@@ -7,7 +7,6 @@ complete a record stays until the whole restore is done (volume_done), so that i
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -20,13 +19,15 @@ from typing import Final
 from lucid_storage.archive.manifest import Manifest, ObjectKind, StoredObject, VolumeRecord
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import LucidError, Reason, RefusedError
-from lucid_storage.jobs import volume_done
+from lucid_storage.jobs import volume_done, volume_locked
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.volume_copy import write_out
 from lucid_storage.jobs.volume_done import Done
 from lucid_storage.jobs.volume_extract import Extraction, Kept, disk_refusal
 from lucid_storage.jobs.volume_tree import Tree, digest_of, is_ours
 from lucid_storage.models.orders import Owner
+from lucid_storage.stores.filesystem import keeping
+from lucid_storage.stores.filesystem.attributes import ACCESS_LIST, remove_lists, set_extended
 from lucid_storage.stores.filesystem.removing import remove
 from lucid_storage.stores.filesystem.renaming import rename_new
 from lucid_storage.stores.filesystem.tree import OWN_OF_EXT4, UnreadableError
@@ -37,8 +38,6 @@ READY: Final = ".lucid-ready-"
 """With the backup's id and the volume's name: unpacked and proved; only moving it up is left."""
 
 LONGEST_NAME: Final = 150
-MODES: Final = ".lucid-modes"
-"""In a complete folder: the modes of folders that their owner may not write into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +130,8 @@ def _done_before(run: VolumeRestoreRun) -> Done | None:
     return done if done.same_restore(_done(run, run.root.stat())) else None
 
 
-def _done(run: VolumeRestoreRun, top: os.stat_result) -> Done:
-    return Done.of(run.owner, run.manifest.id, run.record.name, run.run, top)
+def _done(run: VolumeRestoreRun, top: os.stat_result, access_list: bytes = b"") -> Done:
+    return Done.of(run.owner, run.manifest.id, run.record.name, run.run, top, access_list)
 
 
 def _occupants(run: VolumeRestoreRun) -> Iterator[str]:
@@ -175,11 +174,12 @@ def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
             remove(old)
     staging = run.root / f"{STAGED}{run.run}"
     staging.mkdir(mode=0o700)
+    remove_lists(staging)
     try:
         kept = _unpacked(run, staging)
+        volume_locked.note(staging)
         write_out(os.fsencode(staging))
         _compare(run, staging, kept)
-        _note_locked(staging)
         _refuse_others(run)
     except BaseException:
         remove(staging)
@@ -221,27 +221,13 @@ def _compare(run: VolumeRestoreRun, staging: Path, kept: Kept) -> None:
         )
 
 
-def _note_locked(staging: Path) -> None:
-    """Moving a folder writes its entry "..", so whoever may not write into it gives himself that right meanwhile.
-
-    What its mode was is written down first, for a worker that has to go on.
-    """
-    locked = {
-        os.fsencode(path.name).hex(): stat.S_IMODE(mode)
-        for path in staging.iterdir()
-        if stat.S_ISDIR(mode := path.lstat().st_mode) and not mode & stat.S_IWUSR
-    }
-    (staging / MODES).write_text(json.dumps(locked))
-
-
 def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
-    noted = ready / MODES
-    locked: dict[str, int] = json.loads(noted.read_text()) if noted.exists() else {}
+    noted, locked = ready / volume_locked.NAME, volume_locked.read(ready)
     for path in sorted(path for path in ready.iterdir() if path != noted):
         target = run.root / path.name
         if os.path.lexists(target):
             raise _came_in(run)
-        mode = locked.get(os.fsencode(path.name).hex())
+        mode = locked.get(path.name)
         if mode is not None:
             path.chmod(mode | stat.S_IWUSR)
         try:
@@ -249,12 +235,15 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
         except FileExistsError as error:
             raise _came_in(run) from error
     for name, mode in locked.items():
-        (run.root / os.fsdecode(bytes.fromhex(name))).chmod(mode)
+        (run.root / name).chmod(mode)
     write_out(os.fsencode(ready))  # while a worker that comes after this one would still go on
-    top = ready.stat()
-    kept.owners += not volume_done.may_dress(run.root, top)
+    attributes = keeping.xattrs(os.fsencode(ready))
+    done = _done(run, ready.stat(), attributes.pop(ACCESS_LIST, b""))
+    kept.attributes += len(set_extended(os.fsencode(run.root), tuple(attributes.items())))
+    kept.attributes += not volume_done.may_list(run.root, done)
+    kept.owners += not volume_done.may_dress(run.root, done)
     noted.unlink(missing_ok=True)
-    volume_done.write(run.root, _done(run, top))
+    volume_done.write(run.root, done)
     ready.rmdir()
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from lucid_storage.archive.volume_digest import ContentHash, TreeDigest
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
 from lucid_storage.errors import LucidError
+from lucid_storage.stores.filesystem import keeping
 from lucid_storage.stores.filesystem.attributes import extended
 from lucid_storage.stores.filesystem.tree import (
     EntryKind,
@@ -167,7 +168,8 @@ class Tree:
     def _read(self, node: Node) -> Opened:
         if node.kind is not EntryKind.FILE:
             link = os.readlink(node.full) if node.kind is EntryKind.SYMLINK else b""  # noqa: PTH115 - bytes
-            attributes = extended(node.full) if node.path else ()
+            # Of the top what is the data's, and not the mount's.
+            attributes = extended(node.full) if node.path else tuple(keeping.xattrs(node.full).items())
             return Opened(self._noted(_entry(node, TYPES[node.kind], link=link, xattrs=attributes)))
         descriptor = node.open()
         try:

@@ -1,9 +1,12 @@
 """Trees with everything that a file system can hold."""
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from volume_restore_bed import Archive, archive_of
+from volume_restore_bed import NOBODY, Archive, archive_of
 from volume_trees import fill
 
 
@@ -28,3 +31,11 @@ def target(tmp_path: Path) -> Path:
     folder = tmp_path / "target"
     folder.mkdir()
     return folder
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """An empty volume of a worker without privileges, which it can reach. Needs root."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chown(folder, NOBODY, NOBODY)
+        yield Path(folder)

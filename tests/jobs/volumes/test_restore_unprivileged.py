@@ -2,8 +2,6 @@
 
 import os
 import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,14 +25,6 @@ LINKED_DEVICE = (
     TarEntry(b"a/null-too", EntryType.HARDLINK, 0o644, 0, 0, 0, link=b"a/null"),
     TarEntry(b"a-file", EntryType.FILE, 0o644, 0, 0, 0),
 )
-
-
-@pytest.fixture
-def theirs() -> Iterator[Path]:
-    """An empty volume of that user, which it can reach."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chown(folder, NOBODY, NOBODY)
-        yield Path(folder)
 
 
 def refused(run: VolumeRestoreRun) -> str:

@@ -420,7 +420,7 @@ def test_what_somebody_put_in_the_records_place_is_not_believed(
         case "rubbish":
             place.write_text("{}")
         case "long":
-            place.write_bytes(b" " * 100_000 + (aside / volume_done.NAME).read_bytes())
+            place.write_bytes(b" " * volume_done.LARGEST + (aside / volume_done.NAME).read_bytes())
     (target / "mine").write_text("precious")
     with pytest.raises(RefusedError, match="not empty"):
         restore(run_of(archived, target))

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
+import struct
+from pathlib import Path
 from typing import Final
 
 _NONE: Final = frozenset({errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT})
 """No such attribute, or none that this process may see."""
 _REFUSED: Final = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES})
+
+ACCESS_LIST: Final = b"system.posix_acl_access"
+"""Of who may do what, beside the owner and the group: acl(5)."""
+_LISTS: Final = (ACCESS_LIST, b"system.posix_acl_default")
+_HEADER_BYTES: Final = 4
+_GROUP: Final = 0x04
+"""The owning group's tag: linux/posix_acl.h."""
 
 Target = int | bytes
 
@@ -32,15 +42,34 @@ def extended(target: Target) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(found)
 
 
-def set_extended(target: Target, attributes: tuple[tuple[bytes, bytes], ...]) -> int:
-    """Sets them; returns how many this process may not set, or the file system does not keep."""
+def set_extended(target: Target, attributes: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
+    """Sets them; returns the names of those that this process may not set, or the file system does not keep."""
     follow = isinstance(target, int)
-    refused = 0
+    refused = []
     for name, value in attributes:
         try:
             os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
-            refused += 1
-    return refused
+            refused.append(name)
+    return tuple(refused)
+
+
+def remove_lists(path: Path) -> None:
+    """Of a new folder, and so of all that will be made in it: what it inherited of the folder that it lies in."""
+    for name in _LISTS:
+        try:
+            os.removexattr(path, name)
+        except OSError as error:
+            if error.errno not in _NONE:
+                raise
+
+
+def without_list(mode: int, access_list: bytes) -> int:
+    """The mode of an entry that cannot have its access list: with one, the group's bits are the most that anybody on
+    the list may do, and what the group itself may do stands in the list.
+    """
+    entries = struct.iter_unpack("<HHI", access_list[_HEADER_BYTES:])  # linux/posix_acl_xattr.h
+    rights: int = next((rights for tag, rights, _ in entries if tag == _GROUP), stat.S_IRWXO)
+    return mode & (~stat.S_IRWXG | rights << 3)
