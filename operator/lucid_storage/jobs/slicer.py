@@ -37,6 +37,7 @@ from lucid_storage.jobs.mongodb_scope import scope
 from lucid_storage.jobs.mongodb_slices import SliceThereError, SliceWriter, Written
 from lucid_storage.jobs.worker import trust_stores
 from lucid_storage.models.backup import BackupEngine, ReadPreference
+from lucid_storage.models.order_text import order_in
 from lucid_storage.models.orders import ORDER_VARIABLE
 from lucid_storage.models.settings import SettingsError, StoreSettings
 from lucid_storage.models.slicing import SliceOrder, SliceReport
@@ -268,7 +269,7 @@ def run(environ: Mapping[str, str] | None = None) -> int:
     environ = os.environ if environ is None else environ
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     try:
-        order = SliceOrder.model_validate_json(environ[ORDER_VARIABLE])
+        order = SliceOrder.model_validate_json(order_in(environ))
     except (KeyError, ValidationError) as error:
         print(f"lucid-storage: {ORDER_VARIABLE} holds no order: {error}", file=sys.stderr)
         return 2

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.models.order_text import order_in
 from lucid_storage.models.orders import ORDER_VARIABLE, Message, Task
 from lucid_storage.stores.trust import STORES_CA_VARIABLE, trust
 
@@ -57,7 +58,7 @@ def run_worker(
     environ = os.environ if environ is None else environ
     _log_to_stderr()
     try:
-        order = order_type.model_validate_json(environ[ORDER_VARIABLE])
+        order = order_type.model_validate_json(order_in(environ))
     except (KeyError, ValidationError) as error:
         print(f"lucid-storage: {ORDER_VARIABLE} holds no order: {error}", file=sys.stderr)
         return 2

@@ -1,9 +1,9 @@
 """What the operator tells a worker and what a worker tells back.
 
-An order is JSON in the environment variable LUCID_ORDER of the Job's pod and holds no secret: logins come from the
-Secret's entries as environment variables, keys as files. A worker has no token for the API server. It tells its
-progress as JSON lines on standard output (`{"progress": {...}}`) and its result as JSON of at most 4,096 bytes in its
-termination message (the kubelet's limit), also as its last line (`{"result": {...}}`).
+An order is JSON in the environment variable LUCID_ORDER of the Job's pod (models/order_text.py) and holds no secret:
+logins come from the Secret's entries as environment variables, keys as files. A worker has no token for the API server.
+It tells its progress as JSON lines on standard output (`{"progress": {...}}`) and its result as JSON of at most 4,096
+bytes in its termination message (the kubelet's limit), also as its last line (`{"result": {...}}`).
 """
 
 from __future__ import annotations
@@ -74,6 +74,10 @@ class Task(Message):
     """The worker ends itself after this long, by its own clock."""
     ordered_at: AwareDatetime | None = None
     """When its Job was made, by the operator's clock: the clocks of nodes can be wrong (jobs/clocks.py)."""
+
+    def text(self) -> str:
+        """As it is sent."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
 
 
 class Order(Task):

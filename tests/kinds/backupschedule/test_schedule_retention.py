@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from schedule_builder import SETTINGS, at, backup, look, schedule
 
@@ -248,3 +249,14 @@ def test_one_that_another_rule_keeps_beyond_its_days_tells_no_time_that_is_over(
     step = answered(result(), old, *FOUR)
     said = {a.key: a.status for a in step.actions if isinstance(a, ExplainBackup)}
     assert said[old.key] == {"expiresAt": None, "expires": "by newer ones"}
+
+
+def test_of_a_chain_that_no_worker_can_be_told_of_the_schedule_says_so_and_goes_on() -> None:
+    many = replace(READY, by_hand=tuple(str(UUID(int=n)) for n in range(30_000)))
+    step = look(schedule(retention={"days": 3}), NOON, *FOUR, status=known(), retaining=many)
+    assert started(step) == []
+    assert [n.reason for n in step.notices] == ["RetentionFailed"]
+    assert step.status.retention is not None
+    assert "more Backups than a worker can be told of" in (step.status.retention.message or "")
+    again = look(schedule(retention={"days": 3}), NOON, *FOUR, status=step.status, retaining=many)
+    assert again.notices == (), "not at each look"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from lucid_storage.errors import RefusedError
 from lucid_storage.kinds.backup.results import in_cluster
 from lucid_storage.kinds.backupschedule import children as of
 from lucid_storage.kinds.backupschedule import revoking
@@ -27,6 +28,7 @@ from lucid_storage.kinds.workers.state import WorkerPhase
 from lucid_storage.kube.client import Json
 from lucid_storage.models.backup import BackupPhase
 from lucid_storage.models.backupschedule import BackupScheduleStatus, RetentionStatus
+from lucid_storage.models.order_text import order_variables
 from lucid_storage.models.pruning import ChainReport, PruneResult
 from lucid_storage.models.settings import Settings
 
@@ -110,6 +112,11 @@ def retain(
         by_hand=by_hand,
         settings=seen.retaining.settings,
     )
+    try:
+        order_variables(request.order.text())
+    except RefusedError as error:
+        state.message, state.last_at = error.message, now.replace(microsecond=0)
+        return Retained(failures, (Notice("RetentionFailed", error.message, warning=True),))
     state.job, state.done = request.name, attempt
     return Retained((*failures, StartPrune(request)))
 

@@ -16,10 +16,10 @@ from lucid_storage.models.meta import (
     OWNER_NAMESPACE_LABEL,
     OWNER_UID_LABEL,
 )
+from lucid_storage.models.order_text import order_variables
 from lucid_storage.models.orders import (
     DESTINATION_FOLDER_VARIABLE,
     KEYS_FOLDER_VARIABLE,
-    ORDER_VARIABLE,
     VOLUMES_FOLDER_VARIABLE,
     Task,
 )
@@ -134,7 +134,7 @@ class WorkerJob:
 
 
 def build(worker: WorkerJob) -> Json:
-    """The Job as it is sent to the API server."""
+    """The Job as it is sent to the API server. Raises RefusedError for an order that it cannot hold."""
     labels = {
         "app.kubernetes.io/name": "lucid-storage",
         "app.kubernetes.io/component": f"worker-{worker.command}",
@@ -257,7 +257,7 @@ def _only(node: str) -> Json:
 
 def _environment(worker: WorkerJob) -> list[Json]:
     plain = {
-        ORDER_VARIABLE: worker.order.model_dump_json(by_alias=True, exclude_none=True),
+        **order_variables(worker.order.text()),
         **ALLOCATOR,
     }
     if worker.keys_secret is not None:
