@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +12,8 @@ from lucid_storage.archive.manifest import BackupKind, OplogPoint, Optime
 from lucid_storage.archive.recorded import Recorded, Trust, good_fulls
 from lucid_storage.errors import Reason
 
-LAST_COUNTER = 2**32 - 1
-"""Of an optime's counter, which has 32 bits: the end of its second."""
+LAST_SECOND = LAST_COUNTER = 2**32 - 1
+"""Of an optime's halves, which have 32 bits each. The last counter is the end of its second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,12 @@ def to_second(
 
     The newest good full with `to` at or before the moment from which an unbroken line of slices leads there.
     """
-    second = int(moment.timestamp())
+    second = math.floor(moment.timestamp())
+    if not 0 <= second <= LAST_SECOND:
+        return Blocked(
+            Reason.RESTORE_BLOCKED,
+            f"No backup is of a moment before 1970 or after 2106, as {moment.isoformat()} is; choose another one.",
+        )
     chosen = [r for r in records if timeline is None or r.manifest.timeline == timeline]
     until = Optime(seconds=second, counter=LAST_COUNTER)
     for full in reversed([f for f in good_fulls(chosen) if end(f.manifest).optime <= until]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -209,3 +210,13 @@ def test_a_second_is_in_a_window_exactly_when_a_path_leads_to_it(data: st.DataOb
                 assert span.to.optime > at.optime
                 at = span.to
             assert at.optime.seconds - base > second
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)],
+)
+def test_a_moment_that_no_optime_has_is_refused_and_no_error(asked: datetime) -> None:
+    found = blocked(to_second([full("f1", 10), piece(10, 60)], asked))
+    assert found.reason is Reason.RESTORE_BLOCKED
+    assert f"{asked.year}-12-31" in found.message

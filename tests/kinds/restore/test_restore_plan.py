@@ -313,6 +313,21 @@ class TestPlanning:
         assert step.said is not None
         assert step.said.reason is Reason.PLANNED
 
+    @pytest.mark.parametrize("told", [{"reason": Reason.INTERNAL_ERROR}, {}])
+    def test_a_dry_run_that_broke_has_planned_nothing(self, told: dict[str, Any]) -> None:
+        seen = RestoreObserved(worker=ended(ok=False, message="The worker failed.", **told))
+        step = plan(resource(dryRun=True), seen, status(RestorePhase.PLANNING), NOW)
+        assert step.status.phase is RestorePhase.FAILED
+        assert step.said is not None
+        assert (step.said.reason, step.said.standing) == (Reason.INTERNAL_ERROR, Standing.FAILED)
+
+    def test_a_dry_run_that_was_refused_says_by_what(self) -> None:
+        seen = RestoreObserved(worker=ended(ok=False, reason=Reason.RESTORE_BLOCKED, message="A gap."))
+        step = plan(resource(dryRun=True), seen, status(RestorePhase.PLANNING), NOW)
+        assert step.status.phase is RestorePhase.COMPLETED
+        assert step.said is not None
+        assert "A gap." in step.said.message
+
     def test_what_blocks_it_fails_it(self) -> None:
         blocked = self.planned.model_copy(
             update={"blocked_by": "No.", "blocked_reason": Reason.TARGET_NOT_EMPTY}
@@ -678,3 +693,9 @@ def test_a_marker_that_was_taken_back_is_left_anew_after_the_swap() -> None:
     seen = RestoreObserved(marker=marker(mine, result="Begun"))
     step = plan(mine, seen, status(RestorePhase.SWAPPING, swapped=2), NOW)
     assert [type(action) for action in step.actions] == [Mark]
+
+
+def test_the_moment_is_shown_in_utc_as_its_sign_says() -> None:
+    of = resource(pointInTime="2026-11-21T06:30:00+05:30")
+    step = plan(of, fit(of), RestoreStatus(), NOW)
+    assert step.status.point_in_time == "2026-11-21T01:00:00Z"

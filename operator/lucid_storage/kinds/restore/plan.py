@@ -6,7 +6,7 @@ deletion leaves the target as it was; from there it only rolls forward, and noth
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from lucid_storage.errors import Reason
 from lucid_storage.kinds.backup.observed import QUEUE_SECONDS
@@ -233,7 +233,7 @@ def _begin(
         update={
             "phase": RestorePhase.PLANNING,
             "backup": desired.shown,
-            "point_in_time": f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment is not None else None,
+            "point_in_time": f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if moment is not None else None,
             "id": restore_id(resource.uid),
             "run": run,
             "asked_at": asked_at,

@@ -164,7 +164,7 @@ def _planned(
     if not result.ok or result.plan is None:
         reason = result.reason or Reason.INTERNAL_ERROR
         blocked = status.model_copy(update={"plan": RestorePlan(blocked_by=result.message[:1024])})
-        if dry:
+        if dry and reason is not Reason.INTERNAL_ERROR:
             return _dry(blocked, result.message, now)
         return failed(blocked, reason, result.message, now)
     told = status.model_copy(
