@@ -15,6 +15,10 @@ ACTIVE = frozenset({"Running", "Verifying", "Planning", "Loading", "Replaying", 
 """Phases of Backups and Restores in which a worker is at a deployment."""
 
 
+MOST_CHARACTERS = 256
+"""Of what is waited for; status has no room for more."""
+
+
 class DumpClaims:
     """Who has which deployment."""
 
@@ -44,7 +48,8 @@ class DumpClaims:
         self.give(resource.key)
         if holder.namespace != resource.key.namespace:
             return "a backup or restore of another namespace"
-        return f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
+        words = f"{'restore' if holder.plural == 'restores' else 'backup'} {holder.name}"
+        return words if len(words) <= MOST_CHARACTERS else f"{words[: MOST_CHARACTERS - 1]}…"
 
     def _senior(self, resource: Resource, deployment: str, known: Iterable[Resource]) -> Key | None:
         """The first in line before it, unless it is at the deployment already."""
