@@ -54,3 +54,11 @@ def test_a_failed_check_says_so_whatever_else_is_noted() -> None:
     column, condition = told(verifyNote="SnapshotOnly", verifyMessage="In a snapshot.", **bad)
     assert column == "VerifyFailed"
     assert condition == ("Verified", False, Reason.VERIFY_FAILED, "A block differs.")
+
+
+def test_a_backup_that_came_to_nothing_has_no_check_that_failed() -> None:
+    bad = {"ok": False, "reason": "OplogGap", "message": "The oplog moved on."}
+    step = plan(resource(), observed(worker=ended(**bad)), running(), NOW)
+    assert step.said is not None
+    assert step.said.more == ()
+    assert step.status.verified is None

@@ -127,7 +127,7 @@ def completed(
     reason = result.reason or (Reason.COMPLETED if phase is BackupPhase.COMPLETED else Reason.INTERNAL_ERROR)
     standing = Standing.DONE if phase is BackupPhase.COMPLETED else Standing.FAILED
     done = Reason.COMPLETED if standing is Standing.DONE else reason
-    return status.model_copy(update=update), Said(standing, done, message, more=(_verified(result),))
+    return status.model_copy(update=update), Said(standing, done, message, more=_verified(result))
 
 
 def expiry(status: BackupStatus, retention_days: int | None) -> BackupStatus:
@@ -194,7 +194,14 @@ def _verification(result: BackupResult) -> VerificationResult | None:
     )
 
 
-def _verified(result: BackupResult) -> tuple[str, bool, Reason, str]:
+def _verified(result: BackupResult) -> tuple[tuple[str, bool, Reason, str], ...]:
+    """The condition; none for what came to nothing that could have been checked."""
+    if result.ok or result.manifest_sha256 is not None or result.reason is Reason.VERIFY_FAILED:
+        return (_checked(result),)
+    return ()
+
+
+def _checked(result: BackupResult) -> tuple[str, bool, Reason, str]:
     note = _note(result)
     if result.reason is Reason.VERIFY_FAILED:
         return "Verified", False, Reason.VERIFY_FAILED, result.message or "The check failed."
