@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -25,6 +26,7 @@ MARK = "deleted.json"
 
 SliceName: TypeAlias = tuple[str, Optime]
 """Timeline and where it begins, which make the name of a slice's manifest."""
+_MOST_CHARACTERS = 255
 _SLICE = re.compile(r"([^/]+)/([0-9]{10})-([0-9]{10})\.json")
 
 
@@ -57,7 +59,7 @@ class ChainFolder:
 
     def object(self, backup_id: str, kind: ObjectKind, part: str = "") -> str:
         """`part` tells several objects of one kind apart, such as the volume's name."""
-        return f"{self.backups}/{backup_id}/{kind}{f'.{part}' if part else ''}"
+        return f"{self.backups}/{backup_id}/{_fitting(str(kind), f'.{part}' if part else '')}"
 
     def of(self, cluster: str) -> ChainFolder:
         """The chain of the same name of another cluster."""
@@ -98,7 +100,15 @@ class ChainFolder:
 
 def restore_marker(root: str, namespace: str, name: str) -> str:
     """Without the cluster: in one that was rebuilt it is to be found again."""
-    return "/".join(p for p in (root, "restores", namespace, f"{name}.json") if p)
+    return "/".join(p for p in (root, "restores", namespace, _fitting(name, ".json")) if p)
+
+
+def _fitting(stem: str, end: str) -> str:
+    """A file's name, which most file systems allow 255 bytes: names of resources have up to 253."""
+    whole = f"{stem}{end}"
+    if len(whole) <= _MOST_CHARACTERS:
+        return whole
+    return f"{whole[:200]}-{hashlib.sha256(whole.encode()).hexdigest()[:32]}"
 
 
 def _stem(prev: Optime) -> str:
