@@ -195,6 +195,8 @@ def _load(run: RedisRestoreRun, planned: RedisPlan, loader: KeyLoader) -> None:
 
     def read(most: int) -> bytes:
         nonlocal told
+        run.check()
+        loader.stay()
         data = source.read(most)
         run.report(len(data), loader.counts.written - told)
         told = loader.counts.written

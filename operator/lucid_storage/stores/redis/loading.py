@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import NamedTuple
 
 from lucid_storage.errors import (
@@ -26,6 +27,7 @@ from lucid_storage.stores.redis.wire import CALL_SECONDS, ErrorReply, Reply, Wir
 
 BATCH_KEYS = 500
 BATCH_BYTES = 2 * 1024 * 1024
+IDLE_SECONDS = 15.0
 SLOWEST_BYTES_PER_SECOND = 4 * 1024 * 1024
 """A large value is waited for so long: a small board copies and builds it."""
 _LIBRARY = re.compile(rb"#!\S+[^\r\n]*\bname=([A-Za-z0-9_]+)")
@@ -79,6 +81,8 @@ class KeyLoader:
         self._batch: list[Item] = []
         self._bytes = 0
         self._coming = 0
+        self._asked = monotonic()
+        self._inside = False  # a command of which a part is still to come
         self._room = Room(wire, {})
 
     def prepare(self, version: int, needs: Mapping[int, Needed], largest: int) -> None:
@@ -96,11 +100,17 @@ class KeyLoader:
 
     def now_ms(self) -> int:
         """By the server's clock, which expiry goes by."""
+        self._asked = monotonic()
         reply = self._wire.call("TIME")
         if not isinstance(reply, list) or len(reply) != 2:
             raise StoreUnavailableError(f"{self._wire.subject} does not tell its time.")
         seconds, microseconds = (int(part) for part in reply if isinstance(part, bytes))
         return seconds * 1000 + microseconds // 1000
+
+    def stay(self) -> None:
+        """While keys are passed over: servers (`timeout`) and proxies hang up on who is silent."""
+        if not self._inside and monotonic() - self._asked > IDLE_SECONDS:
+            self.now_ms()
 
     def load_function(self, code: bytes) -> None:
         """A library of functions. One that exists stays, or is replaced."""
@@ -179,6 +189,7 @@ class KeyLoader:
         self._room.refuse_eviction(size.likely + len(key.name) + KEY_BYTES)
         option = ("REPLACE",) if self._replace else ()
         before = ("RESTORE", key.name, key.expires_at or 0)
+        self._inside = True
         try:
             self._wire.send_large(before, size.payload, write_value, *option, "ABSTTL")
             self.counts.unanswered = 1
@@ -189,6 +200,7 @@ class KeyLoader:
                 f"{error.message} That was with a value of {for_people(size.payload)}: see {' and '.join(MOST_BYTES)}"
                 " there."
             ) from error
+        self._inside = False
         self.counts.unanswered = 0
         self._wire.wait(CALL_SECONDS)
         busy = self._answers([Item(key, (), 0)], (reply,), replace=there)
