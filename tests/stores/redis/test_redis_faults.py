@@ -86,6 +86,7 @@ async def test_an_address_where_nobody_answers_is_said_in_a_sentence(url: str, w
         f"redis://u:{PASSWORD}@host:port/0",
         f"redis://u:{PASSWORD}@[::1",
         "unix:///x",
+        "redis://a..b:6379",
     ],
 )
 def test_an_url_that_is_none_is_refused_without_repeating_it(url: str) -> None:

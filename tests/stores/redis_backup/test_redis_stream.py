@@ -250,7 +250,8 @@ def test_over_tls_with_our_own_ca(private_redis: Any, testbed_instance: Any, tmp
 
 
 def test_with_a_url_that_is_none() -> None:
-    for url in ("http://x", "redis://", "redis://h:port", "rediss://h?ssl_ca_certs=/nowhere"):
+    hosts = ("redis://a..b:6379", "redis://.:1", f"redis://{'a' * 64}.b:6379")
+    for url in ("http://x", "redis://", "redis://h:port", "rediss://h?ssl_ca_certs=/nowhere", *hosts):
         with pytest.raises(RefusedError) as refused:
             dump(url)
         assert refused.value.reason is Reason.SECRET_INVALID
@@ -307,6 +308,7 @@ def test_a_server_without_replication_names_the_way_out(private_redis: Callable[
         ((b"HTTP/1.1 400 Bad Request\r\n",), StoreUnavailableError, "protocol"),
         ((b"$-\r\n",), StoreUnavailableError, "protocol"),
         ((b"x" * 100_000,), StoreUnavailableError, "protocol"),
+        ((b"*1\r\n" * 3000,), StoreUnavailableError, "protocol"),
     ],
 )  # fmt: skip
 def test_strange_answers_are_one_sentence(

@@ -41,6 +41,7 @@ def subject_of(url: str, label: str) -> str:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 6379
+        (host or "").encode("idna")  # as the resolver does; its UnicodeError is a ValueError
     except ValueError as error:
         raise unusable_url(label) from error
     if parts.scheme not in {"redis", "rediss"} or not host:

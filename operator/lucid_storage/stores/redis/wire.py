@@ -22,6 +22,8 @@ READ_BYTES = 256 * 1024
 GATHER_BYTES = 96 * 1024
 GATHER_MILLISECONDS = 5
 MOST_LINE_BYTES = 64 * 1024
+MOST_DEPTH = 8
+"""Of arrays in arrays; no reply to a command of ours has more than two."""
 
 Part = bytes | str | int
 
@@ -171,7 +173,7 @@ class Wire:
         with self._answering():
             self._socket.sendall(data)
 
-    def reply(self) -> Reply:
+    def reply(self, depth: int = 0) -> Reply:
         """The next reply; a server's refusal is a value here, since others may follow it."""
         line = self.line()
         kind, rest = line[:1], line[1:]
@@ -184,8 +186,8 @@ class Wire:
                 return int(rest)
             if kind == b"$":
                 return None if rest == b"-1" else self._exactly(int(rest) + 2)[:-2]
-            if kind == b"*":
-                return None if rest == b"-1" else [self.reply() for _ in range(int(rest))]
+            if kind == b"*" and depth < MOST_DEPTH:
+                return None if rest == b"-1" else [self.reply(depth + 1) for _ in range(int(rest))]
         except ValueError:
             pass
         raise StoreUnavailableError(f"{self.subject} does not speak Redis's protocol; check host and port.")
