@@ -26,7 +26,7 @@ from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.elastic_backup import take
 from lucid_storage.jobs.elastic_reach import made_by
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
-from lucid_storage.models.backup import BackupEngine, BackupType, ElasticSelection
+from lucid_storage.models.backup import BackupEngine, BackupType, ElasticMethod, ElasticSelection
 from lucid_storage.models.orders import BackupOrder, Destination, Owner
 from lucid_storage.models.restore import ElasticRestore
 from testbed.stores.elasticsearch import Elasticsearch
@@ -177,6 +177,20 @@ class Bed:
             namespace=options.pop("namespace", "n"),
             **options,
         )
+
+
+def snapshots(bed: Bed, repository: str) -> list[str]:
+    return [one["snapshot"] for one in bed.call("GET", f"/_snapshot/{repository}/_all")["snapshots"]]
+
+
+def by_snapshot(bed: Bed, repository: str) -> ElasticSelection:
+    """All indices of the test."""
+    return ElasticSelection(
+        indices=[f"{bed.prefix}*"],
+        method=ElasticMethod.SNAPSHOT,
+        repository=repository,
+        allow_unencrypted=True,
+    )
 
 
 class Readable(io.BytesIO):

@@ -1,46 +1,22 @@
 """Backups by snapshot into the servers' own repository, on a real server."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from workshop import Workshop
 
-from jobs.elastic.elastic_bed import Bed, Readable
+from jobs.elastic.elastic_bed import Bed, Readable, by_snapshot, snapshots
 from lucid_storage.archive.continuity import last_verified_point
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.elastic_backup import check, delete_taken, take
 from lucid_storage.jobs.elastic_restore import prove, restore
-from lucid_storage.models.backup import ElasticMethod, ElasticSelection, Verify
+from lucid_storage.models.backup import Verify
 from lucid_storage.stores.elasticsearch.backup import snapshots as server_snapshots
 
 pytestmark = pytest.mark.elasticsearch
-
-
-@pytest.fixture
-def repository(bed: Bed) -> Iterator[str]:
-    name = bed.name("repository")
-    location = str(bed.server.snapshots / name)
-    bed.call("PUT", f"/_snapshot/{name}", {"type": "fs", "settings": {"location": location}})
-    yield name
-    for one in snapshots(bed, name):
-        bed.call("DELETE", f"/_snapshot/{name}/{one}")
-    bed.call("DELETE", f"/_snapshot/{name}")
-
-
-def snapshots(bed: Bed, repository: str) -> list[str]:
-    return [one["snapshot"] for one in bed.call("GET", f"/_snapshot/{repository}/_all")["snapshots"]]
-
-
-def selection(bed: Bed, repository: str) -> ElasticSelection:
-    return ElasticSelection(
-        indices=[f"{bed.prefix}*"],
-        method=ElasticMethod.SNAPSHOT,
-        repository=repository,
-        allow_unencrypted=True,
-    )
 
 
 async def test_a_snapshot_comes_back_with_its_aliases_after_a_disaster(bed: Bed, repository: str) -> None:
@@ -54,7 +30,7 @@ async def test_a_snapshot_comes_back_with_its_aliases_after_a_disaster(bed: Bed,
         },
     )
     bed.fill(index, 2_000)
-    backup = bed.back_up(selection(bed, repository))
+    backup = bed.back_up(by_snapshot(bed, repository))
     assert backup.record.method == "Snapshot"
     assert backup.record.snapshot == f"lucid-{backup.id}"
     assert f"The snapshot in {repository} is not encrypted by this backup." in backup.taken.notes
@@ -76,7 +52,7 @@ async def test_a_snapshot_replaces_only_with_consent_and_is_proved_under_reserve
 ) -> None:
     index = bed.index("kept")
     bed.fill(index, 100)
-    backup = bed.back_up(selection(bed, repository))
+    backup = bed.back_up(by_snapshot(bed, repository))
     bed.fill(index, 50, start=100)
     with pytest.raises(LucidError) as refused:
         restore(bed.restore_run(backup))
@@ -93,7 +69,7 @@ async def test_a_snapshot_that_nobody_read_back_is_not_called_checked(
 ) -> None:
     shop = workshop(ELASTICSEARCH_URL=bed.server.url)
     bed.fill(bed.index("kept"), 100)
-    chosen = selection(bed, repository).model_dump(mode="json", by_alias=True)
+    chosen = by_snapshot(bed, repository).model_dump(mode="json", by_alias=True)
     for _ in ("made", "found again"):
         told = shop.back_up("checked", ["elasticsearch"], elasticsearch=chosen)
         assert (told.ok, told.verified, told.verify_note) == (True, Verify.UPLOAD, "SnapshotOnly"), (
@@ -112,7 +88,7 @@ async def test_a_partial_snapshot_fails_with_its_shards_and_is_removed(bed: Bed,
     index = bed.name("broken")
     bed.call("PUT", f"/{index}?wait_for_active_shards=0", {"settings": nowhere})
     with pytest.raises(LucidError) as failed:
-        bed.back_up(selection(bed, repository))
+        bed.back_up(by_snapshot(bed, repository))
     assert failed.value.reason is Reason.SNAPSHOT_PARTIAL
     assert f"{index}[0]" in failed.value.message
     assert snapshots(bed, repository) == []
@@ -139,7 +115,7 @@ async def test_an_index_that_is_deleted_while_the_snapshot_is_made_fails_it(
 
     monkeypatch.setattr(server_snapshots, "_progress", progress)
     with pytest.raises(LucidError) as failed:
-        bed.back_up(selection(bed, repository))
+        bed.back_up(by_snapshot(bed, repository))
     assert deleted
     assert failed.value.reason is Reason.SNAPSHOT_PARTIAL
     assert small in failed.value.message
@@ -149,20 +125,20 @@ async def test_an_index_that_is_deleted_while_the_snapshot_is_made_fails_it(
 async def test_a_repository_that_is_missing_or_read_only_is_said(bed: Bed, repository: str) -> None:
     bed.index("one")
     with pytest.raises(LucidError, match="no snapshot repository") as missing:
-        bed.back_up(selection(bed, bed.name("none")))
+        bed.back_up(by_snapshot(bed, bed.name("none")))
     assert missing.value.reason is Reason.NOT_CONFIGURED
     location = str(bed.server.snapshots / repository)
     body = {"type": "fs", "settings": {"location": location, "readonly": True}}
     bed.call("PUT", f"/_snapshot/{bed.name('ro')}", body)
     with pytest.raises(LucidError, match="read-only") as refused:
-        bed.back_up(selection(bed, bed.name("ro")))
+        bed.back_up(by_snapshot(bed, bed.name("ro")))
     assert refused.value.reason is Reason.DESTINATION_UNAVAILABLE
     bed.call("DELETE", f"/_snapshot/{bed.name('ro')}")
 
 
 async def test_a_cancelled_snapshot_is_removed(bed: Bed, repository: str) -> None:
     bed.fill(bed.index("one"), 1_000)
-    run = bed.run(selection(bed, repository))
+    run = bed.run(by_snapshot(bed, repository))
     cancelled = threading.Event()
     run.cancelled = cancelled
     run.expect = lambda _size: cancelled.set()
@@ -175,7 +151,7 @@ async def test_retention_deletes_the_snapshot_and_an_absent_one_is_no_error(
     bed: Bed, repository: str
 ) -> None:
     bed.fill(bed.index("one"), 10)
-    backup = bed.back_up(selection(bed, repository))
+    backup = bed.back_up(by_snapshot(bed, repository))
     assert delete_taken(backup.manifest(), bed.server.url)
     assert snapshots(bed, repository) == []
     assert not delete_taken(backup.manifest(), bed.server.url)
@@ -187,7 +163,7 @@ async def test_retention_deletes_the_snapshot_and_an_absent_one_is_no_error(
 async def test_a_manifest_takes_only_the_snapshot_that_its_own_backup_made(bed: Bed, repository: str) -> None:
     """Whoever owns the bucket can write an unencrypted manifest that names any snapshot."""
     bed.fill(bed.index("one"), 10)
-    backup = bed.back_up(selection(bed, repository))
+    backup = bed.back_up(by_snapshot(bed, repository))
     true = backup.manifest()
     for forged in (
         true.model_copy(update={"origin": true.origin.model_copy(update={"namespace": "theirs"})}),
@@ -200,7 +176,7 @@ async def test_a_manifest_takes_only_the_snapshot_that_its_own_backup_made(bed: 
 
 async def test_a_snapshot_of_somebody_else_under_the_name_is_left_alone(bed: Bed, repository: str) -> None:
     bed.fill(bed.index("one"), 10)
-    run = bed.run(selection(bed, repository))
+    run = bed.run(by_snapshot(bed, repository))
     name = f"lucid-{run.order.id}"
     bed.call(
         "PUT", f"/_snapshot/{repository}/{name}?wait_for_completion=true", {"indices": [f"{bed.prefix}*"]}
@@ -213,6 +189,6 @@ async def test_a_snapshot_of_somebody_else_under_the_name_is_left_alone(bed: Bed
 
 async def test_a_snapshot_of_nothing_is_refused_and_not_one_of_everything(bed: Bed, repository: str) -> None:
     with pytest.raises(LucidError) as refused:
-        bed.back_up(selection(bed, repository))
+        bed.back_up(by_snapshot(bed, repository))
     assert refused.value.reason is Reason.INVALID_SPEC
     assert snapshots(bed, repository) == []

@@ -8,10 +8,22 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedError
+from lucid_storage.errors import LucidError, NotSupportedError, Reason, RefusedError, StoreUnavailableError
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
+from lucid_storage.stores.elasticsearch.backup.staging import lost
 
 POLL_SECONDS = 0.5
+_RED_SECONDS = 5.0
+_NO_NODE_SECONDS = 60.0
+_MISSING = "snapshot_missing_exception"
+_DAMAGE = (
+    "CorruptIndexException",
+    "CorruptStateException",
+    "EOFException",
+    "NoSuchFileException",
+    "SnapshotMissingException",
+)
+"""What servers name when a file of a snapshot is missing or damaged; anything else may be their own fault."""
 _NAMED_SHARDS = 5
 _WAIT = "30s"
 _METADATA = "lucid-storage"
@@ -146,7 +158,12 @@ def _made_by(found: Mapping[str, Any], origin: Origin) -> bool:
 def restore_index(
     http: ElasticHttp, repository: str, snapshot: str, index: str, name: str, check: Callable[[], None]
 ) -> None:
-    """Brings one index of a snapshot back under another name, hidden, without its aliases; waits for its shards."""
+    """Brings one index of a snapshot back under another name, hidden, without its aliases and without what keeps it
+    from nodes; returns when all its shards are there.
+
+    Raises LucidError(ArchiveDamaged) when the server says that files are missing or damaged, StoreUnavailableError when
+    its shards get to no node, and LucidError(WorkerLost) when somebody took the index away.
+    """
     body = {
         "indices": [index],
         "include_global_state": False,
@@ -159,36 +176,62 @@ def restore_index(
             "index.number_of_replicas": 0,
             "index.auto_expand_replicas": "false",
         },
-        "ignore_index_settings": ["index.blocks.*", "index.lifecycle.*"],
+        "ignore_index_settings": ["index.blocks.*", "index.lifecycle.*", "index.routing.allocation.*"],
     }
-    http.must(
+    answer = http.ask(
         "POST",
         f"/_snapshot/{encoded(repository)}/{encoded(snapshot)}/_restore",
         body,
         {"wait_for_completion": False, "master_timeout": _WAIT},
         repeatable=False,
     )
-    begun = monotonic()
-    while True:
+    if answer.kind == _MISSING:
+        raise _damaged(http, snapshot, index)
+    if not answer.ok:
+        raise http.refused(answer)
+    red: float | None = None
+    while (status := _health(http, name)) != "green":
         check()
-        health = (
-            http.ask("GET", f"/_cluster/health/{encoded(name)}", parameters={"timeout": "1s"}).json() or {}
-        )
-        if health.get("status") in {"green", "yellow"}:
-            return
-        if _gave_up(http, name) and monotonic() - begun > 5:
-            raise LucidError(
-                f"{http.subject} could not bring {index} back from the snapshot {snapshot}; its log says why. "
-                "The target is untouched.",
-                reason=Reason.ARCHIVE_DAMAGED,
-            )
+        # Yellow is one whose primaries come out of the snapshot, or wait for their turn.
+        red = (red or monotonic()) if status == "red" else None
+        if red is not None and monotonic() - red > _RED_SECONDS:
+            if any(sign in why for sign in _DAMAGE for why in _failures(http, name)):
+                raise _damaged(http, snapshot, index)
+            if monotonic() - red > _NO_NODE_SECONDS:
+                raise StoreUnavailableError(
+                    f"{http.subject} gets the shards of {index} out of the snapshot {snapshot} to none of its nodes;"
+                    f" its log says why. See that they have room and can read the repository {repository}."
+                )
         http.pause(POLL_SECONDS)
 
 
-def _gave_up(http: ElasticHttp, name: str) -> bool:
-    """Whether a primary is unassigned and no restore of it is under way."""
-    shards = http.must("GET", f"/_cat/shards/{encoded(name)}", parameters={"format": "json"}).json()
-    return any(shard["prirep"] == "p" and shard["state"] == "UNASSIGNED" for shard in shards)
+def _damaged(http: ElasticHttp, snapshot: str, index: str) -> LucidError:
+    return LucidError(
+        f"{http.subject} could not bring {index} back from the snapshot {snapshot}, of which files are missing or"
+        " damaged; its log says which. The target is untouched; use another backup.",
+        reason=Reason.ARCHIVE_DAMAGED,
+    )
+
+
+def _health(http: ElasticHttp, name: str) -> str:
+    found = http.ask("GET", f"/_cluster/health/{encoded(name)}", parameters={"timeout": "1s"}).json()
+    return str((found or {}).get("status"))
+
+
+def _failures(http: ElasticHttp, name: str) -> list[str]:
+    """Of the primaries that the server tried to bring back and does not try now: what it says."""
+    columns = {"format": "json", "h": "prirep,state,unassigned.reason,unassigned.details"}
+    answer = http.ask("GET", f"/_cat/shards/{encoded(name)}", parameters=columns)
+    if answer.status == 404:
+        raise lost(http, name)
+    if not answer.ok:
+        raise http.refused(answer)
+    return [
+        str(shard["unassigned.details"])
+        for shard in answer.json()
+        if (shard["prirep"], shard["state"], shard["unassigned.reason"])
+        == ("p", "UNASSIGNED", "ALLOCATION_FAILED")
+    ]
 
 
 def _state(http: ElasticHttp, path: str) -> dict[str, Any]:
