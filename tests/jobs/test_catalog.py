@@ -207,7 +207,12 @@ def test_what_a_restore_lacks_is_asked_for(shop: Workshop, filled: str) -> None:
         (("--key-secret", "k"), "--claim"),
         ((*names, "--point-in-time", "noon"), "no moment"),
         ((*names, "--point-in-time", "2026-01-01T00:00:00"), "time zone"),
-        (("--claim", "c" * 300, "--key-secret", "k"), "No Restore can be made"),
+        ((*names, "--point-in-time", "9999-12-31T23:59:59-23:00"), "calendars"),
+        (("--claim", "c" * 300, "--key-secret", "k"), "--claim"),
+        (("--claim", "Bad Claim", "--key-secret", "k"), "--claim"),
+        (("--claim", "c", "--key-secret", "k", "--connection", "a: b"), "--connection"),
+        ((*names, "--namespace", "Bad NS: x"), "--namespace"),
+        ((*names, "--namespace", "a.b"), "--namespace"),
     ):
         answer = command("catalog", *folder_of(shop), "--restore", str(full.id), *more)
         assert (answer.returncode, answer.stdout) == (2, ""), more

@@ -18,6 +18,7 @@ from lucid_storage.archive.manifest import Manifest
 from lucid_storage.archive.restore_path import Blocked, to_backup, to_second
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.kinds.export.render import manifests_text
+from lucid_storage.models.base import is_dns_name
 from lucid_storage.models.meta import API_VERSION
 from lucid_storage.models.restore import RestoreSpec
 
@@ -103,6 +104,7 @@ def _restore(given: argparse.Namespace, archive: Archive) -> str:
         spec["connection"] = {"secretName": given.connection}
     if moment is not None:
         spec["pointInTime"] = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    _check_names(given)
     try:
         RestoreSpec.model_validate(spec)
     except ValidationError as error:
@@ -114,6 +116,20 @@ def _restore(given: argparse.Namespace, archive: Archive) -> str:
     return manifests_text(
         [{"apiVersion": API_VERSION, "kind": "Restore", "metadata": metadata, "spec": spec}]
     )
+
+
+def _check_names(given: argparse.Namespace) -> None:
+    """What the API server would refuse of the names that go into the Restore."""
+    options = ("secret", "claim", "key_secret", "connection", "namespace")
+    for option in options:
+        name = getattr(given, option)
+        # A namespace is one label of a name.
+        known = is_dns_name(name or "") and (option != "namespace" or (len(name) <= 63 and "." not in name))
+        if name is not None and not known:
+            raise _invalid(
+                f"--{option.replace('_', '-')}: no Kubernetes object can have the name {name[:100]!r}; give one of"
+                " lower-case letters, digits and -."
+            )
 
 
 def _reachable(chain: Chain, manifest: Manifest, moment: datetime | None) -> None:
@@ -170,7 +186,10 @@ def _moment(text: str | None) -> datetime | None:
         raise _invalid(f"{text} is no moment; write it as 2026-01-31T12:00:00Z.") from None
     if moment.tzinfo is None:
         raise _invalid(f"{text} has no time zone; write it as 2026-01-31T12:00:00Z.")
-    return moment.astimezone(UTC).replace(microsecond=0)
+    try:
+        return moment.astimezone(UTC).replace(microsecond=0)
+    except OverflowError:
+        raise _invalid(f"{text} is beyond all calendars; choose another moment.") from None
 
 
 def _invalid(message: str) -> RefusedError:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from lucid_storage.models.quantity import to_bytes
+from lucid_storage.models.storage import checked_endpoint, checked_region
 
 
 class SettingsError(Exception):
@@ -114,6 +115,16 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
+def _path(value: str) -> str:
+    parts = value.strip("/").split("/") if value.strip("/") else []
+    if any(part in {"", ".", ".."} or not part.isprintable() for part in parts):
+        raise ValueError("write a path such as backups/production, with no part that is empty, . or ..")
+    return value
+
+
+FolderPath = Annotated[str, AfterValidator(_path)]
+
+
 class ServedNamespace(BaseModel):
     """What a namespace may do with the operator's own credentials."""
 
@@ -124,7 +135,9 @@ class ServedNamespace(BaseModel):
         ("*",), description="patterns of Elasticsearch series, by their write alias"
     )
     keys: tuple[str, ...] = Field(("*",), description="patterns of Redis key patterns")
-    bucket_prefix: str = Field("", alias="bucketPrefix", description="where its backups go in a bucket")
+    bucket_prefix: FolderPath = Field(
+        "", alias="bucketPrefix", description="where its backups go in a bucket"
+    )
 
     def allows(self, database: str) -> bool:
         return _matches(database, self.databases)
@@ -182,15 +195,17 @@ class BackupSettings(StoreSettings):
         "none",
         description="Where backups lie that name no storage: s3, volume (or local), or none.",
     )
-    backup_storage_path: str = Field("", description="Prefix in the bucket, or folder on the volume.")
+    backup_storage_path: FolderPath = Field("", description="Prefix in the bucket, or folder on the volume.")
     backup_storage_claim: str | None = Field(
         None, description="PersistentVolumeClaim in the operator's namespace, for BACKUP_STORAGE_TYPE volume."
     )
     backup_s3_bucket: str | None = Field(None, description="Bucket, for BACKUP_STORAGE_TYPE s3.")
-    backup_s3_endpoint: str | None = Field(
+    backup_s3_endpoint: Annotated[str, AfterValidator(checked_endpoint)] | None = Field(
         None, description="Address of the S3 server; empty means Amazon's."
     )
-    backup_s3_region: str | None = Field(None, description="Region of the bucket.")
+    backup_s3_region: Annotated[str, AfterValidator(checked_region)] | None = Field(
+        None, description="Region of the bucket."
+    )
     backup_s3_ca: str | None = Field(None, description="Certificate authority of the S3 server, as PEM text.")
     aws_access_key_id: SecretStr | None = Field(None, description="Key id for the bucket.")
     aws_secret_access_key: SecretStr | None = Field(None, description="Key for the bucket.")

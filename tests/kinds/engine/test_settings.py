@@ -45,6 +45,41 @@ def test_a_balancer_window_is_two_different_times_of_day(text: str) -> None:
         Settings.read({"BALANCER_WINDOW": text})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BACKUP_S3_ENDPOINT", "s3.example.com"),
+        ("BACKUP_S3_ENDPOINT", "http://127.0.0.1:99999"),
+        ("BACKUP_S3_ENDPOINT", "http://a..b:9000"),
+        ("BACKUP_S3_REGION", "ü\n"),
+        ("BACKUP_STORAGE_PATH", "../x"),
+        ("BACKUP_STORAGE_PATH", "a//b"),
+        ("BACKUP_STORAGE_PATH", "a/b\n"),
+    ],
+)
+def test_a_place_for_backups_that_is_none_stops_the_start(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        Settings.read({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BACKUP_S3_ENDPOINT", "http://minio:9000/"),
+        ("BACKUP_S3_REGION", "eu-central-1"),
+        ("BACKUP_STORAGE_PATH", "/srv/our backups/"),
+        ("BACKUP_STORAGE_PATH", "/"),
+    ],
+)
+def test_a_place_for_backups_that_is_one_is_taken(name: str, value: str) -> None:
+    assert getattr(Settings.read({name: value}), name.lower()) == value
+
+
+def test_a_bucket_prefix_leads_to_nobody_else() -> None:
+    with pytest.raises(SettingsError):
+        Settings.read({"SERVED_NAMESPACES": '{"a": {"bucketPrefix": "../b"}}'})
+
+
 def test_secrets_do_not_show_in_a_repr() -> None:
     assert "hunter2" not in repr(
         StoreSettings.read({"MONGODB_PASSWORD": "hunter2", "REDIS_URL": "redis://:hunter2@r"})
