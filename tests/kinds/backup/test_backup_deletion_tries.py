@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-import pytest
 from backup_builder import NOW, completed, observed, resource, settings
 
 from lucid_storage.errors import StoreUnavailableError
 from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker
-from lucid_storage.kinds.backup.kind import DELETE_AGAIN_MOST, BackupKind
+from lucid_storage.kinds.backup.kind import BackupKind
+from lucid_storage.kinds.backup.observed import DELETE_AGAIN_MOST
 from lucid_storage.kinds.backup.plan import plan
 from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
@@ -34,8 +34,8 @@ class Cluster:
         raise StoreUnavailableError("not now")
 
 
-@pytest.fixture
-def kind() -> BackupKind:
+def hands() -> BackupKind:
+    """The kind on such a cluster."""
     cluster = Cluster()
     return BackupKind(
         cast("Connections", cluster),
@@ -50,7 +50,8 @@ def kind() -> BackupKind:
     )
 
 
-async def test_each_attempt_that_failed_doubles_the_time_to_the_next_up_to_minutes(kind: BackupKind) -> None:
+async def test_each_attempt_that_failed_doubles_the_time_to_the_next_up_to_minutes() -> None:
+    kind = hands()
     made, status = resource(deleted=NOW, held=True, deletionPolicy="Delete"), completed()
     [start] = plan(made, observed(), status, NOW).actions
     assert isinstance(start, StartWorker)

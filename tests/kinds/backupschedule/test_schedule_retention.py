@@ -21,7 +21,7 @@ from lucid_storage.kinds.backupschedule.retaining import Retaining
 from lucid_storage.kinds.workers.place import Place
 from lucid_storage.kinds.workers.state import ABSENT, WorkerPhase, WorkerState
 from lucid_storage.kube.resources import Resource
-from lucid_storage.models.backupschedule import BackupScheduleStatus, SlicerStatus
+from lucid_storage.models.backupschedule import BackupScheduleStatus, RetentionStatus, SlicerStatus
 from lucid_storage.models.orders import Destination
 from lucid_storage.models.pruning import ChainReport, PruneOrder, PruneResult, Retained, Span
 from lucid_storage.models.settings import Settings
@@ -260,3 +260,21 @@ def test_of_a_chain_that_no_worker_can_be_told_of_the_schedule_says_so_and_goes_
     assert "more Backups than a worker can be told of" in (step.status.retention.message or "")
     again = look(schedule(retention={"days": 3}), NOON, *FOUR, status=step.status, retaining=many)
     assert again.notices == (), "not at each look"
+
+
+def test_while_it_is_paused_nothing_is_removed_and_a_worker_at_it_is_heard() -> None:
+    failed = [backup(f"2026-05-05T02:{n:02d}", phase="Failed") for n in range(20)]
+    asked: dict[str, Any] = {"retaining": READY, "paused": True}
+    step = look(schedule(retention={"days": 3}), NOON, *FOUR, *failed, status=known(), **asked)
+    assert step.actions == ()
+    over = WorkerState(
+        WorkerPhase.ENDED, result=result(removed=("id-nightly-a",)).model_dump_json(by_alias=True)
+    )
+    heard = look(schedule(retention={"days": 3}), NOON, *FOUR, status=begun().status, prune=over, **asked)
+    assert any(isinstance(a, RemovePrune) for a in heard.actions)
+
+
+def test_a_worker_that_failed_by_a_clock_that_was_ahead_delays_the_next_one_by_nothing() -> None:
+    ahead = RetentionStatus(message="The worker gave no result.", last_at=at("2027-05-05T12:00"))
+    status = known().model_copy(update={"retention": ahead})
+    assert started(look(schedule(), NOON, *FOUR, status=status, retaining=READY)) != []

@@ -20,7 +20,14 @@ from lucid_storage.kinds.backup.actions import (
 from lucid_storage.kinds.backup.chaining import check_destination, check_place
 from lucid_storage.kinds.backup.desired import BackupDesired, becomes_full, job_name, look_name, resolve
 from lucid_storage.kinds.backup.keeping import Keeping, by_hand, keeping
-from lucid_storage.kinds.backup.observed import CLEANING, BackupObserved, Plan, begun, snapshots_idle
+from lucid_storage.kinds.backup.observed import (
+    CLEANING,
+    DELETE_AGAIN_MOST,
+    BackupObserved,
+    Plan,
+    begun,
+    snapshots_idle,
+)
 from lucid_storage.kinds.backup.plan import hindered, plan
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry, in_cluster, parsed
 from lucid_storage.kinds.backup.snapshots import BackupSnapshots
@@ -42,8 +49,7 @@ PRUNE_AGAIN = timedelta(days=1)
 """How often data that something still needs are tried to be removed."""
 
 DELETE_AGAIN_FIRST = timedelta(seconds=10)
-DELETE_AGAIN_MOST = timedelta(minutes=5)
-"""Between attempts to remove the data of what is being deleted: each failure doubles the time, up to this."""
+"""Between attempts to remove the data of what is being deleted: each failure doubles the time."""
 
 
 @dataclass(slots=True)
@@ -271,14 +277,16 @@ class BackupKind:
     def _prune_due(self, resource: Resource, status: BackupStatus, now: datetime) -> bool:
         if status.phase not in WITH_DATA or status.manifest_sha256 is None:
             return False
+        note = self._prunes.get(resource.key)
+        if note is not None and note.open:
+            return True  # its answer is heard, also when the days were raised meanwhile
         days = self._keeping(resource).days
         due = expiry(status, days).expires_at
         if due is None or days is None:
             return False  # what status says of a schedule's Backup is the schedule's to act on
-        note = self._prunes.get(resource.key)
         if note is None and status.retained_because is not None:
             # After a restart those that are kept for a reason are not all tried at once.
             note = self._prunes[resource.key] = _Prune(now - PRUNE_AGAIN * self._rng.random(), open=False)
         if note is None:
             return now >= due
-        return note.open or now - note.at >= PRUNE_AGAIN
+        return abs(now - note.at) >= PRUNE_AGAIN  # a time ahead comes from a clock that was

@@ -7,7 +7,13 @@ from datetime import datetime
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.kinds.backup.actions import DropSnapshots, RemoveWorker, StartWorker
 from lucid_storage.kinds.backup.ending import cancelled, cleaned, kept_because, stopped
-from lucid_storage.kinds.backup.observed import CLEANING, POLL_SECONDS, BackupObserved, Plan
+from lucid_storage.kinds.backup.observed import (
+    CLEANING,
+    DELETE_AGAIN_MOST,
+    POLL_SECONDS,
+    BackupObserved,
+    Plan,
+)
 from lucid_storage.kinds.backup.requests import prune_request
 from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry, holds, parsed
 from lucid_storage.kinds.contract import Action, Notice
@@ -63,7 +69,9 @@ def insists(resource: Resource, status: BackupStatus) -> bool:
 def _deleted(observed: BackupObserved, status: BackupStatus, said: Said, now: datetime) -> Plan | None:
     """Have prune workers remove the data until one did; None when that is so. Raises what hinders it."""
     prune, again = observed.prune, observed.prune_again
-    if prune.phase is WorkerPhase.ABSENT and again is not None and now < again:
+    # A time further ahead comes from a clock that was.
+    waits = again is not None and now < again <= now + DELETE_AGAIN_MOST
+    if prune.phase is WorkerPhase.ABSENT and again is not None and waits:
         return Step(status, None, hold=True, recheck_seconds=(again - now).total_seconds() + 0.1)
     if _none(prune):
         start = _start(observed, status, discard=status.phase is BackupPhase.CANCELLED)
@@ -96,6 +104,8 @@ def after(resource: Resource, observed: BackupObserved, status: BackupStatus, no
     hold = holds(resource, status)
     due = status.expires_at if observed.keeping.days is not None else None
     has_data = status.phase in WITH_DATA and status.manifest_sha256 is not None
+    if has_data and observed.prune.phase is not WorkerPhase.ABSENT and (due is None or now < due):
+        return _overtaken(observed, status, hold=hold)
     if status.phase is BackupPhase.EXPIRED or not has_data or due is None:
         # Nobody tells when the schedule goes that decides about it.
         again = SCHEDULE_SECONDS if has_data and SCHEDULE in resource.annotations else None
@@ -105,7 +115,22 @@ def after(resource: Resource, observed: BackupObserved, status: BackupStatus, no
         return Step(status, None, hold=hold, recheck_seconds=seconds)
     if not observed.prune_due:
         return Step(status, None, hold=hold, recheck_seconds=EXPIRED_SECONDS)
+    if resource.paused and _none(observed.prune):
+        return Step(status, None, hold=hold, recheck_seconds=EXPIRED_SECONDS)
     return _expire(observed, status, hold=hold)
+
+
+def _overtaken(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Plan:
+    """Its days were raised, or a schedule decides again, after a worker was made that removes its data: one that has
+    not begun is stopped, and what one at work did is told.
+    """
+    prune, remove = observed.prune, RemoveWorker(observed.prune_job)
+    if prune.alive and prune.phase is not WorkerPhase.WAITING and not _none(prune):
+        return Step(status, None, hold=hold, recheck_seconds=POLL_SECONDS)
+    kept, how = _fate(observed, status)
+    if prune.phase is not WorkerPhase.ENDED or kept is not None or _failure(prune, status) is not None:
+        return Step(status, None, (remove,), hold=hold)
+    return _gone(observed, status, how)
 
 
 def _expire(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Plan:
@@ -126,12 +151,16 @@ def _expire(observed: BackupObserved, status: BackupStatus, *, hold: bool) -> Pl
     kept, how = _fate(observed, status)
     if kept is not None:
         return Step(_retained(status, kept), None, (remove,), hold=hold)
+    return _gone(observed, status, how)
+
+
+def _gone(observed: BackupObserved, status: BackupStatus, how: str) -> Plan:
     gone = status.model_copy(
         update={"phase": BackupPhase.EXPIRED, "retained_because": None, "verified": None, "progress": None}
     )
     told = f"Retention has passed: its data {how}, and the object stays."
     expired = Said(Standing.DONE, Reason.EXPIRED, told, (("Verified", False, Reason.EXPIRED, told),))
-    actions: tuple[Action, ...] = (*_snapshots(status, None), remove)
+    actions: tuple[Action, ...] = (*_snapshots(status, None), RemoveWorker(observed.prune_job))
     return Step(gone, expired, actions, notices=(Notice("Expired", told),))
 
 

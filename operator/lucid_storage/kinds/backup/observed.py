@@ -23,6 +23,8 @@ WORKING = frozenset({BackupPhase.RUNNING, BackupPhase.VERIFYING})
 POLL_SECONDS = 2.0
 CLEANING = "cleaning up"
 """`status.progress` of a Backup that ended and whose upload a prune worker is to remove, once."""
+DELETE_AGAIN_MOST = timedelta(minutes=5)
+"""The longest time between attempts to remove the data of what is being deleted."""
 QUEUE_SECONDS = 15.0
 LASTING = frozenset(
     {

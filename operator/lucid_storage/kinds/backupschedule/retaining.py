@@ -79,22 +79,25 @@ def due(
     """Whether a prune worker is to be started now."""
     state = status.retention or RetentionStatus()
     wanted = trigger(children, by_hand, now)
-    resting = state.message is not None and state.last_at is not None and now - state.last_at < AGAIN
+    # A time further ahead comes from a clock that was.
+    resting = state.message is not None and state.last_at is not None and abs(now - state.last_at) < AGAIN
     return state.job is None and wanted is not None and wanted != state.done and not resting
 
 
 def retain(
     desired: ScheduleDesired, seen: ScheduleObserved, status: BackupScheduleStatus, now: datetime
 ) -> Retained:
-    """Start a worker, wait for it, or carry out what it says. Writes into `status.retention`."""
+    """Start a worker, wait for it, or carry out what it says. Writes into `status.retention`. What is paused hears the
+    worker that was started before, and removes nothing else.
+    """
     state = status.retention or RetentionStatus()
     status.retention = state
-    failures = tuple(_old_failures(seen.children))
+    failures = tuple(_old_failures(seen.children)) if not seen.paused else ()
     if state.job is not None:
         return _waited(desired, seen, state, now, failures)
     wanted = trigger(seen.children, seen.by_hand, now)
     asked = due(status, seen.children, seen.by_hand, now)
-    if wanted is None or seen.busy or seen.retaining is None or not asked:
+    if wanted is None or seen.busy or seen.paused or seen.retaining is None or not asked:
         return Retained(failures)
     once_more = state.last_at is not None and state.done is None
     attempt = f"{wanted}/{now:%H:%M}" if once_more else wanted
