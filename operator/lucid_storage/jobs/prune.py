@@ -24,7 +24,7 @@ from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.clocks import CLOCKS, by_both, by_either
 from lucid_storage.jobs.destination import Place
-from lucid_storage.jobs.prune_results import MOST_REMOVED, result_of
+from lucid_storage.jobs.prune_results import MOST_REMOVED, fitted, result_of
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.pruning import PruneOrder, PruneResult
@@ -95,7 +95,7 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
     result = result_of(order, after.records, after.unreadable, judged, more=more)
     found = {r.id for r in before.records}
     missing = (key for key in result.removed if key in (*order.remove, *order.expire) and key not in found)
-    return result.model_copy(update={"missing": tuple(missing)})
+    return fitted(result.model_copy(update={"missing": tuple(missing)}))
 
 
 def _question(order: PruneOrder, chain: _Chain, now: datetime, held: frozenset[str]) -> Question:

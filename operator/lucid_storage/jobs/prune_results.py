@@ -8,6 +8,7 @@ from lucid_storage.archive.chain_report import report, unrestorable
 from lucid_storage.archive.continuity import restorable
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.retention import Outcome, Verdict
+from lucid_storage.jobs.reporting import packed
 from lucid_storage.models.pruning import PruneOrder, PruneResult, Retained
 
 MOST_REMOVED = 40
@@ -66,3 +67,33 @@ def _with_snapshots(verdicts: Sequence[Verdict]) -> Iterable[str]:
 def _sentence(because: Sequence[str]) -> str:
     text = f"{because[0][:1].upper()}{because[0][1:]}" if because else "It is kept"
     return f"{text}."
+
+
+def fitted(result: PruneResult) -> PruneResult:
+    """As much of it as one termination message holds. All that is removed is named, and the next worker says the rest:
+    without what was removed the lists fit.
+    """
+    told, most = result, MOST_LOST
+    while most and not _fits(told):
+        most //= 2
+        told = result.model_copy(
+            update={
+                "retained": result.retained[: MOST_RETAINED * most // MOST_LOST],
+                "unrestorable": _last(result.unrestorable, most),
+                "restorable_again": _last(result.restorable_again, most),
+                "more": True,
+            }
+        )
+    return told
+
+
+def _last(ids: tuple[str, ...], most: int) -> tuple[str, ...]:
+    return ids[max(0, len(ids) - most) :]
+
+
+def _fits(result: PruneResult) -> bool:
+    try:
+        packed(result)
+    except ValueError:
+        return False
+    return True
