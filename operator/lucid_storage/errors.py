@@ -163,7 +163,7 @@ class Reason(StrEnum):
     CLASS_NOT_FOUND = "ClassNotFound", "There is no storage class of this name."
     QUOTA_EXCEEDED = "QuotaExceeded", "The namespace's ResourceQuota leaves no room for it."
     CLAIM_MISSING = "ClaimMissing", "There is no claim of this name to read or fill."
-    CLAIM_NOT_BOUND = "ClaimNotBound", "The claim has no volume yet, so there is nothing to read."
+    CLAIM_NOT_BOUND = "ClaimNotBound", "The claim has no volume yet, so there is nothing to read or to fill."
     CLAIM_LOST = "ClaimLost", "Somebody deleted the claim; it is not made again empty."
     CLAIM_REPLACED = "ClaimReplaced", "Another claim has the name; the one that was declared is gone."
     CLAIM_TERMINATING = "ClaimTerminating", "Somebody deleted the claim; it goes when no pod uses it."

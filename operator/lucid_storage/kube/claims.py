@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from lucid_storage.errors import AccessDeniedError, LucidError, Reason, RefusedError, ServerRefusedError
@@ -73,6 +73,21 @@ class Claims:
             await self._kube.patch(claim_path(claim.namespace, claim.name), patch)
         except KubeApiError as error:
             raise _refusal(error, f'The claim "{claim.name}" cannot be expanded') from None
+
+    async def annotate(self, claim: Claim, annotations: Mapping[str, str]) -> None:
+        """Add annotations to this very claim; harmless when it is gone or changed since it was read. Raises as `create`
+        does.
+        """
+        metadata = {
+            "uid": claim.uid,
+            "resourceVersion": claim.resource_version,
+            "annotations": {**annotations},
+        }
+        try:
+            await self._kube.patch(claim_path(claim.namespace, claim.name), {"metadata": metadata})
+        except KubeApiError as error:
+            if error.status not in (GONE, CONFLICT):
+                raise _refusal(error, f'The claim "{claim.name}" cannot be changed') from None
 
     async def delete(self, claim: Claim, *, as_seen: bool = False) -> None:
         """Delete this very claim; harmless when it is gone or another one has its name. Raises as `create` does.

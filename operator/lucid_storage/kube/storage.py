@@ -44,6 +44,9 @@ class Claim:
     resize: str | None = None
     """Where an expansion stands, as status.allocatedResourceStatuses has it; ends in Infeasible when refused."""
     selected_node: str | None = None
+    """Where the pod goes that a claim of a class which waits for one is made for."""
+    source: str | None = None
+    """Name of the snapshot or claim that its first content comes from."""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     owners: tuple[Json, ...] = ()
@@ -52,6 +55,11 @@ class Claim:
     @property
     def bound(self) -> bool:
         return self.phase == "Bound"
+
+    @property
+    def pending(self) -> bool:
+        """No volume is there for it yet, so nothing is in it."""
+        return self.phase == "Pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,7 @@ def claim_of(body: Json) -> Claim:
         },
         resize=(status.get("allocatedResourceStatuses") or {}).get("storage"),
         selected_node=annotations.get(SELECTED_NODE),
+        source=(spec.get("dataSource") or spec.get("dataSourceRef") or {}).get("name"),
         labels=meta.get("labels") or {},
         annotations=annotations,
         owners=tuple(meta.get("ownerReferences") or ()),

@@ -339,6 +339,8 @@ class RestoreStatus(KindStatus):
     """What it waits for."""
     trouble_since: datetime | None = None
     """Since when something stands in its way; after an hour of that it is given up."""
+    claims_since: datetime | None = None
+    """Since when the storage is waited for to make the claims that it fills."""
     started_at: datetime | None = None
     """When the work began."""
     completed_at: datetime | None = None

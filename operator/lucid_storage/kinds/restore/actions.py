@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lucid_storage.kinds.protection import Need
-from lucid_storage.kinds.restore.volumes import WantedClaim
+from lucid_storage.kinds.restore.volumes import UnfilledClaim, WantedClaim
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.models.backup import BackupTemplate
 
@@ -60,6 +60,16 @@ class MakeClaim:
 
     def describe(self) -> str:
         return f"make the claim {self.wanted.name} for a restored volume"
+
+
+@dataclass(frozen=True, slots=True)
+class TakeClaim:
+    """Make a claim that another run made the one of this run."""
+
+    unfilled: UnfilledClaim
+
+    def describe(self) -> str:
+        return f"take over the claim {self.unfilled.claim.name}, which is being made from the same snapshot"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,10 @@ from lucid_storage.kinds.restore.actions import (
     StartWorker,
     StopWorker,
     Swap,
+    TakeClaim,
     Unmark,
 )
+from lucid_storage.kinds.restore.claim_waits import patient
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
     backup_needs,
@@ -121,6 +123,8 @@ class RestoreKind:
         if status.phase not in WORKING and not leaving:
             return await self._fit_to_begin(resource, status, now)
         worker = await self._state(resource, status.job_name or "")
+        if worker.phase is WorkerPhase.LOST and status.phase is not RestorePhase.PLANNING:
+            worker = patient(worker, await self._volumes.being_made(resource, status))
         seen = RestoreObserved(worker=worker)
         if leaving or (worker.phase not in {WorkerPhase.ABSENT, WorkerPhase.SUSPENDED}):
             return seen
@@ -164,14 +168,16 @@ class RestoreKind:
         secret = spec.connection.secret_name if spec.connection else None
         cluster = await self._workers.cluster()
         # Planned before, and a claim could not be filled: it waits here until that is over, and is not planned anew.
-        await self._volumes.filling(resource, status)
+        filling = await self._volumes.filling(resource, status)
         if BackupEngine.MONGODB not in (spec.engines or [BackupEngine.MONGODB]):
-            return await self._checked(resource, spec, status, RestoreObserved(cluster=cluster), now)
+            seen = RestoreObserved(cluster=cluster, filling=filling)
+            return await self._checked(resource, spec, status, seen, now)
         deployment = await self._connections.mongodb(resource.key.namespace, secret)
         async with self._connections.watching(deployment) as mongodb:
             info = await mongodb.info()
             seen = RestoreObserved(
                 cluster=cluster,
+                filling=filling,
                 topology=info.topology,
                 identity=await self._server.identity(resource),
                 spec_hash=spec_hash(spec),
@@ -183,7 +189,7 @@ class RestoreKind:
             return seen
         seen = await self._checked(resource, spec, status, seen, now)
         unprotected = seen.protection is not None and seen.protection.standing is not Protected.DONE
-        if info.topology is Topology.SHARDED or resource.paused or unprotected:
+        if info.topology is Topology.SHARDED or resource.paused or unprotected or filling.waiting:
             return seen
         return replace(seen, behind=self._claims.behind(resource, seen.identity or "", self._others()))
 
@@ -246,6 +252,8 @@ class RestoreKind:
                 await self._protector.make(resource, name, needs, template=like)
             case MakeClaim(wanted=wanted):
                 await self._volumes.make(resource, status, wanted)
+            case TakeClaim(unfilled=unfilled):
+                await self._volumes.take(status, unfilled)
             case Swap(run=run, databases=databases, drop_existing=consent, keep_minutes=keep):
                 async with self._server.opened(resource, status.server_identity) as port:
                     done = await port.swap(run, databases, drop_existing=consent, keep_minutes=keep)

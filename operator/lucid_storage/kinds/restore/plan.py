@@ -15,6 +15,7 @@ from lucid_storage.kinds.oneshot import Said, Standing, Step
 from lucid_storage.kinds.protection import WATCH_SECONDS, Need, Seen
 from lucid_storage.kinds.protection import Standing as Protected
 from lucid_storage.kinds.restore.actions import MakeBackup, StartWorker, StopWorker
+from lucid_storage.kinds.restore.claim_waits import claims_first
 from lucid_storage.kinds.restore.desired import (
     RestoreDesired,
     again,
@@ -89,7 +90,7 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
     )
     if resource.paused:
         said = "The annotation stops it before it begins; remove it to go on."
-        calm = status.model_copy(update={"trouble_since": None})
+        calm = status.model_copy(update={"trouble_since": None, "claims_since": None})
         return Step(calm, Said(Standing.BLOCKED, Reason.PAUSED, said), idle=True)
     if done_before(resource, observed):
         return _already(observed, status, now)
@@ -109,6 +110,8 @@ def _before(resource: Resource, observed: RestoreObserved, status: RestoreStatus
             return unprotected
     if observed.earlier.alive:
         return _ended_first(observed, status)
+    if observed.filling.waiting:
+        return claims_first(observed, status, now)
     if observed.behind is not None:
         return _queued(observed, status)
     return _begin(resource, desired, observed, status, now)
@@ -241,6 +244,7 @@ def _begin(
             "job_name": request.name,
             "server_identity": observed.identity,
             "queued_behind": None,
+            "claims_since": None,
         }
     )
     said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {request.name} plans the restore.")
@@ -254,7 +258,13 @@ def _load(resource: Resource, status: RestoreStatus) -> Plan:
     """It was planned before it had to wait. The loading worker is started by the next look, and plans again itself."""
     job = job_name(resource, "restore", status.run or "")
     begun = status.model_copy(
-        update={"phase": RestorePhase.LOADING, "job_name": job, "queued_behind": None, "progress": None}
+        update={
+            "phase": RestorePhase.LOADING,
+            "job_name": job,
+            "queued_behind": None,
+            "progress": None,
+            "claims_since": None,
+        }
     )
     said = Said(Standing.UNDER_WAY, Reason.RUNNING, f"The Job {job} is being started.")
     return Step(begun, said, hold=True, recheck_seconds=0.1)

@@ -10,6 +10,7 @@ from lucid_storage.kinds.restore.volumes import (
     Filling,
     Origin,
     TargetFacts,
+    UnfilledClaim,
     WantedClaim,
     claim_body,
     filling,
@@ -42,11 +43,24 @@ class RestoreVolumes:
             )
             for wanted in status.volumes
         ]
-        return filling(facts, await self._claims.classes(), _origin(status))
+        waited = status.claims_since is not None
+        return filling(facts, await self._claims.classes(), _origin(status), waited=waited)
+
+    async def being_made(self, resource: Resource, status: RestoreStatus) -> str | None:
+        """Name of a claim that its storage is making for the pod of the worker, if there is one."""
+        for wanted in status.volumes or ():
+            claim = await self._claims.get(resource.key.namespace, wanted.target)
+            if claim is not None and claim.pending and claim.selected_node is not None:
+                return claim.name
+        return None
 
     async def make(self, resource: Resource, status: RestoreStatus, wanted: WantedClaim) -> None:
         """Make a claim, once. Raises LucidError when it is refused."""
         await self._claims.create(claim_body(resource.key.namespace, wanted, _origin(status)))
+
+    async def take(self, status: RestoreStatus, unfilled: UnfilledClaim) -> None:
+        """Make a claim the one of this run, if it is still as it was read. Raises LucidError when it is refused."""
+        await self._claims.annotate(unfilled.claim, _origin(status).mark(unfilled.volume))
 
 
 def _origin(status: RestoreStatus) -> Origin:

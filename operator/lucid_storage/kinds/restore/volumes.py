@@ -43,6 +43,15 @@ class WantedClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class UnfilledClaim:
+    """A claim that another run made from the same snapshot, and that nobody can have written to: it has no volume."""
+
+    claim: Claim
+    volume: str
+    """As the backup names it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """What a claim is made for."""
 
@@ -60,6 +69,10 @@ class Filling:
 
     make: tuple[WantedClaim, ...] = ()
     """Claims that are made first."""
+    take: tuple[UnfilledClaim, ...] = ()
+    """Claims that are gone on with."""
+    waiting: tuple[str, ...] = ()
+    """Claims of this run that their storage is making, which it does before any pod needs them."""
     targets: tuple[VolumeTarget, ...] = ()
     mounts: tuple[ClaimMount, ...] = ()
     identity: PodIdentity = WORKER
@@ -96,17 +109,28 @@ def restored_volumes(planned: Sequence[PlannedVolume]) -> list[RestoredVolume] |
     ] or None
 
 
-def filling(facts: Sequence[TargetFacts], classes: Mapping[str, Class], origin: Origin) -> Filling:
-    """Raises RefusedError with what to change."""
-    make = []
+def filling(
+    facts: Sequence[TargetFacts], classes: Mapping[str, Class], origin: Origin, *, waited: bool = False
+) -> Filling:
+    """`waited` when this run had all claims before: what another one took over since is that one's. Raises RefusedError
+    with what to change.
+    """
+    make, take, waiting = [], [], []
     for one in facts:
-        if one.claim is None:
+        claim = one.claim
+        if claim is None:
             make.append(_wanted(one.wanted, classes))
-        else:
-            _check_claim(one, one.claim, origin)
+            continue
+        _check_claim(one, claim, origin, waited=waited)
+        if not _marked(claim, origin, one.wanted):
+            take += [UnfilledClaim(claim, one.wanted.name)] if one.wanted.snapshot is not None else []
+        elif claim.pending and (known := classes.get(claim.class_name or "")) is not None and known.immediate:
+            waiting.append(claim.name)
     wanted = [one.wanted for one in facts]
     return Filling(
         make=tuple(make),
+        take=tuple(take),
+        waiting=tuple(waiting),
         targets=tuple(
             VolumeTarget(name=w.name, target=w.target, path=f"{VOLUMES_FOLDER}/{w.target}") for w in wanted
         ),
@@ -162,7 +186,11 @@ def _wanted(volume: RestoredVolume, classes: Mapping[str, Class]) -> WantedClaim
     return WantedClaim(volume.target, volume.name, volume.size_bytes, known, modes, volume.snapshot)
 
 
-def _check_claim(one: TargetFacts, claim: Claim, origin: Origin) -> None:
+def _marked(claim: Claim, origin: Origin, wanted: RestoredVolume) -> bool:
+    return claim.annotations.items() >= origin.mark(wanted.name).items()
+
+
+def _check_claim(one: TargetFacts, claim: Claim, origin: Origin, *, waited: bool) -> None:
     if one.users:
         names = ", ".join(use.name for use in one.users[:3])
         raise RefusedError(
@@ -180,8 +208,14 @@ def _check_claim(one: TargetFacts, claim: Claim, origin: Origin) -> None:
             f'The claim "{claim.name}" is being deleted; wait until it is gone, or name another `target`.',
             reason=Reason.CLAIM_TERMINATING,
         )
-    mark = origin.mark(one.wanted.name)
-    if one.wanted.snapshot is not None and any(claim.annotations.get(k) != v for k, v in mark.items()):
+    if one.wanted.snapshot is None:
+        if claim.pending and claim.source is not None:
+            raise RefusedError(
+                f'The claim "{claim.name}" is being made from {claim.source}, and an archive is restored into an empty'
+                " one only; name another `target`, or remove the claim.",
+                reason=Reason.TARGET_NOT_EMPTY,
+            )
+    elif not _marked(claim, origin, one.wanted) and (waited or not _unfilled(one, claim, origin)):
         raise RefusedError(
             f'The claim "{claim.name}" is there, and a snapshot becomes a new claim only; name another `target`, or'
             f" remove the claim.{_known(one, claim, origin)}",
@@ -189,9 +223,19 @@ def _check_claim(one: TargetFacts, claim: Claim, origin: Origin) -> None:
         )
 
 
-def _known(one: TargetFacts, claim: Claim, origin: Origin) -> str:
+def _unfilled(one: TargetFacts, claim: Claim, origin: Origin) -> bool:
+    """What this very snapshot becomes, and is not yet."""
+    return claim.pending and claim.source == one.wanted.snapshot and _of_this_volume(one, claim, origin)
+
+
+def _of_this_volume(one: TargetFacts, claim: Claim, origin: Origin) -> bool:
+    """Whether some run made it for this volume of this backup."""
     made_by = claim.annotations.get(RESTORED_BY, "").partition("/")[2]
-    if (claim.annotations.get(RESTORED_FROM), made_by) != (origin.backup_id, one.wanted.name):
+    return (claim.annotations.get(RESTORED_FROM), made_by) == (origin.backup_id, one.wanted.name)
+
+
+def _known(one: TargetFacts, claim: Claim, origin: Origin) -> str:
+    if not _of_this_volume(one, claim, origin):
         return ""
     return (
         " An earlier run made it from this snapshot, and what was written to it since is in it: if it is what you want,"

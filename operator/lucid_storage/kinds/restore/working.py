@@ -10,7 +10,8 @@ from lucid_storage.kinds.backup.observed import POLL_SECONDS
 from lucid_storage.kinds.backup.results import parsed
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
-from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, Unmark
+from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, TakeClaim, Unmark
+from lucid_storage.kinds.restore.claim_waits import claims_first
 from lucid_storage.kinds.restore.desired import backup_name, job_name, wants_backup, worker_request
 from lucid_storage.kinds.restore.ending import failed, given_up, hindered
 from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, saved, second, target_after
@@ -43,8 +44,10 @@ def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
             error = observed.trouble or LucidError("The Restore cannot be read.")
             return hindered(resource, status, error, now)
         planning = status.phase is RestorePhase.PLANNING
-        if observed.filling.make:
+        if observed.filling.make or observed.filling.take:
             return _claims(observed.filling, status)
+        if observed.filling.waiting:
+            return claims_first(observed, status, now)
         request = worker_request(
             observed.desired,
             status.run or "",
@@ -63,9 +66,11 @@ def during(resource: Resource, observed: RestoreObserved, status: RestoreStatus,
 
 def _claims(filling: Filling, status: RestoreStatus) -> Plan:
     """Claims come first: the worker's pod mounts them."""
-    made = tuple(MakeClaim(wanted) for wanted in filling.make)
-    said = f"The claim {filling.make[0].name} is being made for a restored volume."
-    return Step(status, Said(Standing.UNDER_WAY, Reason.RUNNING, said), made, hold=True)
+    made = [MakeClaim(wanted) for wanted in filling.make]
+    taken = [TakeClaim(unfilled) for unfilled in filling.take]
+    name = next(iter([*(m.wanted.name for m in made), *(t.unfilled.claim.name for t in taken)]))
+    said = f"The claim {name} is being made for a restored volume."
+    return Step(status, Said(Standing.UNDER_WAY, Reason.RUNNING, said), (*made, *taken), hold=True)
 
 
 def _progress(status: RestoreStatus, worker: WorkerState) -> Plan:
