@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from time import time
 
@@ -21,6 +21,7 @@ from lucid_storage.stores.redis.keychoice import KeyChoice
 from lucid_storage.stores.redis.loading import BATCH_BYTES, KeyLoader, LoadCounts
 from lucid_storage.stores.redis.rdb.dataset import DataSet, ValueSize
 from lucid_storage.stores.redis.room import Needed
+from lucid_storage.stores.redis.target import check_target, dataset_version
 from lucid_storage.stores.redis.wire import Wire, address_of
 
 LABEL = "restore"
@@ -33,7 +34,7 @@ class RedisRestoreRun:
     url: str
     record: RedisRecord
     open_source: Callable[[], Source]
-    """The object of kind redis.rdb, from its beginning; called twice."""
+    """The object of kind redis.rdb, from its beginning; called for the plan, and for the load."""
     selection: RedisRestore = field(default_factory=RedisRestore)
     drop_existing: bool = False
     allowed: tuple[str, ...] = ("*",)
@@ -145,7 +146,7 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
     if data.contents.total != run.record.keys:
         raise LucidError(
             f"The backup holds {data.contents.total} keys and its manifest says {run.record.keys}; "
-            "nothing was written.",
+            "nothing was written to Redis.",
             reason=Reason.COUNT_MISMATCH,
         )
     if modules:
@@ -162,19 +163,32 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
     return found
 
 
-def restore(run: RedisRestoreRun) -> RedisRestored:
-    """Blocks until all is written. Raises LucidError; before the first write the target is as it was."""
+def check(run: RedisRestoreRun) -> None:
+    """What can be told of the target without the file. Raises LucidError."""
+    with _connected(run) as wire:
+        check_target(wire, dataset_version(run.record.version))
+
+
+def ready(run: RedisRestoreRun) -> RedisPlan:
+    """Reads and checks the whole file, and asks the target whether it takes it; writes nothing. Raises LucidError."""
     planned = plan(run)
-    wire = Wire(address_of(run.url, LABEL, run.ca_path))
-    loader = KeyLoader(wire, replace=run.drop_existing, check=run.check)
-    try:
-        loader.prepare(planned.version, planned.needs, planned.largest)
+    with _connected(run) as wire:
+        _loader(run, wire, planned)
+    return planned
+
+
+def restore(run: RedisRestoreRun, planned: RedisPlan | None = None) -> RedisRestored:
+    """Blocks until all is written, from the file that was read for `planned`, or is now.
+
+    Raises LucidError; before the first write the target is as it was.
+    """
+    planned = planned or plan(run)
+    with _connected(run) as wire:
+        loader = _loader(run, wire, planned)
         with _told_how_far(loader.counts):
             for code in planned.functions:
                 loader.load_function(code)
             _load(run, planned, loader)
-    finally:
-        wire.close()
     counts = loader.counts
     return RedisRestored(
         restored=counts.restored,
@@ -187,6 +201,17 @@ def restore(run: RedisRestoreRun) -> RedisRestored:
         withheld=planned.withheld,
         bytes=planned.bytes,
     )
+
+
+def _connected(run: RedisRestoreRun) -> AbstractContextManager[Wire]:
+    return closing(Wire(address_of(run.url, LABEL, run.ca_path)))
+
+
+def _loader(run: RedisRestoreRun, wire: Wire, planned: RedisPlan) -> KeyLoader:
+    """Before its first write. Raises LucidError for what the target does not take."""
+    loader = KeyLoader(wire, replace=run.drop_existing, check=run.check)
+    loader.prepare(planned.version, planned.needs, planned.largest)
+    return loader
 
 
 def _load(run: RedisRestoreRun, planned: RedisPlan, loader: KeyLoader) -> None:

@@ -51,6 +51,8 @@ def restore(order: RestoreOrder, environ: Mapping[str, str], reporter: Reporter,
         if order.plan_only:
             return result
         _refuse(planned)
+        for other in reading.others:
+            other.make_ready()
         with ExitStack() as held:
             if plan is not None:
                 leases = held.enter_context(work.leases(plan))

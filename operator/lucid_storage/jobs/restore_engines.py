@@ -18,6 +18,7 @@ from lucid_storage.jobs import elastic_restore, redis_restore
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.elastic_reach import made_by
 from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
+from lucid_storage.jobs.redis_restore import RedisPlan, RedisRestoreRun
 from lucid_storage.jobs.restore_marker import redis_identity
 from lucid_storage.jobs.volume_restoring import VolumesOfRestore
 from lucid_storage.models.backup import BackupEngine
@@ -45,6 +46,8 @@ class OtherEngine:
     open_source: OpenSource
     report: Callable[[int, int], None]
     cancelled: threading.Event
+    redis_plan: RedisPlan | None = None
+    """What was found out beforehand."""
 
     def plan(self) -> tuple[list[PlannedItem], LucidError | None]:
         """What is written, and what blocks it. Reads only."""
@@ -59,7 +62,17 @@ class OtherEngine:
             return items, planned.blocked
         assert self.record.redis is not None
         note = "keys that exist are replaced" if self.order.drop_existing else "keys that exist are skipped"
-        return [PlannedItem(target="redis keys", documents=self.record.redis.keys, note=note)], None
+        item = PlannedItem(target="redis keys", documents=self.record.redis.keys, note=note)
+        try:
+            redis_restore.check(self._redis())
+        except LucidError as error:
+            return [item], error
+        return [item], None
+
+    def make_ready(self) -> None:
+        """What can be found out before anything of the restore is written, other engines' too. Raises LucidError."""
+        if self.engine is BackupEngine.REDIS:
+            self.redis_plan = redis_restore.ready(self._redis())
 
     def server(self) -> str | None:
         """What tells the store from others; None where that is no matter. Raises LucidError."""
@@ -82,20 +95,7 @@ class OtherEngine:
                 documents=done.documents,
                 size_bytes=done.bytes,
             )
-        assert self.record.redis is not None
-        url = _configured(self.settings.redis(), "Redis", "REDIS_URL")
-        restored = redis_restore.restore(
-            redis_restore.RedisRestoreRun(
-                url=url,
-                record=self.record.redis,
-                open_source=self._open,
-                selection=self.order.redis or RedisRestore(),
-                drop_existing=self.order.drop_existing,
-                allowed=self.order.key_patterns,
-                report=self.report,
-                cancelled=self.cancelled,
-            )
-        )
+        restored = redis_restore.restore(self._redis(), self.redis_plan)
         return EngineOutcome(
             engine=self.engine,
             ok=True,
@@ -116,6 +116,19 @@ class OtherEngine:
     def _volumes(self) -> VolumesOfRestore:
         return VolumesOfRestore(
             self.order, self.manifest, self.record, self.open_source, self.report, self.cancelled
+        )
+
+    def _redis(self) -> RedisRestoreRun:
+        assert self.record.redis is not None
+        return RedisRestoreRun(
+            url=_configured(self.settings.redis(), "Redis", "REDIS_URL"),
+            record=self.record.redis,
+            open_source=self._open,
+            selection=self.order.redis or RedisRestore(),
+            drop_existing=self.order.drop_existing,
+            allowed=self.order.key_patterns,
+            report=self.report,
+            cancelled=self.cancelled,
         )
 
     def _elastic(self) -> ElasticRestoreRun:
