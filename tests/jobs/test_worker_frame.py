@@ -133,6 +133,14 @@ def test_the_deadline_ends_the_work_although_the_operator_is_away(tmp_path: Path
     assert time.monotonic() - begun < 40
 
 
+def test_what_was_done_until_the_deadline_is_told_with_it(tmp_path: Path) -> None:
+    body = "stop.event.wait(50); raise LucidError('The run was stopped. 5 keys had been written by then.')"
+    _, result = ended(worker(tmp_path, body, deadline=1), tmp_path)
+    assert result.reason is Reason.DEADLINE_EXCEEDED
+    said = "The work took longer than 1 s. The run was stopped. 5 keys had been written by then."
+    assert result.message == said
+
+
 def test_an_order_that_is_none_is_said_on_stderr(tmp_path: Path) -> None:
     environ = {**os.environ, "LUCID_ORDER": "{}"}
     done = subprocess.run(

@@ -54,7 +54,7 @@ class BackupRun:
     def check(self) -> None:
         """Raises CancelledError when the run is to end. Called between batches."""
         if self.cancelled.is_set():
-            raise CancelledError("The run was cancelled.")
+            raise CancelledError("The run was stopped.")
 
 
 @dataclass(frozen=True, slots=True)

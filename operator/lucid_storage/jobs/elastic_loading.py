@@ -64,7 +64,7 @@ class LoadRun:
     def check(self) -> None:
         """Raises CancelledError when the run is to end."""
         if self.cancelled.is_set():
-            raise CancelledError("The run was cancelled.")
+            raise CancelledError("The run was stopped.")
 
     def pause(self, seconds: float) -> None:
         """Waits, and raises CancelledError when the run is to end."""

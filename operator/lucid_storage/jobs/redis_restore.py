@@ -47,7 +47,7 @@ class RedisRestoreRun:
     def check(self) -> None:
         """Raises CancelledError."""
         if self.cancelled.is_set():
-            raise CancelledError("The run was cancelled.", reason=Reason.CANCELLED)
+            raise CancelledError("The run was stopped.", reason=Reason.CANCELLED)
 
 
 @dataclass(slots=True)

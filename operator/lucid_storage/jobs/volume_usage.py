@@ -95,7 +95,7 @@ def added_up(
     size, linked, inodes = 0, set[int](), 0
     for node in walk(str(root)):
         if stopped():
-            raise CancelledError("The run was cancelled.")
+            raise CancelledError("The run was stopped.")
         seen = node.stat
         if seen.st_nlink > 1 and node.kind is not EntryKind.DIRECTORY:
             if seen.st_ino in linked:

@@ -76,8 +76,9 @@ def run_worker(
         trust_stores(environ)
         result = work(order, environ, reporter, stop)
     except LucidError as error:
-        reason = stop.reason or error.reason
-        result = failed(order, reason, stop.message if stop.reason else error.message)
+        # What the work says of itself is not lost: it may have written something that stays.
+        message = f"{stop.message} {error.message}" if stop.reason else error.message
+        result = failed(order, stop.reason or error.reason, message)
     except Exception:
         if stop.reason is None:
             logger.exception("a defect of the worker")

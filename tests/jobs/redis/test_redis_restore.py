@@ -23,6 +23,7 @@ from lucid_storage.errors import (
     ServerRefusedError,
     StoreUnavailableError,
 )
+from lucid_storage.jobs import redis_restore
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.redis_restore import RedisRestoreRun, plan, restore
 from lucid_storage.stores.redis import loading
@@ -323,15 +324,16 @@ def test_a_database_that_the_target_lacks_is_refused_before_the_first_write(
 
 @pytest.mark.parametrize("size", [1, 3_000_000])
 def test_a_database_that_the_target_lacks_is_not_needed_for_keys_whose_time_is_over(
-    private_redis: Callable[..., Any], size: int
+    private_redis: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     source, target = private_redis(), private_redis(options={"databases": "2"})
     with source.client() as client:
         client.mset({"a": "x", "b": "x"})
         client.execute_command("SELECT", 5)
-        client.set("over", random.Random(1).randbytes(size), px=300)
-        backup = Backup.of(source)
-        until(lambda: not client.exists("over"))
+        client.set("over", random.Random(1).randbytes(size), pxat=FAR)
+    backup = Backup.of(source)
+    monkeypatch.setattr(redis_restore, "time", lambda: FAR / 1000 + 1)
+    monkeypatch.setattr(loading.KeyLoader, "now_ms", lambda self: FAR + 1)
     done = backup.restore(target)
     assert (done.restored, done.expired) == (2, 1)
 

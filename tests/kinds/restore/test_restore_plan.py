@@ -634,6 +634,43 @@ def test_a_lost_worker_in_place_may_leave_an_incomplete_target(phase: RestorePha
     assert said in step.said.message
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({}, "It took too long; the target is as it was."),
+        (
+            {"engines": ["mongodb", "redis"]},
+            "It took too long; MongoDB is as it was, and Redis may be restored already, in whole or in part:"
+            " restore again.",
+        ),
+        (
+            {"engines": ["elasticsearch"]},
+            "It took too long; Elasticsearch may be restored already, in whole or in part: restore again.",
+        ),
+        (
+            {"engines": ["redis"], "strategy": "InPlace", "dropExisting": True},
+            "It took too long; Redis may be restored already, in whole or in part: restore again; the Backup before"
+            " holds what was there before.",
+        ),
+        # In place the worker itself knows whether it had touched anything.
+        (
+            {"strategy": "InPlace", "dropExisting": True},
+            "It took too long; the Backup before holds what was there before.",
+        ),
+    ],
+)
+def test_a_deadline_says_what_became_of_the_target(spec: dict[str, Any], said: str) -> None:
+    worker = ended(ok=False, reason=Reason.DEADLINE_EXCEEDED, message="It took too long.")
+    step = plan(
+        resource(**spec),
+        RestoreObserved(worker=worker),
+        status(RestorePhase.LOADING, backup_before="before"),
+        NOW,
+    )
+    assert step.said is not None
+    assert (step.said.reason, step.said.message) == (Reason.DEADLINE_EXCEEDED, said)
+
+
 def test_the_worker_is_told_to_load_in_place() -> None:
     mine = resource(strategy="InPlace", dropExisting=True, backupBefore=False)
     order = worker_request(desired(mine), RUN, "c", "rs", run_again="", plan_only=False).order

@@ -14,7 +14,15 @@ from lucid_storage.kinds.restore.actions import MakeClaim, StartWorker, TakeClai
 from lucid_storage.kinds.restore.claim_waits import claims_first
 from lucid_storage.kinds.restore.desired import backup_name, job_name, wants_backup, worker_request
 from lucid_storage.kinds.restore.ending import failed, given_up, hindered
-from lucid_storage.kinds.restore.observed import Plan, RestoreObserved, in_place, saved, second, target_after
+from lucid_storage.kinds.restore.observed import (
+    Plan,
+    RestoreObserved,
+    in_place,
+    of_mongodb,
+    saved,
+    second,
+    target_after,
+)
 from lucid_storage.kinds.restore.placing import swap
 from lucid_storage.kinds.restore.volumes import Filling, restored_volumes
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
@@ -109,7 +117,8 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
             # It is seen before anything is written, so nothing has to be taken back, wherever the connection leads.
             untouched = status.model_copy(update={"databases": None})
             return failed(untouched, result.reason, result.message, now)
-        known = f"{result.message.rstrip('.')}{saved(status)}." if in_place(resource) else result.message
+        left = _left(resource, status, result)
+        known = f"{result.message.rstrip('.')}{left}." if left else result.message
         return given_up(observed, status, result.reason or Reason.INTERNAL_ERROR, known, now)
     if not result.databases:
         return _without_swap(status, result, now)
@@ -136,6 +145,14 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
         hold=True,
         notices=(Notice("Swapping", said),),
     )
+
+
+def _left(resource: Resource, status: RestoreStatus, result: RestoreResult) -> str:
+    """What became of the target, as the end of a sentence. Of MongoDB in place the worker says whether it was touched."""
+    kept = saved(status) if in_place(resource) else ""
+    if result.reason is Reason.DEADLINE_EXCEEDED and not (in_place(resource) and of_mongodb(resource)):
+        return f"; {target_after(resource, status)}{kept}"
+    return kept
 
 
 def _counted(plan: RestorePlan | None, result: RestoreResult) -> RestorePlan | None:
