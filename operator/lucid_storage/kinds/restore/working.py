@@ -148,7 +148,7 @@ def _judged(resource: Resource, observed: RestoreObserved, status: RestoreStatus
 
 
 def _left(resource: Resource, status: RestoreStatus, result: RestoreResult) -> str:
-    """What became of the target, as the end of a sentence. Of MongoDB in place the worker says whether it was touched."""
+    """What became of the target, as the end of a sentence. In place the worker knows whether MongoDB was touched."""
     kept = saved(status) if in_place(resource) else ""
     if result.reason is Reason.DEADLINE_EXCEEDED and not (in_place(resource) and of_mongodb(resource)):
         return f"; {target_after(resource, status)}{kept}"
