@@ -30,7 +30,7 @@ from lucid_storage.jobs.found_again import found_again
 from lucid_storage.jobs.held import held
 from lucid_storage.jobs.proving import prove
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of
+from lucid_storage.jobs.results import made_before, outcome_of, result_of, selection_of, unchecked
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.backup import BackupEngine, BackupType
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
@@ -77,15 +77,19 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
                 manifest = _manifest(order, place, decision, taken, (started, ended))
                 _refuse_gone(place, manifest)
                 publishing = True
-                _publish(place, manifest, uploads)
+                digest = _publish(place, manifest, uploads)
         except BaseException:
             if not publishing:
                 uploads.take_back()
             raise
         finally:
             watcher.end()
-    proof, note = prove(order, place, manifest, environ, reporter, stop)
-    return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision)
+    try:
+        proof, note = prove(order, place, manifest, environ, reporter, stop)
+    except LucidError as error:
+        written = result_of(order, place, Recorded(manifest), failures, None, decision, digest)
+        return unchecked(written, stop, error)
+    return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision, digest)
 
 
 def _end(taken: Mapping[BackupEngine, Taken]) -> OplogPoint | None:
@@ -111,10 +115,12 @@ def _refuse_gone(place: Place, manifest: Manifest) -> None:
             )
 
 
-def _publish(place: Place, manifest: Manifest, uploads: Uploads) -> None:
-    """Writes the manifest. Its data are taken back only when it is surely not there: an answer can be lost."""
+def _publish(place: Place, manifest: Manifest, uploads: Uploads) -> str:
+    """Writes the manifest; returns its digest. Its data are taken back only when it is surely not there: an answer can
+    be lost.
+    """
     try:
-        write_manifest(place.store, place.folder, manifest, place.key)
+        return write_manifest(place.store, place.folder, manifest, place.key)
     except LucidError:
         if place.store.get(place.folder.manifest(manifest.id)) is None:
             uploads.take_back()

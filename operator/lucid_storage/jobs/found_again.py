@@ -13,14 +13,14 @@ from lucid_storage.archive.adoption import homes
 from lucid_storage.archive.layout import MARK
 from lucid_storage.archive.manifest import ObjectKind
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import manifest_path
+from lucid_storage.archive.records import manifest_digest, manifest_path
 from lucid_storage.archive.restore_path import Blocked, to_backup
-from lucid_storage.errors import Reason
+from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.held import held
 from lucid_storage.jobs.proving import not_proved, prove, with_this
 from lucid_storage.jobs.reporting import Reporter
-from lucid_storage.jobs.results import left_out, result_of
+from lucid_storage.jobs.results import left_out, result_of, unchecked
 from lucid_storage.jobs.worker import Stop
 from lucid_storage.models.backup import Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult
@@ -41,9 +41,9 @@ def found_again(
 ) -> BackupResult | None:
     """`record` is one of the chain's `records`. Without a proof of what lies there now, it is checked. None when it, or
     what it needs, is being removed: then it is to be made anew. What it stands on must be there and sound as well, or
-    it is not called restorable.
+    it is not called restorable. A check that is broken off is told with the backup that it is about.
 
-    Raises LucidError as a check does, and DestinationError.
+    Raises DestinationError.
     """
     needed = _needed(record, records)
     with held(order, place.store, place.folder, [one.id for one in needed]) as going:
@@ -64,7 +64,13 @@ def found_again(
             if order.verify is Verify.UPLOAD:
                 # Nobody saw the destination confirm it: what lies there has to be read.
                 order = order.model_copy(update={"verify": Verify.CHECKSUM})
-            proof, note = prove(order, place, record.manifest, environ, reporter, stop)
+            known = manifest_digest(place.store, place.home(record.manifest), record.manifest)
+            try:
+                proof, note = prove(order, place, record.manifest, environ, reporter, stop)
+            except LucidError as error:
+                there = Recorded(record.manifest, record.trust)
+                gone = left_out(record.manifest)
+                return unchecked(result_of(order, place, there, gone, None, None, known), stop, error)
             record = Recorded(record.manifest, record.trust, proof)
             hindered = _hindered(record, place.records(), lacking)  # slices that were put back are good again
         result = result_of(order, place, record, left_out(record.manifest), note, None)

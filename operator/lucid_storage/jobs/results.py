@@ -20,6 +20,7 @@ from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.notes import Note
 from lucid_storage.jobs.volume_told import sentence as volumes_sentence
+from lucid_storage.jobs.worker import Stop
 from lucid_storage.models.backup import BackupEngine, BackupType, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
 
@@ -61,8 +62,9 @@ def result_of(
     failures: tuple[EngineOutcome, ...],
     note: Note | None,
     decision: Decision | None,
+    digest: str | None = None,
 ) -> BackupResult:
-    """`note` says why a higher level of proof was not reached."""
+    """`note` says why a higher level of proof was not reached; `digest` is the manifest's, read anew without it."""
     manifest, proof = record.manifest, record.proof
     passed = proof is not None and proof.passed
     reason = Reason.VERIFY_FAILED if not passed else Reason.PARTIALLY_FAILED if failures else None
@@ -84,7 +86,7 @@ def result_of(
         from_time=first,
         to=last,
         engines=(*(_outcome(manifest, e) for e in manifest.engines), *failures),
-        manifest_sha256=manifest_digest(place.store, place.home(manifest), manifest),
+        manifest_sha256=digest or manifest_digest(place.store, place.home(manifest), manifest),
         location=f"{place.store.location}/{place.home(manifest).backups}/{manifest.id}",
         server_identity=mongodb.identity if mongodb is not None else None,
         verified=Verify(record.level) if record.level is not None else None,
@@ -94,6 +96,13 @@ def result_of(
         verify_seconds=proof.seconds if proof is not None else None,
         completed_at=manifest.completed_at,
     )
+
+
+def unchecked(result: BackupResult, stop: Stop, error: LucidError) -> BackupResult:
+    """Of one that was written, and whose check was broken off: whoever deletes it has data to remove."""
+    why = stop.message if stop.reason is not None else error.message
+    said = f"It was written, and its check was broken off: {why}"
+    return result.model_copy(update={"ok": False, "reason": stop.reason or error.reason, "message": said})
 
 
 def _said(failures: tuple[EngineOutcome, ...], decision: Decision | None) -> str:

@@ -190,3 +190,18 @@ class TestADeletionThatWaits:
         made = resource(deleted=NOW, held=True, deletionPolicy="Delete")
         step = plan(made, observed(prune=replace(AWAY, going=True)), completed(), NOW)
         assert (step.actions, step.hold) == ((), True)
+
+
+def test_of_one_that_was_drained_in_its_check_the_data_are_known_and_go_with_it() -> None:
+    """Its manifest is there, so a deletion under Delete has something to remove."""
+    made = resource(deletionPolicy="Delete", held=True)
+    told = ended(ok=False, reason="Cancelled", id=ID, manifestSha256="ab", message="It was told to stop.")
+    step = plan(made, observed(made, worker=told), running(), NOW)
+    assert (step.status.phase, step.status.manifest_sha256, step.hold) == (BackupPhase.FAILED, "ab", True)
+    assert step.said is not None
+    assert step.said.reason is Reason.WORKER_LOST
+    going = resource(deletionPolicy="Delete", held=True, deleted=NOW, status=step.status)
+    [start] = plan(going, observed(going), step.status, NOW).actions
+    assert isinstance(start, StartWorker)
+    assert isinstance(start.request.order, PruneOrder)
+    assert start.request.order.remove == (ID,)

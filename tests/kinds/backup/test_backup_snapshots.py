@@ -7,6 +7,7 @@ import pytest
 from backup_builder import ID, NOW, UID, completed, ended, observed, resource, running, snapshot
 
 from lucid_storage.kinds.backup.actions import DropSnapshots, KeepSnapshots
+from lucid_storage.kinds.backup.observed import CLEANING
 from lucid_storage.kinds.backup.plan import plan
 from lucid_storage.kinds.backup.snapshots import made_for, needless, outlives
 from lucid_storage.kinds.backup.volumes import WantedSnapshot, snapshot_body, snapshot_name
@@ -132,3 +133,41 @@ def test_a_snapshot_goes_with_its_backup_until_it_holds_its_data() -> None:
     assert not outlives(snapshot(owned=False), good)
     assert outlives(snapshot(owned=True), replace(good, annotations=SCHEDULED))
     assert not outlives(snapshot(owned=True), None)
+
+
+def test_the_snapshots_of_a_deleted_backup_whose_data_stay_stay_too() -> None:
+    """It is the last good one, or another builds on it: a later prune worker has them removed with its data."""
+    status = done()
+    kept = (
+        f'{{"run": "{status.run}", "ok": true, "retained": [{{"id": "{status.id}", "because": "Needed."}}]}}'
+    )
+    prune, actions = WorkerState(WorkerPhase.ENDED, result=kept), []
+    for _ in range(3):
+        made = resource(deleted=NOW, held=True, deletionPolicy="Delete", status=status)
+        step = plan(made, observed(made, prune=prune, snapshots=True), status, NOW)
+        status, prune = step.status, observed().prune
+        actions += step.actions
+        assert not needless(resource(deleted=NOW, status=status))
+    assert DropSnapshots() not in actions
+    assert KeepSnapshots() in actions
+    assert (step.hold, status.retained_because) == (False, "Needed.")
+
+
+def test_what_once_kept_the_data_keeps_no_snapshot_when_they_are_gone() -> None:
+    status = done(retained_because="Another builds on it.")
+    gone = f'{{"run": "{status.run}", "ok": true, "removed": ["{status.id}"]}}'
+    made = resource(deleted=NOW, held=True, deletionPolicy="Delete", status=status)
+    step = plan(made, observed(made, prune=WorkerState(WorkerPhase.ENDED, result=gone)), status, NOW)
+    assert (step.status.retained_because, DropSnapshots() in step.actions) == (None, True)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_of_a_cancelled_backup_that_was_written_in_time_the_snapshots_go_with_the_data(kept: bool) -> None:
+    """Its worker was stopped while it was checking, so status knows nothing of them."""
+    status = running(phase=BackupPhase.CANCELLED, progress=CLEANING)
+    made = resource(held=True, status=status, cancel=True)
+    assert not needless(made), "nobody knows yet"
+    answer = {"retained": [{"id": ID, "because": "Needed."}]} if kept else {"removed": [ID]}
+    step = plan(made, observed(made, prune=ended(ok=True, **answer)), status, NOW)
+    assert (KeepSnapshots() in step.actions) is kept
+    assert needless(resource(status=step.status)) is not kept

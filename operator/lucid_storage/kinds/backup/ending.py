@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from lucid_storage.errors import Reason
-from lucid_storage.kinds.backup.actions import RemoveWorker, StartWorker, StopWorker
+from lucid_storage.kinds.backup.actions import KeepSnapshots, RemoveWorker, StartWorker, StopWorker
 from lucid_storage.kinds.backup.desired import look_name
 from lucid_storage.kinds.backup.observed import CLEANING, POLL_SECONDS, BackupObserved, Plan, second
 from lucid_storage.kinds.backup.requests import prune_request
@@ -41,7 +41,10 @@ def judged(resource: Resource, observed: BackupObserved, status: BackupStatus, n
         return ended(status, BackupPhase.FAILED, Reason.WORKER_LOST, said, now)
     if result.reason is Reason.CANCELLED:
         said = "The worker was told to end by somebody else, as happens when a node is drained."
-        return ended(status, BackupPhase.FAILED, Reason.WORKER_LOST, said, now)
+        if result.manifest_sha256 is None:
+            return ended(status, BackupPhase.FAILED, Reason.WORKER_LOST, said, now)
+        told = f"{said} {result.message}"
+        result = result.model_copy(update={"reason": Reason.WORKER_LOST, "message": told})
     if result.reason is Reason.QUEUED and status.job_name == look_name(resource):
         return _begun_anew(status, "It was not made before, so it is made now.")
     if result.reason is Reason.QUEUED and status.type is not BackupType.FULL:
@@ -171,7 +174,10 @@ def cleaned(observed: BackupObserved, status: BackupStatus) -> Plan:
         return Step(over, None, remove)
     kept = kept_because(observed, status)
     told = "what was uploaded is removed" if kept is None else f"its data stay for now: {kept.rstrip('.')}"
-    return Step(over, Said(Standing.FAILED, Reason.CANCELLED, f"Cancelled; {told}."), remove)
+    said = Said(Standing.FAILED, Reason.CANCELLED, f"Cancelled; {told}.")
+    if kept is None:
+        return Step(over, said, remove)
+    return Step(over.model_copy(update={"retained_because": kept[:512]}), said, (KeepSnapshots(), *remove))
 
 
 def not_cleaned(status: BackupStatus, why: str) -> Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.kinds.backup.actions import DropSnapshots, RemoveWorker, StartWorker
+from lucid_storage.kinds.backup.actions import DropSnapshots, KeepSnapshots, RemoveWorker, StartWorker
 from lucid_storage.kinds.backup.ending import cancelled, cleaned, kept_because, stopped
 from lucid_storage.kinds.backup.observed import (
     CLEANING,
@@ -53,8 +53,12 @@ def leave(resource: Resource, observed: BackupObserved, status: BackupStatus, no
     told = (
         f"Its data stay for now: {kept}" if kept is not None else f"Its data {how} (deletionPolicy: Delete)."
     )
-    gone = status.model_copy(update={"phase": BackupPhase.EXPIRED, "progress": None})
-    actions: tuple[Action, ...] = (*_snapshots(status, kept), RemoveWorker(observed.prune_job))
+    because = kept[:512] if kept is not None else None
+    gone = status.model_copy(
+        update={"phase": BackupPhase.EXPIRED, "progress": None, "retained_because": because}
+    )
+    stay = (KeepSnapshots(),) if kept is not None else ()
+    actions: tuple[Action, ...] = (*_snapshots(status, kept), *stay, RemoveWorker(observed.prune_job))
     return Step(gone, said, actions, hold=True, notices=(Notice("Deleted", told),))
 
 

@@ -105,9 +105,10 @@ def hindered(resource: Resource, status: BackupStatus, error: LucidError, now: d
 
 def _settled(resource: Resource, observed: BackupObserved, status: BackupStatus) -> Plan | None:
     """What is left to do at its snapshots: they are data from the moment when it is a backup, whoever made it, and go
-    when it is expired. Until that is done it keeps its finalizer, since an object takes along what it owns.
+    when it is expired and no data of it stay. Until that is done it keeps its finalizer, since an object takes along
+    what it owns.
     """
-    if status.phase is BackupPhase.EXPIRED:
+    if status.phase is BackupPhase.EXPIRED and status.retained_because is None:
         return Step(status, None, (DropSnapshots(),), hold=resource.held)
     if observed.owned and status.manifest_sha256 is not None and in_cluster(status):
         return Step(status, None, (KeepSnapshots(),), hold=resource.held)

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from lucid_storage.kinds.backup.desired import backup_id
+from lucid_storage.kinds.backup.observed import CLEANING
 from lucid_storage.kinds.backup.results import FINISHED
 from lucid_storage.kinds.tasks import repeatedly
 from lucid_storage.kube.resources import Resource
@@ -102,7 +103,8 @@ def needless(owner: Resource | None) -> bool:
         return False
     phase = owner.status.get("phase")
     if phase in (BackupPhase.CANCELLED, BackupPhase.EXPIRED):
-        return True
+        # The data may be there still: one can be cancelled or deleted while something needs them.
+        return owner.status.get("progress") != CLEANING and owner.status.get("retainedBecause") is None
     return phase in FINISHED and not _in_manifest(owner)
 
 
