@@ -197,3 +197,31 @@ def test_a_backup_of_nothing_is_good_and_not_called_restored(
         assert (level, message) == (ProofLevel.CHECKSUM, "")
         assert note is not None
         assert "not restored, since it holds no database" in note.message
+
+
+def test_views_that_were_dropped_all_at_once_do_not_come_back(
+    client: MongoClient[Any], chain: Chain, names: list[str]
+) -> None:
+    """While a full ran, and behind it; one of them gave its name to a collection."""
+    live = client[names[0]]
+    live.c.insert_one({"_id": 1})
+    ends = []
+
+    def drop_all() -> None:
+        for name in ("v", "w"):
+            live.command("create", name, viewOn="c", pipeline=[])
+        live.drop_collection("system.views")
+        live.w.insert_one({"_id": len(ends)})
+
+    live.command("create", "old", viewOn="c", pipeline=[])
+    ends.append((chain.back_up(BackupType.FULL, gate=once(drop_all)), whole(client, names[0])))
+    live.drop_collection("w")
+    live.command("create", "old", viewOn="c", pipeline=[])
+    drop_all()
+    ends.append((chain.back_up(BackupType.INCREMENTAL), whole(client, names[0])))
+    for backup, at_end in ends:
+        assert sorted(at_end) == ["c", "w"]
+        client.drop_database(names[0])
+        told = restored(chain, backup.id)
+        assert told.ok, told.message
+        compare(client, {names[0]: at_end})

@@ -154,3 +154,9 @@ def test_servers_write_entries_that_need_no_decoding(mongodb: MongoDB, database:
             assert found.optime == OpTime(document["ts"].time, document["ts"].inc, document["t"])
             quick += 1
     assert quick > 60
+
+
+def test_the_drop_of_all_views_of_a_database_is_of_each_selection_that_has_something_of_it() -> None:
+    views = EntryFilter(lambda _: False, lambda name: name == "shop", lambda _: ())
+    drops = [bson.encode(entry("c", f"{name}.$cmd", {"drop": "system.views"})) for name in ("shop", "other")]
+    assert [views.look(raw).kept for raw in drops] == [drops[0], None]

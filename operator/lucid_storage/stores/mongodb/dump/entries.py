@@ -31,8 +31,9 @@ Earlier: TypeAlias = Callable[[OpTime], Sequence[Entry]]
 """The entries of a transaction up to this one, the oldest first, when they lie before what is read."""
 
 _WITHOUT_EFFECT = frozenset({"dbCheck"})
-_VIEWS = b".system.views\0"
-"""Entries on the list of views are about a view each."""
+VIEWS = "system.views"
+"""The list of views; entries on it are about a view each."""
+_VIEWS = f".{VIEWS}\0".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,9 @@ class EntryFilter:
             )
         if about.command in _WITHOUT_EFFECT:
             return False
+        database, _, collection = about.namespace.partition(".")
+        if about.command == "drop" and collection == VIEWS:
+            return self._wanted_database(database)  # all views of the database go with their list
         return self._wanted(about.namespace) or (about.target is not None and self._wanted(about.target))
 
     def _command(self, at: OpTime, entry: Entry, raw: bytes | memoryview) -> Looked:
@@ -212,7 +216,7 @@ def header(entry: Entry) -> Header:
     database, _, collection = place.partition(".")
     body = _body(entry)
     if op != "c":
-        if collection == "system.views":
+        if collection == VIEWS:
             # The operation is on the list of views; what it is about is the view.
             selector = entry.get("o2")
             key = (selector if isinstance(selector, Mapping) else body).get("_id")
