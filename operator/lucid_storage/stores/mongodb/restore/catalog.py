@@ -78,6 +78,8 @@ class Tracked:
     """Names of those that the oplog built."""
     temporary: bool = False
     number: int = 0
+    comes_back: bool = False
+    """Documents were deleted from it while it was dumped, and may have been inserted again."""
 
     @property
     def staged(self) -> bool:

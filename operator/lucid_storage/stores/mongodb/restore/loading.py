@@ -15,10 +15,9 @@ from struct import Struct
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from lucid_storage.errors import ServerRefusedError
 from lucid_storage.stores.mongodb.restore.catalog import Tracked
-from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
 from lucid_storage.stores.mongodb.restore.inserted import Inserted
+from lucid_storage.stores.mongodb.restore.replacing import DUPLICATE_KEY, put, refused
 from lucid_storage.stores.mongodb.restore.target import Target
 
 BATCH_BYTES = 2 * 1024 * 1024
@@ -26,7 +25,6 @@ LANES = 2
 _QUEUED = 1
 """Batches that wait for a thread: enough to keep it busy, few enough to keep memory flat."""
 _BATCH_DOCUMENTS = 50_000
-_DUPLICATE_KEY = 11000
 _NOTHING = bson.encode({})
 _size_at = Struct("<i").unpack_from
 
@@ -80,6 +78,7 @@ class Loader:
         self._waiting: dict[str, _Waiting] = {}
         self._loaded: dict[str, Loaded] = {}
         self._lock = threading.Lock()
+        self._putting = threading.Lock()
         self._failure: BaseException | None = None
         self._lanes = [_Lane(self, number) for number in range(lanes)]
 
@@ -175,8 +174,8 @@ class Loader:
         errors = answer["writeErrors"]
         assert isinstance(errors, list)
         for error in errors:
-            if error.get("code") != _DUPLICATE_KEY:
-                raise _refused(job.tracked, int(error.get("code", 0)))
+            if error.get("code") != DUPLICATE_KEY:
+                raise refused(job.tracked, int(error.get("code", 0)))
         wanted = {int(error["index"]) for error in errors}
         if job.tracked.capped:
             # An ordered insert stops at its first error: go on behind it, one by one.
@@ -184,28 +183,11 @@ class Loader:
         different = equal = 0
         for place, document in enumerate(documents_in(job.data)):
             if place in wanted:
-                before = self._put(job.tracked, document, resent)
-                different += before is not None and before != document
-                equal += before == document
+                with self._putting:
+                    before, same = put(self._target, job.tracked, document, lambda: resent.append(True))
+                different += before
+                equal += same
         return different, equal
-
-    def _put(self, tracked: Tracked, document: bytes, resent: list[bool]) -> bytes | None:
-        key = RawBSONDocument(document, RAW_OPTIONS).get("_id")
-        answer = self._target.write(
-            tracked.place.database,
-            {
-                "findAndModify": tracked.place.collection,
-                "query": {"_id": {"$eq": key}},
-                "update": RawBSONDocument(document, RAW_OPTIONS),
-                "upsert": True,
-                "bypassDocumentValidation": True,
-            },
-            f"load {tracked.name[0]}.{tracked.name[1]}",
-            raw=True,
-            sent_again=lambda: resent.append(True),
-        )
-        before = answer.get("value")
-        return bytes(before.raw) if isinstance(before, RawBSONDocument) else None
 
     def fail(self, error: BaseException) -> None:
         """The first failure is the one that is told."""
@@ -284,10 +266,3 @@ def documents_in(data: bytes | memoryview) -> Iterator[bytes]:
         size = _size_at(data, at)[0]
         yield bytes(data[at : at + size])
         at += size
-
-
-def _refused(tracked: Tracked, code: int) -> ServerRefusedError:
-    return ServerRefusedError(
-        f"The server refused a document of {tracked.name[0]}.{tracked.name[1]} (error code {code}); it is not"
-        " restored. Restore into a server of the version that was backed up."
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from lucid_storage.stores.mongodb.restore.catalog import (
@@ -141,16 +141,17 @@ class Rewriter:
             self.done.passed_over.add(f"{operation.database}.{operation.collection}")
             return None
         self._count(tracked.name, operation.kind)
-        element: dict[str, object] = {
-            "op": str(operation.kind),
-            "ns": tracked.place.namespace,
-            "o": operation.document,
-        }
-        if operation.kind is OperationKind.UPDATE:
-            if operation.selector is None:
-                raise refused("the oplog holds an update that names no document")
-            element["o2"] = operation.selector
-        return (Write(tracked.place, element, lenient=self._in_dump(moment) or tracked.capped),)
+        if operation.kind is OperationKind.UPDATE and operation.selector is None:
+            raise refused("the oplog holds an update that names no document")
+        if not self._in_dump(moment):
+            return (_write(tracked, operation, lenient=tracked.capped),)
+        tracked.comes_back = tracked.comes_back or operation.kind is OperationKind.DELETE
+        if _makes_room(tracked, operation):
+            key = {"_id": operation.document.get("_id")}
+            before = replace(operation, kind=OperationKind.DELETE, document=key)
+            anew = replace(operation, kind=OperationKind.INSERT)
+            return (_write(tracked, before, lenient=True), _write(tracked, anew, lenient=True))
+        return (_write(tracked, operation, lenient=True),)
 
     # Definitions
 
@@ -270,6 +271,31 @@ class Rewriter:
             tally.deletes += 1
         else:
             tally.commands += 1
+
+
+def _write(tracked: Tracked, operation: Operation, *, lenient: bool) -> Write:
+    element: dict[str, object] = {
+        "op": str(operation.kind),
+        "ns": tracked.place.namespace,
+        "o": operation.document,
+    }
+    if operation.kind is OperationKind.UPDATE:
+        element["o2"] = operation.selector
+    return Write(tracked.place, element, lenient)
+
+
+def _makes_room(tracked: Tracked, operation: Operation) -> bool:
+    """Whether what has the key of a document goes before that comes: the dump may have read a later one of its key.
+
+    Where a collation takes two keys for the same, no server writes one over the other. In a capped collection it would
+    get the place of the later one; servers before 5.0 delete nothing there, so none comes back.
+    """
+    if tracked.capped:
+        return operation.kind is OperationKind.INSERT and tracked.comes_back
+    whole = operation.kind is OperationKind.INSERT or (
+        operation.kind is OperationKind.UPDATE and "_id" in operation.document
+    )
+    return whole and "collation" in tracked.options
 
 
 def _same(left: bytes | None, right: bytes | None) -> bool:
