@@ -86,3 +86,20 @@ def test_an_object_that_goes_before_the_manifest_is_no_part_of_a_backup(
     with pytest.raises(ArchiveDamagedError, match="lifecycle rule"):
         made(shop, order)
     assert shop.records() == []
+
+
+def test_a_collection_outside_of_the_databases_is_not_called_absent(shop: Workshop, filled: str) -> None:
+    chosen = {"databases": ["other"], "collections": [f"{filled}.orders"]}
+    order = shop.order("b", ["mongodb"], mongodb=chosen, refuseNothing=True)
+    with pytest.raises(LucidError) as told:
+        made(shop, order)
+    assert told.value.reason is Reason.INVALID_SPEC
+    assert f"chooses nothing of other, {filled}.orders" in told.value.message
+    assert "holds nothing" not in told.value.message
+
+
+def test_a_database_of_which_no_collection_is_chosen_is_told(shop: Workshop, filled: str) -> None:
+    chosen = {"databases": ["other", filled], "collections": [f"{filled}.orders"]}
+    result = made(shop, shop.order("b", ["mongodb"], mongodb=chosen, refuseNothing=True))
+    assert result.ok, result.message
+    assert "chooses nothing of other, since" in (result.engines[0].message or "")

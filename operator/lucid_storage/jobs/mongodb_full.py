@@ -111,11 +111,9 @@ class _Dump:
     def _note_absent(self, found: Sequence[FoundCollection], stretch: Stretch) -> None:
         """Raises RefusedError where a person named what is not there, and nothing else."""
         there = [*(one.namespace for one in found), *(row.namespace for row in stretch.operations)]
-        absent = self._scope.absent(there)
-        if not absent:
+        said = self._scope.lacking(there)
+        if not said:
             return
-        more = f" and {len(absent) - 3} others" if len(absent) > 3 else ""
-        said = f"MongoDB holds nothing of {', '.join(absent[:3])}{more}"
         if self._run.order.refuse_nothing and not there:
             raise RefusedError(
                 f"{said}, so there is nothing to back up: correct spec.mongodb.", reason=Reason.INVALID_SPEC

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from lucid_storage.archive.closing import OplogHeader, closes, selects
@@ -59,13 +59,27 @@ class MongoScope:
         """Whether somebody chose databases or collections by name."""
         return bool(self.selection.databases or self.selection.collections)
 
-    def absent(self, there: Iterable[str]) -> list[str]:
-        """What was chosen by name and has none of these namespaces."""
-        namespaces = set(there)
+    def lacking(self, there: Iterable[str]) -> str:
+        """What was named and is not among these namespaces, in words; empty where everything is."""
+        namespaces, apart = set(there), self._apart()
         databases = {name.partition(".")[0] for name in namespaces}
+        named = (*self.selection.databases, *self.selection.collections)
+        absent = [name for name in named if name not in {*databases, *namespaces, *apart}]
+        parts = [f"MongoDB holds nothing of {_some(absent)}"] if absent else []
+        if apart:
+            both = "since only what both databases and collections name is part of it"
+            parts.append(f"spec.mongodb chooses nothing of {_some(apart)}, {both}")
+        return "; ".join(parts)
+
+    def _apart(self) -> list[str]:
+        """What only one of the two lists names, where both are given."""
+        databases, collections = self.selection.databases, self.selection.collections
+        if not databases or not collections:
+            return []
+        homes = {name.partition(".")[0] for name in collections}
         return [
-            *(name for name in self.selection.databases if name not in databases),
-            *(name for name in self.selection.collections if name not in namespaces),
+            *(name for name in databases if name not in homes),
+            *(name for name in collections if name.partition(".")[0] not in databases),
         ]
 
     def wanted(self, namespace: str) -> bool:
@@ -111,6 +125,10 @@ class MongoScope:
         if not collection or (collection.startswith("system.") and collection != "system.js"):
             return False
         return selects(self.selection, namespace, self.patterns)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
 def scope(engines: tuple[str, ...], chosen: MongoSelection | None, patterns: tuple[str, ...]) -> MongoScope:

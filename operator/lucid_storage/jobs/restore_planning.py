@@ -66,11 +66,12 @@ async def _told(order: RestoreOrder, uri: str, plan: MongoPlan, expired: Expirie
                 f"The login lacks the right to {', '.join(lacking[:5])}; grant it (readWrite and dbAdmin on the"
                 " database, and applyOps by a role on the cluster; for usersAndRoles restore and readWrite on admin)."
             )
+        databases = await port.restorable_databases()
         occupants = await port.occupants(plan.databases, sizes=order.in_place)
         members = await port.space(plan.databases)
     finally:
         await port.close()
-    return told(order, plan, occupants, members, expired)
+    return told(order, plan, occupants, members, expired, databases)
 
 
 def _check_server(order: RestoreOrder, found: str) -> None:
@@ -90,8 +91,9 @@ def told(
     occupants: tuple[Occupant, ...],
     members: tuple[MemberSpace, ...],
     expired: Expiries = None,
+    databases: Sequence[str] = (),
 ) -> RestorePlanned:
-    """Pure: what the plan says, and what blocks it."""
+    """Pure: what the plan says, and what blocks it. `databases` are those that are there."""
     there = {(occupant.database, occupant.name): occupant for occupant in occupants}
     expiring = tuple(one for one in plan.expiring if not _merges(order, plan, one, there))
     expired = _expired(expiring, expired)
@@ -104,7 +106,7 @@ def told(
     sizes = [member.free_bytes for member in members]
     known = [size for size in sizes if size is not None]
     pieces = (plan.path.full, *plan.path.then)
-    blocked = _blocked(order, plan, there, sizes)
+    blocked = _other_case(plan, databases) or _blocked(order, plan, there, sizes)
     return RestorePlanned(
         chain=tuple(piece.id for piece in pieces)[:TOLD_PIECES],
         slices=len(plan.path.then),
@@ -133,6 +135,19 @@ def _expired(expiring: Sequence[Expiring], expired: Expiries) -> Expiries:
         return None
     bases = {(one.base[0], public_name(one.base[1])) for one in expiring if one.base is not None}
     return {name: count for name, count in expired.items() if name in bases}
+
+
+def _other_case(plan: MongoPlan, known: Sequence[str]) -> tuple[Reason, str] | None:
+    """MongoDB makes no database whose name differs from that of another in case only."""
+    spelled = {name.lower(): name for name in known if name not in plan.databases}
+    for target in plan.databases:
+        if target not in known and target.lower() in spelled:
+            return (
+                Reason.RESTORE_BLOCKED,
+                f"There is a database {spelled[target.lower()]}, and MongoDB takes no {target} beside it; name another"
+                " one in targetDatabase.",
+            )
+    return None
 
 
 def _blocked(

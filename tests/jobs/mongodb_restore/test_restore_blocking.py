@@ -277,3 +277,14 @@ def test_a_failure_after_mongodb_was_restored_in_place_says_that_the_target_is_i
     ):
         raise DestinationError("Redis cannot be reached.")
     assert ("The target is incomplete" in failed.value.message) is in_place
+
+
+@pytest.mark.parametrize(
+    ("known", "reason"),
+    [(("SHOP",), Reason.RESTORE_BLOCKED), (("shop",), None), (("shops",), None), ((), None)],
+)
+def test_a_database_that_differs_from_another_in_case_alone_blocks_the_plan(
+    known: tuple[str, ...], reason: Reason | None
+) -> None:
+    planned = told(order(), plan_of(PLAIN), (), (MemberSpace("m", 10**12),), databases=known)
+    assert planned.blocked_reason is reason

@@ -83,3 +83,17 @@ def test_a_name_that_no_server_takes_in_the_other_database_is_refused_in_the_pla
         assert "262 bytes" in refused.value.message
         for fits in ({"targetDatabase": target, "collections": ["a"]}, {"dropExisting": True}):
             assert restored(shop, backup.id, planOnly=True, **fits).plan is not None
+
+
+def test_a_database_that_the_server_takes_for_another_ones_is_told_in_the_plan(
+    mongodb: MongoDB, workshop: Callable[..., Workshop], database: str
+) -> None:
+    shop = workshop(MONGODB_URI=mongodb.uri)
+    with mongodb.client() as client:
+        client[database].users.insert_one({"_id": 1})
+        full = shop.back_up("full", ["mongodb"], **only(database))
+    assert full.id is not None
+    planned = restored(shop, full.id, targetDatabase=database.upper(), planOnly=True).plan
+    assert planned is not None
+    assert planned.blocked_reason is Reason.RESTORE_BLOCKED
+    assert f"There is a database {database}" in (planned.blocked_by or "")

@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 from test_restore_plan import NOW, RUN, ended, marker, resource, status
 
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.kinds.restore.actions import DropOld
+from lucid_storage.kinds.restore.desired import resolve
 from lucid_storage.kinds.restore.observed import Plan, RestoreObserved
 from lucid_storage.kinds.restore.plan import plan
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
-from lucid_storage.models.restore import KeptRun, RestorePhase
+from lucid_storage.kube.resources import Resource
+from lucid_storage.models.backup import BackupSpec
+from lucid_storage.models.restore import KeptRun, PlannedTarget, RestorePhase, RestorePlan, RestoreSpec
+from lucid_storage.models.settings import Settings
 
 IN_PLACE: dict[str, Any] = {"strategy": "InPlace"}
 SAVED = {"backup_before": "back-before-x"}
@@ -123,3 +127,44 @@ def test_a_lost_worker_leaves_the_target_as_it_was_only_beside_the_live_data(pha
     in_place = message(plan(resource(**IN_PLACE), lost, status(phase), NOW))
     assert "the target may be incomplete" in in_place
     assert "as it was" not in in_place
+
+
+@pytest.mark.parametrize(
+    ("notes", "said"),
+    [
+        (["view"], "1 view is in place."),
+        (["view", "view"], "2 views are in place."),
+        (["view", "not there at that moment"], "1 view is in place."),
+    ],
+)
+def test_a_restore_of_views_alone_says_so(notes: list[str], said: str) -> None:
+    mine = resource()
+    targets = [PlannedTarget(target=f"shop.v{n}", note=note) for n, note in enumerate(notes)]
+    before = status(
+        RestorePhase.SWAPPING, swapped=0, plan=RestorePlan(targets=targets, target_count=len(notes))
+    )
+    step = plan(mine, RestoreObserved(marker=marker(mine)), before, NOW)
+    assert message(step) == said
+
+
+@pytest.mark.parametrize(
+    ("phase", "said"),
+    [
+        ("Failed", "has ended without data (its phase is Failed); name another one in a new Restore."),
+        ("Cancelled", "has ended without data (its phase is Cancelled); name another one in a new Restore."),
+        ("Running", "holds no data yet (its phase is Running); wait until it is Completed, or name another"),
+        (None, "holds no data yet (its phase is Pending); wait until it is Completed, or name another"),
+    ],
+)
+def test_nobody_is_told_to_wait_for_a_backup_that_has_ended(phase: str | None, said: str) -> None:
+    body = {"metadata": {"name": "full", "namespace": "n", "uid": "b"}, "status": {"phase": phase}}
+    backup = Resource.from_body("backups", body)
+    of = resource()
+    with pytest.raises(RefusedError) as refused:
+        resolve(
+            of,
+            RestoreSpec.model_validate(of.spec),
+            Settings.read({"SERVED_NAMESPACES": '{"n": {}}'}),
+            (backup, BackupSpec()),
+        )
+    assert said in refused.value.message

@@ -13,13 +13,14 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds.backup.desired import MANUAL_CHAIN, NAME_CHARACTERS, check_beside
+from lucid_storage.kinds.backup.results import FINISHED
 from lucid_storage.kinds.protection import Need
 from lucid_storage.kinds.restore.volumes import NOTHING, Filling, asked
 from lucid_storage.kinds.workers.job import OwnerRef
 from lucid_storage.kinds.workers.launch import WorkerRequest
 from lucid_storage.kinds.workers.place import Place, resolve_place
 from lucid_storage.kube.resources import Key, Resource
-from lucid_storage.models.backup import BackupEngine, BackupSpec, BackupTemplate
+from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupSpec, BackupTemplate
 from lucid_storage.models.meta import API_VERSION, RUN_AGAIN, SCHEDULE
 from lucid_storage.models.orders import Owner, RestoreOrder
 from lucid_storage.models.restore import RestorePlan, RestoreSpec, RestoreStatus, Strategy
@@ -171,11 +172,13 @@ def resolve(
         found, backup_spec = backup
         identity = found.status.get("id")
         if not isinstance(identity, str) or found.status.get("manifestSha256") is None:
-            raise RefusedError(
-                f'The Backup "{found.key.name}" holds no data (its phase is {found.status.get("phase") or "Pending"});'
-                " wait until it is Completed, or name another one.",
-                reason=Reason.RESTORE_BLOCKED,
+            phase = found.status.get("phase") or BackupPhase.PENDING
+            said = (
+                f"has ended without data (its phase is {phase}); name another one in a new Restore."
+                if phase in FINISHED
+                else f"holds no data yet (its phase is {phase}); wait until it is Completed, or name another one."
             )
+            raise RefusedError(f'The Backup "{found.key.name}" {said}', reason=Reason.RESTORE_BLOCKED)
         backup_id, shown = identity, found.key.name
         chain = str(
             found.status.get("chain") or backup_spec.chain or found.annotations.get(SCHEDULE) or MANUAL_CHAIN

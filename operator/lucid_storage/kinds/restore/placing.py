@@ -118,7 +118,10 @@ def _placed(resource: Resource, status: RestoreStatus, replaced: int, until: dat
     """What was done to how many collections, and what is kept of those that were there."""
     count = status.swapped or 0
     some = "1 collection" if count == 1 else f"{count} collections"
-    if not count:
+    views = [t for t in (status.plan.targets if status.plan else None) or () if t.note == "view"]
+    if not count and views:
+        said = "1 view is in place" if len(views) == 1 else f"{len(views)} views are in place"
+    elif not count:
         said = "The backup holds no collections to put in place"
     elif in_place(resource) and not resource.spec.get("dropExisting"):
         said = f"What was absent was added to {some}"
