@@ -10,7 +10,7 @@ from deployment import Client, load, now, oplog, take
 from test_restore_swap import RUN, restores, stage
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.stores.mongodb.restore.catalog import View
+from lucid_storage.stores.mongodb.restore.catalog import Definition, View
 from lucid_storage.stores.mongodb.restore.lineage import everything
 from lucid_storage.stores.mongodb.restore.staging import Staging
 from lucid_storage.stores.mongodb.restore.target import Target
@@ -113,6 +113,8 @@ async def test_what_a_backup_holds_of_them_is_left_out_and_named(
     live.command({"create": "peek", "viewOn": "a", "pipeline": [PEEK]})
     live.command({"create": "joined", "viewOn": "a", "pipeline": [JOIN, {"$unionWith": "b"}]})
     base = take(client, database)
+    strange = {"viewOn": "a", "pipeline": [PEEK, {"$ofANewerServer": {}}]}
+    base.definitions.append(Definition(database, "newer", "view", strange))
     live.command({"create": "later", "viewOn": "a", "pipeline": [PEEK]})
     until = now(client)
     entries = oplog(client, base.moment)
@@ -129,7 +131,7 @@ async def test_what_a_backup_holds_of_them_is_left_out_and_named(
         again = await port.swap(RUN, [database], drop_existing=True, keep_minutes=60)
     told = [
         f"the view {database}.{name} is left out, since it names another database in $lookup"
-        for name in ("later", "peek")
+        for name in ("later", "newer", "peek")
     ]
     assert (list(done.left), list(again.left)) == (told, told)
     views = {found["name"] for found in live.list_collections(filter={"type": "view"})}

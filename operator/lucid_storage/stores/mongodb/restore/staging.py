@@ -249,7 +249,7 @@ class Staging:
         if self._swapped:
             for tracked in finished:
                 check_length(tracked.place.database, public_name(tracked.name[1]))
-        for view in self.catalog.views:
+        for view in self.views:
             if self._swapped:
                 check_length(self._targets[view.database], view.name)
             if not self.touched:
