@@ -488,3 +488,24 @@ def test_staging_survives_an_election(private_mongodb: object) -> None:
                 loader.flush()
                 staging.check_loaded(loader)
             assert sorted(documents) == contents_of(client, staging)["a"]
+
+
+def test_a_clustered_collection_that_was_made_capped_comes_back_capped(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    """The server lists it as both, and makes none that is both."""
+    live = client[database]
+    live.create_collection("log", clusteredIndex={"key": {"_id": 1}, "unique": True})
+    live.log.insert_many([{"_id": n} for n in range(5)])
+    begun = take(client, database)
+    live.command("convertToCapped", "log", size=100_000)
+    live.log.insert_one({"_id": 5})
+    until = now(client)
+    converted = take(client, database)
+    for run, base, entries in (("r1", converted, []), ("r2", begun, oplog(client, begun.moment))):
+        staging = staged(mongodb.uri, base, entries, until, {database: database}, run=run)
+        assert contents_of(client, staging) == {"log": sorted(converted.documents[(database, "log")])}
+        (tracked,) = staging.catalog.finished()
+        made = client[database][tracked.place.collection]
+        assert made.options()["capped"] is True
+        assert list(made.index_information()) == ["_id_"]
