@@ -191,6 +191,15 @@ def test_indexes_are_followed_and_not_sent() -> None:
     }
 
 
+def test_a_change_of_an_index_leaves_its_other_options() -> None:
+    index = {"v": 2, "name": "a_1", "key": {"a": 1}, "hidden": True, "sparse": False}
+    replay = Replaying(collection("shop.orders", indexes=[index]))
+    change = {"collMod": "orders", "index": {"name": "a_1", "hidden": False}}
+    replay.feed(200, command("shop", change, "shop.orders"))
+    (tracked,) = replay.catalog.finished()
+    assert tracked.indexes["a_1"] == {"v": 2, "name": "a_1", "key": {"a": 1}, "sparse": False}
+
+
 def test_dropping_all_indexes_leaves_none() -> None:
     replay = Replaying(collection("shop.orders", indexes=[{"v": 2, "name": "a_1", "key": {"a": 1}}]))
     replay.feed(200, command("shop", {"dropIndexes": "orders", "index": "*"}, "shop.orders"))

@@ -108,7 +108,8 @@ def _modify_index(tracked: Tracked, change: Document) -> None:
     changed = {**index, **{key: change[key] for key in _INDEX_CHANGES if key in change}}
     if changed.get("unique"):
         changed.pop("prepareUnique", None)
-    tracked.indexes[name] = {key: value for key, value in changed.items() if value is not False}
+    off = {key for key in _INDEX_CHANGES if changed.get(key) is False}
+    tracked.indexes[name] = {key: value for key, value in changed.items() if key not in off}
 
 
 def _index_named(tracked: Tracked, change: Document) -> Document | None:
