@@ -8,7 +8,7 @@ ages grow while nobody looks at the schedule.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import time
 from typing import Any
@@ -151,6 +151,12 @@ class ScheduleMetrics(Collector):
     def tell(self, key: Key, figures: ScheduleFigures) -> None:
         """What is known of a schedule now."""
         self._figures[key] = figures
+
+    def no_next(self, key: Key) -> None:
+        """It cannot be followed as it is now; what it made is told all the same."""
+        figures = self._figures.get(key)
+        if figures is not None:
+            self._figures[key] = replace(figures, next_at=None)
 
     def forget(self, key: Key) -> None:
         """The schedule is gone."""

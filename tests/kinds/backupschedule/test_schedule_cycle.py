@@ -9,6 +9,7 @@ from schedule_builder import SETTINGS, at, schedule
 
 from kinds.surroundings import services
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
+from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.services import Outcome
 from lucid_storage.kube.client import Json
 from lucid_storage.kube.resources import Key, Resource
@@ -22,14 +23,18 @@ class Server:
     backups: dict[str, Json] = field(default_factory=dict)
     schedules: list[Resource] = field(default_factory=list)
     status: dict[str, Any] = field(default_factory=dict)
+    spec: dict[str, Any] = field(default_factory=dict)
+    """What is changed of the schedule's."""
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def look(self) -> Outcome:
         me = cast("Any", self)
-        given = services(self, now=lambda: at("2026-05-02T02:00:01"))
+        given = services(self, now=lambda: at("2026-05-02T02:00:01"), metrics=self.metrics)
         known = {"backups": [], "restores": [], "backupschedules": self.schedules}
         cycle = ScheduleCycle(given, me, me, me, SETTINGS, me, known=lambda plural: known[plural])
         resource = schedule().resource
         resource.status.update(self.status)
+        resource.spec.update(self.spec)
         return await cycle.run(resource)
 
     async def create(self, plural: str, body: Json) -> bool:
@@ -43,6 +48,11 @@ class Server:
         return "2"
 
     def emit(self, event: object) -> None: ...
+
+    def next_told(self) -> float | None:
+        name = "lucid_backup_schedule_next_timestamp_seconds"
+        labels = {"resource_namespace": "default", "schedule": "nightly"}
+        return self.metrics.registry.get_sample_value(name, labels)
 
     def ready(self) -> tuple[str, str]:
         found = next(c for c in self.status["conditions"] if c["type"] == "Ready")
@@ -79,3 +89,20 @@ async def test_the_younger_of_two_schedules_in_each_others_way_makes_nothing() -
     server = Server(schedules=[Resource.from_body("backupschedules", body)])
     await server.look()
     assert (server.backups, server.ready()[0]) == ({}, "ChainMismatch")
+
+
+async def test_a_schedule_that_cannot_be_followed_any_more_has_no_next_run() -> None:
+    server = Server()
+    await server.look()
+    assert server.status["next"]
+    assert server.next_told() is not None
+    server.spec = {"schedule": "0 0 31 2 *"}
+    await server.look()
+    assert server.ready()[0] == "InvalidSpec"
+    assert not {"next", "nextAt"} & server.status.keys()
+    assert server.next_told() is None
+    assert server.status["lastBackup"] == SLOT
+    server.spec = {}
+    await server.look()
+    assert server.status["next"]
+    assert server.next_told() is not None

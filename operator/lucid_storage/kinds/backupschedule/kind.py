@@ -112,6 +112,9 @@ class ScheduleCycle:
                 self._services.metrics.actions.labels(self.kind.info.kind, type(action).__name__).inc()
         except LucidError as error:
             known = BackupScheduleStatus.model_validate(resource.status)
+            if error.reason is Reason.INVALID_SPEC:
+                known.next, known.next_at = None, None
+                self._metrics.no_next(resource.key)
             said = Verdict(error.reason, error.message, stalled=error.stalled)
             await self._tell(resource, SchedulePlan(known, verdict=said))
             return Outcome(failed=True)
