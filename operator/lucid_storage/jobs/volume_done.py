@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -60,13 +61,13 @@ class Done(Record):
         backup: str,
         volume: str,
         run: str,
-        top: os.stat_result,
+        top: tuple[int, int, int],
         access_list: bytes,
     ) -> Done:
         """Of this moment."""
         return cls(
             access_list=access_list.hex(),
-            top=(stat.S_IMODE(top.st_mode), top.st_uid, top.st_gid),
+            top=top,
             cluster=owner.cluster,
             namespace=owner.namespace,
             restore=owner.name,
@@ -119,33 +120,46 @@ def dress_top(root: Path, done: Done) -> None:
         now = root.stat()
         if (now.st_uid, now.st_gid) != (uid, gid):
             os.chown(root, uid, gid)
+    except OSError as error:
+        logger.info("the top of a restored volume keeps its owner: %s", error.strerror)
+    try:
         if done.access_list:  # first, since it sets bits of the mode
             os.setxattr(root, ACCESS_LIST, bytes.fromhex(done.access_list))
         if stat.S_IMODE(root.stat().st_mode) != mode & 0o7777:
             root.chmod(mode & 0o7777)
     except OSError as error:
-        logger.info("the top of a restored volume keeps its owner, mode and access list: %s", error.strerror)
+        logger.info("the top of a restored volume keeps its mode and access list: %s", error.strerror)
 
 
-def may_dress(root: Path, done: Done) -> bool:
-    """Whether this process may give the volume's top its owner and mode."""
-    return _may_own(root, done) and (
-        stat.S_IMODE(root.stat().st_mode) == done.top[0] or os.geteuid() in (0, root.stat().st_uid)
-    )
+def may_dress(root: Path, staged: Path, done: Done) -> bool:
+    """Whether this process may give the volume's top its owner and mode: whoever may give that owner at all gave it to
+    what is `staged` on the same disk.
+    """
+    now, (mode, *owner), ours = root.stat(), done.top, _is_ours(root)
+    seen = staged.stat()
+    if [now.st_uid, now.st_gid] != owner and not (ours and [seen.st_uid, seen.st_gid] == owner):
+        return False
+    if stat.S_IMODE(now.st_mode) == mode or os.geteuid() == 0:
+        return True
+    # Without being in the group its setgid bit is taken off, without an error: chmod(2).
+    return ours and (not mode & stat.S_ISGID or owner[1] in (os.getegid(), *os.getgroups()))
 
 
 def may_list(root: Path, done: Done) -> bool:
     """Whether this process may give the volume's top its access list, or there is none."""
-    return not done.access_list or (_may_own(root, done) and os.geteuid() in (0, root.stat().st_uid))
+    return not done.access_list or _is_ours(root)
 
 
-def _may_own(root: Path, done: Done) -> bool:
-    now = root.stat()
-    return (now.st_uid, now.st_gid) == done.top[1:] or os.geteuid() == 0
+def _is_ours(root: Path) -> bool:
+    return os.geteuid() in (0, root.stat().st_uid)
 
 
 def remove(root: Path) -> None:
-    """One that cannot be removed harms nothing."""
+    """One that cannot be removed harms nothing. The top's mode may say that its owner writes nothing into it."""
+    with suppress(OSError):
+        mode = stat.S_IMODE(root.stat().st_mode)
+        if mode & stat.S_IRWXU != stat.S_IRWXU:
+            root.chmod(mode | stat.S_IRWXU)
     for name in (NAME, f"{NAME}.new"):
         try:
             (root / name).unlink()

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from lucid_storage.archive.volume_digest import USER_ATTRIBUTES
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
+from lucid_storage.jobs.volume_left import LeftOff
 from lucid_storage.stores.filesystem.attributes import ACCESS_LIST, Target, set_extended, without_list
 from lucid_storage.stores.filesystem.tree import folder_of
 
@@ -40,6 +42,8 @@ class Kept:
     and of a group that the process is not in the kernel takes the bit off, without an error (chmod(2))."""
     taken: dict[bytes, int] = field(default_factory=dict)
     """Bits of modes that were left off, by path."""
+    top: tuple[int, int, int] = (0o755, 0, 0)
+    """Mode, user and group that the volume's top is to have. What it loses of them is counted when it gets them."""
     device_links: list[TarEntry] = field(default_factory=list)
     """Second names of device files, which early archives hold as hard links, and no tree has as such."""
 
@@ -55,7 +59,8 @@ class Kept:
             )
             if count
         ]
-        return f"Not kept, since the worker may not set them: {', '.join(lost)}." if lost else ""
+        why = "Not kept, since the worker may not set them, or the volume's file system does not take them"
+        return f"{why}: {', '.join(lost)}." if lost else ""
 
 
 @dataclass(slots=True)
@@ -73,8 +78,12 @@ class Extraction:
     report: Callable[[int, int], None]
     kept: Kept = field(default_factory=Kept)
     _open: list[_Folder] = field(default_factory=list)
+    _left: LeftOff = field(init=False)
     _devices: dict[bytes, bool] = field(default_factory=dict)
     """Path of each device file, and whether it could be made."""
+
+    def __post_init__(self) -> None:
+        self._left = LeftOff(self.root)
 
     def run(self, reader: TarReader) -> Kept:
         """All entries, to the authenticated end."""
@@ -88,6 +97,7 @@ class Extraction:
             finally:
                 for folder in self._open:
                     os.close(folder.descriptor)
+                self._left.close()
         except OSError as error:
             raise disk_refusal(error) from error
         return self.kept
@@ -96,7 +106,7 @@ class Extraction:
         if not entry.path:
             if self._open or entry.type is not EntryType.DIRECTORY:
                 raise _misplaced()
-            self._open.append(_Folder(entry, os.open(self.root, _FOLDER)))
+            self._enter(entry, os.open(self.root, _FOLDER))
             return
         parent, _, name = entry.path.rpartition(b"/")
         while self._open and self._open[-1].entry.path != parent:
@@ -110,7 +120,7 @@ class Extraction:
                 self.report(0, 1)
             case EntryType.DIRECTORY:
                 os.mkdir(name, 0o700, dir_fd=at)
-                self._open.append(_Folder(entry, os.open(name, _FOLDER, dir_fd=at)))
+                self._enter(entry, os.open(name, _FOLDER, dir_fd=at))
             case EntryType.HARDLINK:
                 self._hard_link(entry, name, at)
             case EntryType.SYMLINK:
@@ -121,6 +131,13 @@ class Extraction:
                 self._dress_path(entry, name, at)
             case EntryType.CHARACTER | EntryType.BLOCK:
                 self._device(entry, name, at)
+
+    def _enter(self, entry: TarEntry, descriptor: int) -> None:
+        """The users' attributes are set now: what is refused of them is noted in the order of a walk."""
+        users = tuple(one for one in entry.xattrs if one[0].startswith(USER_ATTRIBUTES))
+        others = tuple(one for one in entry.xattrs if one not in users)
+        self._open.append(_Folder(replace(entry, xattrs=others), descriptor))
+        self._attributed(replace(entry, xattrs=users), descriptor)
 
     def _file(self, entry: TarEntry, name: bytes, at: int, reader: TarReader) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -161,9 +178,7 @@ class Extraction:
         """A folder is complete."""
         folder = self._open.pop()
         try:
-            entry = folder.entry
-            # Of the top, which is looked into once more by this very process.
-            self._dress(entry if entry.path else replace(entry, mode=entry.mode | 0o700), folder.descriptor)
+            self._dress(folder.entry, folder.descriptor)
         finally:
             os.close(folder.descriptor)
 
@@ -171,6 +186,9 @@ class Extraction:
         """Owner first: changing it takes setuid bits and capabilities away. The mode may forbid to set attributes."""
         owned = self._owned(lambda uid, gid: os.fchown(descriptor, uid, gid), entry, os.fstat(descriptor))
         wanted = _mode(entry, self._attributed(entry, descriptor), owned=owned)
+        if not entry.path:
+            self.kept.top = (wanted, entry.uid, entry.gid)
+            wanted |= stat.S_IRWXU  # it is looked into once more by this very process
         os.fchmod(descriptor, wanted)
         self._note_taken(entry, wanted, os.fstat(descriptor))
         os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -191,14 +209,16 @@ class Extraction:
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
 
     def _attributed(self, entry: TarEntry, target: Target) -> tuple[bytes, ...]:
-        refused = set_extended(target, entry.xattrs)
+        refused = set_extended(target, entry.xattrs, self.root)
         self.kept.attributes += len(refused)
+        users = (one for one in entry.xattrs if one[0] in refused and one[0].startswith(USER_ATTRIBUTES))
+        self._left.add(entry.path, tuple(users))
         return refused
 
     def _note_taken(self, entry: TarEntry, wanted: int, now: os.stat_result) -> None:
         """Which bits were left off on purpose, or by the kernel. Any other that is missing is a fault of the disk."""
         taken = entry.mode & ~now.st_mode & (_IDENTITY_BITS | ~wanted)
-        if taken:
+        if taken and entry.path:
             self.kept.taken[entry.path] = taken
             self.kept.bits += bool(taken & _IDENTITY_BITS)
 
@@ -210,7 +230,7 @@ class Extraction:
         except OSError as error:
             if error.errno not in _REFUSED:
                 raise
-            self.kept.owners += 1
+            self.kept.owners += bool(entry.path)
             return False
         return True
 

@@ -1,7 +1,7 @@
-"""The modes of folders that their owner may not write into, while they are moved to the top of a volume.
+"""What a worker that goes on with a restore cannot read off its entries, while they are moved to the top of a volume.
 
-Moving a folder writes its entry "..", so whoever may not write into it gives himself that right meanwhile. What its
-mode was is written down first, for a worker that has to go on.
+Moving a folder writes its entry "..", so whoever may not write into it gives himself that right meanwhile, and the top
+gets its owner and mode last. What these are to be is written down first.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from pydantic import TypeAdapter
 from lucid_storage.errors import LucidError
 
 NAME: Final = ".lucid-modes"
-_NOTED: Final = TypeAdapter(dict[str, int])
+Top = tuple[int, int, int]
+"""Mode, user and group."""
+_NOTED: Final = TypeAdapter(tuple[Top, dict[str, int]])
 
 
-def note(staging: Path) -> None:
+def note(staging: Path, top: Top) -> None:
     """Has to be on the disk before anything is moved. Raises OSError."""
     locked = {
         os.fsencode(path.name).hex(): stat.S_IMODE(mode)
         for path in staging.iterdir()
         if stat.S_ISDIR(mode := path.lstat().st_mode) and not mode & stat.S_IWUSR
     }
-    (staging / NAME).write_text(json.dumps(locked))
+    (staging / NAME).write_text(json.dumps((top, locked)))
 
 
-def read(ready: Path) -> dict[str, int]:
-    """Modes by name. Raises LucidError for a note that is not as it was written, and OSError."""
-    noted = ready / NAME
-    if not noted.exists():
-        return {}
+def read(ready: Path) -> tuple[Top, dict[str, int]]:
+    """The top's, and modes of folders by name. Raises LucidError for a note that is not as it was written, OSError."""
     try:
-        return {_name(key): mode for key, mode in _NOTED.validate_json(noted.read_bytes()).items()}
-    except ValueError as error:
+        top, locked = _NOTED.validate_json((ready / NAME).read_bytes())
+        return top, {_name(key): mode for key, mode in locked.items()}
+    except (ValueError, FileNotFoundError) as error:
         raise LucidError(
             f"The note {NAME} of a restore that was broken off cannot be read: the disk lost it, as in a power failure."
             " Check the disk, remove everything in the volume (.lucid-... too), and run the restore again."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -19,7 +20,7 @@ from typing import Final
 from lucid_storage.archive.manifest import Manifest, ObjectKind, StoredObject, VolumeRecord
 from lucid_storage.archive.volume_untar import TarReader
 from lucid_storage.errors import LucidError, Reason, RefusedError
-from lucid_storage.jobs import volume_done, volume_locked
+from lucid_storage.jobs import volume_done, volume_left, volume_locked
 from lucid_storage.jobs.contract import Source
 from lucid_storage.jobs.volume_copy import write_out
 from lucid_storage.jobs.volume_done import Done
@@ -91,6 +92,8 @@ def blocked(run: VolumeRestoreRun) -> RefusedError | None:
 
 def restore(run: VolumeRestoreRun) -> VolumeRestored:
     """Blocks until the volume is complete. Raises LucidError; then it is as empty as before, or the next goes on."""
+    with suppress(OSError):
+        _ready(run).rmdir()  # an empty one: all of it was moved up and is on record
     refusal = blocked(run)
     if refusal is not None:
         raise refusal
@@ -109,17 +112,18 @@ def restore(run: VolumeRestoreRun) -> VolumeRestored:
     return VolumeRestored(run.record.entries, run.record.bytes, kept)
 
 
-def settle(root: Path, *, whole: bool) -> None:
-    """The last act at a volume, when all others are complete: its top gets its owner and mode back.
+def settle(run: VolumeRestoreRun, *, whole: bool) -> None:
+    """The last act at a volume, when all others are complete: its top gets its owner and mode back, as this restore
+    wrote them down.
 
     `whole` says that nothing of the restore can fail any more, so the record goes. Raises nothing: the data are there.
     """
-    done = volume_done.read(root)
-    if done is None:
+    done = volume_done.read(run.root)
+    if done is None or not done.same_restore(_done(run)):
         return
     if whole:
-        volume_done.remove(root)
-    volume_done.dress_top(root, done)
+        volume_done.remove(run.root)
+    volume_done.dress_top(run.root, done)
 
 
 def _done_before(run: VolumeRestoreRun) -> Done | None:
@@ -127,10 +131,10 @@ def _done_before(run: VolumeRestoreRun) -> Done | None:
     done = volume_done.read(run.root)
     if done is None or _is_folder(_ready(run)) or next(_occupants(run), None) is None:
         return None
-    return done if done.same_restore(_done(run, run.root.stat())) else None
+    return done if done.same_restore(_done(run)) else None
 
 
-def _done(run: VolumeRestoreRun, top: os.stat_result, access_list: bytes = b"") -> Done:
+def _done(run: VolumeRestoreRun, top: tuple[int, int, int] = (0o755, 0, 0), access_list: bytes = b"") -> Done:
     return Done.of(run.owner, run.manifest.id, run.record.name, run.run, top, access_list)
 
 
@@ -177,7 +181,7 @@ def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
     remove_lists(staging)
     try:
         kept = _unpacked(run, staging)
-        volume_locked.note(staging)
+        volume_locked.note(staging, kept.top)
         write_out(os.fsencode(staging))
         _compare(run, staging, kept)
         _refuse_others(run)
@@ -212,7 +216,8 @@ def _unpacked(run: VolumeRestoreRun, staging: Path) -> Kept:
 def _compare(run: VolumeRestoreRun, staging: Path, kept: Kept) -> None:
     """What lies on the disk now, read back from there and not from memory."""
     tree = Tree(staging, uncached=True)
-    found = digest_of(tree, run.check, taken=kept.taken, links=kept.device_links)
+    left = volume_left.read(staging)
+    found = digest_of(tree, run.check, taken=kept.taken, links=kept.device_links, left=left)
     if (found.entries, found.hexdigest()) != (run.record.entries, run.record.content_hash):
         raise LucidError(
             f'What was unpacked of the volume "{run.record.name}" is not what its manifest holds ({found.entries} of'
@@ -222,7 +227,8 @@ def _compare(run: VolumeRestoreRun, staging: Path, kept: Kept) -> None:
 
 
 def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
-    noted, locked = ready / volume_locked.NAME, volume_locked.read(ready)
+    volume_left.remove(ready)
+    noted, (top, locked) = ready / volume_locked.NAME, volume_locked.read(ready)
     for path in sorted(path for path in ready.iterdir() if path != noted):
         target = run.root / path.name
         if os.path.lexists(target):
@@ -238,12 +244,12 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
         (run.root / name).chmod(mode)
     write_out(os.fsencode(ready))  # while a worker that comes after this one would still go on
     attributes = keeping.xattrs(os.fsencode(ready))
-    done = _done(run, ready.stat(), attributes.pop(ACCESS_LIST, b""))
-    kept.attributes += len(set_extended(os.fsencode(run.root), tuple(attributes.items())))
+    done = _done(run, top, attributes.pop(ACCESS_LIST, b""))
+    kept.attributes += len(set_extended(os.fsencode(run.root), tuple(attributes.items()), run.root))
     kept.attributes += not volume_done.may_list(run.root, done)
-    kept.owners += not volume_done.may_dress(run.root, done)
-    noted.unlink(missing_ok=True)
+    kept.owners += not volume_done.may_dress(run.root, ready, done)
     volume_done.write(run.root, done)
+    noted.unlink()
     ready.rmdir()
 
 

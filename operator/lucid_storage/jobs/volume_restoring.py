@@ -106,7 +106,7 @@ class VolumesOfRestore:
         """The last act, when every engine is complete; `whole` unless something of the restore is left to do."""
         for target, record in self.chosen():
             if target.path is not None and record.snapshot is None:
-                settle(Path(target.path), whole=whole)
+                settle(self._run(target, record), whole=whole)
 
     def _run(self, target: VolumeTarget, record: VolumeRecord) -> VolumeRestoreRun:
         if target.path is None:

@@ -32,9 +32,10 @@ _LINKED: Final = frozenset({EntryKind.FILE, EntryKind.SYMLINK, EntryKind.FIFO})
 """What is archived as a hard link under its second name. A worker that may make no device file would have nothing to
 link to, and two device files of the same numbers are the same device."""
 _OURS: Final = re.compile(
-    rb"\.lucid-(checksums(\.new)?|restored(\.new)?|modes|restore-[0-9a-f]{12}|ready-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[a-z0-9.-]+)"
+    rb"\.lucid-(checksums(\.new)?|restored(\.new)?|modes|attributes|restore-[0-9a-f]{12}|ready-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-[a-z0-9.-]+)"
 )
 """Names that a check and a restore give at the top of a volume, in full: users' own names may begin alike."""
+_NO_MORE: Final[tuple[bytes | None, tuple[tuple[bytes, bytes], ...]]] = (None, ())
 MOST_RANGES: Final = 100_000
 """Of a sparse file: one that is cut into more is stored whole."""
 TYPES: Final = {
@@ -247,11 +248,14 @@ def digest_of(
     *,
     taken: Mapping[bytes, int] = MappingProxyType({}),
     links: Iterable[TarEntry] = (),
+    left: Iterable[tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = (),
 ) -> TreeDigest:
-    """The whole tree read and added up, with the bits of modes that were `taken` from entries, by path, and with hard
-    `links` that are not to be looked for in it, in the order of a walk.
+    """The whole tree read and added up, with the bits of modes that were `taken` from entries, by path; with hard
+    `links` that are not to be looked for in it, and with the attributes that entries were `left` without, by path, both
+    in the order of a walk.
     """
-    digest, waiting = TreeDigest(), deque(links)
+    digest, waiting, lefts = TreeDigest(), deque(links), iter(left)
+    path, attributes = next(lefts, _NO_MORE)
     for opened in tree.entries():
         while waiting and waiting[0].path.split(b"/") < opened.entry.path.split(b"/"):
             digest.add(waiting.popleft())
@@ -263,6 +267,9 @@ def digest_of(
         entry = opened.entry
         if entry.path in taken:
             entry = replace(entry, mode=entry.mode | taken[entry.path])
+        if entry.path == path:
+            entry = replace(entry, xattrs=tuple(sorted({**dict(attributes), **dict(entry.xattrs)}.items())))
+            path, attributes = next(lefts, _NO_MORE)
         digest.add(entry, content.hexdigest(entry.size) if opened.descriptor is not None else "")
     for link in waiting:
         digest.add(link)

@@ -1,6 +1,7 @@
 """Trees with everything that a file system can hold."""
 
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,3 +40,15 @@ def theirs() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         os.chown(folder, NOBODY, NOBODY)
         yield Path(folder)
+
+
+@pytest.fixture
+def plain_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system without attributes and access lists."""
+    place = tmp_path / "ram"
+    place.mkdir()
+    mounting = subprocess.run(["mount", "-t", "ramfs", "ramfs", str(place)], check=False, capture_output=True)
+    if mounting.returncode != 0:
+        pytest.skip("this machine mounts no ramfs")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

@@ -3,8 +3,6 @@
 import json
 import os
 import struct
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -81,18 +79,6 @@ def test_attributes_of_the_top_that_the_worker_may_not_set_are_counted(listed: P
     assert attributes(theirs).keys() == {"user.note"}
 
 
-@pytest.fixture
-def plain_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system without attributes and access lists."""
-    place = tmp_path / "ram"
-    place.mkdir()
-    mounting = subprocess.run(["mount", "-t", "ramfs", "ramfs", str(place)], check=False, capture_output=True)
-    if mounting.returncode != 0:
-        pytest.skip("this machine mounts no ramfs")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount")
 def test_without_its_access_list_an_entry_gives_its_group_no_more_than_the_list_did(
     listed: Path, plain_disk: Path
@@ -101,7 +87,7 @@ def test_without_its_access_list_an_entry_gives_its_group_no_more_than_the_list_
         os.removexattr(path, "user.note")
     restored = whole(run_of(archive_of(listed), plain_disk))
     assert [mode(plain_disk / name) for name in (".", "folder", "file")] == ["0o750"] * 3
-    assert restored.kept.describe() == "Not kept, since the worker may not set them: 5 extended attributes."
+    assert restored.kept.describe().endswith(": 5 extended attributes.")
 
 
 def test_nothing_is_inherited_from_the_volume_that_is_restored_into(archived: Archive, target: Path) -> None:
@@ -135,11 +121,20 @@ def test_the_modes_of_such_folders_are_noted_before_all_is_written_out(
 
     monkeypatch.setattr(volume_restore, "write_out", looks)
     whole(run_of(LOCKED, target))
-    assert noted == [{b"locked".hex(): 0o555}]
+    assert noted == [[[0o755, 0, 0], {b"locked".hex(): 0o555}]]
     assert mode(target / "locked") == "0o555"
 
 
-@pytest.mark.parametrize("rubbish", ["", "[]", '{"6c6f636b6564": "x"}', '{"zz": 1}', '{"2e2e2f75": 511}'])
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        "",
+        "[]",
+        '[[0, 0, 0], {"6c6f636b6564": "x"}]',
+        '[[0, 0, 0], {"zz": 1}]',
+        '[[0, 0, 0], {"2e2e2f75": 511}]',
+    ],
+)
 def test_a_note_that_the_disk_lost_is_said_with_what_to_do(
     target: Path, monkeypatch: pytest.MonkeyPatch, rubbish: str
 ) -> None:

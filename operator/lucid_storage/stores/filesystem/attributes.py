@@ -11,7 +11,14 @@ from typing import Final
 
 _NONE: Final = frozenset({errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT})
 """No such attribute, or none that this process may see."""
-_REFUSED: Final = frozenset({errno.ENOTSUP, errno.EPERM, errno.EACCES})
+_REFUSED: Final = frozenset(
+    {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.E2BIG, errno.ERANGE}
+)
+"""EINVAL is the answer to an access list of users whom the process's user namespace does not have, and the last two are
+that to an attribute larger than the file system keeps.
+"""
+_LARGEST: Final = 64 * 1024
+"""Bytes of a value: xattr(7)."""
 
 ACCESS_LIST: Final = b"system.posix_acl_access"
 """Of who may do what, beside the owner and the group: acl(5)."""
@@ -42,18 +49,28 @@ def extended(target: Target) -> tuple[tuple[bytes, bytes], ...]:
     return tuple(found)
 
 
-def set_extended(target: Target, attributes: tuple[tuple[bytes, bytes], ...]) -> tuple[bytes, ...]:
-    """Sets them; returns the names of those that this process may not set, or the file system does not keep."""
+def set_extended(
+    target: Target, attributes: tuple[tuple[bytes, bytes], ...], root: Path
+) -> tuple[bytes, ...]:
+    """Sets them; returns the names of those that this process may not set, or the file system does not keep: ext4 gives
+    all of an inode's about 4 KiB. Raises OSError, where the disk that `root` is on is full too.
+    """
     follow = isinstance(target, int)
     refused = []
     for name, value in attributes:
         try:
             os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as error:
-            if error.errno not in _REFUSED:
+            if error.errno not in _REFUSED and not (error.errno == errno.ENOSPC and _has_space(root)):
                 raise
             refused.append(name)
     return tuple(refused)
+
+
+def _has_space(root: Path) -> bool:
+    """For whatever value: one that is refused all the same is too large for its inode."""
+    disk = os.statvfs(root)
+    return disk.f_bavail * disk.f_frsize > 2 * _LARGEST
 
 
 def remove_lists(path: Path) -> None:
