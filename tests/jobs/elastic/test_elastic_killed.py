@@ -89,4 +89,4 @@ async def test_a_restore_killed_at_any_change_is_all_or_nothing_and_the_next_one
         assert not [name for name in shields if name in (f"lucid-restore-{run}", f"lucid-restore-n{at}")], at
         (after,) = bed.call("GET", f"/{index}").values()
         assert "hidden" not in after["settings"]["index"]
-        assert "until" not in after["mappings"]["_meta"]["lucid-storage-restore"]
+        assert "mapping" not in after["settings"]["index"]

@@ -9,7 +9,7 @@ from jobs.elastic.elastic_bed import Bed
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs import elastic_backup
 from lucid_storage.jobs.elastic_restore import restore
-from lucid_storage.stores.elasticsearch.backup import definitions
+from lucid_storage.stores.elasticsearch.backup import listing
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
 
 pytestmark = pytest.mark.elasticsearch
@@ -80,19 +80,19 @@ async def test_an_alias_that_is_rolled_over_meanwhile_has_one_write_index_in_the
     alias = bed.name("write")
     one = bed.index("s-2026.10", {"settings": SINGLE, "aliases": {alias: {"is_write_index": True}}})
     two = bed.index("s-2026.11", {"settings": SINGLE, "aliases": {alias: {"is_write_index": False}}})
-    genuine = definitions._described
+    genuine = listing._named
 
-    def rolled(http: ElasticHttp, names: list[str]) -> Any:
+    def rolled(http: ElasticHttp, names: list[str], *rest: Any) -> Any:
         if names == [two]:
             actions = [
                 {"add": {"index": index, "alias": alias, "is_write_index": index == two}}
                 for index in (one, two)
             ]
             bed.call("POST", "/_aliases", {"actions": actions})
-        return genuine(http, names)
+        return genuine(http, names, *rest)
 
-    monkeypatch.setattr(definitions, "_LINE_BYTES", 1)
-    monkeypatch.setattr(definitions, "_described", rolled)
+    monkeypatch.setattr(listing, "_LINE_BYTES", 1)
+    monkeypatch.setattr(listing, "_named", rolled)
     backup = bed.back_up()
     for index in (one, two):
         bed.call("DELETE", f"/{index}")

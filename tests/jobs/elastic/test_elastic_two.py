@@ -1,6 +1,8 @@
 """Two restores of one index at once: no lease keeps them apart, so the later one goes on, and the other one says so."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ from jobs.elastic.elastic_bed import Backup, Bed
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs import elastic_loading, elastic_restore
 from lucid_storage.jobs.elastic_restore import restore
+from lucid_storage.stores.elasticsearch.backup import leftovers
+from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -130,3 +134,62 @@ async def test_an_index_that_somebody_made_anew_under_the_name_is_not_taken_for_
     (found,) = bed.call("GET", f"/{index}").values()
     assert found["mappings"]["dynamic"] == "strict"
     assert bed.count(index) == DOCUMENTS
+
+
+async def test_an_index_that_goes_live_while_another_run_clears_is_not_removed(
+    bed: Bed, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one switches after the second one has seen that it had not; then the second one fails."""
+    backup = bed.back_up()
+    ready, go = threading.Event(), threading.Event()
+    switch, seen = elastic_restore.switch, leftovers.leftovers
+
+    def waits(*given: Any, **named: Any) -> list[str]:
+        ready.set()
+        assert go.wait(60)
+        return switch(*given, **named)
+
+    with ThreadPoolExecutor(1) as other:
+        with monkeypatch.context() as patched:
+            patched.setattr(elastic_restore, "switch", waits)
+            first = other.submit(restore, bed.restore_run(backup, drop_existing=True, run="first"))
+            assert ready.wait(60)
+
+        def looks(http: ElasticHttp) -> list[leftovers.Leftover]:
+            found = seen(http)
+            if not go.is_set():
+                go.set()
+                wait([first])
+            return found
+
+        monkeypatch.setattr(leftovers, "leftovers", looks)
+        second = bed.restore_run(backup, drop_existing=True, run="second")
+        second.open_source = failing
+        with pytest.raises(LucidError, match="gone"):
+            restore(second)
+        assert first.result().documents == DOCUMENTS
+    whole(bed, index, "first")
+
+
+def failing() -> Any:
+    raise LucidError("the source is gone")
+
+
+async def test_an_index_that_another_run_is_about_to_remove_does_not_go_live(
+    bed: Bed, index: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = bed.back_up()
+    bed.put(index, "later", '{"code":"later"}')
+
+    def clears() -> None:
+        def dies(*_: Any) -> None:
+            raise LucidError("killed before it could delete")
+
+        with monkeypatch.context() as patched, pytest.raises(LucidError, match="killed"):
+            patched.setattr(leftovers, "remove", dies)
+            restore(bed.restore_run(backup, drop_existing=True, run="second"))
+
+    interrupted(monkeypatch, elastic_restore, "switch", clears, after=False)
+    assert attempt(bed, backup).reason is Reason.WORKER_LOST
+    assert bed.count(index) == DOCUMENTS + 1
+    assert bed.indices() == {index}

@@ -1,6 +1,7 @@
 """A restore whose worker or server is lost around the switch: what is live is neither removed nor left out."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -55,6 +56,56 @@ async def test_a_restored_index_that_is_still_hidden_is_in_the_next_backup(
         {k: v for k, v in each.items() if k not in changing} for each in (before, after["settings"]["index"])
     ]
     assert settings[0] == settings[1]
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+@pytest.mark.parametrize("change", [1, 2, 3])
+async def test_a_restore_killed_amid_its_last_settings_is_finished_by_the_next_run(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, change: int
+) -> None:
+    """After each change that follows the switch: neither limits nor blocks stay away."""
+    index = bed.index("live", {"settings": {**SETTINGS, "index.mapping.total_fields.limit": 50}})
+    bed.put(index, "1", "{}")
+    bed.call("PUT", f"/{index}/_settings", {"index.blocks.write": True})
+    before = declared_settings(bed, index)
+    backup = bed.back_up()
+    genuine = ElasticHttp._once
+    after_switch = -1
+
+    def once(self: ElasticHttp, method: str, target: str, *rest: Any) -> Answer:
+        nonlocal after_switch
+        answer = genuine(self, method, target, *rest)
+        if after_switch >= 0 and method not in ("GET", "HEAD"):
+            after_switch += 1
+        elif (method, target.partition("?")[0]) == ("POST", "/_aliases"):
+            after_switch = 0
+        if after_switch == change:
+            raise Killed
+        return answer
+
+    run = bed.restore_run(backup, drop_existing=True)
+    run.deadline_seconds = -1
+    with monkeypatch.context() as patched, suppress(Killed):
+        patched.setattr(ElasticHttp, "_once", once)
+        restore(run)
+    assert after_switch >= change
+    later = bed.back_up()
+    prove(bed.restore_run(backup))
+    assert declared_settings(bed, index) == before
+    bed.call("PUT", f"/{index}/_settings", {"index.blocks.write": None})
+    prove(bed.restore_run(later))
+    assert "write" not in declared_settings(bed, index).get("blocks", {})
+    restore(bed.restore_run(later, drop_existing=True))
+    assert declared_settings(bed, index) == before
+
+
+def declared_settings(bed: Bed, index: str) -> dict[str, Any]:
+    (found,) = bed.call("GET", f"/{index}/_settings").values()
+    changing = {"creation_date", "uuid", "provided_name", "version"}
+    return {key: value for key, value in found["settings"]["index"].items() if key not in changing}
 
 
 async def test_an_index_that_was_live_is_not_removed_when_its_name_went_on(

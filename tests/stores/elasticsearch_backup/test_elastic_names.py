@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lucid_storage.errors import LucidError
-from lucid_storage.stores.elasticsearch.backup.definitions import Definition, Template, mark_of, with_meta
+from lucid_storage.stores.elasticsearch.backup.definitions import Definition, Template
 from lucid_storage.stores.elasticsearch.backup.http import encoded
+from lucid_storage.stores.elasticsearch.backup.marks import mark_of, with_meta
 from lucid_storage.stores.elasticsearch.backup.names import (
     Allowed,
     renamed,
@@ -52,8 +53,8 @@ def test_definitions_and_templates_survive_the_archive() -> None:
 
 def test_the_mark_of_a_restore_leaves_other_meta_as_it_is() -> None:
     mappings = '{"dynamic":"strict","_meta":{"ratio":1.0,"owner":"x"}}'
-    marked = with_meta(mappings, '{"run":"r"}')
-    assert mark_of(marked) == {"run": "r"}
+    marked = with_meta(mappings, '{"target":"t","run":"r"}')
+    assert mark_of(marked) == {"target": "t", "run": "r"}
     assert member(marked, "_meta", "ratio") == "1.0"
     assert with_meta(marked, None) == mappings
     assert with_meta(with_meta('{"properties":{}}', "{}"), None) == '{"properties":{}}'

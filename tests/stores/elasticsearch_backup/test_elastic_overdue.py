@@ -38,7 +38,7 @@ def completed(server: Server, age: timedelta | None, created: datetime | None = 
     last: dict[str, Any] = {"index.lifecycle.name": POLICY, "index.hidden": "false"}
     if age is not None:
         last["index.lifecycle.origination_date"] = str(int((NOW - age).timestamp() * 1000))
-    left = Leftover("i-r-run", "uuid", "i", "run", 0, last, "{}", created, switched=True)
+    left = Leftover("i-r-run", "uuid", "i", "run", 0, last, created, switched=True)
     return complete(cast("ElasticHttp", server), left)
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from lucid_storage.errors import AccessDeniedError, LucidError, Reason, ServerRefusedError
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
-from lucid_storage.stores.elasticsearch.backup.names import (
-    MARK,
-    live_alias,
-    stage_of,
-    staged_name,
-)
+from lucid_storage.stores.elasticsearch.backup.listing import each_of, named
+from lucid_storage.stores.elasticsearch.backup.marks import HIDDEN, mark_of, unfinished, with_meta
+from lucid_storage.stores.elasticsearch.backup.names import live_alias, stage_of, staged_name
 from lucid_storage.stores.elasticsearch.backup.rawjson import (
     NotJsonError,
     elements,
@@ -30,9 +27,6 @@ from lucid_storage.stores.mongodb.types import JsonValue
 _TEMPLATE_DATES = {"created_date", "created_date_millis", "modified_date", "modified_date_millis"}
 # What the server keeps for itself and refuses in a new index.
 _PRIVATE = ("index.store.snapshot.", "index.version.")
-# Of the names in one request: the server takes a line of 4096 bytes.
-_LINE_BYTES = 3000
-_HIDDEN = "index.hidden"
 _PIPELINES, _NO_PIPELINE = ("index.default_pipeline", "index.final_pipeline"), "_none"
 
 
@@ -53,7 +47,7 @@ class Definition:
     @property
     def hidden(self) -> bool:
         """Whether somebody wants wildcards to pass it by."""
-        return str(self.settings.get(_HIDDEN)).lower() == "true"
+        return str(self.settings.get(HIDDEN)).lower() == "true"
 
     def text(self) -> str:
         """For the archive."""
@@ -120,60 +114,32 @@ class Template:
             raise NotJsonError from error
 
 
-def definitions(http: ElasticHttp, names: Sequence[str]) -> dict[str, Definition]:
-    """The indices of these names that are there, none of them an alias. Raises LucidError.
+def definitions(
+    http: ElasticHttp, names: Sequence[str], *, passing: Collection[str] = ()
+) -> dict[str, Definition]:
+    """The indices of these names that are there, none of them an alias. Raises LucidError, but for none of `passing`
+    that cannot be read.
 
     The aliases of all are of one moment: of two, an alias could have two write indices.
     """
     aliases = _aliases(http)
     carriers = Counter(alias for each in aliases.values() for alias in each)
     found: dict[str, Definition] = {}
-    for some in _lines(names):
-        for name, text in _described(http, some).items():
-            if name in some:
-                own = aliases.get(name, {})
-                sole = {alias: body for alias, body in own.items() if carriers[alias] == 1}
-                found[name] = _definition(http, name, text, own, sole)
+    for name, text in named(http, names, parameters={"flat_settings": True}, passing=passing).items():
+        if name in names:
+            own = aliases.get(name, {})
+            sole = {alias: body for alias, body in own.items() if carriers[alias] == 1}
+            found[name] = _definition(http, name, text, own, sole)
     return found
 
 
 def _aliases(http: ElasticHttp) -> dict[str, dict[str, str]]:
-    answer = http.must("GET", "/*/_alias", parameters={"expand_wildcards": "open,closed,hidden"})
     try:
         return {
-            name: members(member(text, "aliases")) for name, text in members(answer.body.decode()).items()
+            name: members(member(text, "aliases")) for name, text in each_of(http, "*", "/_alias", {}).items()
         }
     except ValueError as error:
         raise ServerRefusedError(f"{http.subject} described its aliases in an unknown form.") from error
-
-
-def _lines(names: Sequence[str]) -> Iterator[list[str]]:
-    some: list[str] = []
-    size = 0
-    for name in names:
-        more = len(encoded(name)) + 1
-        if some and size + more > _LINE_BYTES:
-            yield some
-            some, size = [], 0
-        some.append(name)
-        size += more
-    if some:
-        yield some
-
-
-def _described(http: ElasticHttp, names: Sequence[str]) -> dict[str, str]:
-    path = ",".join(encoded(name) for name in names)
-    answer = http.ask("GET", f"/{path}", parameters={"flat_settings": True})
-    if answer.status == 404:  # one of them is gone
-        if len(names) == 1:
-            return {}
-        return {key: text for name in names for key, text in _described(http, [name]).items()}
-    if not answer.ok:
-        raise http.refused(answer)
-    try:
-        return members(answer.body.decode())
-    except ValueError as error:
-        raise ServerRefusedError(f"{http.subject} described its indices in an unknown form.") from error
 
 
 def _definition(
@@ -184,7 +150,7 @@ def _definition(
         settings: dict[str, JsonValue] = json.loads(parts["settings"])
         mark = mark_of(parts["mappings"])
         target = stood_for(name, mark, aliases, sole) or name
-        if target != name and mark is not None and "until" in mark:
+        if target != name and mark is not None and unfinished(mark, settings):
             settings = _finished(settings, mark)
         return Definition(
             name=name,
@@ -225,23 +191,8 @@ def stood_for(
 def _finished(settings: Mapping[str, JsonValue], mark: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Of an index that is live, and that its restore left before it had its last settings."""
     last = mark.get("last")
-    kept = {key: value for key, value in settings.items() if key != _HIDDEN and key not in LIMITS}
+    kept = {key: value for key, value in settings.items() if key != HIDDEN and key not in LIMITS}
     return {**kept, **(last if isinstance(last, dict) else {})}
-
-
-def mark_of(mappings: str) -> dict[str, JsonValue] | None:
-    """What a restore wrote into the mapping, or None."""
-    found = members(member(mappings, "_meta")).get(MARK)
-    return dict(json.loads(found)) if found else None
-
-
-def with_meta(mappings: str, mark: str | None) -> str:
-    """The mapping with our mark (a JSON text) in its `_meta`, or without it."""
-    meta = {name: text for name, text in members(member(mappings, "_meta")).items() if name != MARK}
-    rest = {name: text for name, text in members(mappings).items() if name != "_meta"}
-    if mark is not None:
-        meta[MARK] = mark
-    return joined({**rest, **({"_meta": joined(meta)} if meta else {})})
 
 
 def unfit(found: Definition) -> str | None:

@@ -9,17 +9,32 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lucid_storage.stores.elasticsearch.ages import POLICY_NAME, deletes, deletes_after, origin
-from lucid_storage.stores.elasticsearch.backup.definitions import mark_of, with_meta
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, Parameters, encoded
-from lucid_storage.stores.elasticsearch.backup.names import SCRATCH_PREFIX, live_alias, run_part
-from lucid_storage.stores.elasticsearch.backup.rawjson import joined, members
+from lucid_storage.stores.elasticsearch.backup.listing import each_of
+from lucid_storage.stores.elasticsearch.backup.marks import HIDDEN, mark_of, unfinished
+from lucid_storage.stores.elasticsearch.backup.names import (
+    SCRATCH_PREFIX,
+    gone_alias,
+    held_alias,
+    live_alias,
+    run_part,
+)
+from lucid_storage.stores.elasticsearch.backup.rawjson import members
 from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, shields
-from lucid_storage.stores.elasticsearch.backup.staging import remove
+from lucid_storage.stores.elasticsearch.backup.staging import remove, withdraw
 from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS
 from lucid_storage.stores.elasticsearch.reading import moment
+from lucid_storage.stores.elasticsearch.settings import flat
 from lucid_storage.stores.mongodb.types import JsonValue
 
 _WAIT = "30s"
+_LOOKED_AT = ",".join(
+    (
+        "*.aliases",
+        "*.mappings._meta",
+        *(f"*.settings.index.{name}" for name in ("uuid", "creation_date", "hidden", "mapping.*.limit")),
+    )
+)
 _AGAIN = "Set index.lifecycle.name to have it deleted by the policy."
 
 
@@ -34,13 +49,14 @@ class Leftover:
     until: int
     """Seconds since 1970 when that run has ended for certain."""
     last: dict[str, JsonValue]
-    mappings: str
     created: datetime | None
     """When it was made; for one out of a snapshot, when the one that went into it was."""
     switched: bool
     """It carries the name of its target, so it is live."""
     was_switched: bool = False
     """It has been live, whatever carries the name by now."""
+    held: bool = False
+    """It may be made live any moment."""
 
 
 def complete(http: ElasticHttp, left: Leftover) -> list[str]:
@@ -50,18 +66,12 @@ def complete(http: ElasticHttp, left: Leftover) -> list[str]:
     """
     path = f"/{encoded(left.name)}"
     waits: dict[str, str | int | bool] = {"master_timeout": _WAIT, "timeout": _WAIT}
-    early = {k: v for k, v in left.last.items() if not k.startswith(("index.blocks.", *LIMITS))}
+    last = {HIDDEN: None, **dict.fromkeys(LIMITS), **left.last}
     notes = _deleted_again(http, left)
     if notes:
-        early = {k: v for k, v in early.items() if not k.startswith("index.lifecycle.")}
-    http.must("PUT", f"{path}/_settings", {"index.hidden": None, **early}, waits)
-    _no_longer_unfinished(http, left.name, waits)
-    done = json.dumps({"target": left.target, "run": left.run})
-    meta = members(with_meta(left.mappings, done))["_meta"]
-    http.must("PUT", f"{path}/_mapping", joined({"_meta": meta}).encode(), waits)
-    blocks = {k: v for k, v in left.last.items() if k.startswith("index.blocks.")}
-    limits = {key: left.last.get(key) for key in LIMITS}
-    http.must("PUT", f"{path}/_settings", {**limits, **blocks}, waits)
+        last = {key: value for key, value in last.items() if not key.startswith("index.lifecycle.")}
+    _no_longer_unfinished(http, left.name, waits)  # a block among the last settings would forbid it
+    http.must("PUT", f"{path}/_settings", last, waits)
     return notes
 
 
@@ -98,27 +108,17 @@ def _deleted_again(http: ElasticHttp, left: Leftover) -> list[str]:
 
 def leftovers(http: ElasticHttp) -> list[Leftover]:
     """Indices that a run made and has not finished with, by their mark, or by name where its shield still stands."""
-    answer = http.ask(
-        "GET",
-        f"/*-r-*,{SCRATCH_PREFIX}*",
-        parameters={
-            "flat_settings": True,
-            "expand_wildcards": "open,closed,hidden",
-            "ignore_unavailable": True,
-            "allow_no_indices": True,
-        },
-    )
-    if answer.status == 404:
-        return []
-    if not answer.ok:
-        raise http.refused(answer)
+    told = each_of(http, f"*-r-*,{SCRATCH_PREFIX}*", "", {"filter_path": _LOOKED_AT})
     runs = shields(http)
     found = []
-    for name, text in members(answer.body.decode()).items():
+    for name, text in told.items():
         parts = members(text)
-        made = mark_of(parts["mappings"]) or _by_name(name, runs)
-        if made is not None and "until" in made:
-            found.append(_leftover(name, parts, made))
+        settings = flat(json.loads(parts["settings"]))
+        mark = mark_of(parts.get("mappings", "{}"))
+        made = _by_name(name, runs) if mark is None else mark if unfinished(mark, settings) else None
+        if made is not None:
+            aliases = frozenset(members(parts.get("aliases", "{}")))
+            found.append(_leftover(name, settings, aliases, made, marked=mark is not None))
     return found
 
 
@@ -131,20 +131,27 @@ def _by_name(name: str, runs: dict[str, dict[str, JsonValue]]) -> dict[str, Json
     return None
 
 
-def _leftover(name: str, parts: dict[str, str], made: dict[str, Any]) -> Leftover:
-    target, run, last = str(made.get("target")), str(made.get("run")), made.get("last")
-    settings = json.loads(parts["settings"])
+def _leftover(
+    name: str,
+    settings: dict[str, JsonValue],
+    aliases: frozenset[str],
+    made: dict[str, Any],
+    *,
+    marked: bool,
+) -> Leftover:
+    target, last, held = str(made["target"]), made.get("last"), held_alias(name) in aliases
+    never = held or gone_alias(name) in aliases
     return Leftover(
         name=name,
         uuid=str(settings.get("index.uuid")),
         target=target,
-        run=run,
+        run=str(made["run"]),
         until=int(made["until"]),
         last=dict(last) if isinstance(last, dict) else {},
-        mappings=parts["mappings"],
         created=moment(settings.get("index.creation_date")),
-        switched=target in members(parts["aliases"]),
-        was_switched=live_alias(name) in members(parts["aliases"]),
+        switched=target in aliases,
+        was_switched=live_alias(name) in aliases or (marked and not never),
+        held=held,
     )
 
 
@@ -163,25 +170,31 @@ def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> Cl
     Leftovers of the same targets, and of this run, are nobody's: of two restores of one index the later one goes on,
     and the other one finds that its index is gone. Others are removed when their run has ended for certain.
     """
-    notes = []
+    notes: list[str] = []
     ours = run_part(run)
     found = leftovers(http)
     for left in found:
         if left.target not in targets and run_part(left.run) != ours and left.until > now:
             continue
-        if left.switched:
-            notes += complete(http, left)
-            notes.append(f"{left.target} was restored by an earlier run, which was finished.")
-        elif left.was_switched:
-            notes += complete(http, left)
-            notes.append(
-                f"{left.name} was {left.target} after an earlier run, and something else is now; it stays. Delete it if"
-                " nobody needs it."
-            )
-        else:
-            remove(http, left.name, left.uuid)
-            notes.append(f"{left.name}, left by an earlier run, was removed.")
+        notes += _end(http, left)
     return Cleared(notes, frozenset(run_part(left.run) for left in found))
+
+
+def _end(http: ElasticHttp, left: Leftover) -> list[str]:
+    if left.switched:
+        notes = complete(http, left)
+        return [*notes, f"{left.target} was restored by an earlier run, which was finished."]
+    if left.was_switched:
+        return [
+            *complete(http, left),
+            f"{left.name} was {left.target} after an earlier run, and something else is now; it stays. Delete it if"
+            " nobody needs it.",
+        ]
+    if left.held and not withdraw(http, left.name):  # its run may have made it live since
+        again = [one for one in leftovers(http) if (one.name, one.uuid) == (left.name, left.uuid)]
+        return _end(http, again[0]) if again else []
+    remove(http, left.name, left.uuid)
+    return [f"{left.name}, left by an earlier run, was removed."]
 
 
 def clear_shields(

@@ -70,6 +70,19 @@ def live_alias(name: str) -> str:
     return f"{name}-live"
 
 
+def held_alias(name: str) -> str:
+    """An alias that a staged index has until it is made live: the call which does so takes it away, and fails without.
+
+    So whoever takes it away first decides whether the index goes live or is removed.
+    """
+    return f"{name}-held"
+
+
+def gone_alias(name: str) -> str:
+    """An alias that a staged index gets instead, when somebody is about to remove it."""
+    return f"{name}-gone"
+
+
 def scratch_name(run: str, number: int) -> str:
     """Where the check of a backup loads one index."""
     return f"{SCRATCH_PREFIX}{run_part(run)}_{number}"

@@ -14,7 +14,7 @@ from lucid_storage.stores.elasticsearch.backup.names import Allowed, is_reserved
 
 _CLOSED = "is closed; open it"
 _HIDDEN = "is hidden, and hidden indices are not taken; set its index.hidden to false"
-_STREAM = "is a data stream, which the method Export does not read; use Snapshot"
+_STREAM = "is a data stream, which no method takes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,12 @@ def choose(http: ElasticHttp, expressions: Sequence[str], allowed: Allowed) -> S
         if one.ordinary
         and (one.may_be_restored or (not one.hidden and _meant(one.name, one.aliases, expressions, allowed)))
     ]
-    described = definitions(http, [one.name for one in possible])
+    foreign = {
+        one.name
+        for one in possible
+        if not any(_meant(name, one.aliases, expressions, allowed) for name in (one.name, *one.aliases))
+    }
+    described = definitions(http, [one.name for one in possible], passing=foreign)
     taken: dict[str, Definition] = {}
     targets: dict[str, Definition] = {}
     for one in possible:
@@ -141,7 +146,10 @@ def _left_out(name: str, why: str, named: bool) -> str:
 
 
 def _refused(name: str, why: str) -> RefusedError:
-    return RefusedError(f"{name} {why}, or take it out of elasticsearch.indices.", reason=Reason.INVALID_SPEC)
+    joint = ", or" if why in (_CLOSED, _HIDDEN) else ";"
+    return RefusedError(
+        f"{name} {why}{joint} take it out of elasticsearch.indices.", reason=Reason.INVALID_SPEC
+    )
 
 
 def _nothing(

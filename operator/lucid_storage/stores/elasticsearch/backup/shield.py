@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
+from lucid_storage.stores.elasticsearch.backup.marks import is_time
 from lucid_storage.stores.elasticsearch.backup.names import MARK, SCRATCH_PREFIX, run_part
 from lucid_storage.stores.mongodb.types import JsonValue
 
@@ -50,6 +51,6 @@ def shields(http: ElasticHttp) -> dict[str, dict[str, JsonValue]]:
     found: dict[str, dict[str, JsonValue]] = {}
     for entry in answer.json()["index_templates"]:
         made = (entry["index_template"].get("_meta") or {}).get(MARK)
-        if isinstance(made, dict):
+        if isinstance(made, dict) and is_time(made.get("until")) and isinstance(made.get("run"), str):
             found[str(entry["name"]).removeprefix(_SHIELD_PREFIX)] = made
     return found

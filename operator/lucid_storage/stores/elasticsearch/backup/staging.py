@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.stores.elasticsearch.backup.definitions import Definition, with_meta
+from lucid_storage.stores.elasticsearch.backup.definitions import Definition
 from lucid_storage.stores.elasticsearch.backup.http import Answer, ElasticHttp, encoded
+from lucid_storage.stores.elasticsearch.backup.marks import with_meta
+from lucid_storage.stores.elasticsearch.backup.names import gone_alias, held_alias
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, members
 from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS, RAISED, loosened
 from lucid_storage.stores.mongodb.types import JsonValue
@@ -43,6 +45,7 @@ def stage(http: ElasticHttp, name: str, found: Definition, run: str, target: str
         {
             "settings": json.dumps({**settings, **_LOADING, **RAISED}),
             "mappings": with_meta(loosened(found.mappings), made),
+            "aliases": json.dumps({held_alias(name): {"is_hidden": True}}),
         }
     )
     answer = http.ask(
@@ -141,6 +144,8 @@ def count(http: ElasticHttp, name: str) -> int:
 
 def mark(http: ElasticHttp, name: str, found: Definition, run: str, target: str, until: int) -> None:
     """For an index that came out of a snapshot, which has no mark yet, and may have more fields than its limit."""
+    held = {"add": {"index": name, "alias": held_alias(name), "is_hidden": True}}
+    http.must("POST", "/_aliases", {"actions": [held]}, {"master_timeout": _WAIT})
     http.must("PUT", f"/{encoded(name)}/_settings", RAISED, {"master_timeout": _WAIT})
     meta = members(with_meta(found.mappings, mark_text(target, run, until, found.settings)))["_meta"]
     http.must(
@@ -156,6 +161,21 @@ def lost(http: ElasticHttp, name: str) -> LucidError:
         " data.",
         reason=Reason.WORKER_LOST,
     )
+
+
+def is_held(http: ElasticHttp, name: str) -> bool:
+    """Whether it can still be made live."""
+    return http.ask("HEAD", f"/{encoded(name)}/_alias/{encoded(held_alias(name))}").ok
+
+
+def withdraw(http: ElasticHttp, name: str) -> bool:
+    """Keeps a staged index from being made live, by whichever run; False when it may be, or is gone."""
+    held = {"remove": {"index": name, "alias": held_alias(name), "must_exist": True}}
+    gone = {"add": {"index": name, "alias": gone_alias(name), "is_hidden": True}}
+    answer = http.ask("POST", "/_aliases", {"actions": [held, gone]}, {"master_timeout": _WAIT})
+    if not answer.ok and answer.status != 404:
+        raise http.refused(answer)
+    return answer.ok
 
 
 def remove(http: ElasticHttp, name: str, uuid: str | None = None) -> None:

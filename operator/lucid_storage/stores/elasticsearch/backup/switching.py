@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from time import monotonic, sleep
 
 from lucid_storage.errors import LucidError, Reason, RefusedError, ServerRefusedError, StoreUnavailableError
-from lucid_storage.stores.elasticsearch.backup.definitions import mark_of, stood_for
+from lucid_storage.stores.elasticsearch.backup.definitions import stood_for
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
-from lucid_storage.stores.elasticsearch.backup.names import Allowed, live_alias
+from lucid_storage.stores.elasticsearch.backup.marks import mark_of
+from lucid_storage.stores.elasticsearch.backup.names import Allowed, held_alias, live_alias
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, member, members
-from lucid_storage.stores.elasticsearch.backup.staging import count
+from lucid_storage.stores.elasticsearch.backup.staging import count, is_held, lost
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Staged:
 
 def look(http: ElasticHttp, name: str) -> Target:
     """What is there now under the name. Raises RefusedError for an alias that others made."""
-    answer = http.ask("GET", f"/{encoded(name)}", parameters={"flat_settings": True})
+    asked = "*.aliases,*.mappings._meta,*.settings.index.uuid,*.settings.index.verified_before_close"
+    answer = http.ask("GET", f"/{encoded(name)}", parameters={"filter_path": asked})
     if answer.status == 404:
         return Target(name)
     if not answer.ok:
@@ -62,7 +64,7 @@ def look(http: ElasticHttp, name: str) -> Target:
                 reason=Reason.TARGET_NOT_EMPTY,
             )
     settings = json.loads(member(found[real], "settings"))
-    if settings.get("index.verified_before_close") or _closed(http, real):
+    if settings["index"].get("verified_before_close") or _closed(http, real):
         raise RefusedError(
             f"The index {real} is closed at {http.subject}; open or delete it first.",
             reason=Reason.TARGET_NOT_EMPTY,
@@ -142,6 +144,9 @@ def _apply(http: ElasticHttp, staged: Sequence[Staged], actions: Sequence[str]) 
     except StoreUnavailableError:
         answer = None  # the server may have done it all the same
     if answer is not None and not answer.ok:
+        for one in staged:
+            if answer.status == 404 and not is_held(http, one.name):
+                raise lost(http, one.name)
         refused = http.refused(answer)
         if answer.status < 500 or isinstance(refused, ServerRefusedError):
             raise refused
@@ -174,7 +179,9 @@ def _actions(
 ) -> tuple[list[str], list[str]]:
     notes: list[str] = []
     removed = {target.replaces for target in targets if target.replaces}
-    actions = [json.dumps({"remove_index": {"index": name}}) for name in sorted(removed)]
+    held = [{"index": one.name, "alias": held_alias(one.name), "must_exist": True} for one in staged]
+    actions = [json.dumps({"remove": one}) for one in held]
+    actions += [json.dumps({"remove_index": {"index": name}}) for name in sorted(removed)]
     for one in staged:
         actions.append(_add(one.name, one.target.name, {}))
         actions.append(_add(one.name, live_alias(one.name), {"is_hidden": "true"}))
@@ -238,7 +245,7 @@ def _add(index: str, alias: str, body: Mapping[str, str]) -> str:
 
 def _live(http: ElasticHttp, alias: str) -> dict[str, dict[str, str]]:
     """Live indices of an alias, with its JSON texts; where the name is an index's, that index."""
-    answer = http.ask("GET", f"/{encoded(alias)}", parameters={"flat_settings": True})
+    answer = http.ask("GET", f"/{encoded(alias)}/_alias")
     if answer.status == 404:
         return {}
     if not answer.ok:

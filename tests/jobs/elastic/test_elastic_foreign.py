@@ -1,0 +1,133 @@
+"""Indices of others in the same cluster, however they are made, stop no backup, restore or proof; nor do many."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from jobs.elastic.elastic_bed import Backup, Bed
+from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs.elastic_restore import prove, restore
+from lucid_storage.models.backup import ElasticSelection
+from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
+from testbed.pytest_stores import private
+from testbed.stores.elasticsearch import Elasticsearch
+from testbed.testrun import TestRun
+
+pytestmark = pytest.mark.elasticsearch
+
+SINGLE = {"number_of_replicas": 0}
+MARK = "lucid-storage-restore"
+SMALL = 100_000
+"""Bytes of an answer in the tests of large ones."""
+
+
+def around(bed: Bed, index: str) -> Backup:
+    """Backs the index up, proves it and restores it."""
+    backup = bed.back_up(ElasticSelection(indices=[index]))
+    assert prove(bed.restore_run(backup))[0] == 1
+    assert restore(bed.restore_run(backup, drop_existing=True)).documents == 1
+    return backup
+
+
+@pytest.fixture(scope="module")
+def server(testbed_run: TestRun) -> Iterator[Elasticsearch]:
+    """One of its own: with such a block, no test that runs at the same time could look at all indices."""
+    for make in private(testbed_run, Elasticsearch, "elasticsearch"):
+        yield make()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["plain", "x-r-0123456789ab"])
+async def test_an_index_of_others_whose_metadata_are_blocked_is_passed_by(
+    server: Elasticsearch, index_prefix: str, closed: str
+) -> None:
+    if not server.running():
+        server.start()
+    bed = Bed(server, index_prefix)
+    foreign = f"foreign-{bed.name(closed)}"
+    bed.call("PUT", f"/{foreign}", {"settings": {**SINGLE, "index.blocks.metadata": True}})
+    alias = bed.name("alias")
+    index = bed.index("kept", {"settings": SINGLE, "aliases": {alias: {"is_write_index": True}}})
+    bed.put(index, "1", "{}")
+    around(bed, index)
+    (after,) = bed.call("GET", f"/{index}/_alias").values()
+    assert after["aliases"] == {index: {}, alias: {"is_write_index": True}}
+    with pytest.raises(LucidError) as failed:
+        bed.back_up(ElasticSelection(indices=[foreign]))
+    assert "take the block away" in failed.value.message
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "x",
+        [1],
+        5,
+        {"until": "abc"},
+        {"target": "t", "run": 5},
+        {"target": "t", "run": "0123456789ab", "until": "abc", "last": {}},
+        {"target": "t", "run": "0123456789ab", "until": [], "last": {}},
+        {"target": "t", "run": "0123456789ab", "until": 5, "last": 7},
+    ],
+    ids=json.dumps,
+)
+async def test_a_mark_that_somebody_made_up_stops_nobody(bed: Bed, mark: Any) -> None:
+    settings = {**SINGLE, "index.hidden": True}
+    for name in ("x-r-0123456789ab", "x-r-ba9876543210"):
+        hidden = settings if name.endswith("ab") else SINGLE
+        bed.index(name, {"settings": hidden, "mappings": {"_meta": {MARK: mark}}})
+    index = bed.index("kept")
+    bed.put(index, "1", "{}")
+    around(bed, index)
+    assert bed.exists(bed.name("x-r-0123456789ab"))
+
+
+@pytest.mark.parametrize(
+    "made", ["x", {"until": "abc"}, {"until": None, "run": 5, "targets": 1}], ids=json.dumps
+)
+async def test_a_template_named_like_a_shield_stops_nobody(bed: Bed, made: Any) -> None:
+    name = f"lucid-restore-{bed.prefix.strip('-')}"
+    body = {"index_patterns": [bed.name("never")], "_meta": {MARK: made}}
+    index = bed.index("kept")
+    bed.put(index, "1", "{}")
+    bed.index(f"x-r-{bed.prefix.strip('-')}")
+    bed.call("PUT", f"/_index_template/{name}", body)
+    try:
+        around(bed, index)
+    finally:
+        bed.call("DELETE", f"/_index_template/{name}")
+
+
+def wide(fields: int, length: int) -> dict[str, Any]:
+    return {"properties": {f"{n:0{length}}": {"type": "long"} for n in range(fields)}}
+
+
+async def test_definitions_that_are_too_large_for_one_answer_are_asked_for_in_parts(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every index that was restored keeps the -r- in its name, so all of them are looked at by each run."""
+    alias = bed.name("alias")
+    body = {"settings": SINGLE, "mappings": wide(700, 60), "aliases": {alias: {}}}
+    for n in range(4):
+        bed.put(bed.index(f"large.{n}", body), "1", "{}")
+    monkeypatch.setitem(ElasticHttp.ask.__kwdefaults__, "largest", SMALL)
+    for _ in range(2):
+        backup = bed.back_up()
+        assert prove(bed.restore_run(backup))[0] == 4
+        assert restore(bed.restore_run(backup, drop_existing=True)).documents == 4
+    found = bed.call("GET", f"/{alias}/_alias").values()
+    assert sorted(name for one in found for name in one["aliases"] if name != alias) == [
+        bed.name(f"large.{n}") for n in range(4)
+    ]
+
+
+async def test_a_definition_that_alone_is_too_large_is_said(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = bed.index("huge", {"settings": SINGLE, "mappings": wide(900, 150)})
+    monkeypatch.setitem(ElasticHttp.ask.__kwdefaults__, "largest", SMALL)
+    with pytest.raises(LucidError, match=f"The definition of {index}") as failed:
+        bed.back_up()
+    assert failed.value.reason is Reason.NOT_SUPPORTED
