@@ -22,6 +22,7 @@ from lucid_storage.models.backup import Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, RestoreOrder, VerifyOrder
 from lucid_storage.stores.mongodb.dump.member import PinnedMember
 from lucid_storage.stores.mongodb.restore import comparing, scratch
+from lucid_storage.stores.mongodb.restore.catalog import Tracked
 from lucid_storage.stores.mongodb.restore.target import Target
 from testbed.stores.mongodb import MongoDB
 
@@ -126,6 +127,33 @@ def test_what_an_older_server_does_not_replay_is_its_own_fault(
     monkeypatch.setattr(PinnedMember, "version", "9.0.1")
     told = proved_again(proving, made.id)
     assert (told.ok, told.reason, told.verified) == (False, Reason.VERIFY_FAILED, None)
+
+
+@pytest.mark.parametrize(
+    ("version", "bad"), [("4.4.29", False), ("9.0.1", False), ("", True)], ids=["older", "newer", "same"]
+)
+def test_what_a_server_of_another_version_does_not_take_is_its_own_fault(
+    proving: Workshop,
+    mongodb: MongoDB,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    bad: bool,
+) -> None:
+    with mongodb.client() as client:
+        client[database].a.insert_one({"_id": 1})
+        # What no server makes stands for what another version does not make any more.
+        monkeypatch.setattr(Tracked, "creation", lambda _: {"capped": True})
+    made = proving.made("b", database)
+    if version:
+        monkeypatch.setattr(PinnedMember, "version", version)
+    told = proved_again(proving, made.id)
+    if bad:
+        assert (told.ok, told.reason, told.verified) == (False, Reason.VERIFY_FAILED, None)
+        assert f"cannot make {database}.a" in told.message
+    else:
+        assert (told.ok, told.verified, told.verify_note) == (True, Verify.CHECKSUM, "NoVerifyServer")
+        assert f"is a MongoDB {version}" in told.verify_message
 
 
 def test_a_verify_server_without_room_loads_nothing(

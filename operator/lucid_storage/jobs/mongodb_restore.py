@@ -41,7 +41,13 @@ from lucid_storage.stores.mongodb.restore.target import Target
 logger = logging.getLogger(__name__)
 
 _DAMAGED = frozenset(
-    {Reason.COUNT_MISMATCH, Reason.ARCHIVE_DAMAGED, Reason.REPLAY_REFUSED, Reason.KEY_MISSING}
+    {
+        Reason.COUNT_MISMATCH,
+        Reason.CONTENT_REFUSED,
+        Reason.ARCHIVE_DAMAGED,
+        Reason.REPLAY_REFUSED,
+        Reason.KEY_MISSING,
+    }
 )
 """What another attempt with the same backup would find again."""
 

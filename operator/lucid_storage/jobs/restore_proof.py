@@ -161,14 +161,21 @@ def _mongodb(
     try:
         prove_mongodb(run, order.deadline_seconds + ENDING_SECONDS)
     except LucidError as error:
-        if error.reason is not Reason.REPLAY_REFUSED or not older(version, record.version):
+        if not _of_its_version(error.reason, version, record.version):
             raise
         return Note(
             Reason.NO_VERIFY_SERVER,
-            f"BACKUP_VERIFY_URI is a MongoDB {version}, older than the {record.version} that was read, and does not"
-            f" take all of its oplog ({error.message.rstrip('.')}); name one of the same version.",
+            f"BACKUP_VERIFY_URI is a MongoDB {version}, and a {record.version} was read, of which it does not take all"
+            f" ({error.message.rstrip('.')}); name one of the same version.",
         )
     return None
+
+
+def _of_its_version(reason: Reason, version: str, read: str) -> bool:
+    """Whether a verify server may refuse what the one that was read takes: a newer one does so of some definitions."""
+    if reason is Reason.CONTENT_REFUSED:
+        return older(version, read) or older(read, version)
+    return reason is Reason.REPLAY_REFUSED and older(version, read)
 
 
 def _path(place: Place, manifest: Manifest) -> RestorePath:

@@ -225,3 +225,25 @@ def test_views_that_were_dropped_all_at_once_do_not_come_back(
         told = restored(chain, backup.id)
         assert told.ok, told.message
         compare(client, {names[0]: at_end})
+
+
+def test_a_full_that_no_server_takes_is_not_called_good(
+    client: MongoClient[Any], chain: Chain, names: list[str]
+) -> None:
+    """What a document held before and after it changed is together more than a server takes."""
+    live, half = client[names[0]], 9 * 2**20
+    live.c.insert_many([{"_id": n, "x": "y" * 1_000_000} for n in range(14)])
+    live.c.insert_one({"_id": "k", "old": "x" * half})
+
+    def change() -> None:
+        live.c.update_one({"_id": "k"}, {"$set": {"old": "y" * half}})
+        live.c.update_one({"_id": "k"}, {"$set": {"new": "small"}, "$unset": {"old": 1}})
+        live.c.update_one({"_id": "k"}, {"$set": {"new": "x" * half}})
+
+    full = chain.back_up(BackupType.FULL, gate=once(change))
+    level, message, note = proved(chain, full)
+    assert (level, note) == (ProofLevel.RESTORE, None)
+    assert message.startswith(f"A document of {names[0]}.c has more than the 16 MiB that a server takes")
+    with pytest.raises(LucidError) as failed:
+        restored(chain, full.id)
+    assert failed.value.reason is Reason.CONTENT_REFUSED

@@ -198,3 +198,26 @@ async def test_a_refused_login_is_not_hidden_by_what_is_remembered_of_the_server
             raise pymongo.errors.OperationFailure("Authentication failed.", 18, {"ok": 0, "code": 18})
     assert connection._info is None
     await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (10334, Reason.CONTENT_REFUSED),
+        (67, Reason.CONTENT_REFUSED),
+        (16755, Reason.CONTENT_REFUSED),
+        (13, Reason.ACCESS_DENIED),
+        (20, Reason.NOT_SUPPORTED),
+        (146, Reason.SERVER_REFUSED),
+        (388, Reason.SERVER_REFUSED),
+        (291, Reason.SERVER_REFUSED),
+        (8, Reason.SERVER_REFUSED),
+        (14031, StoreUnavailableError.reason),
+        (50, StoreUnavailableError.reason),
+        (10107, StoreUnavailableError.reason),
+    ],
+)
+def test_no_limit_of_a_server_is_called_the_fault_of_a_backup(code: int, reason: Reason) -> None:
+    attempt = Attempt("The restore's MongoDB", "build the indexes of shop.users", content=True)
+    failure = pymongo.errors.OperationFailure("no", code, {"ok": 0, "code": code, "errmsg": "no"})
+    assert translate(failure, attempt).reason is reason

@@ -12,6 +12,9 @@ from deployment import Client, content, contents_of, now, oplog, raw_documents, 
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
+from lucid_storage.errors import Reason, StoreUnavailableError
+from lucid_storage.stores.mongodb.restore.catalog import Place, Tracked
+from lucid_storage.stores.mongodb.restore.replacing import refused
 from testbed.stores.mongodb import MongoDB
 
 pytestmark = pytest.mark.mongodb
@@ -135,3 +138,17 @@ def test_a_capped_collection_is_in_its_order_when_documents_came_back_to_it(
         more,
         *("early", "middle", "late", "early middle", "early middle late"),
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (2, Reason.CONTENT_REFUSED),
+        (14031, StoreUnavailableError.reason),
+        (13, Reason.ACCESS_DENIED),
+        (388, Reason.SERVER_REFUSED),
+    ],
+)
+def test_a_document_that_is_refused_is_told_from_a_server_that_cannot(code: int, reason: Reason) -> None:
+    tracked = Tracked(("shop", "a"), Place("shop", "lucid_stg_r1_1"))
+    assert refused(tracked, {"code": code, "errmsg": "no"}).reason is reason

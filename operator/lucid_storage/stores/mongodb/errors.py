@@ -153,6 +153,10 @@ _OWN_WORDS = {
     13297: "a database is there whose name differs only in upper and lower case; write the name as it is there",
     291: "the server's parameter notablescan forbids to read all documents; turn it off until this is done",
 }
+# InternalError, UnknownError, FileRenameFailed, OperationIncomplete, OperationFailed, CommandFailed,
+# ExceededMemoryLimit, NoQueryExecutionPlans, QueryExceededMemoryLimitNoDiskUseAllowed, TransactionTooLargeForCache:
+# limits, settings and faults of one server.
+_OF_THE_SERVER = frozenset({0, 1, 8, 39, 93, 96, 125, 146, 291, 292, 388})
 _ACTIONS = {
     "listCollections": "listCollections",
     "listIndexes": "listIndexes",
@@ -181,6 +185,8 @@ class Attempt:
     """The privilege action where the command's name does not tell it."""
     reads_documents: bool = False
     """The server's words may quote documents: pass none on."""
+    content: bool = False
+    """What is sent stands in a backup: what the server refuses of it is ContentRefused."""
 
 
 Reach = Callable[[], str | OperationFailure]
@@ -278,7 +284,25 @@ def _from_server(error: OperationFailure, attempt: Attempt) -> LucidError:
         return _looked_away(ServerRefusedError(f"{_cannot(attempt)}: the index is not there any more."))
     if code in _UNSUPPORTED:
         return NotSupportedError(f"{_cannot(attempt)}: {_safe(code, text, attempt)}")
+    if attempt.content and refuses_content(code):
+        return _content_refused(code, text, attempt)
     return ServerRefusedError(f"{_cannot(attempt)}: {_safe(code, text, attempt)}")
+
+
+def refuses_content(code: int) -> bool:
+    """Whether a refusal is of what was sent, and not about rights, the connection, room, time or settings."""
+    others = (_LOGIN, NO_PRIMARY, _TRANSIENT, _UNSUPPORTED, _OF_THE_SERVER)
+    gone = (UNAUTHORIZED, NAMESPACE_NOT_FOUND, INDEX_NOT_FOUND, UUID_MISMATCH)
+    return code not in gone and not any(code in codes for codes in others)
+
+
+def _content_refused(code: int, text: str, attempt: Attempt) -> ServerRefusedError:
+    said = code in _DEFINITION and not _FROM_DOCUMENTS.search(text)
+    what = words(text) if said else _UNINDEXABLE.get(code, f"the server answered with error code {code}")
+    return ServerRefusedError(
+        f"{_cannot(attempt)}: {what}; restore into a server of the version that was backed up, or another backup.",
+        reason=Reason.CONTENT_REFUSED,
+    )
 
 
 def not_ready(attempt: Attempt) -> ServerRefusedError:

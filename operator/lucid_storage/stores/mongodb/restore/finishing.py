@@ -37,6 +37,7 @@ def build_indexes(target: Target, tracked: Tracked) -> None:
                 tracked.place.database,
                 {"createIndexes": collection, "indexes": specifications},
                 f"build the indexes of {name}",
+                content=True,
             )
     except DuplicateKeysError:
         raise DuplicateKeysError(
@@ -79,6 +80,7 @@ def set_options(target: Target, tracked: Tracked) -> None:
             tracked.place.database,
             {"collMod": tracked.place.collection, **later},
             f"set the options of {tracked.name[0]}.{tracked.name[1]}",
+            content=True,
         )
 
 

@@ -154,6 +154,7 @@ class Loader:
                 "bypassDocumentValidation": True,
             },
             f"load {job.tracked.name[0]}.{job.tracked.name[1]}",
+            content=True,
             sent_again=lambda: resent.append(True),
         )
         different, equal = self._replace(job, answer, resent) if answer.get("writeErrors") else (0, 0)
@@ -175,7 +176,7 @@ class Loader:
         assert isinstance(errors, list)
         for error in errors:
             if error.get("code") != DUPLICATE_KEY:
-                raise refused(job.tracked, int(error.get("code", 0)))
+                raise refused(job.tracked, error)
         wanted = {int(error["index"]) for error in errors}
         if job.tracked.capped:
             # An ordered insert stops at its first error: go on behind it, one by one.

@@ -7,14 +7,16 @@ collection the new one belongs at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
 
-from lucid_storage.errors import ServerRefusedError
+from lucid_storage.errors import LucidError, Reason, ServerRefusedError
+from lucid_storage.stores.mongodb.errors import Attempt, refuses_content, translate
 from lucid_storage.stores.mongodb.restore.catalog import Tracked
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
-from lucid_storage.stores.mongodb.restore.target import Document, Target
+from lucid_storage.stores.mongodb.restore.target import LABEL, Document, Target
 
 DUPLICATE_KEY = 11000
 _ILLEGAL_OPERATION = 20
@@ -42,22 +44,29 @@ def put(
             different += 1
             answer = target.write(database, {**change, "remove": True}, task, expected={_ILLEGAL_OPERATION})
             if not answer.get("ok"):
-                target.write(database, {**change, "update": raw, "bypassDocumentValidation": True}, task)
+                target.write(
+                    database, {**change, "update": raw, "bypassDocumentValidation": True}, task, content=True
+                )
                 return different, False
         insert: Document = {"insert": name, "documents": [raw], "bypassDocumentValidation": True}
-        errors = target.write(database, insert, task, sent_again=sent_again).get("writeErrors")
+        errors = target.write(database, insert, task, content=True, sent_again=sent_again).get("writeErrors")
         if not isinstance(errors, list) or not errors:
             return different, False
-        code = int(errors[0].get("code", 0))
-        if code != DUPLICATE_KEY or there is None:
-            raise refused(tracked, code)
+        if errors[0].get("code") != DUPLICATE_KEY or there is None:
+            raise refused(tracked, errors[0])
 
 
-def refused(tracked: Tracked, code: int) -> ServerRefusedError:
+def refused(tracked: Tracked, error: Mapping[str, object]) -> LucidError:
     """For the write error of a document."""
+    code = error.get("code")
+    code = code if isinstance(code, int) else 0
+    name = f"{tracked.name[0]}.{tracked.name[1]}"
+    if not refuses_content(code):
+        return translate(OperationFailure("", code, error), Attempt(LABEL, f"load {name}"))
     return ServerRefusedError(
-        f"The server refused a document of {tracked.name[0]}.{tracked.name[1]} (error code {code}); it is not"
-        " restored. Restore into a server of the version that was backed up."
+        f"The server refused a document of {name} (error code {code}); it is not restored. Restore into a server of the"
+        " version that was backed up, or another backup.",
+        reason=Reason.CONTENT_REFUSED,
     )
 
 

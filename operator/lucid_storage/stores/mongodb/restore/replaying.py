@@ -6,11 +6,12 @@ staged collections, so a transaction need not show up at once there; it is whole
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 import bson
 
-from lucid_storage.errors import LucidError, Reason, RefusedError
+from lucid_storage.errors import LucidError, Reason, RefusedError, ServerRefusedError
+from lucid_storage.stores.mongodb.errors import refuses_content
 from lucid_storage.stores.mongodb.restore.catalog import FUNCTIONS, Tracked, public_name
 from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS, Document, refused
 from lucid_storage.stores.mongodb.restore.inserted import Inserted
@@ -25,6 +26,17 @@ _FAILED = 8
 """What applyOps answers when some operations could not be applied; `results` says which."""
 _UPDATE_OF_NOTHING = 218
 _NAMESPACE_EXISTS = 48
+_TOO_LARGE = 10334
+
+
+class _Judged(Container[int]):
+    """Answers that are about an operation, and not about the server."""
+
+    def __contains__(self, code: object) -> bool:
+        return isinstance(code, int) and (code in (_FAILED, _UPDATE_OF_NOTHING) or refuses_content(code))
+
+
+_JUDGED = _Judged()
 
 
 class Replayer:
@@ -72,6 +84,7 @@ class Replayer:
             {"create": public_name(tracked.place.collection), **options},
             f"make {tracked.name[0]}.{tracked.name[1]}",
             expected={_NAMESPACE_EXISTS},
+            content=True,
             sent_again=lambda: resent.append(True),
         )
         if not answer.get("ok") and not tracked.staged and not resent:
@@ -103,6 +116,7 @@ class Replayer:
                 step.place.database,
                 {"collMod": public_name(step.place.collection), **step.command},
                 f"resize {step.place.namespace}",
+                content=True,
             )
 
     def _note(self, batch: list[Write]) -> None:
@@ -121,7 +135,7 @@ class Replayer:
                 "bypassDocumentValidation": True,
             },
             "replay the oplog",
-            expected={_FAILED, _UPDATE_OF_NOTHING},
+            expected=_JUDGED,
             sent_again=lambda: resent.append(True),
         )
 
@@ -139,6 +153,8 @@ class Replayer:
                 continue
             results = answer.get("results")
             done = results if isinstance(results, list) else []
+            if answer.get("code") not in (_FAILED, _UPDATE_OF_NOTHING):
+                raise _not_taken(part[max(len(done) - 1, 0)], answer.get("code"))
             if all(done):
                 raise _not_applied(part[0])  # it names none that failed, so nothing is known of any
             for place, applied in enumerate(done, at):
@@ -179,6 +195,21 @@ def _raw(value: Mapping[str, object]) -> bytes:
 
 def _not_applied(write: Write) -> LucidError:
     return refused(
-        f"an operation of the oplog on {write.place.namespace} finds nothing to change, so the backup lacks what"
-        " came before it"
+        f"an operation of the oplog on {write.name[0]}.{write.name[1]} finds nothing to change, so the backup lacks"
+        " what came before it"
     )
+
+
+def _not_taken(write: Write, code: object) -> LucidError:
+    name = f"{write.name[0]}.{write.name[1]}"
+    if code == _TOO_LARGE:
+        message = (
+            f"A document of {name} has more than the 16 MiB that a server takes when what it lost and what it got while"
+            " the full backup ran come together; restore a full backup that was made while no such document changed."
+        )
+    else:
+        message = (
+            f"The server refuses an operation of the oplog on {name} (error code {code}); restore into a server of the"
+            " version that was backed up, or another backup."
+        )
+    return ServerRefusedError(message, reason=Reason.CONTENT_REFUSED)

@@ -41,6 +41,8 @@ class Write:
     operation: Document
     lenient: bool
     """Of the time of the dump: what it changes may be gone already."""
+    name: Name
+    """Of the collection, as it was called on the server that was backed up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +283,7 @@ def _write(tracked: Tracked, operation: Operation, *, lenient: bool) -> Write:
     }
     if operation.kind is OperationKind.UPDATE:
         element["o2"] = operation.selector
-    return Write(tracked.place, element, lenient)
+    return Write(tracked.place, element, lenient, tracked.name)
 
 
 def _makes_room(tracked: Tracked, operation: Operation) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Container, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -28,6 +28,7 @@ from lucid_storage.stores.mongodb.restore.entries import RAW_OPTIONS
 
 Document = dict[str, object]
 
+LABEL = "The restore's MongoDB"
 MAJORITY: Mapping[str, object] = {"w": "majority"}
 PATIENCE_SECONDS = 120.0
 """For how long a lost server is waited for: an election, a restart."""
@@ -95,17 +96,19 @@ class Target:
         command: Mapping[str, object],
         task: str,
         *,
-        expected: Collection[int] = (),
+        expected: Container[int] = (),
         raw: bool = False,
+        content: bool = False,
         sent_again: Callable[[], None] = lambda: None,
     ) -> Document:
         """One command on the primary. A lost connection is waited out and the command sent again, so each must be one
         that does no harm when it comes twice; `sent_again` is called before that. The same holds where the primary
         stepped down before a majority had the write: it may be rolled back. The server's answer to a code of
-        `expected` is returned as it is, with `ok` 0. With `raw`, documents in the answer stay the server's bytes.
+        `expected` is returned as it is, with `ok` 0. With `raw`, documents in the answer stay the server's bytes; with
+        `content`, what is sent is the backup's, and its refusal ContentRefused.
         Raises LucidError, also when a majority does not confirm the write.
         """
-        with translated(Attempt("The restore's MongoDB", task)):
+        with translated(Attempt(LABEL, task, content=content)):
             scope = self._client.get_database(database)
             options: CodecOptions[Any] = RAW_OPTIONS if raw else self._client.codec_options
             end = self._clock() + PATIENCE_SECONDS
@@ -139,8 +142,9 @@ class Target:
         command: Mapping[str, object],
         task: str,
         *,
-        expected: Collection[int] = (),
+        expected: Container[int] = (),
         raw: bool = False,
+        content: bool = False,
         sent_again: Callable[[], None] = lambda: None,
     ) -> Document:
         """A command that a majority has when it returns."""
@@ -152,7 +156,9 @@ class Target:
 
         self.before_write()
         concerned = {**command, "writeConcern": dict(MAJORITY)}
-        return self.command(database, concerned, task, expected=expected, raw=raw, sent_again=again)
+        return self.command(
+            database, concerned, task, expected=expected, raw=raw, content=content, sent_again=again
+        )
 
     def pause(self) -> None:
         """Between two looks at something that is waited for."""
