@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
 from schedule_builder import SETTINGS, at, schedule
 
 from kinds.surroundings import services
@@ -106,3 +107,23 @@ async def test_a_schedule_that_cannot_be_followed_any_more_has_no_next_run() -> 
     await server.look()
     assert server.status["next"]
     assert server.next_told() is not None
+
+
+@pytest.mark.parametrize(
+    ("template", "reason", "words"),
+    [
+        ({"type": "incremental", "engines": ["redis"]}, "InvalidSpec", "name mongodb in spec.engines"),
+        ({"engines": ["volumes"]}, "InvalidSpec", "Name the Volumes in spec.volumes"),
+        ({"connection": {"secretName": "own"}}, "NotConfigured", "set spec.storage"),
+        ({"storage": {"s3": {"bucket": "theirs"}}}, "NamespaceNotServed", "needs keys"),
+    ],
+)
+async def test_a_template_that_no_backup_can_be_made_of_is_told_before_its_slot(
+    template: dict[str, Any], reason: str, words: str
+) -> None:
+    server = Server(spec={"template": {"type": "full", **template}, "schedule": "0 0 1 1 *"})
+    await server.look()
+    found, message = server.ready()
+    assert (found, server.backups) == (reason, {})
+    assert words in message
+    assert server.status["next"], "it is followed all the same: settings and Secrets change"

@@ -18,6 +18,7 @@ from lucid_storage.models.backup import (
     BackupEngine,
     BackupSpec,
     BackupStatus,
+    BackupTemplate,
     BackupType,
     ElasticSelection,
 )
@@ -120,6 +121,16 @@ def resolve(resource: Resource, spec: BackupSpec, settings: Settings, stores: St
     )
 
 
+def check_template(spec: BackupTemplate, settings: Settings, namespace: str) -> None:
+    """What can be known of a Backup without any of its Secrets. Raises RefusedError and NotAllowedError."""
+    connection = spec.connection.secret_name if spec.connection else None
+    wanted = tuple(spec.engines) if spec.engines is not None else (BackupEngine.MONGODB,)
+    _check_engines(spec, wanted, tuple(BackupEngine))
+    if spec.volumes or BackupEngine.VOLUMES in wanted:
+        check_beside(settings, namespace, connection)
+    resolve_place(spec.storage, settings, namespace, connection)
+
+
 def becomes_full(desired: BackupDesired, status: BackupStatus) -> bool:
     """Status knows it from the moment when the first worker said so."""
     return desired.spec.type is not BackupType.FULL and status.type is BackupType.FULL
@@ -167,7 +178,7 @@ def _engines(
 
 
 def _check_engines(
-    spec: BackupSpec, wanted: tuple[BackupEngine, ...], configured: tuple[BackupEngine, ...]
+    spec: BackupTemplate, wanted: tuple[BackupEngine, ...], configured: tuple[BackupEngine, ...]
 ) -> None:
     if spec.type is not BackupType.FULL and BackupEngine.MONGODB not in wanted:
         raise RefusedError(

@@ -11,6 +11,7 @@ from typing import Any, cast
 from lucid_storage.errors import LucidError, NotAllowedError, Reason, RefusedError
 from lucid_storage.kinds import conditions
 from lucid_storage.kinds.backup import keeping
+from lucid_storage.kinds.backup.desired import check_template
 from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backupschedule import desired as wanted
 from lucid_storage.kinds.backupschedule import slicing
@@ -148,6 +149,7 @@ class ScheduleCycle:
             slicing=words,
             slicing_trouble=silent,
             slicer_namespace=job_namespace(self._settings, resource.key.namespace, desired.connection),
+            unfit=self._unfit(desired),
             paused=resource.paused,
             elsewhere=self._elsewhere(desired, backups, children),
         )
@@ -160,6 +162,13 @@ class ScheduleCycle:
             if status.slicer is not None and status.slicer.namespace is not None:
                 await self._apply(desired, EndSlicing(slicing.name(desired), status.slicer.namespace))
             raise
+
+    def _unfit(self, desired: ScheduleDesired) -> LucidError | None:
+        try:
+            check_template(desired.spec.template, self._settings, desired.resource.key.namespace)
+        except LucidError as error:
+            return error
+        return None
 
     def _elsewhere(
         self, desired: ScheduleDesired, backups: Iterable[Resource], children: Iterable[Child]

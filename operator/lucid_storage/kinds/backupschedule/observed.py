@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from lucid_storage.errors import LucidError
 from lucid_storage.kinds.backupschedule.children import Child
 from lucid_storage.kinds.backupschedule.retaining import Retaining
 from lucid_storage.kinds.workers.state import ABSENT, WorkerState
@@ -32,6 +33,8 @@ class ScheduleObserved:
     """Why it does not run."""
     slicer_namespace: str = ""
     """Where it runs or is to run."""
+    unfit: LucidError | None = None
+    """Why no Backup can be made of the template now."""
     paused: bool = False
     elsewhere: frozenset[Key] = frozenset()
     """Its Backups whose data lie in another place or chain than it writes now."""

@@ -223,6 +223,9 @@ def _verdict(
         return None, Reason.PAUSED, "The annotation stops all runs; remove it to go on."
     if desired.spec.suspend:
         return None, Reason.SUSPENDED, "No new backups are made while spec.suspend is true."
+    if seen.unfit is not None:
+        said = f"No backup can be made of spec.template: {seen.unfit.message}"
+        return Verdict(seen.unfit.reason, said, stalled=True), seen.unfit.reason, ""
     ended = [c for c in seen.children if c.ended and c.status.phase is not BackupPhase.EXPIRED]
     last = ended[-1] if ended else None
     if last is not None and not last.good and last.status.phase is not BackupPhase.CANCELLED:
