@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import time
 
@@ -282,6 +282,9 @@ def _make_live(
         aliases = one.definition.aliases if one.target == one.definition.target else {}
         return Staged(one.name, targets[one.definition.target], aliases)
 
+    def closing(closed: Sequence[str]) -> None:
+        raise_shield(http, run.run, run.loading().until, [one.target for one in result.indices], closed)
+
     notes = [
         f"{one.target} got another name, so its aliases were not set: {', '.join(sorted(one.definition.aliases))}."
         for one in result.indices
@@ -292,7 +295,11 @@ def _make_live(
         for one in result.indices:
             check_own(http, one.name, one.uuid)
         notes += switch(
-            http, [staged(one) for one in result.indices], allowed, drop_existing=run.drop_existing
+            http,
+            [staged(one) for one in result.indices],
+            allowed,
+            drop_existing=run.drop_existing,
+            closing=closing,
         )
     except SwitchUncertainError:
         raise  # they may be live any moment: the next run sees what they are

@@ -49,14 +49,13 @@ async def test_documents_that_come_into_an_empty_target_while_it_loads_stop_the_
     backup = bed.back_up()
     bed.call("DELETE", f"/{index}")
     bed.index("raced")
-    genuine = switching._block_writes
+    genuine = switching.close_to_writes
 
-    def race(http: switching.ElasticHttp, name: str, *, blocked: bool) -> None:
-        if blocked:
-            bed.put(index, "mine", "{}")
-        genuine(http, name, blocked=blocked)
+    def race(http: switching.ElasticHttp, name: str) -> None:
+        bed.put(index, "mine", "{}")
+        genuine(http, name)
 
-    monkeypatch.setattr(switching, "_block_writes", race)
+    monkeypatch.setattr(switching, "close_to_writes", race)
     with pytest.raises(LucidError) as refused:
         restore(bed.restore_run(backup))
     assert refused.value.reason is Reason.TARGET_NOT_EMPTY

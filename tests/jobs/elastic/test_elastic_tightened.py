@@ -39,6 +39,24 @@ TIGHTENED: dict[str, tuple[dict[str, Any], str, str, dict[str, Any]]] = {
         "_mapping",
         {"properties": {"o": {"type": "object", "dynamic": "strict"}}},
     ),
+    "new fields are mapped": (
+        {"dynamic": False, "properties": {"a": LONG}},
+        '{"x":5,"a":1}',
+        "_mapping",
+        {"dynamic": True},
+    ),
+    "new fields are runtime fields": (
+        {"dynamic": False, "properties": {"a": LONG}},
+        '{"x":5,"a":1}',
+        "_mapping",
+        {"dynamic": "runtime"},
+    ),
+    "new fields of an object are mapped": (
+        {"properties": {"o": {"dynamic": False, "properties": {"a": LONG}}}},
+        '{"o":{"x":5}}',
+        "_mapping",
+        {"properties": {"o": {"type": "object", "dynamic": True}}},
+    ),
     "fewer fields": (
         {"properties": FIELDS},
         '{"f1":1}',
@@ -82,6 +100,39 @@ async def test_documents_that_are_older_come_back_and_what_was_tightened_is_tigh
     if how.startswith("unknown"):
         with pytest.raises(urllib.error.HTTPError):
             bed.put(index, "2", source)
+
+
+UNMAPPED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "dynamic again": ({}, {"dynamic": False}, {"dynamic": True}),
+    "fields beyond the limit": (
+        {
+            "index.mapping.total_fields.limit": 1,
+            "index.mapping.total_fields.ignore_dynamic_beyond_limit": True,
+        },
+        {},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", UNMAPPED)
+async def test_fields_of_older_documents_that_are_not_mapped_may_be_anything(bed: Bed, how: str) -> None:
+    settings, mappings, change = UNMAPPED[how]
+    mappings = {**mappings, "properties": {"a": LONG}}
+    index = bed.index("mixed", {"settings": {**SINGLE, **settings}, "mappings": mappings})
+    bed.put(index, "1", '{"x":5}')
+    bed.put(index, "2", '{"x":{"y":1}}')
+    bed.call("PUT", f"/{index}/_mapping", change)
+    (before,) = bed.call("GET", f"/{index}/_mapping").values()
+    backup = bed.back_up()
+    assert prove(bed.restore_run(backup))[0] == 2
+    restore(bed.restore_run(backup, drop_existing=True))
+    (after,) = bed.call("GET", f"/{index}").values()
+    assert without_mark(after["mappings"]) == {"dynamic": "true", **before["mappings"]}
+    bed.call("PUT", f"/{index}/_settings", {"index.mapping.total_fields.limit": 100})
+    bed.put(index, "3", '{"new":1}')
+    (mapped,) = bed.call("GET", f"/{index}/_mapping").values()
+    assert "new" in mapped["mappings"]["properties"]
 
 
 async def test_a_snapshot_of_more_fields_than_the_limit_comes_back(bed: Bed) -> None:

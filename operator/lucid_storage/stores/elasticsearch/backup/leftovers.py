@@ -20,8 +20,8 @@ from lucid_storage.stores.elasticsearch.backup.names import (
     run_part,
 )
 from lucid_storage.stores.elasticsearch.backup.rawjson import members
-from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, shields
-from lucid_storage.stores.elasticsearch.backup.staging import remove, withdraw
+from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, raise_shield, shields
+from lucid_storage.stores.elasticsearch.backup.staging import open_to_writes, remove, withdraw
 from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS
 from lucid_storage.stores.elasticsearch.reading import moment
 from lucid_storage.stores.elasticsearch.settings import flat
@@ -177,6 +177,7 @@ def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> Cl
         if left.target not in targets and run_part(left.run) != ours and left.until > now:
             continue
         notes += _end(http, left)
+    _reopen(http, targets, ours, now)
     return Cleared(notes, frozenset(run_part(left.run) for left in found))
 
 
@@ -197,6 +198,25 @@ def _end(http: ElasticHttp, left: Leftover) -> list[str]:
     return [f"{left.name}, left by an earlier run, was removed."]
 
 
+def _reopen(http: ElasticHttp, targets: Sequence[str], ours: str, now: float) -> None:
+    """Gives writes back to the empty indices that runs which are over had closed, and did not replace or open again."""
+    for part, made in shields(http).items():
+        closed, named = made.get("closed"), _names(made.get("targets"))
+        if not closed or not (part == ours or _over(made, now) or any(one in targets for one in named)):
+            continue
+        for name in _names(closed):
+            open_to_writes(http, name)
+        raise_shield(http, str(made["run"]), int(str(made["until"])), named)
+
+
+def _names(found: JsonValue) -> list[str]:
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
+
+def _over(made: dict[str, JsonValue], now: float) -> bool:
+    return int(str(made["until"])) <= now
+
+
 def clear_shields(
     http: ElasticHttp, targets: Sequence[str], run: str, now: float, met: frozenset[str]
 ) -> None:
@@ -208,8 +228,6 @@ def clear_shields(
     standing = {run_part(left.run) for left in leftovers(http)}
     lower_shield(http, run)
     for part, made in shields(http).items():
-        over = int(str(made.get("until", 0))) <= now
-        named = made.get("targets")
-        same = isinstance(named, list) and any(target in targets for target in named)
-        if part not in standing and part != ours and (over or same or part in met):
+        same = any(target in targets for target in _names(made.get("targets")))
+        if part not in standing and part != ours and (_over(made, now) or same or part in met):
             lower_shield(http, part)

@@ -20,8 +20,12 @@ _SHIELD_PREFIX = "lucid-restore-"
 _WAIT = "30s"
 
 
-def raise_shield(http: ElasticHttp, run: str, until: int, targets: Sequence[str]) -> None:
-    """Before the first staged index of the run, whose names it also proves to be ours. Raises LucidError."""
+def raise_shield(
+    http: ElasticHttp, run: str, until: int, targets: Sequence[str], closed: Sequence[str] = ()
+) -> None:
+    """Before the first staged index of the run, whose names it also proves to be ours; and again before the run closes
+    indices to writes, which are named there for whoever comes next. Raises LucidError.
+    """
     part = run_part(run)
     body = {
         "index_patterns": [f"*-r-{part}", f"{SCRATCH_PREFIX}{part}_*"],
@@ -29,7 +33,14 @@ def raise_shield(http: ElasticHttp, run: str, until: int, targets: Sequence[str]
         "priority": SHIELD_PRIORITY + int.from_bytes(sha256(part.encode()).digest()[:6]),
         "template": {},
         "allow_auto_create": False,
-        "_meta": {MARK: {"run": run, "until": until, "targets": list(targets)[:_NAMED_TARGETS]}},
+        "_meta": {
+            MARK: {
+                "run": run,
+                "until": until,
+                "targets": list(targets)[:_NAMED_TARGETS],
+                "closed": list(closed),
+            }
+        },
     }
     http.must("PUT", f"/_index_template/{_SHIELD_PREFIX}{part}", body, {"master_timeout": _WAIT})
 

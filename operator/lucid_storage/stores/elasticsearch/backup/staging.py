@@ -15,7 +15,7 @@ from lucid_storage.stores.elasticsearch.backup.http import Answer, ElasticHttp, 
 from lucid_storage.stores.elasticsearch.backup.marks import with_meta
 from lucid_storage.stores.elasticsearch.backup.names import gone_alias, held_alias
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, members
-from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS, RAISED, loosened
+from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS, RAISED, loosened, tightened
 from lucid_storage.stores.mongodb.types import JsonValue
 
 _WAIT = "30s"
@@ -32,6 +32,7 @@ _LOADING: dict[str, JsonValue] = {
 # Would act on the index by themselves, or keep it from being finished; they come after the switch.
 _LAST = ("index.blocks.", "index.lifecycle.", "index.hidden", *LIMITS)
 _AFTER_LOADING = ("index.routing.allocation.",)
+_WRITES = "index.blocks.write"
 _NOT_THE_DEFINITION = {"validation_exception", "resource_already_exists_exception"}
 
 
@@ -44,7 +45,7 @@ def stage(http: ElasticHttp, name: str, found: Definition, run: str, target: str
     body = joined(
         {
             "settings": json.dumps({**settings, **_LOADING, **RAISED}),
-            "mappings": with_meta(loosened(found.mappings), made),
+            "mappings": with_meta(loosened(found.mappings, found.settings), made),
             "aliases": json.dumps({held_alias(name): {"is_hidden": True}}),
         }
     )
@@ -99,9 +100,10 @@ def mark_text(target: str, run: str, until: int, settings: dict[str, JsonValue])
 
 def tighten(http: ElasticHttp, name: str, found: Definition) -> None:
     """All documents are in: refuses again what the mapping refuses. Limits come at last, as they refuse mappings."""
-    if loosened(found.mappings) == found.mappings:
+    if loosened(found.mappings, found.settings) == found.mappings:
         return
-    mappings = joined({key: text for key, text in members(found.mappings).items() if key != "_meta"})
+    parts = {key: text for key, text in members(found.mappings).items() if key != "_meta"}
+    mappings = tightened(joined(parts), found.settings)
     path = f"/{encoded(name)}/_mapping"
     answer = http.ask("PUT", path, mappings.encode(), {"master_timeout": _WAIT, "timeout": _WAIT})
     if answer.status == 404:
@@ -161,6 +163,29 @@ def lost(http: ElasticHttp, name: str) -> LucidError:
         " data.",
         reason=Reason.WORKER_LOST,
     )
+
+
+def close_to_writes(http: ElasticHttp, name: str) -> None:
+    """Of an empty target, before it is counted for the last time. Absent is no error."""
+    _block_writes(http, name, blocked=True)
+
+
+def open_to_writes(http: ElasticHttp, name: str) -> None:
+    """Undoes it. Absent is no error."""
+    _block_writes(http, name, blocked=False)
+
+
+def closed_to_writes(http: ElasticHttp, name: str) -> bool:
+    """Whether its owner has closed it."""
+    path = f"/{encoded(name)}/_settings/{_WRITES}"
+    found = http.must("GET", path, parameters={"flat_settings": True}).json()
+    return any(str(one["settings"].get(_WRITES)).lower() == "true" for one in found.values())
+
+
+def _block_writes(http: ElasticHttp, name: str, *, blocked: bool) -> None:
+    answer = http.ask("PUT", f"/{encoded(name)}/_settings", {_WRITES: True if blocked else None})
+    if not answer.ok and answer.status != 404:
+        raise http.refused(answer)
 
 
 def is_held(http: ElasticHttp, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 
@@ -14,7 +14,14 @@ from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
 from lucid_storage.stores.elasticsearch.backup.marks import mark_of
 from lucid_storage.stores.elasticsearch.backup.names import Allowed, held_alias, live_alias
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, member, members
-from lucid_storage.stores.elasticsearch.backup.staging import count, is_held, lost
+from lucid_storage.stores.elasticsearch.backup.staging import (
+    close_to_writes,
+    closed_to_writes,
+    count,
+    is_held,
+    lost,
+    open_to_writes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -92,28 +99,37 @@ def check_consent(targets: Sequence[Target], *, drop_existing: bool) -> None:
 
 
 def switch(
-    http: ElasticHttp, staged: Sequence[Staged], allowed: Allowed, *, drop_existing: bool
+    http: ElasticHttp,
+    staged: Sequence[Staged],
+    allowed: Allowed,
+    *,
+    drop_existing: bool,
+    closing: Callable[[Sequence[str]], None],
 ) -> list[str]:
     """Gives the staged indices their names and aliases, all in one call, which also removes what they replace.
 
     Returns notes. Looks again at every target; an index that is replaced because it is empty is closed to writes
-    first, so that nothing written meanwhile is lost. Raises LucidError with nothing changed.
+    first, so that nothing written meanwhile is lost; `closing` notes which, for a run that comes after this one was
+    killed. Raises LucidError with nothing changed.
     """
     if not staged:
         return []
     again = [look(http, one.target.name) for one in staged]
     check_consent(again, drop_existing=drop_existing)
     empty = [target.replaces for target in again if target.replaces and not drop_existing]
+    closed = [name for name in empty if not closed_to_writes(http, name)]
+    if closed:
+        closing(closed)
     try:
-        for name in empty:
-            _block_writes(http, name, blocked=True)
+        for name in closed:
+            close_to_writes(http, name)
         if empty:
             again = [look(http, one.target.name) for one in staged]
             check_consent(again, drop_existing=False)
         actions, notes = _actions(http, staged, again, allowed)
         _apply(http, staged, actions)
     except BaseException:
-        for name in empty:
+        for name in closed:
             _unblock_writes(http, name)
         raise
     return notes
@@ -123,15 +139,9 @@ def _unblock_writes(http: ElasticHttp, name: str) -> None:
     """After a switch that failed. What went wrong first decides what may be removed, so nothing is raised."""
     http.pause = sleep  # also when the run was cancelled
     try:
-        _block_writes(http, name, blocked=False)
+        open_to_writes(http, name)
     except LucidError as error:
         logger.warning("the index %s may still refuse writes (index.blocks.write): %s", name, error.message)
-
-
-def _block_writes(http: ElasticHttp, name: str, *, blocked: bool) -> None:
-    answer = http.ask("PUT", f"/{encoded(name)}/_settings", {"index.blocks.write": True if blocked else None})
-    if not answer.ok and answer.status != 404:
-        raise http.refused(answer)
 
 
 def _apply(http: ElasticHttp, staged: Sequence[Staged], actions: Sequence[str]) -> None:
