@@ -40,8 +40,12 @@ class Kept:
     bits: int = 0
     """Entries without the setuid and setgid bits that they had: on a file they would mean another owner than its own,
     and of a group that the process is not in the kernel takes the bit off, without an error (chmod(2))."""
+    times: int = 0
     taken: dict[bytes, int] = field(default_factory=dict)
     """Bits of modes that were left off, by path."""
+    dated: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """By path the time (ns) that the file system made of one that it does not know, and that one: a 32-bit time of NFS
+    ends in 2106."""
     top: tuple[int, int, int] = (0o755, 0, 0)
     """Mode, user and group that the volume's top is to have. What it loses of them is counted when it gets them."""
     device_links: list[TarEntry] = field(default_factory=list)
@@ -56,6 +60,7 @@ class Kept:
                 (self.attributes, "extended attributes"),
                 (self.devices, "device files"),
                 (self.bits, "setuid or setgid bits"),
+                (self.times, "times"),
             )
             if count
         ]
@@ -192,6 +197,7 @@ class Extraction:
         os.fchmod(descriptor, wanted)
         self._note_taken(entry, wanted, os.fstat(descriptor))
         os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+        self._note_time(entry, os.fstat(descriptor))
 
     def _dress_path(self, entry: TarEntry, name: bytes, at: int) -> None:
         """Of what cannot be opened for it."""
@@ -207,6 +213,7 @@ class Extraction:
             os.chmod(name, wanted, dir_fd=at)
             self._note_taken(entry, wanted, os.stat(name, dir_fd=at, follow_symlinks=False))
         os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
+        self._note_time(entry, os.stat(name, dir_fd=at, follow_symlinks=False))
 
     def _attributed(self, entry: TarEntry, target: Target) -> tuple[bytes, ...]:
         refused = set_extended(target, entry.xattrs, self.root)
@@ -221,6 +228,12 @@ class Extraction:
         if taken and entry.path:
             self.kept.taken[entry.path] = taken
             self.kept.bits += bool(taken & _IDENTITY_BITS)
+
+    def _note_time(self, entry: TarEntry, now: os.stat_result) -> None:
+        """In whole seconds, as they are compared."""
+        if entry.path and now.st_mtime_ns // 10**9 != entry.mtime_ns // 10**9:
+            self.kept.dated[entry.path] = (now.st_mtime_ns, entry.mtime_ns)
+            self.kept.times += 1
 
     def _owned(self, chown: Callable[[int, int], None], entry: TarEntry, now: os.stat_result) -> bool:
         if (now.st_uid, now.st_gid) == (entry.uid, entry.gid):

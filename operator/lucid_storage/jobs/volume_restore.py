@@ -217,7 +217,7 @@ def _compare(run: VolumeRestoreRun, staging: Path, kept: Kept) -> None:
     """What lies on the disk now, read back from there and not from memory."""
     tree = Tree(staging, uncached=True)
     left = volume_left.read(staging)
-    found = digest_of(tree, run.check, taken=kept.taken, links=kept.device_links, left=left)
+    found = digest_of(tree, run.check, taken=kept.taken, dated=kept.dated, links=kept.device_links, left=left)
     if (found.entries, found.hexdigest()) != (run.record.entries, run.record.content_hash):
         raise LucidError(
             f'What was unpacked of the volume "{run.record.name}" is not what its manifest holds ({found.entries} of'

@@ -92,6 +92,7 @@ class VolumesOfRestore:
             sum(one.kept.attributes for one in done),
             sum(one.kept.devices for one in done),
             sum(one.kept.bits for one in done),
+            sum(one.kept.times for one in done),
         )
         said = " ".join(_proofs(done))
         return EngineOutcome(

@@ -247,12 +247,13 @@ def digest_of(
     report: Callable[[int, int], None] = lambda size, files: None,
     *,
     taken: Mapping[bytes, int] = MappingProxyType({}),
+    dated: Mapping[bytes, tuple[int, int]] = MappingProxyType({}),
     links: Iterable[TarEntry] = (),
     left: Iterable[tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = (),
 ) -> TreeDigest:
-    """The whole tree read and added up, with the bits of modes that were `taken` from entries, by path; with hard
-    `links` that are not to be looked for in it, and with the attributes that entries were `left` without, by path, both
-    in the order of a walk.
+    """The whole tree read and added up, with the bits of modes that were `taken` from entries, by path, and with the
+    second of the times (ns) that they were `dated` with for the first; with hard `links` that are not to be looked for
+    in it, and with the attributes that entries were `left` without, by path, both in the order of a walk.
     """
     digest, waiting, lefts = TreeDigest(), deque(links), iter(left)
     path, attributes = next(lefts, _NO_MORE)
@@ -267,6 +268,9 @@ def digest_of(
         entry = opened.entry
         if entry.path in taken:
             entry = replace(entry, mode=entry.mode | taken[entry.path])
+        found, mtime_ns = dated.get(entry.path, (0, entry.mtime_ns))
+        if entry.mtime_ns // 10**9 == found // 10**9:
+            entry = replace(entry, mtime_ns=mtime_ns)
         if entry.path == path:
             entry = replace(entry, xattrs=tuple(sorted({**dict(attributes), **dict(entry.xattrs)}.items())))
             path, attributes = next(lefts, _NO_MORE)

@@ -2,8 +2,11 @@
 
 import errno
 import os
+import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,3 +133,57 @@ def test_an_access_list_of_a_user_that_the_worker_cannot_name_is_left_off(target
     archive = made_of(TOP, TarEntry(b"file", EntryType.FILE, 0o670, 0, 0, 0, xattrs=with_list))
     assert whole(run_of(archive, target)).kept.attributes == 1
     assert oct((target / "file").stat().st_mode & 0o7777) == "0o640"
+
+
+# Times
+
+
+@pytest.fixture
+def early_end(tmp_path: Path) -> Iterator[Path]:
+    """A file system that knows no time after January 2038."""
+    image, place = tmp_path / "image", tmp_path / "mounted"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(20 * 1024 * 1024)
+    steps = (["mkfs.ext4", "-q", "-I", "128", str(image)], ["mount", "-o", "loop", str(image), str(place)])
+    if shutil.which("mkfs.ext4") is None or any(
+        subprocess.run(step, check=False, capture_output=True).returncode != 0 for step in steps
+    ):
+        pytest.skip("this machine makes or mounts no ext4")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+LATE = 4_102_444_800 * 10**9
+DATED = made_of(
+    replace(TOP, mtime_ns=LATE),
+    TarEntry(b"folder", EntryType.DIRECTORY, 0o755, 0, 0, LATE),
+    TarEntry(b"folder/file", EntryType.FILE, 0o644, 0, 0, LATE),
+    TarEntry(b"folder/link", EntryType.SYMLINK, 0o777, 0, 0, LATE, link=b"file"),
+    TarEntry(b"now", EntryType.FILE, 0o644, 0, 0, 10**18),
+)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount")
+def test_times_that_the_file_system_does_not_know_are_counted(early_end: Path) -> None:
+    assert whole(run_of(DATED, early_end)).kept.describe().endswith(": 3 times.")
+    assert (early_end / "folder" / "file").stat().st_mtime_ns == (2**31 - 1) * 10**9
+    assert (early_end / "now").stat().st_mtime_ns == 10**18
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to mount")
+@pytest.mark.parametrize("name", ["folder/file", "now"])
+def test_a_time_that_the_disk_changed_is_found_beside_those(
+    early_end: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    unpacked = volume_restore._unpacked
+
+    def and_changed(run: VolumeRestoreRun, staging: Path) -> Kept:
+        kept = unpacked(run, staging)
+        os.utime(staging / name, (1, 1))
+        return kept
+
+    monkeypatch.setattr(volume_restore, "_unpacked", and_changed)
+    with pytest.raises(LucidError) as caught:
+        restore(run_of(DATED, early_end))
+    assert caught.value.reason is Reason.COUNT_MISMATCH
