@@ -13,6 +13,7 @@ from lucid_storage.jobs import elastic_loading, elastic_restore
 from lucid_storage.jobs.elastic_restore import restore
 from lucid_storage.stores.elasticsearch.backup import leftovers
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
+from lucid_storage.stores.elasticsearch.backup.names import run_part
 
 pytestmark = pytest.mark.elasticsearch
 
@@ -31,6 +32,11 @@ def index(bed: Bed) -> str:
     return made
 
 
+def run_of(bed: Bed, which: str) -> str:
+    """Another one in each test: what a run of the same id left is taken for one's own, and removed."""
+    return run_part(which + bed.prefix)
+
+
 def whole(bed: Bed, index: str, run: str) -> None:
     """The index is the one that `run` made, with the mappings of the backup, and nothing lies beside it."""
     (found,) = bed.call("GET", f"/{index}").values()
@@ -42,7 +48,8 @@ def whole(bed: Bed, index: str, run: str) -> None:
 
 def shields(bed: Bed) -> list[str]:
     found = bed.call("GET", "/_index_template")["index_templates"]
-    return [t["name"] for t in found if t["name"].startswith(("lucid-restore-first", "lucid-restore-second"))]
+    ours = {f"lucid-restore-{run_of(bed, which)}" for which in ("first", "second")}
+    return [t["name"] for t in found if t["name"] in ours]
 
 
 def interrupted(
@@ -80,24 +87,27 @@ async def test_whenever_a_second_restore_comes_what_is_live_is_whole_and_nobody_
     backup = bed.back_up()
 
     def second() -> None:
-        assert restore(bed.restore_run(backup, drop_existing=True, run="second")).documents == DOCUMENTS
+        assert (
+            restore(bed.restore_run(backup, drop_existing=True, run=run_of(bed, "second"))).documents
+            == DOCUMENTS
+        )
 
     module, step, after = MOMENTS[moment]
     interrupted(monkeypatch, module, step, second, after=after)
-    first = bed.restore_run(backup, drop_existing=True, run="first")
+    first = bed.restore_run(backup, drop_existing=True, run=run_of(bed, "first"))
     if moment == "before it makes its index":
         assert restore(first).documents == DOCUMENTS  # one after the other
-        whole(bed, index, "first")
+        whole(bed, index, run_of(bed, "first"))
     else:
         with pytest.raises(LucidError):
             restore(first)
-        whole(bed, index, "second")
+        whole(bed, index, run_of(bed, "second"))
     assert shields(bed) == []
 
 
 def attempt(bed: Bed, backup: Backup) -> LucidError:
     with pytest.raises(LucidError) as failed:
-        restore(bed.restore_run(backup, drop_existing=True, run="first"))
+        restore(bed.restore_run(backup, drop_existing=True, run=run_of(bed, "first")))
     return failed.value
 
 
@@ -107,7 +117,7 @@ async def test_documents_make_no_index_that_was_removed_and_the_message_says_who
     backup = bed.back_up()
 
     def remove() -> None:
-        bed.call("DELETE", f"/{index}-r-first")
+        bed.call("DELETE", f"/{index}-r-{run_of(bed, 'first')}")
 
     interrupted(monkeypatch, elastic_loading, "stage", remove, after=True)
     failed = attempt(bed, backup)
@@ -123,10 +133,10 @@ async def test_an_index_that_somebody_made_anew_under_the_name_is_not_taken_for_
     backup = bed.back_up()
 
     def replace() -> None:
-        bed.call("DELETE", f"/{index}-r-first")
-        bed.call("DELETE", "/_index_template/lucid-restore-first")
+        bed.call("DELETE", f"/{index}-r-{run_of(bed, 'first')}")
+        bed.call("DELETE", f"/_index_template/lucid-restore-{run_of(bed, 'first')}")
         for n in range(DOCUMENTS):
-            bed.put(f"{index}-r-first", str(n), f'{{"code":"00{n}"}}')
+            bed.put(f"{index}-r-{run_of(bed, 'first')}", str(n), f'{{"code":"00{n}"}}')
 
     interrupted(monkeypatch, elastic_loading, "loaded", replace, after=True)
     failed = attempt(bed, backup)
@@ -152,7 +162,9 @@ async def test_an_index_that_goes_live_while_another_run_clears_is_not_removed(
     with ThreadPoolExecutor(1) as other:
         with monkeypatch.context() as patched:
             patched.setattr(elastic_restore, "switch", waits)
-            first = other.submit(restore, bed.restore_run(backup, drop_existing=True, run="first"))
+            first = other.submit(
+                restore, bed.restore_run(backup, drop_existing=True, run=run_of(bed, "first"))
+            )
             assert ready.wait(60)
 
         def looks(http: ElasticHttp) -> list[leftovers.Leftover]:
@@ -163,12 +175,12 @@ async def test_an_index_that_goes_live_while_another_run_clears_is_not_removed(
             return found
 
         monkeypatch.setattr(leftovers, "leftovers", looks)
-        second = bed.restore_run(backup, drop_existing=True, run="second")
+        second = bed.restore_run(backup, drop_existing=True, run=run_of(bed, "second"))
         second.open_source = failing
         with pytest.raises(LucidError, match="gone"):
             restore(second)
         assert first.result().documents == DOCUMENTS
-    whole(bed, index, "first")
+    whole(bed, index, run_of(bed, "first"))
 
 
 def failing() -> Any:
@@ -187,7 +199,7 @@ async def test_an_index_that_another_run_is_about_to_remove_does_not_go_live(
 
         with monkeypatch.context() as patched, pytest.raises(LucidError, match="killed"):
             patched.setattr(leftovers, "remove", dies)
-            restore(bed.restore_run(backup, drop_existing=True, run="second"))
+            restore(bed.restore_run(backup, drop_existing=True, run=run_of(bed, "second")))
 
     interrupted(monkeypatch, elastic_restore, "switch", clears, after=False)
     assert attempt(bed, backup).reason is Reason.WORKER_LOST
