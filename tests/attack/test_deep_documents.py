@@ -61,3 +61,5 @@ async def test_deep_nesting_is_one_condition_and_stops_no_other_work(
     await mongo_world.create("Collection", "after", {})
     await mongo_world.ready("Collection", "after", 20)
     assert len(" ".join(await ready_condition(mongo_world, "deep"))) < 600
+    # This process could not decode it, so it cannot clean up behind it either.
+    await kubectl(mongo_world, "-n", mongo_world.namespace, "delete", "collection", "deep")

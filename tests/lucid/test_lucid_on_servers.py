@@ -126,6 +126,8 @@ def all_stores(
         "MONGODB_URI": mongodb.uri,
         "REDIS_URL": redis_server.url,
         "ELASTICSEARCH_URL": elasticsearch_server.url,
+        "BACKUP_STORAGE_TYPE": "volume",
+        "BACKUP_STORAGE_CLAIM": "backups",
     }
     yield world
     for operator in world.operators:
