@@ -36,31 +36,39 @@ ObjectPrefix = Annotated[
     ),
 ]
 
+_ENDPOINT: Final = r"https?://[A-Za-z0-9._:\[\]-]+/?"
+_REGION: Final = "[A-Za-z0-9_-]+"
+MOST_REGION: Final = 64
+"""Characters."""
+
+
+def _whole(pattern: str) -> str:
+    """The CEL rule that a text is this pattern; a text in CEL needs its backslashes twice."""
+    return "self.matches('^{}$')".format(pattern.replace("\\", "\\\\"))
+
+
 EndpointUrl = Annotated[
     str,
     StringConstraints(min_length=8, max_length=512),
     Rules(
         Rule(
-            "self.matches('^https?://[A-Za-z0-9._:\\\\[\\\\]-]+/?$')",
+            _whole(_ENDPOINT),
             "Write the endpoint as http:// or https:// with host and port, without user, password or path.",
         )
     ),
 ]
 
-_ENDPOINT: Final = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+/?")
-
 Region = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=64),
+    StringConstraints(min_length=1, max_length=MOST_REGION),
     Rules(
         # It is part of the address of Amazon's servers.
         Rule(
-            "self.matches('^[A-Za-z0-9_-]+$')",
+            _whole(_REGION),
             "A region has letters, digits, - and _ only, as in eu-central-1.",
         )
     ),
 ]
-_REGION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 EncryptionKeyId = Annotated[
     str,
@@ -78,7 +86,7 @@ def checked_endpoint(url: str) -> str:
     """`url` itself, when it can be dialled. Raises ValueError with a sentence that does not quote it."""
     try:
         parts = urlsplit(url)
-        dialled = _ENDPOINT.fullmatch(url) and parts.hostname
+        dialled = re.fullmatch(_ENDPOINT, url) and parts.hostname
         _ = parts.port, (parts.hostname or "").encode("idna")
     except ValueError:
         dialled = None
@@ -92,7 +100,7 @@ def checked_endpoint(url: str) -> str:
 
 def checked_region(name: str) -> str:
     """`name` itself. Raises ValueError with a sentence."""
-    if not _REGION.fullmatch(name):
+    if len(name) > MOST_REGION or not re.fullmatch(_REGION, name):
         raise ValueError("a region has letters, digits, - and _ only, as in eu-central-1")
     return name
 

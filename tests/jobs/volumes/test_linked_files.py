@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from volume_restore_bed import DEEP, deep_folder
 
 from lucid_storage.archive.volume_tar import EntryType
 from lucid_storage.jobs.volume_tree import Tree, contents
@@ -66,14 +67,7 @@ def test_a_file_that_is_written_to_between_its_names_is_counted_and_has_no_conte
 
 
 def test_names_of_one_file_may_lie_deeper_than_a_path_is_long(tmp_path: Path) -> None:
-    inside = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(400):
-        os.mkdir("deep-in-here", dir_fd=inside)
-        below = os.open("deep-in-here", os.O_RDONLY, dir_fd=inside)
-        os.close(inside)
-        inside = below
-    os.close(os.open("one", os.O_WRONLY | os.O_CREAT, dir_fd=inside))
-    os.link("one", "two", src_dir_fd=inside, dst_dir_fd=inside)
-    os.close(inside)
-    deep = b"deep-in-here/" * 400
-    assert read_while(Tree(tmp_path), b"", lambda: None)[deep + b"two"] == (LINK, deep + b"one")
+    with deep_folder(tmp_path) as inside:
+        os.close(os.open("one", os.O_WRONLY | os.O_CREAT, dir_fd=inside))
+        os.link("one", "two", src_dir_fd=inside, dst_dir_fd=inside)
+    assert read_while(Tree(tmp_path), b"", lambda: None)[DEEP + b"two"] == (LINK, DEEP + b"one")

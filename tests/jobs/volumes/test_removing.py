@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from volume_restore_bed import deep_folder
 
 from lucid_storage.stores.filesystem.removing import remove
 
@@ -25,13 +26,8 @@ def test_a_link_goes_and_not_what_it_leads_to(tmp_path: Path) -> None:
 
 
 def test_folders_may_lie_deeper_than_names_are_long(tmp_path: Path) -> None:
-    inside = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(400):
-        os.mkdir("deep-in-here", dir_fd=inside)
-        below = os.open("deep-in-here", os.O_RDONLY, dir_fd=inside)
-        os.close(inside)
-        inside = below
-    os.close(inside)
+    with deep_folder(tmp_path):
+        pass
     remove(tmp_path / "deep-in-here")
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,16 @@ import struct
 from pathlib import Path
 
 import pytest
-from volume_restore_bed import NOBODY, Archive, archive_of, made_of, run_of, unprivileged, whole
+from volume_restore_bed import (
+    NOBODY,
+    Archive,
+    archive_of,
+    made_of,
+    note_of_killed,
+    run_of,
+    unprivileged,
+    whole,
+)
 from volume_trees import described
 
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
@@ -138,14 +147,7 @@ def test_the_modes_of_such_folders_are_noted_before_all_is_written_out(
 def test_a_note_that_the_disk_lost_is_said_with_what_to_do(
     target: Path, monkeypatch: pytest.MonkeyPatch, rubbish: str
 ) -> None:
-    def dies(source: bytes, to: bytes) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(volume_restore, "rename_new", dies)
-        with pytest.raises(KeyboardInterrupt):
-            restore(run_of(LOCKED, target))
-    (note,) = target.glob(".lucid-ready-*/.lucid-modes")
+    note = note_of_killed(run_of(LOCKED, target), monkeypatch)
     note.write_text(rubbish)
     with pytest.raises(LucidError, match=r"cannot be read.*[Rr]emove everything in the volume"):
         restore(run_of(LOCKED, target, "ba9876543210"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from volume_restore_bed import NOBODY, OWNER, archive_of, made_of, run_of, unprivileged, whole
+from volume_restore_bed import NOBODY, OWNER, archive_of, made_of, note_of_killed, run_of, unprivileged, whole
 
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
 from lucid_storage.errors import LucidError
@@ -78,14 +78,7 @@ def test_an_empty_folder_in_the_place_of_what_is_ready_is_no_restore(target: Pat
 def test_a_folder_that_is_ready_and_has_lost_its_note_is_said(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(source: bytes, to: bytes) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(volume_restore, "rename_new", dies)
-        with pytest.raises(KeyboardInterrupt):
-            restore(run_of(LOCKED_TOP, target))
-    (note,) = target.glob(".lucid-ready-*/.lucid-modes")
+    note = note_of_killed(run_of(LOCKED_TOP, target), monkeypatch)
     note.unlink()
     with pytest.raises(LucidError, match=r"cannot be read.*[Rr]emove everything in the volume"):
         restore(run_of(LOCKED_TOP, target, "ba9876543210"))

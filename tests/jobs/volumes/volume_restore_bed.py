@@ -2,11 +2,14 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
+
+import pytest
 
 from lucid_storage.archive.manifest import (
     BackupKind,
@@ -21,6 +24,7 @@ from lucid_storage.archive.manifest import (
 )
 from lucid_storage.archive.volume_digest import ContentHash, TreeDigest
 from lucid_storage.archive.volume_tar import END, EntryType, TarEntry, header
+from lucid_storage.jobs import volume_restore
 from lucid_storage.jobs.contract import Sink
 from lucid_storage.jobs.volume_archive import write_archive
 from lucid_storage.jobs.volume_restore import VolumeRestored, VolumeRestoreRun, restore, settle
@@ -28,6 +32,7 @@ from lucid_storage.models.orders import Owner
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 OWNER = Owner(cluster="c", namespace="n", name="again", uid="u", spec_hash="h")
+DEEP = b"deep-in-here/" * 400
 NOBODY = 65532
 """The user of a worker without privileges."""
 
@@ -98,6 +103,35 @@ def whole(run: VolumeRestoreRun) -> VolumeRestored:
     done = restore(run)
     settle(run, whole=True)
     return done
+
+
+def note_of_killed(run: VolumeRestoreRun, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The note of modes that a worker leaves which is killed before it moves the first entry to the top."""
+
+    def dies(source: bytes, to: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(volume_restore, "rename_new", dies)
+        with pytest.raises(KeyboardInterrupt):
+            restore(run)
+    (note,) = run.root.glob(".lucid-ready-*/.lucid-modes")
+    return note
+
+
+@contextmanager
+def deep_folder(top: Path) -> Iterator[int]:
+    """A descriptor of a folder whose path, `DEEP` below `top`, is longer than the kernel takes in one."""
+    inside = os.open(top, os.O_RDONLY)
+    for name in DEEP.split(b"/")[:-1]:
+        os.mkdir(name, dir_fd=inside)
+        below = os.open(name, os.O_RDONLY, dir_fd=inside)
+        os.close(inside)
+        inside = below
+    try:
+        yield inside
+    finally:
+        os.close(inside)
 
 
 def unprivileged(act: Callable[[], str]) -> str:
