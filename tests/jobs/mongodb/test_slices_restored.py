@@ -104,7 +104,7 @@ def test_every_write_up_to_a_moment_is_there_and_none_after_it_before_in_and_beh
         running(slicer),
         asked(chain),
     ):
-        until(lambda: written[0] > 20 and told(slicer), "some writes and a slice")
+        until(lambda: written[0] > 20 and chain.slices(), "some writes and a slice")
         first = chain.back_up(FULL)
         earlier = passed(client, seconds(first)[1] + 1)
         second = chain.back_up(FULL, gate=once(hold))
@@ -144,7 +144,7 @@ def test_step_downs_in_a_full_and_between_slices_lose_nothing(
         client.shop.bulk.insert_many([{"_id": n, "x": "y" * 1000} for n in range(12_000)])
         slicer = chain.slicer()
         with counting(client, "shop", ("a", "b")) as written, running(slicer), asked(chain):
-            until(lambda: written[0] > 20 and told(slicer), "some writes and a slice")
+            until(lambda: written[0] > 20 and chain.slices(), "some writes and a slice")
             # The member that is read from is the one that steps down.
             chain.selection = chain.selection.model_copy(update={"read_preference": ReadPreference.PRIMARY})
             confirmed = written[0]
