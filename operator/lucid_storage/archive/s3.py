@@ -36,6 +36,9 @@ REQUEST_SECONDS: Final = 120.0
 """For a whole reading request, which asks for a few MiB at most."""
 RETRY_SECONDS: Final = 60.0
 _PLAIN = re.compile(r"[\x21-\x7e]*")
+"""What headers carry: the access key and the session token."""
+_SIGNING = re.compile(r"[^\r\n\0\ud800-\udfff]*")
+"""A secret key signs requests and is in none; a lone surrogate stands for a byte that is no text."""
 _STATUS = re.compile(r"status:? (\d{3})|status code: (\d{3})|: (\d{3}) [A-Z]")
 
 
@@ -81,7 +84,7 @@ class S3Store:
         region = destination.region or DEFAULT_REGION
         access_key, secret_key = (
             _login(environ, "AWS_ACCESS_KEY_ID"),
-            _login(environ, "AWS_SECRET_ACCESS_KEY"),
+            _signing_key(environ, "AWS_SECRET_ACCESS_KEY"),
         )
         if access_key is None or secret_key is None:
             raise DestinationError(
@@ -221,6 +224,17 @@ def _login(environ: Mapping[str, str], name: str) -> str | None:
         raise DestinationError(
             f"The {name} of the bucket holds a blank, a line break or a letter that no request can carry; put the key"
             " alone into the Secret.",
+            reason=Reason.SECRET_INVALID,
+        )
+    return value or None
+
+
+def _signing_key(environ: Mapping[str, str], name: str) -> str | None:
+    """Blanks of it count, line breaks around it do not. Raises DestinationError(SecretInvalid)."""
+    value = environ.get(name, "").strip("\r\n")
+    if not _SIGNING.fullmatch(value):
+        raise DestinationError(
+            f"The {name} of the bucket holds a line break or what is no text; put the key alone into the Secret.",
             reason=Reason.SECRET_INVALID,
         )
     return value or None
