@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -155,15 +156,24 @@ def _is_ours(root: Path) -> bool:
 
 
 def remove(root: Path) -> None:
-    """One that cannot be removed harms nothing. The top's mode may say that its owner writes nothing into it."""
-    with suppress(OSError):
-        mode = stat.S_IMODE(root.stat().st_mode)
-        if mode & stat.S_IRWXU != stat.S_IRWXU:
-            root.chmod(mode | stat.S_IRWXU)
-    for name in (NAME, f"{NAME}.new"):
-        try:
-            (root / name).unlink()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            logger.warning("the record of a restore could not be removed from its volume: %s", error.strerror)
+    """One that cannot be removed harms nothing."""
+    try:
+        with _writable(root):
+            for name in (NAME, f"{NAME}.new"):
+                (root / name).unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("the record of a restore could not be removed from its volume: %s", error.strerror)
+
+
+@contextmanager
+def _writable(root: Path) -> Iterator[None]:
+    """The top has its mode already, which may say that its owner writes nothing into it."""
+    mode = stat.S_IMODE(root.stat().st_mode)
+    opened = not os.access(root, os.W_OK | os.X_OK) and _is_ours(root)
+    if opened:
+        root.chmod(mode | stat.S_IRWXU)
+    try:
+        yield
+    finally:
+        if opened:
+            root.chmod(mode)

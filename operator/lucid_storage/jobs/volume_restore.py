@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -112,18 +112,20 @@ def restore(run: VolumeRestoreRun) -> VolumeRestored:
     return VolumeRestored(run.record.entries, run.record.bytes, kept)
 
 
-def settle(run: VolumeRestoreRun, *, whole: bool) -> None:
-    """The last act at a volume, when all others are complete: its top gets its owner and mode back, as this restore
-    wrote them down.
+def settle(runs: Sequence[VolumeRestoreRun], *, whole: bool) -> None:
+    """The last act at the volumes of a restore, when all else is complete: their tops get owner and mode back, as this
+    restore wrote them down.
 
-    `whole` says that nothing of the restore can fail any more, so the record goes. Raises nothing: the data are there.
+    `whole` says that nothing of the restore can fail any more, so the records go, when no top needs them: whoever is
+    killed before that is followed by one that finds them. Raises nothing: the data are there.
     """
-    done = volume_done.read(run.root)
-    if done is None or not done.same_restore(_done(run)):
-        return
+    found = [(run, volume_done.read(run.root)) for run in runs]
+    ours = [(run.root, done) for run, done in found if done is not None and done.same_restore(_done(run))]
+    for root, done in ours:
+        volume_done.dress_top(root, done)
     if whole:
-        volume_done.remove(run.root)
-    volume_done.dress_top(run.root, done)
+        for root, _ in ours:
+            volume_done.remove(root)
 
 
 def _done_before(run: VolumeRestoreRun) -> Done | None:

@@ -105,9 +105,12 @@ class VolumesOfRestore:
 
     def settle(self, *, whole: bool) -> None:
         """The last act, when every engine is complete; `whole` unless something of the restore is left to do."""
-        for target, record in self.chosen():
-            if target.path is not None and record.snapshot is None:
-                settle(self._run(target, record), whole=whole)
+        written = [
+            self._run(target, record)
+            for target, record in self.chosen()
+            if target.path is not None and record.snapshot is None
+        ]
+        settle(written, whole=whole)
 
     def _run(self, target: VolumeTarget, record: VolumeRecord) -> VolumeRestoreRun:
         if target.path is None:

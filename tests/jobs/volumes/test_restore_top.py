@@ -92,9 +92,9 @@ def test_the_record_goes_from_a_top_that_a_worker_without_privileges_may_not_wri
     def twice() -> str:
         run = run_of(archive, theirs)
         restore(run)
-        settle(run, whole=False)
+        settle([run], whole=False)
         seen = mode(theirs)
-        settle(run, whole=True)
+        settle([run], whole=True)
         return seen
 
     assert unprivileged(twice) == "0o555"
@@ -172,8 +172,8 @@ def test_a_setgid_bit_that_a_top_loses_is_counted(theirs: Path) -> None:
 def test_the_record_of_another_restore_says_nothing_of_the_top(target: Path) -> None:
     run = run_of(made_of(TarEntry(b"", EntryType.DIRECTORY, 0o700, 0, 0, 0), FILE), target)
     restore(run)
-    settle(replace(run, owner=OWNER.model_copy(update={"name": "other"})), whole=True)
+    settle([replace(run, owner=OWNER.model_copy(update={"name": "other"}))], whole=True)
     assert mode(target) != "0o700"
     assert (target / volume_done.NAME).exists()
-    settle(run, whole=True)
+    settle([run], whole=True)
     assert mode(target) == "0o700"

@@ -101,7 +101,7 @@ def run_of(archive: Archive, root: Path, run: str = "0123456789ab") -> VolumeRes
 def whole(run: VolumeRestoreRun) -> VolumeRestored:
     """A restore of this volume alone, to its end."""
     done = restore(run)
-    settle(run, whole=True)
+    settle([run], whole=True)
     return done
 
 
