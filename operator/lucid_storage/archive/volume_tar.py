@@ -14,6 +14,9 @@ from typing import Final
 
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
+MODE_BITS: Final = 0o7777
+LARGEST_ID: Final = 2**32 - 2
+"""Of a user or group: the number above it leaves an owner as it is (chown(2))."""
 XATTR: Final = b"SCHILY.xattr."
 ESCAPED: Final = (b"comment", b"names of attributes have %25 and %3D")
 """A record beside such a name. Without it, names are as they were written: archives of before have no escapes."""
@@ -138,7 +141,7 @@ def _ustar(entry: TarEntry, name: bytes, size: int, *, flag: bytes | None = None
     seconds = entry.mtime_ns // 1_000_000_000
     block = bytearray(BLOCK)
     block[0:100] = _field(name if name.isascii() else b"entry", 100)
-    block[100:108] = b"%07o\x00" % (entry.mode & 0o7777)
+    block[100:108] = b"%07o\x00" % (entry.mode & MODE_BITS)
     block[108:116] = b"%07o\x00" % (entry.uid if entry.uid <= _OCTAL_ID else 0)
     block[116:124] = b"%07o\x00" % (entry.gid if entry.gid <= _OCTAL_ID else 0)
     block[124:136] = b"%011o\x00" % (size if size <= _OCTAL_SIZE else 0)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from lucid_storage.archive.volume_tar import BLOCK, ESCAPED, XATTR, EntryType, TarEntry
+from lucid_storage.archive.volume_tar import BLOCK, ESCAPED, LARGEST_ID, MODE_BITS, XATTR, EntryType, TarEntry
 from lucid_storage.errors import ArchiveDamagedError
 
 READ_BYTES: Final = 1024 * 1024
 LARGEST_HEADER: Final = 64 * 1024 * 1024
 """Of extended headers and sparse maps: more is no archive of ours."""
+_SIGNED: Final = 2**63
+"""Sizes and seconds are below it: off_t and time_t."""
 
 
 class TarReader:
@@ -64,25 +66,28 @@ class TarReader:
         """The entry, and how many bytes of contents follow. Raises ValueError, KeyError."""
         _check_sum(block)
         kind = EntryType(_flag(block).decode("ascii"))
-        size = int(records[b"size"]) if b"size" in records else _octal(block[124:136])
+        size = _number(records.get(b"size"), block[124:136], _SIGNED - 1)
         name = records.get(b"path", _text(block[0:100]))
         ranges, real = None, size
         if records.get(b"GNU.sparse.major") == b"1":
-            name, real = records[b"GNU.sparse.name"], int(records[b"GNU.sparse.realsize"])
+            name, real = (
+                records[b"GNU.sparse.name"],
+                _number(records[b"GNU.sparse.realsize"], b"", _SIGNED - 1),
+            )
             ranges, used = self._map(size, real)
             size -= used
         if ranges is not None and sum(length for _, length in ranges) != size:
             raise ValueError
         link = records.get(b"linkpath", _text(block[157:257]))
-        if kind is EntryType.HARDLINK and not (link := safe_path(link)):
+        if b"\x00" in link or (kind is EntryType.HARDLINK and not (link := safe_path(link))):
             raise ValueError
         mtime = records.get(b"mtime")
         entry = TarEntry(
             path=safe_path(name),
             type=kind,
-            mode=_octal(block[100:108]),
-            uid=int(records[b"uid"]) if b"uid" in records else _octal(block[108:116]),
-            gid=int(records[b"gid"]) if b"gid" in records else _octal(block[116:124]),
+            mode=_number(None, block[100:108], MODE_BITS),
+            uid=_number(records.get(b"uid"), block[108:116], LARGEST_ID),
+            gid=_number(records.get(b"gid"), block[116:124], LARGEST_ID),
             mtime_ns=_nanoseconds(mtime) if mtime is not None else _octal(block[136:148]) * 1_000_000_000,
             size=real if kind is EntryType.FILE else 0,
             link=link,
@@ -177,13 +182,17 @@ def _records(data: bytes) -> dict[bytes, bytes]:
 
 def _attributes(records: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
     escaped = records.get(ESCAPED[0]) == ESCAPED[1]
-    found = ((k.removeprefix(XATTR), v) for k, v in records.items() if k.startswith(XATTR))
+    found = [(k.removeprefix(XATTR), v) for k, v in records.items() if k.startswith(XATTR)]
+    if any(b"\x00" in k for k, _ in found):
+        raise ValueError
     return tuple((k.replace(b"%3D", b"=").replace(b"%25", b"%") if escaped else k, v) for k, v in found)
 
 
 def _nanoseconds(text: bytes) -> int:
     whole, _, rest = text.partition(b".")
     fraction = int((rest + b"000000000")[:9]) if rest else 0
+    if not -_SIGNED <= int(whole) - (fraction > 0 and whole.startswith(b"-")) < _SIGNED:
+        raise ValueError
     return int(whole) * 1_000_000_000 + (-fraction if whole.startswith(b"-") else fraction)
 
 
@@ -195,8 +204,19 @@ def _text(field: bytes) -> bytes:
     return field.partition(b"\x00")[0]
 
 
+def _number(decimal: bytes | None, octal: bytes, most: int) -> int:
+    """Of a record, or of the field of a header where there is none. Raises ValueError for none of 0 to `most`."""
+    number = _octal(octal) if decimal is None else int(decimal)
+    if not 0 <= number <= most:
+        raise ValueError
+    return number
+
+
 def _octal(field: bytes) -> int:
-    return int(field.strip(b"\x00 ") or b"0", 8)
+    text = field.strip(b"\x00 ") or b"0"
+    if not text.isdigit():  # int() takes signs and more
+        raise ValueError
+    return int(text, 8)
 
 
 def _check_sum(block: bytes) -> None:

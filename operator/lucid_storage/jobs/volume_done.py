@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, Field, ValidationError
 from lucid_storage.archive.manifest import Record
 from lucid_storage.archive.own_file import open_draft, open_own, put_in_place
 from lucid_storage.errors import LucidError
+from lucid_storage.jobs.volume_locked import Top
 from lucid_storage.kube.paths import is_name
 from lucid_storage.models.orders import Owner
 from lucid_storage.stores.filesystem.attributes import ACCESS_LIST
@@ -47,7 +48,7 @@ class Done(Record):
     run: str
     """Id of the run that did it."""
     at: AwareDatetime
-    top: tuple[int, int, int] = (0o755, 0, 0)
+    top: Top = (0o755, 0, 0)
     """Mode, user and group that the volume's top had in the backup; it gets them when the whole restore is done. With
     them now, the kubelet would change every file for the pod of the next run (fsGroupChangePolicy: OnRootMismatch).
     """
@@ -62,7 +63,7 @@ class Done(Record):
         backup: str,
         volume: str,
         run: str,
-        top: tuple[int, int, int],
+        top: Top,
         access_list: bytes,
     ) -> Done:
         """Of this moment."""

@@ -10,16 +10,19 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from lucid_storage.archive.volume_tar import LARGEST_ID, MODE_BITS
 from lucid_storage.errors import LucidError
 
 NAME: Final = ".lucid-modes"
-Top = tuple[int, int, int]
-"""Mode, user and group."""
-_NOTED: Final = TypeAdapter(tuple[Top, dict[str, int]])
+Mode = Annotated[int, Field(ge=0, le=MODE_BITS)]
+Id = Annotated[int, Field(ge=0, le=LARGEST_ID)]
+Top = tuple[Mode, Id, Id]
+"""Mode, user and group. Whoever writes to the volume could have put others in their place."""
+_NOTED: Final = TypeAdapter(tuple[Top, dict[str, Mode]])
 
 
 def note(staging: Path, top: Top) -> None:

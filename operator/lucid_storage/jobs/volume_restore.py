@@ -136,7 +136,7 @@ def _done_before(run: VolumeRestoreRun) -> Done | None:
     return done if done.same_restore(_done(run)) else None
 
 
-def _done(run: VolumeRestoreRun, top: tuple[int, int, int] = (0o755, 0, 0), access_list: bytes = b"") -> Done:
+def _done(run: VolumeRestoreRun, top: volume_locked.Top = (0o755, 0, 0), access_list: bytes = b"") -> Done:
     return Done.of(run.owner, run.manifest.id, run.record.name, run.run, top, access_list)
 
 

@@ -24,6 +24,8 @@ ACCESS_LIST: Final = b"system.posix_acl_access"
 """Of who may do what, beside the owner and the group: acl(5)."""
 _LISTS: Final = (ACCESS_LIST, b"system.posix_acl_default")
 _HEADER_BYTES: Final = 4
+_ENTRY: Final = struct.Struct("<HHI")
+"""Tag, rights, id: linux/posix_acl_xattr.h."""
 _GROUP: Final = 0x04
 """The owning group's tag: linux/posix_acl.h."""
 
@@ -87,6 +89,8 @@ def without_list(mode: int, access_list: bytes) -> int:
     """The mode of an entry that cannot have its access list: with one, the group's bits are the most that anybody on
     the list may do, and what the group itself may do stands in the list.
     """
-    entries = struct.iter_unpack("<HHI", access_list[_HEADER_BYTES:])  # linux/posix_acl_xattr.h
-    rights: int = next((rights for tag, rights, _ in entries if tag == _GROUP), stat.S_IRWXO)
+    entries = access_list[_HEADER_BYTES:]
+    if len(access_list) < _HEADER_BYTES or len(entries) % _ENTRY.size:
+        return mode & ~stat.S_IRWXG  # of no kernel: nobody knows what it was to allow
+    rights: int = next((rights for tag, rights, _ in _ENTRY.iter_unpack(entries) if tag == _GROUP), 0)
     return mode & (~stat.S_IRWXG | rights << 3)
