@@ -237,13 +237,13 @@ def _moved_up(run: VolumeRestoreRun, ready: Path, kept: Kept) -> None:
             raise _came_in(run)
         mode = locked.get(path.name)
         if mode is not None:
-            path.chmod(mode | stat.S_IWUSR)
+            volume_locked.set_mode(path, mode | stat.S_IWUSR)
         try:
             rename_new(os.fsencode(path), os.fsencode(target))
         except FileExistsError as error:
             raise _came_in(run) from error
     for name, mode in locked.items():
-        (run.root / name).chmod(mode)
+        volume_locked.set_mode(run.root / name, mode)
     write_out(os.fsencode(ready))  # while a worker that comes after this one would still go on
     attributes = keeping.xattrs(os.fsencode(ready))
     done = _done(run, top, attributes.pop(ACCESS_LIST, b""))

@@ -8,7 +8,7 @@ import pytest
 from volume_restore_bed import NOBODY, made_of, run_of, unprivileged, whole
 
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
-from lucid_storage.jobs import volume_done
+from lucid_storage.jobs import volume_done, volume_restore
 from lucid_storage.jobs.volume_restore import VolumeRestoreRun, restore, settle
 
 FILE = TarEntry(b"file", EntryType.FILE, 0o644, 0, 0, 0)
@@ -74,3 +74,47 @@ def test_a_worker_without_privileges_removes_its_record_from_a_top_that_it_may_n
     assert unprivileged(lambda: whole(run_of(archive, theirs)).kept.describe()) == ""
     assert mode(theirs) == "0o550"
     assert [path.name for path in theirs.iterdir()] == ["file"]
+
+
+# Folders that their owner may not write into
+
+
+LOCKED = made_of(
+    TarEntry(b"", EntryType.DIRECTORY, 0o755, 0, 0, 0),
+    TarEntry(b"a-locked", EntryType.DIRECTORY, 0o555, 0, 0, 0),
+    TarEntry(b"locked", EntryType.DIRECTORY, 0o555, 0, 0, 0),
+)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "link", "link of none", "file", "fifo"])
+def test_a_locked_folder_that_went_while_no_worker_was_there_is_nobodys_business(
+    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: str
+) -> None:
+    def dies(path: bytes) -> None:
+        if list(target.glob(".lucid-ready-*")):
+            raise KeyboardInterrupt
+        write_out(path)
+
+    write_out = volume_restore.write_out
+    with monkeypatch.context() as patched:
+        patched.setattr(volume_restore, "write_out", dies)
+        with pytest.raises(KeyboardInterrupt):
+            restore(run_of(LOCKED, target))
+    folder, other = target / "a-locked", tmp_path / "other"
+    folder.rmdir()
+    other.mkdir(mode=0o700)
+    match instead:
+        case "link":
+            folder.symlink_to(other)
+        case "link of none":
+            folder.symlink_to("nothing")
+        case "file":
+            folder.touch(mode=0o600)
+        case "fifo":
+            os.mkfifo(folder, 0o600)
+    whole(run_of(LOCKED, target, "ba9876543210"))
+    assert mode(target / "locked") == "0o555"
+    assert mode(other) == "0o700", "what is there now is no folder of the restore"
+    if instead in ("file", "fifo"):
+        assert mode(folder) == "0o600"
+    assert [path.name for path in target.iterdir() if path.name.startswith(".lucid")] == []
