@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from jobs.memory_sink import MemorySink
 from lucid_storage.archive.manifest import (
     BackupKind,
@@ -22,10 +24,11 @@ from lucid_storage.archive.manifest import (
     Packing,
     Selection,
 )
+from lucid_storage.errors import LucidError
 from lucid_storage.jobs.contract import BackupRun, Taken
 from lucid_storage.jobs.elastic_backup import take
 from lucid_storage.jobs.elastic_reach import made_by
-from lucid_storage.jobs.elastic_restore import ElasticRestoreRun
+from lucid_storage.jobs.elastic_restore import ElasticRestoreRun, restore
 from lucid_storage.models.backup import BackupEngine, BackupType, ElasticMethod, ElasticSelection
 from lucid_storage.models.orders import BackupOrder, Destination, Owner
 from lucid_storage.models.restore import ElasticRestore
@@ -195,6 +198,27 @@ def by_snapshot(bed: Bed, repository: str) -> ElasticSelection:
 
 class Readable(io.BytesIO):
     """A source."""
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+def killed(*_: Any, **__: Any) -> Any:
+    """In place of whatever a worker is about to do."""
+    raise Killed
+
+
+def comes_next(bed: Bed, backup: Backup) -> None:
+    """Another restore of the same index, which ends before it changes anything itself."""
+    run = bed.restore_run(backup, drop_existing=True)
+
+    def gone() -> Any:
+        raise LucidError("the source is gone")
+
+    run.open_source = gone
+    with pytest.raises(LucidError, match="the source is gone"):
+        restore(run)
 
 
 def hits(bed: Bed, index: str) -> list[Any]:

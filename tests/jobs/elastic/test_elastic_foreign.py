@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from jobs.elastic.elastic_bed import Backup, Bed
+from jobs.elastic.elastic_bed import Backup, Bed, Killed, killed
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs import elastic_restore
 from lucid_storage.jobs.elastic_restore import prove, restore
 from lucid_storage.models.backup import ElasticSelection
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp
@@ -82,6 +83,71 @@ async def test_a_mark_that_somebody_made_up_stops_nobody(bed: Bed, mark: Any) ->
     bed.put(index, "1", "{}")
     around(bed, index)
     assert bed.exists(bed.name("x-r-0123456789ab"))
+
+
+async def test_a_restore_that_somebody_made_up_and_nobody_can_finish_stops_nobody(bed: Bed) -> None:
+    foreign = bed.name("x")
+    bed.index(
+        "x-r-0123456789ab",
+        {
+            "settings": {**SINGLE, "index.hidden": True, "index.mapping.total_fields.limit": 1_000_000},
+            "mappings": {
+                "_meta": {
+                    MARK: {
+                        "target": foreign,
+                        "run": "0123456789ab",
+                        "until": 5,
+                        "last": {"index.nonsense": 1},
+                    }
+                }
+            },
+        },
+    )
+    index = bed.index("kept")
+    bed.put(index, "1", "{}")
+    around(bed, index)
+    assert bed.exists(f"{foreign}-r-0123456789ab")
+
+
+def lost_restore(bed: Bed, index: str, monkeypatch: pytest.MonkeyPatch, step: str) -> str:
+    """A restore that is over, and whose worker was lost before this step; returns the index that it left."""
+    bed.put(bed.index(index, {"settings": SINGLE}), "1", "{}")
+    run = bed.restore_run(bed.back_up(ElasticSelection(indices=[bed.name(index)])), drop_existing=True)
+    run.deadline_seconds = -1
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(elastic_restore, step, killed)
+        patched.setattr(elastic_restore, "discard", lambda *_: None)
+        patched.setattr(elastic_restore, "_lower_if_empty", lambda *_: None)
+        restore(run)
+    return f"{bed.name(index)}-r-{run.run}"
+
+
+@pytest.mark.parametrize("step", ["switch", "complete"])
+async def test_what_a_restore_of_others_left_and_its_owner_blocked_stops_nobody(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    left = lost_restore(bed, "foreign", monkeypatch, step)
+    bed.call("PUT", f"/{left}/_settings", {"index.blocks.read_only": True})
+    index = bed.index("kept", {"settings": SINGLE})
+    bed.put(index, "1", "{}")
+    try:
+        around(bed, index)
+        assert bed.exists(left)
+    finally:
+        bed.call("PUT", f"/{left}/_settings", {"index.blocks.read_only": None})
+    around(bed, index)
+    assert bed.exists(left) == (step == "complete")
+
+
+@pytest.mark.parametrize("step", ["switch", "complete"])
+async def test_a_restore_says_nothing_of_what_others_left(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    index = bed.index("kept", {"settings": SINGLE})
+    bed.put(index, "1", "{}")
+    backup = bed.back_up()
+    lost_restore(bed, "foreign", monkeypatch, step)
+    assert restore(bed.restore_run(backup, drop_existing=True)).notes == ()
 
 
 @pytest.mark.parametrize(

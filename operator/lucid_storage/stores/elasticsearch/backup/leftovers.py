@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from lucid_storage.errors import LucidError
 from lucid_storage.stores.elasticsearch.ages import POLICY_NAME, deletes, deletes_after, origin
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, Parameters, encoded
 from lucid_storage.stores.elasticsearch.backup.listing import each_of
@@ -26,6 +29,8 @@ from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS
 from lucid_storage.stores.elasticsearch.reading import moment
 from lucid_storage.stores.elasticsearch.settings import flat
 from lucid_storage.stores.mongodb.types import JsonValue
+
+logger = logging.getLogger(__name__)
 
 _WAIT = "30s"
 _LOOKED_AT = ",".join(
@@ -168,17 +173,30 @@ def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> Cl
     """Ends what earlier runs began: finishes what is live, removes the rest.
 
     Leftovers of the same targets, and of this run, are nobody's: of two restores of one index the later one goes on,
-    and the other one finds that its index is gone. Others are removed when their run has ended for certain.
+    and the other one finds that its index is gone. Others are ended when their run has ended for certain; they may be
+    another namespace's, so they are in no note, and one that cannot be ended stops nobody.
     """
     notes: list[str] = []
     ours = run_part(run)
     found = leftovers(http)
     for left in found:
-        if left.target not in targets and run_part(left.run) != ours and left.until > now:
-            continue
-        notes += _end(http, left)
+        if left.target in targets or run_part(left.run) == ours:
+            notes += _end(http, left)
+        elif left.until <= now:
+            with _of_others(left.name):
+                for note in _end(http, left):
+                    logger.info("%s", note)
     _reopen(http, targets, ours, now)
     return Cleared(notes, frozenset(run_part(left.run) for left in found))
+
+
+@contextmanager
+def _of_others(name: str) -> Iterator[None]:
+    """What does not work there stays for whoever comes next."""
+    try:
+        yield
+    except LucidError as error:
+        logger.warning("%s, left by a run of others, cannot be ended now: %s", name, error.message)
 
 
 def _end(http: ElasticHttp, left: Leftover) -> list[str]:
@@ -201,12 +219,20 @@ def _end(http: ElasticHttp, left: Leftover) -> list[str]:
 def _reopen(http: ElasticHttp, targets: Sequence[str], ours: str, now: float) -> None:
     """Gives writes back to the empty indices that runs which are over had closed, and did not replace or open again."""
     for part, made in shields(http).items():
-        closed, named = made.get("closed"), _names(made.get("targets"))
-        if not closed or not (part == ours or _over(made, now) or any(one in targets for one in named)):
+        closed, named = _names(made.get("closed")), _names(made.get("targets"))
+        if not closed:
             continue
-        for name in _names(closed):
-            open_to_writes(http, name)
-        raise_shield(http, str(made["run"]), int(str(made["until"])), named)
+        if part == ours or any(one in targets for one in named):
+            _open(http, made, closed, named)
+        elif _over(made, now):
+            with _of_others(", ".join(closed)):
+                _open(http, made, closed, named)
+
+
+def _open(http: ElasticHttp, made: dict[str, JsonValue], closed: list[str], named: list[str]) -> None:
+    for name in closed:
+        open_to_writes(http, name)
+    raise_shield(http, str(made["run"]), int(str(made["until"])), named)
 
 
 def _names(found: JsonValue) -> list[str]:
@@ -228,6 +254,9 @@ def clear_shields(
     standing = {run_part(left.run) for left in leftovers(http)}
     lower_shield(http, run)
     for part, made in shields(http).items():
+        if part in standing or part == ours or _names(made.get("closed")):
+            continue  # nothing else names the indices that it closed
         same = any(target in targets for target in _names(made.get("targets")))
-        if part not in standing and part != ours and (_over(made, now) or same or part in met):
-            lower_shield(http, part)
+        if _over(made, now) or same or part in met:
+            with _of_others(part):
+                lower_shield(http, part)
