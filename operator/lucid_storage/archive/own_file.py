@@ -11,6 +11,7 @@ from lucid_storage.errors import LucidError, Reason
 
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OWNERS: Final = 0o600
 
 
 def open_own(path: Path) -> BinaryIO | None:
@@ -41,7 +42,14 @@ def open_draft(path: Path) -> BinaryIO:
     What is made between removal and opening is not written to.
     """
     path.unlink(missing_ok=True)
-    return os.fdopen(os.open(path, _NEW, 0o600), "wb")
+    descriptor = os.open(path, _NEW, _OWNERS)
+    try:
+        if os.fstat(descriptor).st_mode & _OWNERS != _OWNERS:
+            os.fchmod(descriptor, _OWNERS)  # a default access list of the folder decides before: acl(5)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "wb")
 
 
 def put_in_place(draft: Path, file: BinaryIO, path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, TypeAdapter
 
+from lucid_storage.archive.own_file import open_draft
 from lucid_storage.archive.volume_tar import LARGEST_ID, MODE_BITS
 from lucid_storage.errors import LucidError
 
@@ -32,7 +33,8 @@ def note(staging: Path, top: Top) -> None:
         for path in staging.iterdir()
         if stat.S_ISDIR(mode := path.lstat().st_mode) and not mode & stat.S_IWUSR
     }
-    (staging / NAME).write_text(json.dumps((top, locked)))
+    with open_draft(staging / NAME) as file:
+        file.write(json.dumps((top, locked)).encode())
 
 
 def read(ready: Path) -> tuple[Top, dict[str, int]]:

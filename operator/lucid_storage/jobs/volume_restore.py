@@ -181,6 +181,9 @@ def _staged(run: VolumeRestoreRun, ready: Path) -> Kept:
     staging = run.root / f"{STAGED}{run.run}"
     staging.mkdir(mode=0o700)
     remove_lists(staging)
+    mode = stat.S_IMODE(staging.stat().st_mode)
+    if mode & stat.S_IRWXU != stat.S_IRWXU:  # from such a list too; to set it may take the setgid bit off
+        staging.chmod(mode | stat.S_IRWXU)
     try:
         kept = _unpacked(run, staging)
         volume_locked.note(staging, kept.top)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from volume_restore_bed import NOBODY, Archive, archive_of, made_of, run_of, unp
 from lucid_storage.archive.manifest import VolumeSnapshotRecord
 from lucid_storage.archive.volume_tar import EntryType, TarEntry
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.jobs.volume_restore import VolumeRestoreRun, restore
+from lucid_storage.jobs.volume_restore import VolumeRestoreRun, restore, settle
 from lucid_storage.jobs.volume_restoring import _proofs
 from lucid_storage.jobs.volume_tree import Tree
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 
+DEFAULT = "system.posix_acl_default"
 TOP = TarEntry(b"", EntryType.DIRECTORY, 0o755, 0, 0, 0)
 LINKED_DEVICE = (
     TOP,
@@ -98,3 +100,57 @@ def test_a_volume_that_may_be_listed_and_not_entered_is_said(archived: Archive, 
     said = unprivileged(lambda: refused(run_of(archived, theirs)))
     assert said.startswith(f"{Reason.ACCESS_DENIED}: The user {NOBODY} of this worker")
     assert "spec.copy.runAsUser" in said
+
+
+# Default access lists that let no owner read what is made below them
+
+
+@pytest.fixture
+def keeps_owners_out() -> bytes:
+    """The value of such a list."""
+    rights = ((0x01, 0), (0x04, 5), (0x20, 5))  # tag, rights: linux/posix_acl_xattr.h
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry, -1) for entry in rights)
+
+
+def test_a_default_list_of_the_restored_top_does_not_keep_the_worker_from_its_own_notes(
+    theirs: Path, keeps_owners_out: bytes
+) -> None:
+    needs_lists(theirs, keeps_owners_out)
+    archive = made_of(
+        TarEntry(
+            b"", EntryType.DIRECTORY, 0o755, NOBODY, NOBODY, 0, xattrs=((DEFAULT.encode(), keeps_owners_out),)
+        ),
+        TarEntry(b"file", EntryType.FILE, 0o644, NOBODY, NOBODY, 0),
+    )
+
+    def killed_and_followed() -> str:
+        restore(run_of(archive, theirs))
+        again = restore(run_of(archive, theirs, "ba9876543210"))
+        settle([run_of(archive, theirs)], whole=True)
+        return f"{again.before is not None} {again.kept.describe()}"
+
+    assert unprivileged(killed_and_followed) == "True "
+    assert [path.name for path in theirs.iterdir()] == ["file"]
+    assert os.getxattr(theirs, DEFAULT) == keeps_owners_out
+
+
+def test_a_default_list_of_the_volume_does_not_keep_the_worker_from_what_it_unpacks(
+    theirs: Path, keeps_owners_out: bytes
+) -> None:
+    needs_lists(theirs, keeps_owners_out)
+    os.setxattr(theirs, DEFAULT, keeps_owners_out)
+    archive = made_of(
+        TarEntry(b"", EntryType.DIRECTORY, 0o755, NOBODY, NOBODY, 0),
+        TarEntry(b"folder", EntryType.DIRECTORY, 0o555, NOBODY, NOBODY, 0),
+        TarEntry(b"folder/file", EntryType.FILE, 0o644, NOBODY, NOBODY, 0),
+    )
+    assert unprivileged(lambda: whole(run_of(archive, theirs)).kept.describe()) == ""
+    assert sorted(path.name for path in theirs.rglob("*")) == ["file", "folder"]
+
+
+def needs_lists(folder: Path, value: bytes) -> None:
+    try:
+        os.setxattr(folder, DEFAULT, value)
+    except OSError as error:
+        pytest.skip(f"this file system keeps no access lists: {error.strerror}")
+    os.removexattr(folder, DEFAULT)
