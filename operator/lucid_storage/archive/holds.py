@@ -5,6 +5,8 @@ removes writes what is about to go, and only then looks for holds. So at least o
 the order: the reader plans anew, or the data stay until the next time. Both end by themselves after a while, since
 neither a worker nor its pod is sure to say goodbye.
 
+A claim of a removal that left nothing of the chain stays: the next worker would take an empty place for another one.
+
 {chain}/holds/{run}.json          {"ids": [...], "until": "..."}
 {chain}/removals/{run}.json       the same
 """
@@ -70,9 +72,14 @@ def removal_over(store: ObjectStore, folder: ChainFolder, run: str) -> None:
     store.delete(f"{removals_folder(folder)}/{run}.json")
 
 
-def forget_ended(store: ObjectStore, folder: ChainFolder, now: datetime) -> None:
-    """Removes claims that ended by themselves. Raises DestinationError."""
-    for below in (holds_folder(folder), removals_folder(folder)):
+def announced(store: ObjectStore, folder: ChainFolder) -> frozenset[str]:
+    """What was about to be removed at any time, as far as claims tell. Raises DestinationError."""
+    return _claimed(store, removals_folder(folder), None)
+
+
+def forget_ended(store: ObjectStore, folder: ChainFolder, now: datetime, *, removals: bool = True) -> None:
+    """Removes claims that ended by themselves, those of removals on demand. Raises DestinationError."""
+    for below in (holds_folder(folder), *([removals_folder(folder)] if removals else [])):
         for entry in list(store.list(below)):
             claim = _read(store, entry.path)
             if claim is not None and claim.until <= now:
@@ -84,11 +91,12 @@ def _write(store: ObjectStore, path: str, ids: Collection[str], until: datetime)
     store.put(path, claim.model_dump_json(by_alias=True).encode())
 
 
-def _claimed(store: ObjectStore, below: str, now: datetime) -> frozenset[str]:
+def _claimed(store: ObjectStore, below: str, now: datetime | None) -> frozenset[str]:
+    """Without `now` of those that ended, too."""
     found: set[str] = set()
     for entry in list(store.list(below)):
         claim = _read(store, entry.path)
-        if claim is not None and claim.until > now:
+        if claim is not None and (now is None or claim.until > now):
             found.update(claim.ids)
     return frozenset(found)
 

@@ -6,49 +6,29 @@ can cost a base. A manifest goes before its data: whatever ends this worker, no 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from lucid_storage.archive import holds
 from lucid_storage.archive.adoption import homes
-from lucid_storage.archive.destination import Entry, ObjectStore
-from lucid_storage.archive.layout import MANIFEST, MARK, PROOF, ChainFolder
+from lucid_storage.archive.destination import ObjectStore
+from lucid_storage.archive.layout import MARK
 from lucid_storage.archive.manifest import BackupKind, RetentionRules
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import list_chain, manifest_path, proof_path
 from lucid_storage.archive.retention import Outcome, Question, Verdict, deletion_order, judge
 from lucid_storage.archive.retention_rules import RuleBook
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.clocks import CLOCKS, by_both, by_either
 from lucid_storage.jobs.destination import Place
+from lucid_storage.jobs.prune_chain import Chain, begun, read_chain
+from lucid_storage.jobs.prune_removing import discard, remove, tidy
 from lucid_storage.jobs.prune_results import MOST_REMOVED, fitted, result_of
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop, run_worker
 from lucid_storage.models.pruning import PruneOrder, PruneResult
 from lucid_storage.models.settings import SettingsError, StoreSettings
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """What a chain consists of: what lies in its own folder, which comes first, and in those of adopted clusters."""
-
-    folders: tuple[ChainFolder, ...]
-    records: tuple[Recorded, ...]
-    unreadable: int
-    marked: frozenset[str]
-    """Ids of backups whose data are to go as soon as nothing needs them."""
-
-    @property
-    def own(self) -> ChainFolder:
-        return self.folders[0]
-
-    def home(self, record: Recorded) -> ChainFolder:
-        return self.own.of(record.manifest.origin.cluster)
 
 
 def failed(order: PruneOrder, reason: Reason, message: str) -> PruneResult:
@@ -57,8 +37,8 @@ def failed(order: PruneOrder, reason: Reason, message: str) -> PruneResult:
 
 
 def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, stop: Stop) -> PruneResult:
-    """Removes what may go. Raises LucidError, also when it was stopped, or when one that was named has a snapshot that
-    cannot go now; what is left then is found the next time.
+    """Removes what may go. Raises LucidError, also when it was stopped before that was done, or when one that was named
+    has a snapshot that cannot go now; what is left then is found the next time.
     """
     place = Place.of(order, environ)
     own = datetime.now(UTC)
@@ -70,35 +50,43 @@ def prune(order: PruneOrder, environ: Mapping[str, str], reporter: Reporter, sto
         )
     now = by_both(order, own)
     folders = tuple(dict.fromkeys((*homes(place.store, place.folder), *map(place.folder.of, order.adopted))))
-    before = _found(order, place, folders)
+    before = read_chain(place, folders)
+    removed_before = begun(place.store, before, order)
     chain = _marked(place.store, before, order)
-    _discard(place.store, chain, order.discard)
+    discard(place.store, chain, order)
     judged = judge(chain.records, _question(order, chain, now, frozenset()))
     until = by_either(order, own) + timedelta(seconds=order.deadline_seconds)
     held = _announce(place.store, chain, order, judged, now, until)
     judged = judge(chain.records, _question(order, chain, now, held))
     chosen = deletion_order(judged)
     going, more = _first(chosen)
-    hindered = _remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
-    for folder in chain.folders:
-        holds.removal_over(place.store, folder, order.run)
-    if stop.event.is_set():
-        raise LucidError(stop.message, reason=stop.reason)
-    for backup_id in (*order.remove, *order.expire):
-        if backup_id in hindered:
-            raise hindered[backup_id]
-    _tidy(place.store, chain, now, now - timedelta(seconds=order.abandoned_seconds))
-    after = _read(place, folders)
+    done = remove(place.store, chain, going, reporter, stop, _elasticsearch(environ))
+    emptied = done.emptied(chain)
+    if not emptied:
+        for folder in chain.folders:
+            holds.removal_over(place.store, folder, order.run)
+    asked = (*order.remove, *order.expire)
+    left = [r.id for r in going if r.id not in done.gone and r.id not in done.hindered]
+    if left and (order.sweep or not set(left).isdisjoint(asked)):
+        raise LucidError("Not everything was removed.", reason=stop.reason)
+    for backup_id in asked:
+        if backup_id in done.hindered:
+            raise done.hindered[backup_id]
+    if not stop.event.is_set():
+        tidy(place.store, chain, now - timedelta(seconds=order.abandoned_seconds))
+        for folder in chain.folders:
+            holds.forget_ended(place.store, folder, now, removals=not emptied)
+    after = read_chain(place, folders)
     _remember(place.store, after, order)
     # Of what cannot be removed now, such as snapshots of servers that are away, another worker removes no more.
-    more = more and bool({r.id for r in going}.difference(r.id for r in after.records))
+    more = (more or bool(left)) and bool(done.gone - after.ids)
     result = result_of(order, after.records, after.unreadable, judged, more=more)
-    found = {r.id for r in before.records}
-    missing = (key for key in result.removed if key in (*order.remove, *order.expire) and key not in found)
-    return fitted(result.model_copy(update={"missing": tuple(missing)}))
+    seen = before.ids | removed_before
+    missing = tuple(key for key in result.removed if key in asked and key not in seen)
+    return fitted(result.model_copy(update={"missing": missing}))
 
 
-def _question(order: PruneOrder, chain: _Chain, now: datetime, held: frozenset[str]) -> Question:
+def _question(order: PruneOrder, chain: Chain, now: datetime, held: frozenset[str]) -> Question:
     rules = {name: _rules(given) for name, given in order.rules.items()}
     return Question(
         now=now,
@@ -116,33 +104,10 @@ def _rules(given: Mapping[str, int]) -> RetentionRules:
     return RetentionRules.model_validate(given)
 
 
-# Reading
+# Marks and claims
 
 
-def _read(place: Place, folders: tuple[ChainFolder, ...]) -> _Chain:
-    found = list_chain(place.store, folders, place.keyring)
-    entries = [entry for folder in folders for entry in place.store.list(folder.backups)]
-    marks = (entry.path.split("/")[-2] for entry in entries if entry.path.endswith(f"/{MARK}"))
-    for one in found.unreadable:
-        logger.warning("%s", one.message)
-    return _Chain(folders, found.records, len(found.unreadable), frozenset(marks))
-
-
-def _found(order: PruneOrder, place: Place, folders: tuple[ChainFolder, ...]) -> _Chain:
-    """The chain. Raises LucidError where nothing lies of all that objects claim to have data: the last good backup is
-    never removed, so this is another place, or an empty one that was mounted instead.
-    """
-    chain = _read(place, folders)
-    if order.known and not chain.records and not chain.unreadable:
-        raise LucidError(
-            f"None of the backups of the chain {order.chain} lies in {place.store.location}/{place.folder.path}. See"
-            " whether that is the right bucket, prefix or volume; nothing was removed.",
-            reason=Reason.DESTINATION_UNAVAILABLE,
-        )
-    return chain
-
-
-def _marked(store: ObjectStore, chain: _Chain, order: PruneOrder) -> _Chain:
+def _marked(store: ObjectStore, chain: Chain, order: PruneOrder) -> Chain:
     """With the marks that hold: of what is to go now, and of what no object claims. An object that is there says
     itself how long its data are kept, and may have been given more days since it was marked.
     """
@@ -154,7 +119,7 @@ def _marked(store: ObjectStore, chain: _Chain, order: PruneOrder) -> _Chain:
     return replace(chain, marked=chain.marked.difference(order.by_hand, order.known) | chosen)
 
 
-def _remember(store: ObjectStore, after: _Chain, order: PruneOrder) -> None:
+def _remember(store: ObjectStore, after: Chain, order: PruneOrder) -> None:
     """Mark what was deleted and is needed still, since its object goes now. Not before the end: an object that is told
     that the deletion failed stays, and may be kept after all.
     """
@@ -163,13 +128,13 @@ def _remember(store: ObjectStore, after: _Chain, order: PruneOrder) -> None:
             store.put(_mark(after, record), b"{}")
 
 
-def _mark(chain: _Chain, backup: Recorded) -> str:
+def _mark(chain: Chain, backup: Recorded) -> str:
     return f"{chain.home(backup).backups}/{backup.id}/{MARK}"
 
 
 def _announce(
     store: ObjectStore,
-    chain: _Chain,
+    chain: Chain,
     order: PruneOrder,
     judged: Iterable[Verdict],
     now: datetime,
@@ -186,9 +151,6 @@ def _announce(
     return frozenset[str]().union(*(holds.held(store, folder, now) for folder in chain.folders))
 
 
-# Removing
-
-
 def _first(chosen: Sequence[Recorded]) -> tuple[list[Recorded], bool]:
     """As many as one result can name, and whether there are more. Slices are not named and not counted."""
     going: list[Recorded] = []
@@ -201,106 +163,11 @@ def _first(chosen: Sequence[Recorded]) -> tuple[list[Recorded], bool]:
     return going, False
 
 
-def _remove(
-    store: ObjectStore,
-    chain: _Chain,
-    going: Iterable[Recorded],
-    reporter: Reporter,
-    stop: Stop,
-    elasticsearch: str | None,
-) -> dict[str, LucidError]:
-    """Why some stay for now, by id."""
-    hindered: dict[str, LucidError] = {}
-    for record in going:
-        if stop.event.is_set():
-            break
-        why = _snapshot_stays(record, elasticsearch)
-        if why is not None:
-            logger.warning("%s stays for now: %s", record.id, why.message)
-            hindered[record.id] = why
-            continue
-        folder = chain.home(record)
-        store.delete(manifest_path(folder, record.manifest))
-        if record.kind is BackupKind.SLICE:
-            for stored in record.manifest.objects:
-                store.delete(stored.path)
-            if record.proof is not None:
-                store.delete(proof_path(folder, record.manifest))
-        else:
-            _empty(store, f"{folder.backups}/{record.id}")
-        reporter.add(sum(o.stored_bytes for o in record.manifest.objects), 1)
-    return hindered
-
-
-def _snapshot_stays(record: Recorded, elasticsearch: str | None) -> LucidError | None:
-    """A snapshot in the servers' own repository goes first: without the manifest nobody would know of it."""
-    if not any(e.elasticsearch is not None and e.elasticsearch.snapshot for e in record.manifest.engines):
-        return None
-    from lucid_storage.jobs.elastic_backup import delete_taken
-
-    if elasticsearch is None:
-        return LucidError(
-            "It has a snapshot in a repository of Elasticsearch, and there is no ELASTICSEARCH_URL to remove it.",
-            reason=Reason.INVALID_SPEC,
-        )
-    try:
-        delete_taken(record.manifest, elasticsearch)
-    except LucidError as error:
-        return error
-    return None
-
-
 def _elasticsearch(environ: Mapping[str, str]) -> str | None:
     try:
         return StoreSettings.read(environ).elasticsearch()
     except SettingsError as error:
         raise LucidError(str(error), reason=Reason.SECRET_INVALID) from error
-
-
-def _empty(store: ObjectStore, below: str) -> None:
-    for entry in list(store.list(below)):
-        if entry.path.startswith(f"{below}/"):
-            store.delete(entry.path)
-
-
-def _discard(store: ObjectStore, chain: _Chain, ids: Iterable[str]) -> None:
-    """What a stopped run left: it has no manifest, else it is a backup and goes the way of all backups."""
-    there = {r.id for r in chain.records}
-    for backup_id in ids:
-        below = f"{chain.own.backups}/{backup_id}"
-        store.delete_abandoned(below, None)
-        if backup_id not in there and store.head(f"{below}/{MANIFEST}") is None:
-            _empty(store, below)
-
-
-def _tidy(store: ObjectStore, chain: _Chain, now: datetime, limit: datetime) -> None:
-    """Data without a manifest of which nothing moved since `limit`, uploads that never ended, claims that ended.
-
-    What a manifest names is data of a backup, whoever can read that manifest. Where one cannot be parsed, nobody knows
-    what it names, and the data of slices are left alone.
-    """
-    named = {stored.path for record in chain.records for stored in record.manifest.objects}
-    for folder in chain.folders:
-        _tidy_folder(store, folder, named if not chain.unreadable else None, limit)
-        holds.forget_ended(store, folder, now)
-
-
-def _tidy_folder(store: ObjectStore, folder: ChainFolder, named: set[str] | None, limit: datetime) -> None:
-    """`named`: data that belong to something; None where that is not known."""
-    store.delete_abandoned(folder.path, limit)
-    groups: dict[str, list[Entry]] = {}
-    for entry in store.list(folder.backups):
-        groups.setdefault(entry.path.removeprefix(f"{folder.backups}/").split("/", 1)[0], []).append(entry)
-    for entries in groups.values():
-        names = {e.path.rsplit("/", 1)[-1] for e in entries}
-        if MANIFEST not in names and max(e.modified for e in entries) < limit:
-            for entry in sorted(entries, key=lambda e: e.path.endswith(f"/{PROOF}")):
-                store.delete(entry.path)
-    if named is not None:
-        left = [e.path for e in store.list(folder.slices) if e.path.endswith(".oplog") and e.modified < limit]
-        for path in left:
-            if path not in named:
-                store.delete(path)
 
 
 def run() -> int:

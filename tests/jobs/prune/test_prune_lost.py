@@ -95,7 +95,7 @@ def test_nothing_is_called_restorable_again_because_a_key_is_away(
         records = (replace(r, trust=Trust.KEY_MISSING) if r.id == rotated else r for r in found.records)
         return replace(found, records=tuple(records))
 
-    monkeypatch.setattr("lucid_storage.jobs.prune.list_chain", without_key)
+    monkeypatch.setattr("lucid_storage.jobs.prune_chain.list_chain", without_key)
     found = chain.prune(known=("f0", lost.id), unrestorable=(lost.id,))
     assert (found.unrestorable, found.restorable_again) == ((), ())
 

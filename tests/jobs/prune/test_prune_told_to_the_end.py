@@ -125,7 +125,7 @@ def test_what_cannot_be_removed_now_has_no_workers_run_without_end(
     chain = Chain(tmp_path, "Completed")
     chain.bucket.add(*(full(f"old{n}", n, completed_at=ago(60 - n / 60)) for n in range(50)))
     away = StoreUnavailableError("The servers are away.")
-    monkeypatch.setattr("lucid_storage.jobs.prune._snapshot_stays", lambda *given: away)
+    monkeypatch.setattr("lucid_storage.jobs.prune_removing._snapshot_stays", lambda *given: away)
     (said,) = chain.settle()
     assert not said.more
     monkeypatch.undo()

@@ -37,7 +37,7 @@ def test_a_worker_that_is_stopped_removes_nothing_more_and_says_so(bucket: Bucke
     stop = Stop()
     stop.reason, stop.message = reason, "The worker was told to stop."
     stop.event.set()
-    with pytest.raises(LucidError, match="told to stop") as told:
+    with pytest.raises(LucidError, match="Not everything was removed") as told:
         bucket.prune(stop=stop)
     assert told.value.reason is reason
     assert bucket.there() == {f"f{d}" for d in range(1, 9)}

@@ -20,6 +20,7 @@ from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import list_backups, list_slices, write_manifest, write_proof
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.prune import prune
+from lucid_storage.jobs.prune_removing import Removal, remove
 from lucid_storage.jobs.reporting import TERMINATION_BYTES, Reporter, packed
 from lucid_storage.jobs.worker import Stop
 from lucid_storage.models.orders import DESTINATION_FOLDER_VARIABLE, Destination, Owner
@@ -187,12 +188,13 @@ def test_a_reader_in_the_folder_of_an_adopted_cluster_sees_what_is_going(
     bucket.add(*(nightly(d) for d in (1, 5)))
     seen: list[frozenset[str]] = []
 
-    def reading(*given: Any) -> None:
+    def reading(*given: Any) -> Removal:
         until = NOW + timedelta(minutes=5)
         seen.append(holds.hold(bucket.store, FOLDER.of(former), "restore1", ["f5"], until, NOW))
         holds.release(bucket.store, FOLDER.of(former), "restore1")
+        return remove(*given) if given else Removal()
 
-    monkeypatch.setattr("lucid_storage.jobs.prune._remove", reading)
+    monkeypatch.setattr("lucid_storage.jobs.prune.remove", reading)
     bucket.prune(adopted=(former,))
     reading()
     assert seen == [{"f5"}, frozenset()], "while it goes, and afterwards"
@@ -244,10 +246,11 @@ def test_what_goes_is_announced_for_long_enough_where_the_workers_clock_is_behin
     later = NOW + timedelta(days=1)
     seen: list[frozenset[str]] = []
 
-    def reading(*_: Any) -> None:
+    def reading(*given: Any) -> Removal:
         seen.append(holds.hold(bucket.store, FOLDER, "restore1", ["f5"], later, later))
+        return remove(*given)
 
-    monkeypatch.setattr("lucid_storage.jobs.prune._remove", reading)
+    monkeypatch.setattr("lucid_storage.jobs.prune.remove", reading)
     bucket.prune(ordered_at=later)
     assert seen == [{"f5"}]
 
