@@ -22,6 +22,7 @@ from lucid_storage.stores.elasticsearch.backup.leftovers import (
     clear_shields,
     complete,
     leftovers,
+    reopen,
 )
 from lucid_storage.stores.elasticsearch.backup.names import (
     Allowed,
@@ -262,8 +263,9 @@ def _load(run: ElasticRestoreRun, http: ElasticHttp, targets: dict[str, tuple[st
 
 
 def _lower_if_empty(http: ElasticHttp, run: str) -> None:
-    """The shield proves whose a leftover is, so it stays as long as one is there."""
+    """The shield says whose a leftover is and what the run closed to writes, so it stays as long as there is any."""
     try:
+        reopen(http, [], run, 0)
         if not any(left.run == run for left in leftovers(http)):
             lower_shield(http, run)
     except LucidError:

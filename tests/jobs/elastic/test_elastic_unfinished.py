@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from jobs.elastic.elastic_bed import Backup, Bed
-from lucid_storage.errors import LucidError, StoreUnavailableError
+from jobs.elastic.elastic_bed import Backup, Bed, Killed, comes_next
+from lucid_storage.errors import StoreUnavailableError
 from lucid_storage.jobs import elastic_restore
 from lucid_storage.jobs.elastic_restore import prove, restore
 from lucid_storage.models.backup import ElasticSelection
@@ -58,10 +58,6 @@ async def test_a_restored_index_that_is_still_hidden_is_in_the_next_backup(
     assert settings[0] == settings[1]
 
 
-class Killed(BaseException):
-    """The worker is gone."""
-
-
 @pytest.mark.parametrize("change", [1, 2, 3])
 async def test_a_restore_killed_amid_its_last_settings_is_finished_by_the_next_run(
     bed: Bed, monkeypatch: pytest.MonkeyPatch, change: int
@@ -99,18 +95,6 @@ async def test_a_restore_killed_amid_its_last_settings_is_finished_by_the_next_r
     assert "write" not in declared_settings(bed, index).get("blocks", {})
     restore(bed.restore_run(later, drop_existing=True))
     assert declared_settings(bed, index) == before
-
-
-def comes_next(bed: Bed, backup: Backup) -> None:
-    """Another restore of the same index, which ends before it changes anything itself."""
-    run = bed.restore_run(backup, drop_existing=True)
-
-    def gone() -> Any:
-        raise LucidError("the source is gone")
-
-    run.open_source = gone
-    with pytest.raises(LucidError, match="the source is gone"):
-        restore(run)
 
 
 def declared_settings(bed: Bed, index: str) -> dict[str, Any]:
@@ -194,75 +178,3 @@ async def test_a_switch_whose_answer_is_lost_is_not_taken_back(
     assert bed.count(index) == 1
     done = restore(bed.restore_run(backup, drop_existing=True))
     assert f"{index} was restored by an earlier run, which was finished." in done.notes
-
-
-async def test_an_empty_index_takes_writes_again_when_another_one_cannot_be_closed_to_them(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = bed.index("first"), bed.index("second")
-    backup = bed.back_up()
-    genuine = switching.close_to_writes
-
-    def close(http: ElasticHttp, name: str) -> None:
-        if name == second:
-            raise LucidError("refused")
-        genuine(http, name)
-
-    monkeypatch.setattr(switching, "close_to_writes", close)
-    with pytest.raises(LucidError, match="refused"):
-        restore(bed.restore_run(backup))
-    bed.put(first, "1", "{}")
-    assert bed.indices() == {first, second}
-
-
-def write_block(bed: Bed, index: str) -> str | None:
-    (found,) = bed.call("GET", f"/{index}/_settings?flat_settings=true").values()
-    block: str | None = found["settings"].get("index.blocks.write")
-    return block
-
-
-@pytest.fixture
-def emptied(bed: Bed) -> tuple[str, Backup]:
-    """An empty index, and a backup of it with a document."""
-    index = bed.index("target")
-    bed.put(index, "1", "{}")
-    backup = bed.back_up()
-    bed.call("DELETE", f"/{index}")
-    return bed.index("target"), backup
-
-
-async def test_an_empty_index_that_a_killed_restore_had_closed_takes_writes_after_the_next_run(
-    bed: Bed, emptied: tuple[str, Backup], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index, backup = emptied
-
-    def killed(*_: Any) -> None:
-        raise Killed
-
-    run = bed.restore_run(backup)
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(switching, "_apply", killed)
-        patched.setattr(switching, "_unblock_writes", lambda *_: None)
-        patched.setattr(elastic_restore, "_lower_if_empty", lambda *_: None)
-        restore(run)
-    assert write_block(bed, index) == "true"
-    comes_next(bed, backup)
-    assert write_block(bed, index) is None
-    bed.put(index, "2", "{}")
-
-
-async def test_an_empty_index_keeps_a_write_block_of_its_owner_when_the_switch_fails(
-    bed: Bed, emptied: tuple[str, Backup], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index, backup = emptied
-    bed.call("PUT", f"/{index}/_settings", {"index.blocks.write": True})
-
-    def fails(*_: Any) -> None:
-        raise LucidError("refused")
-
-    with monkeypatch.context() as patched, pytest.raises(LucidError, match="refused"):
-        patched.setattr(switching, "_apply", fails)
-        restore(bed.restore_run(backup))
-    assert write_block(bed, index) == "true"
-    comes_next(bed, backup)
-    assert write_block(bed, index) == "true"

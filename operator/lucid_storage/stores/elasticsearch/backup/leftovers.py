@@ -24,7 +24,7 @@ from lucid_storage.stores.elasticsearch.backup.names import (
 )
 from lucid_storage.stores.elasticsearch.backup.rawjson import members
 from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, raise_shield, shields
-from lucid_storage.stores.elasticsearch.backup.staging import open_to_writes, remove, withdraw
+from lucid_storage.stores.elasticsearch.backup.staging import open_to_writes, remove, uuid_of, withdraw
 from lucid_storage.stores.elasticsearch.backup.strictness import LIMITS
 from lucid_storage.stores.elasticsearch.reading import moment
 from lucid_storage.stores.elasticsearch.settings import flat
@@ -186,7 +186,7 @@ def clear(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> Cl
             with _of_others(left.name):
                 for note in _end(http, left):
                     logger.info("%s", note)
-    _reopen(http, targets, ours, now)
+    reopen(http, targets, run, now)
     return Cleared(notes, frozenset(run_part(left.run) for left in found))
 
 
@@ -216,8 +216,12 @@ def _end(http: ElasticHttp, left: Leftover) -> list[str]:
     return [f"{left.name}, left by an earlier run, was removed."]
 
 
-def _reopen(http: ElasticHttp, targets: Sequence[str], ours: str, now: float) -> None:
-    """Gives writes back to the empty indices that runs which are over had closed, and did not replace or open again."""
+def reopen(http: ElasticHttp, targets: Sequence[str], run: str, now: float) -> None:
+    """Gives writes back to the empty indices that this run, or others which are over, had closed and did not replace.
+
+    Raises LucidError; then what they closed is still on record.
+    """
+    ours = run_part(run)
     for part, made in shields(http).items():
         closed, named = _names(made.get("closed")), _names(made.get("targets"))
         if not closed:
@@ -231,7 +235,8 @@ def _reopen(http: ElasticHttp, targets: Sequence[str], ours: str, now: float) ->
 
 def _open(http: ElasticHttp, made: dict[str, JsonValue], closed: list[str], named: list[str]) -> None:
     for name in closed:
-        open_to_writes(http, name)
+        if uuid_of(http, name) is not None:  # or it was replaced, and is an alias of the restored index
+            open_to_writes(http, name)
     raise_shield(http, str(made["run"]), int(str(made["until"])), named)
 
 
