@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from deployment import Client, content, contents_of, load, now, oplog, take
+from deployment import Client, content, contents_of, load, now, oplog, raw_documents, take
 from pymongo.errors import AutoReconnect
 
 from lucid_storage.errors import LucidError, Reason
@@ -18,18 +18,22 @@ pytestmark = pytest.mark.mongodb
 
 
 class LosesAnswers(Target):
-    """The server does what it is told, and the first answer to each kind of command is lost on its way."""
+    """The server does what it is told, and the first answer to each kind of command is lost on its way, or to each
+    command."""
 
-    def __init__(self, uri: str, between: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, uri: str, between: Callable[[str], None] = lambda _: None, *, always: bool = False
+    ) -> None:
         super().__init__(uri, wait=lambda _: None)
         self.lost: list[str] = []
         self.between = between
+        self.always = always
 
     def write(
         self, database: str, command: Mapping[str, object], task: str, **more: Any
     ) -> dict[str, object]:
         name = next(iter(command))
-        if name not in self.lost:
+        if self.always or name not in self.lost:
             self.lost.append(name)
             super().write(database, command, task, **{**more, "sent_again": lambda: None})
             self.between(name)
@@ -155,3 +159,25 @@ def test_a_primary_that_steps_down_in_the_middle_is_waited_for(
             staging.ready(staging.finish())
         assert len(stepped) == 3
         assert contents_of(client, staging) == wanted
+
+
+def test_a_document_of_a_capped_collection_whose_insert_comes_twice_is_its_own_and_no_others(
+    mongodb: MongoDB, client: Client, database: str
+) -> None:
+    live = client[database].create_collection("log", capped=True, size=100_000)
+    live.insert_many([{"_id": n} for n in range(3)])
+    begun = now(client)
+    early = raw_documents(client, database, "log")
+    live.delete_one({"_id": 1})
+    live.insert_many([{"_id": n} for n in (1, 3, 4, 5)])
+    base = take(client, database)
+    base.moment = now(client)
+    late = raw_documents(client, database, "log")
+    base.documents[(database, "log")] = early + late[2:]  # the cursor was at the end when they were written
+    with LosesAnswers(mongodb.uri, always=True) as server:
+        targets = {database: database}
+        staging = Staging(server, "r1", targets, everything(targets), base.moment)
+        load(staging, base)
+        staging.replay(oplog(client, begun), base.moment)
+        (tracked,) = staging.finish()
+    assert raw_documents(client, database, tracked.place.collection) == late

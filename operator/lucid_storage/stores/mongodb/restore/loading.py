@@ -17,7 +17,7 @@ from bson.raw_bson import RawBSONDocument
 
 from lucid_storage.stores.mongodb.restore.catalog import Tracked
 from lucid_storage.stores.mongodb.restore.inserted import Inserted
-from lucid_storage.stores.mongodb.restore.replacing import DUPLICATE_KEY, put, refused
+from lucid_storage.stores.mongodb.restore.replacing import DUPLICATE_KEY, put_all, refused
 from lucid_storage.stores.mongodb.restore.target import Target
 
 BATCH_BYTES = 2 * 1024 * 1024
@@ -59,6 +59,8 @@ class Loaded:
     """Of batches that were sent twice: documents that were there byte for byte, either from the first attempt or as
     first copies.
     """
+    replacing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while documents take the place of others."""
 
 
 class Loader:
@@ -78,7 +80,6 @@ class Loader:
         self._waiting: dict[str, _Waiting] = {}
         self._loaded: dict[str, Loaded] = {}
         self._lock = threading.Lock()
-        self._putting = threading.Lock()
         self._failure: BaseException | None = None
         self._lanes = [_Lane(self, number) for number in range(lanes)]
 
@@ -181,14 +182,9 @@ class Loader:
         if job.tracked.capped:
             # An ordered insert stops at its first error: go on behind it, one by one.
             wanted = set(range(min(wanted), job.documents))
-        different = equal = 0
-        for place, document in enumerate(documents_in(job.data)):
-            if place in wanted:
-                with self._putting:
-                    before, same = put(self._target, job.tracked, document, lambda: resent.append(True))
-                different += before
-                equal += same
-        return different, equal
+        documents = [one for place, one in enumerate(documents_in(job.data)) if place in wanted]
+        with self.loaded(job.tracked).replacing:
+            return put_all(self._target, job.tracked, documents, lambda: resent.append(True))
 
     def fail(self, error: BaseException) -> None:
         """The first failure is the one that is told."""
