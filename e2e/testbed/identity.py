@@ -26,7 +26,7 @@ class ProcessId:
     def of(cls, pid: int) -> "ProcessId | None":
         """The identity of a live process; None when there is none, or only a zombie."""
         stat = _stat(pid)
-        if stat is None or stat.state in "ZX":
+        if stat is None or stat.ended:
             return None
         return cls(pid, stat.start_time, _boot_id())
 
@@ -74,7 +74,7 @@ class ProcessId:
         members = []
         for pid in _all_pids():
             stat = _stat(pid)
-            if stat is not None and stat.session == self.pid and stat.state not in "ZX":
+            if stat is not None and stat.session == self.pid and not stat.ended:
                 members.append(ProcessId(pid, stat.start_time, self.boot_id))
         return members
 
@@ -162,7 +162,16 @@ def marked(instance: Instance) -> list[ProcessId]:
 class _Stat:
     state: str
     session: int
+    threads: int
     start_time: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether the whole process has ended, its files and ports with it.
+
+        Its first thread may be a zombie before the others have ended, which on a busy machine takes a while.
+        """
+        return self.state in "ZX" and self.threads < 2
 
 
 def _stat(pid: int) -> _Stat | None:
@@ -172,7 +181,7 @@ def _stat(pid: int) -> _Stat | None:
         return None
     # The second field is the command in parentheses, which may itself hold spaces and parentheses.
     fields = text.rpartition(")")[2].split()
-    return _Stat(state=fields[0], session=int(fields[3]), start_time=int(fields[19]))
+    return _Stat(state=fields[0], session=int(fields[3]), threads=int(fields[17]), start_time=int(fields[19]))
 
 
 def _all_pids() -> list[int]:

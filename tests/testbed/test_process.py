@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +113,28 @@ def test_a_frozen_daemon_runs_no_thread_from_the_moment_freeze_returns(instance:
         assert not daemon.process.stopped()
     finally:
         daemon.kill()
+
+
+def test_a_daemon_runs_until_its_last_thread_has_ended(instance: Instance) -> None:
+    """Until then its port is taken and no restart may begin, though the kernel calls the leader a zombie."""
+    address = f"\0lucid-{uuid.uuid4().hex}"
+    script = f"""
+import ctypes, socket, threading, time
+listener = socket.socket(socket.AF_UNIX)
+listener.bind({address!r})
+threading.Thread(target=time.sleep, args=(300,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+    daemon = Daemon(instance, "threads", [sys.executable, "-c", script])
+    daemon.start()
+    assert daemon.process is not None
+    stat = Path(f"/proc/{daemon.process.pid}/stat")
+    wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", 20, "The end of the leader")
+    assert daemon.running()
+    daemon.stop()
+    assert not daemon.running()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
 
 
 def test_a_daemon_that_ends_while_it_starts_shows_its_log(instance: Instance) -> None:
