@@ -19,7 +19,7 @@ from lucid_storage.jobs.contract import CancelledError, Source
 from lucid_storage.models.restore import RedisRestore
 from lucid_storage.stores.redis.keychoice import KeyChoice
 from lucid_storage.stores.redis.loading import BATCH_BYTES, KeyLoader, LoadCounts
-from lucid_storage.stores.redis.rdb.dataset import DataSet, ValueSize
+from lucid_storage.stores.redis.rdb.dataset import DataSet, Key, ValueSize
 from lucid_storage.stores.redis.room import Needed
 from lucid_storage.stores.redis.target import check_target, dataset_version
 from lucid_storage.stores.redis.wire import Wire, address_of
@@ -58,8 +58,8 @@ class RedisPlan:
     """Of the data set."""
     needs: Mapping[int, Needed]
     """What the keys to restore take at least, by database."""
-    large: Mapping[int, ValueSize]
-    """Values that are larger than a batch, by where they begin in the file."""
+    large: Mapping[int, tuple[Key, ValueSize]]
+    """Keys with values that are larger than a batch, by where they begin in the file."""
     largest: int
     """Bytes of the longest payload."""
     expired: int
@@ -121,7 +121,7 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
     choice, now = _choice(run), int(time() * 1000)
     functions: list[bytes] = []
     needs: defaultdict[int, Needed] = defaultdict(Needed)
-    large: dict[int, ValueSize] = {}
+    large: dict[int, tuple[Key, ValueSize]] = {}
     found = RedisPlan(0, needs, large, 0, 0, 0, (), 0, 0)
     modules: Counter[str] = Counter()
     with closing(run.open_source()) as source:
@@ -139,7 +139,7 @@ def plan(run: RedisRestoreRun) -> RedisPlan:
                 continue
             begins, size = data.offset, data.measure()
             if size.payload > BATCH_BYTES:
-                large[begins] = size  # one whose time is over too: the server's clock may be behind ours
+                large[begins] = key, size  # one whose time is over too: the server's clock may be behind ours
             if not over:
                 needs[key.database].add(len(key.name) + size.plain)
                 found.largest = max(found.largest, size.payload)
@@ -210,7 +210,7 @@ def _connected(run: RedisRestoreRun) -> AbstractContextManager[Wire]:
 def _loader(run: RedisRestoreRun, wire: Wire, planned: RedisPlan) -> KeyLoader:
     """Before its first write. Raises LucidError for what the target does not take."""
     loader = KeyLoader(wire, replace=run.drop_existing, check=run.check)
-    loader.prepare(planned.version, planned.needs, planned.largest)
+    loader.prepare(planned.version, planned.needs, planned.largest, planned.large.values())
     return loader
 
 
@@ -232,9 +232,9 @@ def _load(run: RedisRestoreRun, planned: RedisPlan, loader: KeyLoader) -> None:
         while (key := data.next_key()) is not None:
             if key.module is not None or not choice.wants(key.name):
                 continue
-            size = planned.large.get(data.offset)
-            if size is not None:
-                loader.add_large(key, size, data.write_value)
+            large = planned.large.get(data.offset)
+            if large is not None:
+                loader.add_large(key, large[1], data.write_value)
             else:
                 loader.add(key, data.value(), data.size.likely)
         loader.finish()

@@ -5,23 +5,16 @@ A value that is larger than a batch goes alone, and is sent as it is read.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple
 
-from lucid_storage.errors import (
-    LucidError,
-    NotSupportedError,
-    Reason,
-    RefusedError,
-    ServerRefusedError,
-    StoreUnavailableError,
-)
+from lucid_storage.errors import LucidError, ServerRefusedError, StoreUnavailableError
 from lucid_storage.models.quantity import for_people
 from lucid_storage.stores.redis.rdb.dataset import Key, ValueSize
-from lucid_storage.stores.redis.room import KEY_BYTES, Needed, Room
+from lucid_storage.stores.redis.refusals import explained, function_of_another
+from lucid_storage.stores.redis.room import KEY_BYTES, Needed, Room, buffered
 from lucid_storage.stores.redis.target import MOST_BYTES, check_target, refuse_longer
 from lucid_storage.stores.redis.wire import CALL_SECONDS, ErrorReply, Reply, Wire
 
@@ -30,7 +23,6 @@ BATCH_BYTES = 2 * 1024 * 1024
 IDLE_SECONDS = 15.0
 SLOWEST_BYTES_PER_SECOND = 4 * 1024 * 1024
 """A large value is waited for so long: a small board copies and builds it."""
-_LIBRARY = re.compile(rb"#!\S+[^\r\n]*\bname=([A-Za-z0-9_]+)")
 
 Payload = tuple[bytes, ...]
 
@@ -42,6 +34,8 @@ class Item(NamedTuple):
     payload: Payload
     memory: int
     """Bytes that it takes there, rounded up."""
+    length: int
+    """Bytes of the payload."""
 
 
 @dataclass(slots=True)
@@ -85,10 +79,13 @@ class KeyLoader:
         self._inside = False  # a command of which a part is still to come
         self._room = Room(wire, {})
 
-    def prepare(self, version: int, needs: Mapping[int, Needed], largest: int) -> None:
+    def prepare(
+        self, version: int, needs: Mapping[int, Needed], largest: int, large: Iterable[tuple[Key, ValueSize]]
+    ) -> None:
         """Before the first write: what this server cannot take is refused as a whole.
 
-        `version` is the data set's, `needs` what its keys need by database, `largest` the bytes of the longest payload.
+        `version` is the data set's, `needs` what its keys need by database, `largest` the bytes of the longest payload,
+        `large` what goes alone.
         """
         wire = self._wire
         info = check_target(wire, version)
@@ -97,6 +94,9 @@ class KeyLoader:
             self._select(database)
         self._room = Room(wire, info)
         self._room.refuse(needs, replace=self._replace)
+        for key, size in large:
+            if not self._room.takes(size.payload) and self._writes(key):
+                raise self._room.too_long(size.payload)
 
     def now_ms(self) -> int:
         """By the server's clock, which expiry goes by."""
@@ -122,27 +122,17 @@ class KeyLoader:
         elif b"already exists" not in reply.text:
             raise self._wire.refusal(reply)
         elif self._replace:
-            raise self._taken(code)
+            raise function_of_another(self._wire.subject, code)
         else:
             self.counts.functions_skipped += 1
-
-    def _taken(self, code: bytes) -> LucidError:
-        """The names of functions are unique in a server, and REPLACE is for a library of the same name."""
-        named = _LIBRARY.match(code)
-        library = f"the library {named[1].decode()}" if named else "a library"
-        return RefusedError(
-            f"{self._wire.subject} has a function of {library} of the backup in another library, which a restore does "
-            "not delete; delete that one (FUNCTION LIST, FUNCTION DELETE), or choose keys by redis.keyPatterns.",
-            reason=Reason.RESTORE_BLOCKED,
-        )
 
     def add(self, key: Key, payload: Payload, likely: int) -> None:
         """Takes a key, and writes the batch when it is full. `likely` is the memory that its value takes, in bytes."""
         if self._batch and key.database != self._batch[0].key.database:
             self.flush()
-        item = Item(key, payload, likely + len(key.name) + KEY_BYTES)
+        item = Item(key, payload, likely + len(key.name) + KEY_BYTES, sum(map(len, payload)))
         self._batch.append(item)
-        self._bytes += sum(map(len, payload)) + len(key.name)
+        self._bytes += item.length + len(key.name)
         self._coming += item.memory
         if len(self._batch) >= BATCH_KEYS or max(self._bytes, self._coming) >= BATCH_BYTES:
             self.flush()
@@ -166,6 +156,7 @@ class KeyLoader:
             alive = [item for item, exists in zip(alive, there, strict=True) if not exists]
         self._room.refuse_eviction(_memory(alive))
         busy = self._restore(alive, replace=False)
+        self._room.sent(_longest(alive))
         if self._replace:
             self._restore(busy, replace=True)
         else:
@@ -177,16 +168,15 @@ class KeyLoader:
         """Writes a key alone. `write_value` passes on its value, and is not called when the key is not written."""
         self.flush()
         self._check()
-        if key.expires_at is not None and key.expires_at <= self.now_ms():
+        if self._over(key):
             self.counts.expired += 1
             return
-        self._select(key.database)
-        [there] = self._exist([key])
+        there = self._exists(key)
         if there and not self._replace:
             self.counts.skipped += 1
             return
         self._room.look()
-        self._room.refuse_eviction(size.likely + len(key.name) + KEY_BYTES)
+        self._room.refuse_eviction(size.likely + len(key.name) + KEY_BYTES + buffered(size.payload))
         option = ("REPLACE",) if self._replace else ()
         before = ("RESTORE", key.name, key.expires_at or 0)
         self._inside = True
@@ -203,8 +193,21 @@ class KeyLoader:
         self._inside = False
         self.counts.unanswered = 0
         self._wire.wait(CALL_SECONDS)
-        busy = self._answers([Item(key, (), 0)], (reply,), replace=there)
+        self._room.sent(size.payload)
+        busy = self._answers([Item(key, (), 0, 0)], (reply,), replace=there)
         self.counts.skipped += len(busy)  # somebody made it meanwhile
+
+    def _writes(self, key: Key) -> bool:
+        """Whether it would be written, as things stand."""
+        return not self._over(key) and (self._replace or not self._exists(key))
+
+    def _over(self, key: Key) -> bool:
+        """Whether its time is over, by the server's clock."""
+        return key.expires_at is not None and key.expires_at <= self.now_ms()
+
+    def _exists(self, key: Key) -> bool:
+        self._select(key.database)
+        return self._exist([key])[0]
 
     def _exist(self, keys: Sequence[Key]) -> list[bool]:
         """By the command that is allowed anyway: RESTORE tells that a key exists before it looks at the payload, and an
@@ -216,7 +219,7 @@ class KeyLoader:
             if isinstance(reply, ErrorReply) and not (
                 reply.word == b"BUSYKEY" or b"payload version" in reply.text
             ):
-                raise self._explained(reply)
+                raise explained(self._wire, self._room, reply)
         return [isinstance(reply, ErrorReply) and reply.word == b"BUSYKEY" for reply in replies]
 
     def finish(self) -> None:
@@ -273,24 +276,14 @@ class KeyLoader:
             else:
                 self.counts.restored += done
         if refused is not None:
-            raise self._explained(refused)
+            raise explained(self._wire, self._room, refused)
         return busy
 
-    def _explained(self, reply: ErrorReply) -> LucidError:
-        if reply.word == b"OOM":
-            return self._room.out_of_memory()
-        if b"payload version" in reply.text or b"Bad data format" in reply.text:
-            return NotSupportedError(
-                f"{self._wire.subject} does not understand a value of this backup; restore into the version of "
-                "Redis that wrote it."
-            )
-        if b"Protocol error" in reply.text:
-            return StoreUnavailableError(
-                f"{self._wire.subject} closed the connection over the size of a value: see proto-max-bulk-len and"
-                " client-query-buffer-limit there."
-            )
-        return self._wire.refusal(reply)
+
+def _memory(batch: Sequence[Item]) -> int:
+    """Bytes that they need while they are sent."""
+    return sum(item.memory for item in batch) + buffered(_longest(batch))
 
 
-def _memory(batch: Iterable[Item]) -> int:
-    return sum(item.memory for item in batch)
+def _longest(batch: Sequence[Item]) -> int:
+    return max((item.length for item in batch), default=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic, sleep
 
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.models.quantity import for_people
@@ -21,6 +22,15 @@ LEAST_KEY_BYTES = 24
 """Of a key beside its name and value: its entry in the table (dictEntry in Redis's dict.h)."""
 KEY_BYTES = 160
 """The same with all that commonly comes with it: the value's head, an expiry, what the allocator rounds up to."""
+_COPIES = 2
+"""Of a long argument while its command runs: itself, and a query buffer for the next one, as long (networking.c)."""
+_ROUNDED_UP = 4
+"""An allocator gives a quarter more than it is asked for, where its classes of sizes lie furthest apart."""
+_BUFFERED_BYTES = 32 * 1024
+"""Of an argument that a server makes a buffer for (PROTO_MBULK_BIG_ARG in server.h)."""
+_BUFFER_SECONDS = 3.0
+"""Until that buffer is free again: at the second look at the connection, which is each second (clientsCron)."""
+_AGAIN_SECONDS = 0.1
 _HELD = re.compile(r"keys=(\d+)")
 
 
@@ -44,6 +54,11 @@ class Needed:
         return max(self.bytes - min(held, self.keys) * self.largest, 0)
 
 
+def buffered(payload: int) -> int:
+    """Bytes that a server keeps for a while beside an argument of so many, and beside its value; rounded up."""
+    return payload + payload // _ROUNDED_UP
+
+
 class Room:
     """Asks the server before each batch and at the end. Raises LucidError."""
 
@@ -52,6 +67,8 @@ class Room:
         self._info = info
         self._counted = number(info, "evicted_keys")
         self._evicted = 0
+        self._stays = 0
+        self._buffer_until = 0.0
 
     def refuse(self, needs: Mapping[int, Needed], *, replace: bool) -> None:
         """Before the first write: keys that surely do not fit, whatever of them is there already."""
@@ -62,12 +79,26 @@ class Room:
         else:
             used = _used(self._info)
             needed = sum(need.new_at_least(held[database]) for database, need in needs.items())
+        self._stays = used
         if most and used + needed > most:
             taken = f", of which {for_people(used)} are in use" if used else ""
             raise self._error(
                 f"has a maxmemory of {for_people(most)}{taken}, and the chosen keys need at least"
                 f" {for_people(needed)}; nothing was written to Redis"
             )
+
+    def takes(self, payload: int) -> bool:
+        """Whether a command with so long an argument may fit, whatever is replaced before it. After `refuse`."""
+        most = number(self._info, "maxmemory")
+        return not most or self._stays + _COPIES * payload <= most
+
+    def too_long(self, payload: int) -> LucidError:
+        """What it means that it does not, before the first write."""
+        taken = f", of which {for_people(self._stays)} are in use" if self._stays else ""
+        return self._error(
+            f"has a maxmemory of {for_people(number(self._info, 'maxmemory'))}{taken}, and to be sent a value of"
+            f" {for_people(payload)} needs {for_people(_COPIES * payload)}; nothing was written to Redis"
+        )
 
     def refuse_full(self) -> None:
         """Where the server can take nothing at all."""
@@ -97,8 +128,16 @@ class Room:
         most = number(self._info, "maxmemory")
         return not most or coming <= most - _used(self._info)
 
+    def sent(self, longest: int) -> None:
+        """After commands of which the longest argument has so many bytes: its buffer counts for a while."""
+        if longest >= _BUFFERED_BYTES:
+            self._buffer_until = monotonic() + _BUFFER_SECONDS
+
     def refuse_eviction(self, coming: int) -> None:
-        """Before so many bytes more, where others would go for them."""
+        """Before so many bytes more, where others would go for them. Waits for the buffer of the last command."""
+        while not self.holds(coming) and monotonic() < self._buffer_until:
+            sleep(_AGAIN_SECONDS)
+            self.look()
         if self._policy == NO_EVICTION or self.holds(coming):
             return
         most = number(self._info, "maxmemory")
