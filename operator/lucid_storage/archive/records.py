@@ -126,6 +126,16 @@ def write_manifest(store: ObjectStore, folder: ChainFolder, manifest: Manifest, 
     return digest
 
 
+def digest_as_written(
+    store: ObjectStore, folder: ChainFolder, manifest: Manifest, key: Key | None
+) -> str | None:
+    """SHA-256 of a manifest's text where it lies there as `write_manifest` writes it; None where it does not. Raises
+    DestinationError.
+    """
+    data, digest = _enveloped("manifest", manifest, key)
+    return digest if store.get(manifest_path(folder, manifest)) == data else None
+
+
 def manifest_digest(store: ObjectStore, folder: ChainFolder, manifest: Manifest) -> str | None:
     """SHA-256 of a manifest's text as it lies there; None when it is gone. Raises DestinationError."""
     data = store.get(manifest_path(folder, manifest))

@@ -20,7 +20,7 @@ from lucid_storage import __version__
 from lucid_storage.archive.decision import Decision
 from lucid_storage.archive.manifest import BackupKind, Manifest, OplogPoint, Origin, RetentionRules
 from lucid_storage.archive.recorded import Recorded
-from lucid_storage.archive.records import write_manifest
+from lucid_storage.archive.records import digest_as_written, write_manifest
 from lucid_storage.errors import ArchiveDamagedError, LucidError, Reason
 from lucid_storage.jobs.clocks import by_either
 from lucid_storage.jobs.contract import BackupRun, Taken
@@ -86,7 +86,7 @@ def back_up(order: BackupOrder, environ: Mapping[str, str], reporter: Reporter, 
             watcher.end()
     try:
         proof, note = prove(order, place, manifest, environ, reporter, stop)
-    except LucidError as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the data are there and somebody must know
         written = result_of(order, place, Recorded(manifest), failures, None, decision, digest)
         return unchecked(written, stop, error)
     return result_of(order, place, Recorded(manifest, proof=proof), failures, note, decision, digest)
@@ -116,12 +116,16 @@ def _refuse_gone(place: Place, manifest: Manifest) -> None:
 
 
 def _publish(place: Place, manifest: Manifest, uploads: Uploads) -> str:
-    """Writes the manifest; returns its digest. Its data are taken back only when it is surely not there: an answer can
-    be lost.
+    """Writes the manifest; returns its digest. An answer can be lost: a manifest that is there was written, and data
+    are taken back only when there is surely none. Raises LucidError.
     """
     try:
         return write_manifest(place.store, place.folder, manifest, place.key)
-    except LucidError:
+    except Exception as error:
+        digest = digest_as_written(place.store, place.folder, manifest, place.key)
+        if digest is not None:
+            logger.warning("the manifest is there, although it was said: %s", error)
+            return digest
         if place.store.get(place.folder.manifest(manifest.id)) is None:
             uploads.take_back()
         raise

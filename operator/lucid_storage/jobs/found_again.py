@@ -15,7 +15,7 @@ from lucid_storage.archive.manifest import ObjectKind
 from lucid_storage.archive.recorded import Recorded
 from lucid_storage.archive.records import manifest_digest, manifest_path
 from lucid_storage.archive.restore_path import Blocked, to_backup
-from lucid_storage.errors import LucidError, Reason
+from lucid_storage.errors import Reason
 from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.held import held
 from lucid_storage.jobs.proving import not_proved, prove, with_this
@@ -67,7 +67,7 @@ def found_again(
             known = manifest_digest(place.store, place.home(record.manifest), record.manifest)
             try:
                 proof, note = prove(order, place, record.manifest, environ, reporter, stop)
-            except LucidError as error:
+            except Exception as error:  # noqa: BLE001 - its data are there, and its object is to know of them
                 there = Recorded(record.manifest, record.trust)
                 gone = left_out(record.manifest)
                 return unchecked(result_of(order, place, there, gone, None, None, known), stop, error)

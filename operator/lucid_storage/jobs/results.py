@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -23,6 +24,8 @@ from lucid_storage.jobs.volume_told import sentence as volumes_sentence
 from lucid_storage.jobs.worker import Stop
 from lucid_storage.models.backup import BackupEngine, BackupType, Verify
 from lucid_storage.models.orders import BackupOrder, BackupResult, EngineOutcome
+
+logger = logging.getLogger(__name__)
 
 
 def made_before(order: BackupOrder, records: Iterable[Recorded]) -> Recorded | None:
@@ -98,8 +101,14 @@ def result_of(
     )
 
 
-def unchecked(result: BackupResult, stop: Stop, error: LucidError) -> BackupResult:
-    """Of one that was written, and whose check was broken off: whoever deletes it has data to remove."""
+def unchecked(result: BackupResult, stop: Stop, error: Exception) -> BackupResult:
+    """Of one that was written, and whose check was broken off: whoever deletes it has data to remove. An error that is
+    no LucidError is a defect, and goes into the log.
+    """
+    if not isinstance(error, LucidError):
+        logger.error("a defect of the check", exc_info=error)
+        said = "A defect of the worker; the log of its pod has details."
+        error = LucidError(said, reason=Reason.INTERNAL_ERROR)
     why = stop.message if stop.reason is not None else error.message
     said = f"It was written, and its check was broken off: {why}"
     return result.model_copy(update={"ok": False, "reason": stop.reason or error.reason, "message": said})
