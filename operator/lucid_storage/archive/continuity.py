@@ -6,10 +6,11 @@ Two parts belong together when one begins with exactly the entry that the other 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from lucid_storage.archive.manifest import BackupKind, Closing, Manifest, OplogPoint, Optime
 from lucid_storage.archive.recorded import Recorded, good_fulls, of_kind
@@ -125,29 +126,65 @@ def spans(records: Iterable[Recorded], timeline: str | None = None) -> list[Reco
     return sorted(chosen, key=lambda r: (begin(r.manifest).optime, end(r.manifest).optime))
 
 
-def reach(full: Recorded, pieces: Sequence[Recorded]) -> OplogPoint:
-    """How far one can go from a full. `pieces` as `spans` returns them."""
-    at = best = end(full.manifest)
-    next_piece = 0
-    while True:
-        while next_piece < len(pieces) and begin(pieces[next_piece].manifest).optime <= at.optime:
-            piece = pieces[next_piece]
+class Track:
+    """How far slices and differentials lead. `pieces` as `spans` returns them, of one timeline.
+
+    From many fulls the same pieces are gone over: what two ways share is walked once, since a year of slices is long.
+    """
+
+    def __init__(self, pieces: Sequence[Recorded]) -> None:
+        self._pieces = pieces
+        self._begins = [_place(begin(p.manifest).optime) for p in pieces]
+        self._furthest = list(accumulate((_place(end(p.manifest).optime) for p in pieces), max))
+        """Where the one ends that ends last, of each and those before it."""
+        self._known: dict[tuple[int, int, int, str, int], OplogPoint] = {}
+
+    def reach(self, start: OplogPoint) -> OplogPoint:
+        """How far one can go from an entry of the oplog, such as the end of a full."""
+        at, index = start, bisect_right(self._furthest, _place(start.optime))
+        passed = []
+        while True:
+            state = (at.optime.seconds, at.optime.counter, at.optime.term, at.sha256, index)
+            if state in self._known:
+                at = self._known[state]
+                break
+            passed.append(state)
+            best, index = self._next(at, index)
+            if best.optime <= at.optime:
+                break
+            at = best
+        self._known.update(dict.fromkeys(passed, at))
+        return at
+
+    def _next(self, at: OplogPoint, index: int) -> tuple[OplogPoint, int]:
+        """Where those end that go on from `at`, and the first piece that begins behind it."""
+        best, place = at, _place(at.optime)
+        while index < len(self._pieces) and self._begins[index] <= place:
+            piece = self._pieces[index]
             if continues(piece, at) and end(piece.manifest).optime > best.optime:
                 best = end(piece.manifest)
-            next_piece += 1
-        if best.optime <= at.optime:
-            return at
-        at = best
+            index += 1
+        return best, index
+
+
+def _place(optime: Optime) -> tuple[int, int]:
+    """Sorts as the optime does, and faster."""
+    return optime.seconds, optime.counter
+
+
+def reach(full: Recorded, pieces: Sequence[Recorded]) -> OplogPoint:
+    """How far one can go from one full. `pieces` as `spans` returns them."""
+    return Track(pieces).reach(end(full.manifest))
 
 
 def windows(records: Sequence[Recorded]) -> tuple[Window, ...]:
     """What can be restored to the second, the oldest first, with what lies between left out (rule 1.4)."""
     found: list[Window] = []
     for timeline in {r.manifest.timeline for r in records}:
-        pieces = spans(records, timeline)
+        track = Track(spans(records, timeline))
         for full in good_fulls(r for r in records if r.manifest.timeline == timeline):
             # The last second may have gone on after the last entry that was seen.
-            last = reach(full, pieces).optime.seconds - 1
+            last = track.reach(end(full.manifest)).optime.seconds - 1
             first = end(full.manifest).optime.seconds
             if first <= last:
                 found.append(Window(first, last))
@@ -164,26 +201,37 @@ def _merged(found: Iterable[Window]) -> tuple[Window, ...]:
     return tuple(merged)
 
 
-def restorable(records: Sequence[Recorded]) -> list[Recorded]:
-    """The good backups whose own `to` can be reached from a good full, the oldest first. No slices."""
-    pieces: dict[str, list[Recorded]] = {}
-    reached: dict[str, list[tuple[Optime, Optime]]] = {}
+def restorable(records: Sequence[Recorded], tracks: Mapping[str, Track] | None = None) -> list[Recorded]:
+    """The good backups whose own `to` can be reached from a good full, the oldest first. No slices. `tracks`: those of
+    each timeline, where they are known.
+    """
+    tracks = dict(tracks or {})
+    # By timeline: where fulls end, in order, and how far the furthest of each and those before it leads.
+    reached: dict[str, tuple[list[tuple[int, int]], list[tuple[int, int]]]] = {}
     for full in good_fulls(records):
-        timeline = full.manifest.timeline
-        if timeline not in pieces:
-            pieces[timeline] = spans(records, timeline)
-        until = reach(full, pieces[timeline]).optime
-        reached.setdefault(timeline, []).append((end(full.manifest).optime, until))
+        timeline, at = full.manifest.timeline, end(full.manifest)
+        if timeline not in tracks:
+            tracks[timeline] = Track(spans(records, timeline))
+        starts, furthest = reached.setdefault(timeline, ([], []))
+        starts.append(_place(at.optime))
+        furthest.append(max([_place(tracks[timeline].reach(at).optime), *furthest[-1:]]))
     found = []
     for record in of_kind(records, BackupKind.FULL, BackupKind.INCREMENTAL, BackupKind.DIFFERENTIAL):
         if not record.good:
             continue
-        to = record.to
         if record.kind is BackupKind.FULL or (
-            to is not None and any(a <= to.optime <= b for a, b in reached.get(record.manifest.timeline, ()))
+            record.to is not None
+            and _inside(_place(record.to.optime), *reached.get(record.manifest.timeline, ([], [])))
         ):
             found.append(record)
     return found
+
+
+def _inside(
+    place: tuple[int, int], starts: Sequence[tuple[int, int]], furthest: Sequence[tuple[int, int]]
+) -> bool:
+    before = bisect_right(starts, place)
+    return before > 0 and place <= furthest[before - 1]
 
 
 def last_verified_point(records: Sequence[Recorded]) -> int | None:

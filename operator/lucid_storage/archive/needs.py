@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lucid_storage.archive.continuity import continues, end, reach, sound, spans
+from lucid_storage.archive.continuity import Track, continues, end, sound, spans
 from lucid_storage.archive.manifest import BackupKind, Optime
 from lucid_storage.archive.recorded import Recorded, good_fulls
 
@@ -17,20 +17,20 @@ _BEFORE_ALL = Optime(seconds=0, counter=0)
 
 
 class Lines:
-    """How far the good fulls of one timeline lead. Worked out when it is asked for: a year of slices is long."""
+    """How far the good fulls of one timeline lead."""
 
     def __init__(self, records: Sequence[Recorded]) -> None:
         self.fulls = good_fulls(records)
-        self._pieces = spans(records)
-        self._slices = [p for p in self._pieces if p.kind is BackupKind.SLICE]
-        self._known: dict[tuple[str, bool], Optime] = {}
+        pieces = spans(records)
+        self.track = Track(pieces)
+        """Over slices and differentials."""
+        self._slices = Track([p for p in pieces if p.kind is BackupKind.SLICE])
 
     def leads(self, full: Recorded, to: Optime, *, by_slices: bool = True) -> bool:
         """Whether slices (or slices and differentials) go from a good full to `to` without a hole."""
-        key = (full.id, by_slices)
-        if key not in self._known:
-            self._known[key] = reach(full, self._slices if by_slices else self._pieces).optime
-        return end(full.manifest).optime <= to <= self._known[key]
+        start = end(full.manifest)
+        track = self._slices if by_slices else self.track
+        return start.optime <= to <= track.reach(start).optime
 
     def leading_to(self, to: Optime) -> Recorded | None:
         """The newest good full from which slices go there."""

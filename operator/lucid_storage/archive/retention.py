@@ -115,7 +115,7 @@ def judge(records: Sequence[Recorded], question: Question) -> tuple[Verdict, ...
     ruled |= _keep_unasked(unmarked, question, ledger)
     _keep_untouchable(records, question, ledger)
     _keep_in_use(unmarked, question, ledger)
-    _keep_last_good(backups, ours, ledger)
+    _keep_last_good(backups, ours, lines, ledger)
     _keep_behind_unread(records, unmarked, question, ledger)
     _keep_between(ours, question.now, ledger)
     staying = [key for key, reasons in ledger.reasons.items() if reasons]
@@ -184,12 +184,14 @@ def _keep_in_use(backups: Sequence[Recorded], question: Question, ledger: _Ledge
             ledger.keep(record.id, "its check may not have ended")
 
 
-def _keep_last_good(backups: Sequence[Recorded], ours: Sequence[Recorded], ledger: _Ledger) -> None:
+def _keep_last_good(
+    backups: Sequence[Recorded], ours: Sequence[Recorded], lines: Mapping[str, Lines], ledger: _Ledger
+) -> None:
     """Of each timeline and engine the newest good full and the newest point that can be restored.
 
     One that failed in part is no last good one of the engines that it lacks.
     """
-    reachable = {r.id for r in restorable(ours)}
+    reachable = {r.id for r in restorable(ours, {name: one.track for name, one in lines.items()})}
     fulls: dict[tuple[str, str], Recorded] = {}
     points: dict[tuple[str, str], Recorded] = {}
     for record in backups:  # in order of time

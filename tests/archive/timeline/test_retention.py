@@ -195,9 +195,6 @@ def test_slices_without_a_full_wait_for_it_on_the_newest_timeline_alone() -> Non
     assert kept(records, question(30, RetentionRules(days=1))) == [piece(90, 120).id]
 
 
-# Properties
-
-
 def weekly(**seventh: Any) -> list[Recorded]:
     """A full each week, an incremental and a slice each day; `seventh` of the full of day 7."""
     fulls = [full("f0", 0), full("f7", 7 * DAY, **seventh), full("f14", 14 * DAY)]
@@ -238,6 +235,9 @@ def test_a_differential_over_a_damaged_slice_stays_as_long_as_something_is_resto
         full("f9", 9 * DAY),
     ]
     assert "i3" in reachable(after(records, question(9.5, RetentionRules(days=8))))
+
+
+# Properties
 
 
 def reachable(records: list[Recorded]) -> set[str]:
