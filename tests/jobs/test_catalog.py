@@ -210,6 +210,7 @@ def test_what_a_restore_lacks_is_asked_for(shop: Workshop, filled: str) -> None:
         ((*names, "--point-in-time", "9999-12-31T23:59:59-23:00"), "calendars"),
         (("--claim", "c" * 300, "--key-secret", "k"), "--claim"),
         (("--claim", "Bad Claim", "--key-secret", "k"), "--claim"),
+        (("--claim", "a..b", "--key-secret", "k"), "--claim"),
         (("--claim", "c", "--key-secret", "k", "--connection", "a: b"), "--connection"),
         ((*names, "--namespace", "Bad NS: x"), "--namespace"),
         ((*names, "--namespace", "a.b"), "--namespace"),

@@ -18,7 +18,7 @@ from lucid_storage.archive.manifest import Manifest
 from lucid_storage.archive.restore_path import Blocked, to_backup, to_second
 from lucid_storage.errors import LucidError, Reason, RefusedError
 from lucid_storage.kinds.export.render import manifests_text
-from lucid_storage.models.base import is_dns_name
+from lucid_storage.kube.paths import is_name
 from lucid_storage.models.meta import API_VERSION
 from lucid_storage.models.restore import RestoreSpec
 
@@ -124,7 +124,7 @@ def _check_names(given: argparse.Namespace) -> None:
     for option in options:
         name = getattr(given, option)
         # A namespace is one label of a name.
-        known = is_dns_name(name or "") and (option != "namespace" or (len(name) <= 63 and "." not in name))
+        known = is_name(name or "") and (option != "namespace" or (len(name) <= 63 and "." not in name))
         if name is not None and not known:
             raise _invalid(
                 f"--{option.replace('_', '-')}: no Kubernetes object can have the name {name[:100]!r}; give one of"

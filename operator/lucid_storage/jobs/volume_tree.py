@@ -89,9 +89,6 @@ class Tree:
     """Entries at the top that a restore which was broken off left there; left out."""
     changed: int = 0
     """Files that were written to while they were read."""
-    foreign_owners: int = 0
-    """Entries of another user than the one that reads."""
-    privileged_attributes: int = 0
     _names: dict[tuple[int, int], _First] = field(default_factory=dict)
     """Of each file that has several, by device and inode."""
 
@@ -171,7 +168,7 @@ class Tree:
             link = os.readlink(node.full) if node.kind is EntryKind.SYMLINK else b""  # noqa: PTH115 - bytes
             # Of the top what is the data's, and not the mount's.
             attributes = extended(node.full) if node.path else tuple(keeping.xattrs(node.full).items())
-            return Opened(self._noted(_entry(node, TYPES[node.kind], link=link, xattrs=attributes)))
+            return Opened(_entry(node, TYPES[node.kind], link=link, xattrs=attributes))
         descriptor = node.open()
         try:
             if self.uncached:
@@ -194,13 +191,7 @@ class Tree:
         except BaseException:
             os.close(descriptor)
             raise
-        return Opened(self._noted(entry), descriptor)
-
-    def _noted(self, entry: TarEntry) -> TarEntry:
-        if entry.path and entry.uid != os.getuid():
-            self.foreign_owners += 1
-        self.privileged_attributes += sum(not name.startswith(b"user.") for name, _ in entry.xattrs)
-        return entry
+        return Opened(entry, descriptor)
 
     def _compare(self, descriptor: int, entry: TarEntry) -> None:
         now = os.fstat(descriptor)

@@ -6,7 +6,6 @@ CRD has no default for it. A field with another Python default has that default 
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -139,14 +138,6 @@ DnsName = Annotated[
     ),
 ]
 """The name of another Kubernetes object."""
-
-_DNS_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-
-
-def is_dns_name(text: str) -> bool:
-    """Whether another Kubernetes object can have this name; what the rule of DnsName says, where no server checks."""
-    return _DNS_NAME.fullmatch(text) is not None
-
 
 Consent = Annotated[str, StringConstraints(max_length=8192)]
 """Names of targets, separated by commas."""
