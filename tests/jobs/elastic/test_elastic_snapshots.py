@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from workshop import Workshop
 
-from jobs.elastic.elastic_bed import Bed, Readable, by_snapshot, snapshots
+from jobs.elastic.elastic_bed import Bed, Killed, Readable, by_snapshot, killed, snapshots
 from lucid_storage.archive.continuity import last_verified_point
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.jobs import elastic_loading, elastic_restore
 from lucid_storage.jobs.contract import CancelledError
 from lucid_storage.jobs.elastic_backup import check, delete_taken, take
 from lucid_storage.jobs.elastic_restore import prove, restore
@@ -192,3 +193,22 @@ async def test_a_snapshot_of_nothing_is_refused_and_not_one_of_everything(bed: B
         bed.back_up(by_snapshot(bed, repository))
     assert refused.value.reason is Reason.INVALID_SPEC
     assert snapshots(bed, repository) == []
+
+
+async def test_what_a_restore_killed_amid_a_snapshot_left_goes_also_where_the_index_had_been_restored_before(
+    bed: Bed, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes out of the snapshot with the mark of the restore before."""
+    index = bed.index("kept", {"settings": {"number_of_replicas": 0}})
+    bed.fill(index, 50)
+    restore(bed.restore_run(bed.back_up(), drop_existing=True))
+    backup = bed.back_up(by_snapshot(bed, repository))
+    run = bed.restore_run(backup, drop_existing=True)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(elastic_loading, "mark", killed)
+        patched.setattr(elastic_loading, "discard", lambda *_: None)
+        patched.setattr(elastic_restore, "_lower_if_empty", lambda *_: None)
+        restore(run)
+    assert f"{index}-r-{run.run}" in bed.indices()
+    restore(bed.restore_run(backup, drop_existing=True, run="next"))
+    assert bed.indices() == {f"{index}-r-next"}

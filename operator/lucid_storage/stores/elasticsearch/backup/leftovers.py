@@ -21,6 +21,7 @@ from lucid_storage.stores.elasticsearch.backup.names import (
     held_alias,
     live_alias,
     run_part,
+    staged_name,
 )
 from lucid_storage.stores.elasticsearch.backup.rawjson import members
 from lucid_storage.stores.elasticsearch.backup.shield import lower_shield, raise_shield, shields
@@ -119,12 +120,21 @@ def leftovers(http: ElasticHttp) -> list[Leftover]:
     for name, text in told.items():
         parts = members(text)
         settings = flat(json.loads(parts["settings"]))
-        mark = mark_of(parts.get("mappings", "{}"))
+        mark = _own_mark(name, parts.get("mappings", "{}"))
         made = _by_name(name, runs) if mark is None else mark if unfinished(mark, settings) else None
         if made is not None:
             aliases = frozenset(members(parts.get("aliases", "{}")))
             found.append(_leftover(name, settings, aliases, made, marked=mark is not None))
     return found
+
+
+def _own_mark(name: str, mappings: str) -> dict[str, JsonValue] | None:
+    """None also for the mark of a former restore, with which an index comes out of a snapshot."""
+    mark = mark_of(mappings)
+    if mark is None:
+        return None
+    target = str(mark["target"])
+    return mark if name in (target, staged_name(target, str(mark["run"]))) else None
 
 
 def _by_name(name: str, runs: dict[str, dict[str, JsonValue]]) -> dict[str, JsonValue] | None:
