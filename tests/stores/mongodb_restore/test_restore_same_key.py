@@ -97,8 +97,11 @@ def test_a_document_with_a_dollar_in_a_name_comes_back_when_it_was_read_twice(
     )
 
 
+@pytest.mark.parametrize("options", [{}, CAPPED], ids=["plain", "capped"])
 @pytest.mark.parametrize("seed", range(4))
-def test_names_of_one_key_come_back_as_they_ended(dumped: Callable[..., None], seed: int) -> None:
+def test_names_of_one_key_come_back_as_they_ended(
+    dumped: Callable[..., None], seed: int, options: dict[str, Any]
+) -> None:
     chance = random.Random(seed)
 
     def work(people: Collection[Any]) -> None:
@@ -114,7 +117,28 @@ def test_names_of_one_key_come_back_as_they_ended(dumped: Callable[..., None], s
                     ]
                 )()
 
-    dumped({"collation": IGNORES_CASE}, work, work, work, "early", "middle", "late", "early middle late")
+    reads = ("early", "middle", "late", "early middle late")
+    dumped({"collation": IGNORES_CASE, **options}, work, work, work, *reads)
+
+
+def test_a_document_of_a_capped_collection_whose_name_was_read_as_it_became_later_comes_back(
+    dumped: Callable[..., None],
+) -> None:
+    def rename(people: Collection[Any]) -> None:
+        people.replace_one({"_id": "bob"}, {"n": 2})
+        people.insert_one({"_id": "eve", "n": 1})
+        for old, new in (("bob", "Bob"), ("eve", "Eve")):
+            people.delete_one({"_id": old})
+            people.insert_one({"_id": new, "n": 3})
+        people.replace_one({"_id": "bob"}, {"n": 4})
+
+    dumped(
+        {**CAPPED, "collation": IGNORES_CASE},
+        lambda people: people.insert_many([{"_id": "bob", "n": 1}, {"_id": "ann", "n": 1}]),
+        rename,
+        nothing,
+        *("early", "late", "early late"),
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"collation": IGNORES_CASE}])

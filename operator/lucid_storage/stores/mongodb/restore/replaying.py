@@ -27,6 +27,8 @@ _FAILED = 8
 _UPDATE_OF_NOTHING = 218
 _NAMESPACE_EXISTS = 48
 _TOO_LARGE = 10334
+_ANOTHER_KEY = frozenset({66, 13596})
+"""What a server answers when a document would get another `_id` than the one that it has the place of."""
 
 
 class _Judged(Container[int]):
@@ -154,14 +156,15 @@ class Replayer:
             results = answer.get("results")
             done = results if isinstance(results, list) else []
             if answer.get("code") not in (_FAILED, _UPDATE_OF_NOTHING):
-                raise _not_taken(part[max(len(done) - 1, 0)], answer.get("code"))
-            if all(done):
+                _judge_refusal(part[max(len(done) - 1, 0)], answer.get("code"))
+            elif all(done):
                 raise _not_applied(part[0])  # it names none that failed, so nothing is known of any
-            for place, applied in enumerate(done, at):
-                if not applied:
-                    _judge(batch, place, twice=bool(resent))
+            else:
+                for place, applied in enumerate(done, at):
+                    if not applied:
+                        _judge(batch, place, twice=bool(resent))
             # By its version the server went on behind the failure, or stopped at it: then it may stop often.
-            at, most = at + len(done), AFTER_FAILURE
+            at, most = at + max(len(done), 1), AFTER_FAILURE
 
 
 def _judge(batch: Sequence[Write], place: int, *, twice: bool) -> None:
@@ -172,6 +175,15 @@ def _judge(batch: Sequence[Write], place: int, *, twice: bool) -> None:
     deleted = twice and _deletes(batch[place + 1 :], write)
     if write.operation["op"] != "u" or not (write.lenient or deleted):
         raise _not_applied(write)
+
+
+def _judge_refusal(write: Write, code: object) -> None:
+    """Returns when what the server refuses is passed over: a document of the dump's time, in whose place is a later one
+    that the dump read, and whose key the collation takes for the same. What follows deletes that and inserts it anew.
+    Raises ServerRefusedError (ContentRefused).
+    """
+    if not write.lenient or code not in _ANOTHER_KEY:
+        raise _not_taken(write, code)
 
 
 def _deletes(later: Iterable[Write], update: Write) -> bool:
