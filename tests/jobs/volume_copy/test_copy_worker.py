@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -416,6 +417,27 @@ def test_another_kind_of_file_system_gets_the_same_copy(bed: Bed) -> None:
         assert inventory(bed.target) == inventory(bed.source)
     finally:
         subprocess.run(["umount", bed.target], check=True)
+
+
+@ROOT
+def test_an_attribute_larger_than_the_new_file_system_keeps_is_no_lack_of_room(bed: Bed) -> None:
+    """ext4 gives all of an inode's attributes about 4 KiB, and says ENOSPC."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", bed.source], check=True)
+    try:
+        (bed.source / "file").touch()
+        try:
+            os.setxattr(bed.source / "file", "trusted.big", bytes(5000))
+        except OSError as error:
+            pytest.skip(f"this kernel's tmpfs keeps no such attribute: {error.strerror}")
+        (bed.target / "probe").touch()
+        with suppress(OSError):
+            os.setxattr(bed.target / "probe", "trusted.big", bytes(5000))
+            pytest.skip("this file system gives an inode more space")
+        with pytest.raises(LucidError, match=r"none as large.*setfattr -x") as refused:
+            bed.copy()
+        assert refused.value.reason is Reason.NOT_SUPPORTED
+    finally:
+        subprocess.run(["umount", bed.source], check=True)
 
 
 def test_a_kernel_without_a_shortcut_copies_by_hand(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,10 @@ from typing import Final
 
 _NONE: Final = frozenset({errno.ENOTSUP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT})
 """No such attribute, or none that this process may see."""
-_REFUSED: Final = frozenset(
-    {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.E2BIG, errno.ERANGE}
-)
-"""EINVAL is the answer to an access list of users whom the process's user namespace does not have, and the last two are
-that to an attribute larger than the file system keeps.
-"""
+_REFUSED: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
+"""EINVAL is the answer to an access list of users whom the process's user namespace does not have."""
+_NOT_KEPT: Final = frozenset({errno.ENOTSUP, errno.E2BIG, errno.ERANGE})
+"""Of a file system without attributes, or without such large ones or such long names."""
 _LARGEST: Final = 64 * 1024
 """Bytes of a value: xattr(7)."""
 
@@ -54,8 +52,8 @@ def extended(target: Target) -> tuple[tuple[bytes, bytes], ...]:
 def set_extended(
     target: Target, attributes: tuple[tuple[bytes, bytes], ...], root: Path
 ) -> tuple[bytes, ...]:
-    """Sets them; returns the names of those that this process may not set, or the file system does not keep: ext4 gives
-    all of an inode's about 4 KiB. Raises OSError, where the disk that `root` is on is full too.
+    """Sets them; returns the names of those that this process may not set, or the file system does not keep.
+    Raises OSError, where the disk that `root` is on is full too.
     """
     follow = isinstance(target, int)
     refused = []
@@ -63,16 +61,20 @@ def set_extended(
         try:
             os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as error:
-            if error.errno not in _REFUSED and not (error.errno == errno.ENOSPC and _has_space(root)):
+            if error.errno not in _REFUSED and not is_not_kept(error, root):
                 raise
             refused.append(name)
     return tuple(refused)
 
 
-def _has_space(root: Path) -> bool:
-    """For whatever value: one that is refused all the same is too large for its inode."""
-    disk = os.statvfs(root)
-    return disk.f_bavail * disk.f_frsize > 2 * _LARGEST
+def is_not_kept(error: OSError, disk: Target | Path) -> bool:
+    """Whether an attribute was refused since its file system keeps none, or none so large: ext4 gives all of an inode's
+    about 4 KiB, and says that the disk is full.
+    """
+    if error.errno != errno.ENOSPC:
+        return error.errno in _NOT_KEPT
+    room = os.statvfs(disk)
+    return room.f_bavail * room.f_frsize > 2 * _LARGEST
 
 
 def remove_lists(path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from lucid_storage.errors import LucidError, Reason
-from lucid_storage.stores.filesystem.attributes import Target, extended
+from lucid_storage.stores.filesystem.attributes import Target, extended, is_not_kept
 from lucid_storage.stores.filesystem.content import digest_number
 from lucid_storage.stores.filesystem.tree import EntryKind, Node
 
@@ -137,11 +137,11 @@ def _put_xattr(target: Target, name: bytes, value: bytes, *, follow: bool) -> bo
     try:
         return _allowed(lambda: os.setxattr(target, name, value, follow_symlinks=follow))
     except OSError as error:
-        if error.errno != errno.ENOTSUP:
+        if not is_not_kept(error, target):
             raise
         raise LucidError(
-            "The new volume's file system keeps no extended attributes, and files of the old one have some; choose"
-            " another class, or remove the attributes (setfattr -x).",
+            "The new volume's file system keeps no extended attributes, or none as large as files of the old one have;"
+            " choose another class, or remove the attributes (setfattr -x).",
             reason=Reason.NOT_SUPPORTED,
         ) from error
 
