@@ -12,9 +12,10 @@ from kinds.surroundings import services
 from lucid_storage.kinds.backupschedule.kind import ScheduleCycle
 from lucid_storage.kinds.metrics import Metrics
 from lucid_storage.kinds.services import Outcome
-from lucid_storage.kube.client import Json
+from lucid_storage.kube.client import Json, KubeApiError
 from lucid_storage.kube.resources import Key, Resource
 from lucid_storage.models.meta import SCHEDULE
+from lucid_storage.models.settings import ServedNamespace, Settings
 
 
 @dataclass
@@ -27,18 +28,23 @@ class Server:
     spec: dict[str, Any] = field(default_factory=dict)
     """What is changed of the schedule's."""
     metrics: Metrics = field(default_factory=Metrics)
+    settings: Settings = SETTINGS
+    refusal: KubeApiError | None = None
+    """To a Backup that is made."""
 
     async def look(self) -> Outcome:
         me = cast("Any", self)
         given = services(self, now=lambda: at("2026-05-02T02:00:01"), metrics=self.metrics)
         known = {"backups": [], "restores": [], "backupschedules": self.schedules}
-        cycle = ScheduleCycle(given, me, me, me, SETTINGS, me, known=lambda plural: known[plural])
+        cycle = ScheduleCycle(given, me, me, me, self.settings, me, known=lambda plural: known[plural])
         resource = schedule().resource
         resource.status.update(self.status)
         resource.spec.update(self.spec)
         return await cycle.run(resource)
 
     async def create(self, plural: str, body: Json) -> bool:
+        if self.refusal is not None:
+            raise self.refusal
         return self.backups.setdefault(body["metadata"]["name"], body) is body
 
     async def get(self, key: Key) -> Json | None:
@@ -60,6 +66,13 @@ class Server:
         return found["reason"], found["message"]
 
 
+SOME_ALLOWED = SETTINGS.model_copy(
+    update={
+        "served_namespaces": {
+            "default": ServedNamespace(databases=("shop",), indices=("shop-*",), keys=("shop:*",))
+        }
+    }
+)
 SLOT = "nightly-20260502-020000"
 
 
@@ -109,6 +122,20 @@ async def test_a_schedule_that_cannot_be_followed_any_more_has_no_next_run() -> 
     assert server.next_told() is not None
 
 
+@pytest.mark.parametrize("status", [403, 422])
+async def test_a_schedule_whose_backup_is_refused_goes_on_and_says_when(status: int) -> None:
+    """An admission policy or a quota is no error of the schedule, and is tried again."""
+    server = Server()
+    await server.look()
+    told = {key: server.status[key] for key in ("next", "nextAt")}
+    server.status, server.refusal = dict(told), KubeApiError(status, "Invalid", "denied by a policy")
+    outcome = await server.look()
+    assert outcome.failed
+    assert "denied by a policy" in server.ready()[1]
+    assert {key: server.status.get(key) for key in told} == told
+    assert server.next_told() is not None
+
+
 @pytest.mark.parametrize(
     ("template", "reason", "words"),
     [
@@ -116,12 +143,16 @@ async def test_a_schedule_that_cannot_be_followed_any_more_has_no_next_run() -> 
         ({"engines": ["volumes"]}, "InvalidSpec", "Name the Volumes in spec.volumes"),
         ({"connection": {"secretName": "own"}}, "NotConfigured", "set spec.storage"),
         ({"storage": {"s3": {"bucket": "theirs"}}}, "NamespaceNotServed", "needs keys"),
+        ({"mongodb": {"databases": ["theirs"]}}, "DatabaseNotAllowed", 'the database "theirs"'),
+        ({"elasticsearch": {"indices": ["theirs"]}}, "IndexNotAllowed", 'the indices "theirs"'),
+        ({"engines": ["redis"]}, "KeysNotAllowed", "leave redis out"),
     ],
 )
 async def test_a_template_that_no_backup_can_be_made_of_is_told_before_its_slot(
     template: dict[str, Any], reason: str, words: str
 ) -> None:
-    server = Server(spec={"template": {"type": "full", **template}, "schedule": "0 0 1 1 *"})
+    given = {"type": "full", **template}
+    server = Server(spec={"template": given, "schedule": "0 0 1 1 *"}, settings=SOME_ALLOWED)
     await server.look()
     found, message = server.ready()
     assert (found, server.backups) == (reason, {})

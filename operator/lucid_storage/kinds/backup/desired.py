@@ -126,6 +126,9 @@ def check_template(spec: BackupTemplate, settings: Settings, namespace: str) -> 
     connection = spec.connection.secret_name if spec.connection else None
     wanted = tuple(spec.engines) if spec.engines is not None else (BackupEngine.MONGODB,)
     _check_engines(spec, wanted, tuple(BackupEngine))
+    _check_selection(spec, settings, namespace, connection)
+    if not _whole_redis(settings, namespace, connection):
+        _refuse_redis(wanted, namespace)
     if spec.volumes or BackupEngine.VOLUMES in wanted:
         check_beside(settings, namespace, connection)
     resolve_place(spec.storage, settings, namespace, connection)
@@ -153,8 +156,7 @@ def _engines(
     spec: BackupSpec, settings: Settings, namespace: str, connection: str | None, stores: StoreSettings
 ) -> tuple[tuple[BackupEngine, ...], str]:
     configured = tuple(_configured(stores))
-    served = settings.served(namespace) if connection is None else None
-    whole_redis = served is None or served.allows_keys("*")
+    whole_redis = _whole_redis(settings, namespace, connection)
     if spec.engines is None:
         wanted = configured if spec.type is BackupType.FULL else (BackupEngine.MONGODB,)
         if spec.volumes:
@@ -167,14 +169,25 @@ def _engines(
             )
     else:
         wanted, left_out = tuple(spec.engines), ""
-        if BackupEngine.REDIS in wanted and not whole_redis:
-            raise NotAllowedError(
-                f'A backup of Redis holds all its keys, and the namespace "{namespace}" may use only some of them;'
-                " leave redis out of spec.engines.",
-                reason=Reason.KEYS_NOT_ALLOWED,
-            )
+        if not whole_redis:
+            _refuse_redis(wanted, namespace)
     _check_engines(spec, wanted, configured)
     return wanted, left_out
+
+
+def _whole_redis(settings: Settings, namespace: str, connection: str | None) -> bool:
+    """Whether the namespace may read all keys with the credentials in use."""
+    served = settings.served(namespace) if connection is None else None
+    return served is None or served.allows_keys("*")
+
+
+def _refuse_redis(wanted: tuple[BackupEngine, ...], namespace: str) -> None:
+    if BackupEngine.REDIS in wanted:
+        raise NotAllowedError(
+            f'A backup of Redis holds all its keys, and the namespace "{namespace}" may use only some of them;'
+            " leave redis out of spec.engines.",
+            reason=Reason.KEYS_NOT_ALLOWED,
+        )
 
 
 def _check_engines(
@@ -222,7 +235,9 @@ def _configured(stores: StoreSettings) -> Iterator[BackupEngine]:
         yield BackupEngine.ELASTICSEARCH
 
 
-def _check_selection(spec: BackupSpec, settings: Settings, namespace: str, connection: str | None) -> None:
+def _check_selection(
+    spec: BackupTemplate, settings: Settings, namespace: str, connection: str | None
+) -> None:
     """What the namespace may not read with the operator's credentials is refused here and not dumped there."""
     served = settings.served(namespace)
     if connection is not None or served is None:

@@ -105,6 +105,11 @@ class ScheduleCycle:
         status = BackupScheduleStatus.model_validate(resource.status)
         try:
             desired = wanted.resolve(resource, self._settings)
+        except LucidError as error:
+            status.next, status.next_at = None, None
+            self._metrics.no_next(resource.key)
+            return await self._failed(resource, status, error)
+        try:
             seen = await self._observe(desired, status)
             step = plan(desired, seen, status, self._services.now())
             for action in step.actions:
@@ -113,12 +118,7 @@ class ScheduleCycle:
                 self._services.metrics.actions.labels(self.kind.info.kind, type(action).__name__).inc()
         except LucidError as error:
             known = BackupScheduleStatus.model_validate(resource.status)
-            if error.reason is Reason.INVALID_SPEC:
-                known.next, known.next_at = None, None
-                self._metrics.no_next(resource.key)
-            said = Verdict(error.reason, error.message, stalled=error.stalled)
-            await self._tell(resource, SchedulePlan(known, verdict=said))
-            return Outcome(failed=True)
+            return await self._failed(resource, known, error)
         await self._tell(resource, step)
         now = self._services.now()
         figures = figures_of(desired, step.status, seen.children, seen.slicing, now, seen.by_hand)
@@ -303,6 +303,11 @@ class ScheduleCycle:
             )
 
     # Telling
+
+    async def _failed(self, resource: Resource, status: BackupScheduleStatus, error: LucidError) -> Outcome:
+        said = Verdict(error.reason, error.message, stalled=error.stalled)
+        await self._tell(resource, SchedulePlan(status, verdict=said))
+        return Outcome(failed=True)
 
     async def _tell(self, resource: Resource, step: SchedulePlan) -> None:
         status = step.status
