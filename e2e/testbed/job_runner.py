@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lucid_storage.kube.client import Json, Kube, KubeApiError
+from testbed.expansion import expanded
 from testbed.paths import project_root
 
 LABEL = "app.kubernetes.io/name=lucid-storage"
@@ -260,13 +261,15 @@ class JobRunner:
             "PYTHONPATH": os.pathsep.join([str(project_root() / "operator"), str(project_root() / "e2e")]),
             "LUCID_TERMINATION_PATH": str(folder / "termination"),
         }
+        given: dict[str, str] = {}
         for variable in container.get("env", []):
-            value = variable.get("value")
-            if value is None:
+            if "valueFrom" in variable:
                 value = await self._entry(namespace, variable["valueFrom"]["secretKeyRef"])
+            else:
+                value = expanded(variable.get("value", ""), given)
             if value is not None:
-                environment[variable["name"]] = _moved(value, mounts)
-        return environment
+                given[variable["name"]] = value
+        return environment | {name: _moved(value, mounts) for name, value in given.items()}
 
     async def _entry(self, namespace: str, reference: Json) -> str | None:
         held = await self._secret(namespace, reference["name"], optional=reference.get("optional", False))

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from lucid_storage.kube.client import Json, Kube
+from testbed.expansion import expanded
 from testbed.paths import project_root
 
 CHART = project_root() / "helm" / "lucid-storage"
@@ -83,10 +84,12 @@ def the(objects: Iterable[Json], kind: str) -> Json:
 
 
 def environment(objects: Iterable[Json]) -> dict[str, str]:
-    """What the operator's container is told, by name; the chart's own Secret included."""
+    """What a kubelet tells the operator's container, by name; the chart's own Secret included."""
     found = list(objects)
     container = the(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]
-    variables = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    variables: dict[str, str] = {}
+    for entry in container["env"]:
+        variables[entry["name"]] = expanded(entry.get("value", ""), variables)
     for secret in of_kind(found, "Secret"):
         variables |= secret["stringData"]
     return variables

@@ -113,6 +113,20 @@ def test_a_variable_of_the_c_library_that_somebody_sets_stands_once(helm: Helm) 
     assert environment(objects)["MALLOC_ARENA_MAX"] == "8"
 
 
+def test_signs_of_a_value_that_a_kubelet_would_read_reach_the_operator_as_they_are(helm: Helm) -> None:
+    signs = "a$$b $(POD_NAMESPACE) $$(WORKERS) $"
+    values = {
+        "servedNamespaces": {"lucid": {"keys": [signs]}},
+        "backups.s3.ca": signs,
+        "volumes.kubeletCA": signs,
+    }
+    settings = Settings.read(environment(helm.objects(values)))
+    served = settings.served("lucid")
+    assert served is not None
+    assert served.keys == (signs,)
+    assert (settings.backup_s3_ca, settings.kubelet_ca) == (signs, signs)
+
+
 def test_defaults_of_the_chart_are_the_defaults_of_the_operator(helm: Helm) -> None:
     told = environment(helm.objects({}))
     del told["POD_NAMESPACE"]

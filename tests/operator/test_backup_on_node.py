@@ -23,6 +23,8 @@ from testbed.testrun import TestRun
 pytestmark = [pytest.mark.mongodb, pytest.mark.node, pytest.mark.slow, pytest.mark.xdist_group("node")]
 
 BUCKET = "vault"
+PATH = "of $$ all $(LUCID_ORDER)"
+"""A kubelet reads such signs, and the worker has to get them as they are."""
 SMALL = {"requests": {"memory": "16Mi"}, "limits": {"memory": "24Mi"}}
 
 
@@ -99,14 +101,14 @@ async def test_a_backup_is_made_in_a_restricted_pod_within_its_memory(
     mongodb, s3 = stores
     fill(mongodb)
     await on_node.world.secret("keys", {"k1": "0123456789abcdef0123456789abcdef"})
-    on_node.world.start_operator()
+    on_node.world.start_operator(BACKUP_STORAGE_PATH=PATH)
     await create(on_node, "full", encryption={"secretName": "keys", "keyId": "k1"})
     status = await on_node.phase("full", "Completed", "Failed", deadline=120)
     assert (status["phase"], status["verified"]) == ("Completed", "Checksum"), status
     assert [e["documents"] for e in status["engines"]] == [5000]
     [pod] = await pods(on_node)
     assert pod["spec"]["containers"][0]["resources"]["limits"] == {"memory": "192Mi"}
-    names = {p.name for p in (s3.folder / "buckets").rglob("*") if p.is_file()}
+    names = {p.name for p in (s3.folder / "buckets" / BUCKET / PATH).rglob("*") if p.is_file()}
     assert {"manifest.json", "proof.json", "mongodb.archive"} <= names
 
 

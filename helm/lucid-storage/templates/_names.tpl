@@ -26,6 +26,11 @@
 {{- default (printf "%s-stores" (include "lucid-storage.fullname" .)) .Values.stores.existingSecret -}}
 {{- end -}}
 
+{{/* A text as the value of a variable: a kubelet takes $(NAME) for another variable and makes one $ of two. */}}
+{{- define "lucid-storage.literal" -}}
+{{- replace "$" "$$" . | quote -}}
+{{- end -}}
+
 {{- define "lucid-storage.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "lucid-storage.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -277,7 +277,8 @@ def _environment(worker: WorkerJob) -> list[Json]:
         }
         for variable, entry in sorted(worker.variables.items())
     ]
-    return [{"name": name, "value": value} for name, value in plain.items()] + taken
+    # A kubelet takes $(NAME) for another variable and makes one $ of two.
+    return [{"name": name, "value": value.replace("$", "$$")} for name, value in plain.items()] + taken
 
 
 def _volumes(worker: WorkerJob) -> tuple[list[Json], list[Json]]:
