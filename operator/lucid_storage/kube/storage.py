@@ -16,6 +16,8 @@ from lucid_storage.models.quantity import to_bytes
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 HOSTNAME = "kubernetes.io/hostname"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
+PROVISIONER = "volume.kubernetes.io/storage-provisioner"
+"""Set when the storage is asked to make a claim; for a class that waits for a pod, when a node was first chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,11 @@ class Claim:
     def pending(self) -> bool:
         """No volume is there for it yet, so nothing is in it."""
         return self.phase == "Pending"
+
+    @property
+    def being_made(self) -> bool:
+        """Its storage was asked for it. One that wants another node takes the chosen one off until there is a next."""
+        return self.pending and (self.selected_node is not None or PROVISIONER in self.annotations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ SETTINGS = Settings.read(
         "BACKUP_DEADLINE_SECONDS": str(int(DEADLINE.total_seconds())),
     }
 )
+ASKED = {**HERE.mark("data"), "volume.kubernetes.io/storage-provisioner": "p"}
+"""Of a claim whose storage wants another node than the one that was chosen: for that it takes the choice off."""
 UNPLACED = WorkerState(WorkerPhase.LOST, "no node takes its pod (unbound claims)", pod="back-restore-x")
 
 
@@ -242,6 +244,8 @@ async def test_a_class_that_waits_for_a_pod_gets_its_pod() -> None:
     ("worker", "claim", "lost"),
     [
         (UNPLACED, there(class_name="later", selected_node="n1"), False),
+        (UNPLACED, there(class_name="later", annotations=ASKED), False),
+        (UNPLACED, there(class_name="later", annotations=ASKED, phase="Bound"), True),
         (UNPLACED, there(class_name="later"), True),
         (UNPLACED, there(class_name="later", selected_node="n1", phase="Bound"), True),
         (replace(UNPLACED, pod=None), there(class_name="later", selected_node="n1"), True),
@@ -250,7 +254,9 @@ async def test_a_class_that_waits_for_a_pod_gets_its_pod() -> None:
     ],
     ids=[
         "is made",
-        "no node is chosen",
+        "is to be made for another node",
+        "is there after all",
+        "no node was chosen",
         "is there",
         "there is no pod",
         "the pod is over",

@@ -50,7 +50,7 @@ class RestoreVolumes:
         """Name of a claim that its storage is making for the pod of the worker, if there is one."""
         for wanted in status.volumes or ():
             claim = await self._claims.get(resource.key.namespace, wanted.target)
-            if claim is not None and claim.pending and claim.selected_node is not None:
+            if claim is not None and claim.being_made:
                 return claim.name
         return None
 
