@@ -211,6 +211,7 @@ async def test_a_refused_login_is_not_hidden_by_what_is_remembered_of_the_server
         (146, Reason.SERVER_REFUSED),
         (388, Reason.SERVER_REFUSED),
         (291, Reason.SERVER_REFUSED),
+        (371, Reason.SERVER_REFUSED),
         (8, Reason.SERVER_REFUSED),
         (14031, StoreUnavailableError.reason),
         (50, StoreUnavailableError.reason),

@@ -152,11 +152,12 @@ _UNINDEXABLE = {
 _OWN_WORDS = {
     13297: "a database is there whose name differs only in upper and lower case; write the name as it is there",
     291: "the server's parameter notablescan forbids to read all documents; turn it off until this is done",
+    371: "the server takes no writes of users (setUserWriteBlockMode); let it take them until this is done",
 }
 # InternalError, UnknownError, FileRenameFailed, OperationIncomplete, OperationFailed, CommandFailed,
-# ExceededMemoryLimit, NoQueryExecutionPlans, QueryExceededMemoryLimitNoDiskUseAllowed, TransactionTooLargeForCache:
-# limits, settings and faults of one server.
-_OF_THE_SERVER = frozenset({0, 1, 8, 39, 93, 96, 125, 146, 291, 292, 388})
+# ExceededMemoryLimit, NoQueryExecutionPlans, QueryExceededMemoryLimitNoDiskUseAllowed, UserWritesBlocked,
+# TransactionTooLargeForCache: limits, settings and faults of one server.
+_OF_THE_SERVER = frozenset({0, 1, 8, 39, 93, 96, 125, 146, 291, 292, 371, 388})
 _ACTIONS = {
     "listCollections": "listCollections",
     "listIndexes": "listIndexes",
