@@ -197,3 +197,19 @@ async def test_a_definition_that_alone_is_too_large_is_said(
     with pytest.raises(LucidError, match=f"The definition of {index}") as failed:
         bed.back_up()
     assert failed.value.reason is Reason.NOT_SUPPORTED
+
+
+@pytest.mark.parametrize("depth", [940, 960, 980, 990])
+@pytest.mark.parametrize("marked", [False, True])
+async def test_mappings_of_others_that_are_nested_too_deep_to_be_read_stop_nobody(
+    bed: Bed, depth: int, marked: bool
+) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+    meta = f'{{"{MARK}":{deep}}}' if marked else deep
+    foreign = bed.name("x-r-0123456789ab")
+    bed.raw("PUT", f"/{foreign}", f'{{"mappings":{{"_meta":{meta}}}}}'.encode())
+    index = bed.index("kept", {"settings": SINGLE})
+    bed.put(index, "1", "{}")
+    around(bed, index)
+    with pytest.raises(LucidError, match=f"The definition of {foreign} .* leave the index out"):
+        bed.back_up(ElasticSelection(indices=[foreign]))

@@ -61,6 +61,14 @@ def test_where_the_policy_cannot_be_read_the_index_does_not_follow_it(status: in
     assert "index.lifecycle.name" not in server.settings
 
 
+def test_where_the_policy_is_nested_too_deep_to_be_read_the_index_does_not_follow_it() -> None:
+    server = Server(None)
+    meta = '{"a":' * 990 + "1" + "}" * 990
+    server.answer = Answer(200, f'{{"{POLICY}":{{"policy":{{"_meta":{meta}}}}}}}'.encode())
+    (note,) = completed(server, timedelta(days=1))
+    assert "its policy lucid-sessions cannot be read. Set index.lifecycle.name" in note
+
+
 def test_a_policy_whose_age_is_not_understood_may_delete() -> None:
     server = Server({"delete": {"min_age": "a while"}})
     assert completed(server, timedelta(days=1))

@@ -46,10 +46,10 @@ class Answer:
         return 200 <= self.status < 300
 
     def json(self) -> Any:
-        """Decoded; None where it is no JSON. For what is no user's data, since floats lose digits."""
+        """Decoded; None where it is no JSON or nested too deep. For what is no user's data: floats lose digits."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     @property

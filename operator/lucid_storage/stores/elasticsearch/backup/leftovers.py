@@ -16,6 +16,7 @@ from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, Paramete
 from lucid_storage.stores.elasticsearch.backup.listing import each_of
 from lucid_storage.stores.elasticsearch.backup.marks import HIDDEN, mark_of, unfinished
 from lucid_storage.stores.elasticsearch.backup.names import (
+    MARK,
     SCRATCH_PREFIX,
     gone_alias,
     held_alias,
@@ -37,7 +38,7 @@ _WAIT = "30s"
 _LOOKED_AT = ",".join(
     (
         "*.aliases",
-        "*.mappings._meta",
+        f"*.mappings._meta.{MARK}",
         *(f"*.settings.index.{name}" for name in ("uuid", "creation_date", "hidden", "mapping.*.limit")),
     )
 )
@@ -96,12 +97,13 @@ def _deleted_again(http: ElasticHttp, left: Leftover) -> list[str]:
     answer = http.ask("GET", f"/_ilm/policy/{encoded(name)}")
     if answer.status == 404:
         return []  # it deletes nothing
-    if not answer.ok:
+    found = answer.json() if answer.ok else None
+    if found is None:
         why = " (the login lacks read_ilm)" if answer.status == 403 else ""
         return [
             f"{left.target} follows no lifecycle now, since its policy {name} cannot be read{why}. {_AGAIN}"
         ]
-    policy = (answer.json().get(name) or {}).get("policy") or {}
+    policy = (found.get(name) or {}).get("policy") or {}
     age, since = deletes_after(policy), origin(left.last, left.created)
     over = age is None or since is None or since + age <= datetime.now(UTC)
     if not deletes(policy) or not over:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from lucid_storage.errors import NotSupportedError, ServerRefusedError
+from lucid_storage.errors import LucidError, NotSupportedError, ServerRefusedError
 from lucid_storage.stores.elasticsearch.backup.http import (
-    Answer,
     ElasticHttp,
     Parameters,
     TooLargeError,
@@ -20,24 +19,34 @@ _LINE_BYTES = 3000
 _BLOCKED = "cluster_block_exception"
 
 
+class _UnreadError(Exception):
+    """These cannot be read in one request, but some of them may be."""
+
+    def __init__(self, why: LucidError | None = None, *, gone: bool = False) -> None:
+        super().__init__()
+        self.why = why
+        """What the server says about it; None where what it tells is too large or nested too deep."""
+        self.gone = gone
+        """One of them is not there."""
+
+
 def each_of(http: ElasticHttp, patterns: str, rest: str, parameters: Parameters) -> dict[str, str]:
     """What a GET of the patterns says of each index, as JSON texts. Raises LucidError.
 
     Whoever may use one index can block its metadata (index.blocks.metadata), and then the server refuses the whole
-    request: without these it is made in parts.
+    request, or nest its mapping deeper than can be read: without these it is made in parts.
     """
     asked = {**parameters, "expand_wildcards": _ALL, "ignore_unavailable": True, "allow_no_indices": True}
     try:
-        answer = http.ask("GET", f"/{patterns}{rest}", parameters=asked)
-    except TooLargeError:
-        answer = None
-    if answer is None or answer.kind == _BLOCKED:
-        listed = http.must("GET", f"/_resolve/index/{patterns}", parameters={"expand_wildcards": _ALL}).json()
-        names = [str(entry["name"]) for entry in listed["indices"]]
-        return named(http, names, rest, parameters, passing=names)
-    if answer.status == 404:
-        return {}
-    return _told(http, answer)
+        return _told(http, f"/{patterns}{rest}", asked)
+    except _UnreadError as error:
+        if error.gone:
+            return {}
+    listed = http.must("GET", f"/_resolve/index/{patterns}", parameters={"expand_wildcards": _ALL}).json()
+    if not isinstance(listed, dict):
+        raise ServerRefusedError(f"{http.subject} described its indices in an unknown form.")
+    names = [str(entry["name"]) for entry in listed["indices"]]
+    return named(http, names, rest, parameters, passing=names)
 
 
 def named(
@@ -67,27 +76,35 @@ def _named(
 ) -> dict[str, str]:
     path = ",".join(encoded(name) for name in names)
     try:
-        answer = http.ask("GET", f"/{path}{rest}", parameters=parameters)
-    except TooLargeError:
-        answer = None
-    if answer is not None and answer.ok:
-        return _told(http, answer)
-    several = len(names) > 1
-    if answer is not None and answer.status != 404 and (answer.kind != _BLOCKED or not several):
-        if answer.kind == _BLOCKED and names[0] in passing:
-            return {}
-        raise http.refused(answer)
-    if several:
+        return _told(http, f"/{path}{rest}", parameters)
+    except _UnreadError as error:
+        unread = error
+    if len(names) > 1:
         half = len(names) // 2
         first, second = names[:half], names[half:]
         return _named(http, first, rest, parameters, passing) | _named(
             http, second, rest, parameters, passing
         )
-    if answer is None and names[0] not in passing:
-        raise NotSupportedError(
-            f"The definition of {names[0]} at {http.subject} is too large to be read; leave the index out."
-        )
-    return {}
+    if unread.gone or names[0] in passing:
+        return {}
+    raise unread.why or NotSupportedError(
+        f"The definition of {names[0]} at {http.subject} is too large, or nested too deep, to be read; leave the index"
+        " out."
+    )
+
+
+def _told(http: ElasticHttp, path: str, parameters: Parameters | None) -> dict[str, str]:
+    """Raises LucidError and _UnreadError."""
+    try:
+        answer = http.ask("GET", path, parameters=parameters)
+        if answer.ok:
+            return members(answer.body.decode())
+    except (TooLargeError, ValueError) as error:
+        raise _UnreadError from error
+    why = http.refused(answer)
+    if answer.status == 404 or (answer.status == 403 and answer.kind == _BLOCKED):
+        raise _UnreadError(why, gone=answer.status == 404)
+    raise why
 
 
 def _lines(names: Sequence[str]) -> Iterator[list[str]]:
@@ -102,12 +119,3 @@ def _lines(names: Sequence[str]) -> Iterator[list[str]]:
         size += more
     if some:
         yield some
-
-
-def _told(http: ElasticHttp, answer: Answer) -> dict[str, str]:
-    if not answer.ok:
-        raise http.refused(answer)
-    try:
-        return members(answer.body.decode())
-    except ValueError as error:
-        raise ServerRefusedError(f"{http.subject} described its indices in an unknown form.") from error

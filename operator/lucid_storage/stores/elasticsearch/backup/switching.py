@@ -12,7 +12,7 @@ from lucid_storage.errors import LucidError, Reason, RefusedError, ServerRefused
 from lucid_storage.stores.elasticsearch.backup.definitions import stood_for
 from lucid_storage.stores.elasticsearch.backup.http import ElasticHttp, encoded
 from lucid_storage.stores.elasticsearch.backup.marks import mark_of
-from lucid_storage.stores.elasticsearch.backup.names import Allowed, held_alias, live_alias
+from lucid_storage.stores.elasticsearch.backup.names import MARK, Allowed, held_alias, live_alias
 from lucid_storage.stores.elasticsearch.backup.rawjson import joined, member, members
 from lucid_storage.stores.elasticsearch.backup.staging import (
     close_to_writes,
@@ -54,7 +54,7 @@ class Staged:
 
 def look(http: ElasticHttp, name: str) -> Target:
     """What is there now under the name. Raises RefusedError for an alias that others made."""
-    asked = "*.aliases,*.mappings._meta,*.settings.index.uuid,*.settings.index.verified_before_close"
+    asked = f"*.aliases,*.mappings._meta.{MARK},*.settings.index.uuid,*.settings.index.verified_before_close"
     answer = http.ask("GET", f"/{encoded(name)}", parameters={"filter_path": asked})
     if answer.status == 404:
         return Target(name)
