@@ -34,9 +34,9 @@ class Cluster:
         raise StoreUnavailableError("not now")
 
 
-def hands() -> BackupKind:
+def hands(cluster: Cluster | None = None) -> BackupKind:
     """The kind on such a cluster."""
-    cluster = Cluster()
+    cluster = cluster or Cluster()
     return BackupKind(
         cast("Connections", cluster),
         cast("Workers", cluster),

@@ -5,13 +5,16 @@ from typing import Any
 
 import pytest
 from backup_builder import ID, NOW, UID, completed, ended, observed, resource, running, snapshot
+from test_backup_deletion_tries import Cluster, hands
 
 from lucid_storage.kinds.backup.actions import DropSnapshots, KeepSnapshots
+from lucid_storage.kinds.backup.kind import BackupKind
 from lucid_storage.kinds.backup.observed import CLEANING
 from lucid_storage.kinds.backup.plan import plan
 from lucid_storage.kinds.backup.snapshots import made_for, needless, outlives
 from lucid_storage.kinds.backup.volumes import WantedSnapshot, snapshot_body, snapshot_name
 from lucid_storage.kinds.workers.state import WorkerPhase, WorkerState
+from lucid_storage.kube.snapshots import Snapshot
 from lucid_storage.models.backup import BackupEngine, BackupPhase, BackupStatus, EngineResult
 from lucid_storage.models.meta import SCHEDULE
 
@@ -171,3 +174,29 @@ def test_of_a_cancelled_backup_that_was_written_in_time_the_snapshots_go_with_th
     step = plan(made, observed(made, prune=ended(ok=True, **answer)), status, NOW)
     assert (KeepSnapshots() in step.actions) is kept
     assert needless(resource(status=step.status)) is not kept
+
+
+async def test_snapshots_of_a_cancelled_backup_whose_data_stay_are_kept_whoever_was_killed_before_that() -> (
+    None
+):
+    """Its status was written, and nothing else: it names no engine that has snapshots."""
+    status = running(phase=BackupPhase.CANCELLED, retained_because="Needed.")
+    for going in (None, NOW):
+        made = resource(held=True, status=status, cancel=True, deleted=going)
+        seen = await looking(snapshot(owned=True)).observe(made, status, NOW)
+        step = plan(made, seen, status, NOW)
+        assert (step.actions, step.hold) == ((KeepSnapshots(),), True)
+        seen = await looking(snapshot(owned=False)).observe(made, status, NOW)
+        step = plan(made, seen, status, NOW)
+        assert (step.actions, step.hold) == ((), False)
+    assert outlives(snapshot(owned=True), resource(status=status))
+    nothing = running(phase=BackupPhase.CANCELLED)
+    assert not outlives(snapshot(owned=True), resource(status=nothing))
+
+
+def looking(*there: Snapshot) -> BackupKind:
+    class WithSnapshots(Cluster):
+        async def of(self, *names: object) -> tuple[Snapshot, ...]:
+            return there
+
+    return hands(WithSnapshots())

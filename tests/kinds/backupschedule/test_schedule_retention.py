@@ -157,6 +157,13 @@ def test_snapshots_go_before_the_object_that_would_look_for_them() -> None:
     assert [a.backup_id for a in step.actions if isinstance(a, DropSnapshots)] == ["of-nobody"]
 
 
+def test_snapshots_of_a_cancelled_backup_go_with_the_data_that_something_needed() -> None:
+    gone = backup("2026-05-01T02:00", "Cancelled", retainedBecause="Another builds on it.")
+    step = answered(result(removed=(f"id-{gone.key.name}",)), gone, *FOUR[1:])
+    deleted = [(a.key, a.snapshots_of) for a in step.actions if isinstance(a, DeleteBackup)]
+    assert deleted == [(gone.key, f"id-{gone.key.name}")]
+
+
 def test_each_object_says_when_it_expires_or_why_it_stays() -> None:
     kept = FOUR[0]
     step = answered(

@@ -29,7 +29,14 @@ from lucid_storage.kinds.backup.observed import (
     snapshots_idle,
 )
 from lucid_storage.kinds.backup.plan import hindered, plan
-from lucid_storage.kinds.backup.results import FINISHED, WITH_DATA, expiry, in_cluster, parsed
+from lucid_storage.kinds.backup.results import (
+    FINISHED,
+    WITH_DATA,
+    expiry,
+    in_cluster,
+    may_have_snapshots,
+    parsed,
+)
 from lucid_storage.kinds.backup.snapshots import BackupSnapshots
 from lucid_storage.kinds.backup.volume_facts import BackupVolumes
 from lucid_storage.kinds.connections import Connections
@@ -110,7 +117,7 @@ class BackupKind:
             prune_job=job_name(resource, "prune"),
             prune_again=self._prune_again(resource) if deleting else None,
         )
-        if in_cluster(status) and (resource.held or status.phase is BackupPhase.EXPIRED):
+        if may_have_snapshots(status) and (resource.held or status.phase is BackupPhase.EXPIRED):
             base = await self._with_snapshots(resource, base, status.id)
         if resource.spec.get("cancel") and status.run is None:
             return base

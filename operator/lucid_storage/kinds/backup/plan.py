@@ -39,7 +39,7 @@ from lucid_storage.kinds.backup.observed import (
     second,
 )
 from lucid_storage.kinds.backup.requests import backup_request
-from lucid_storage.kinds.backup.results import FINISHED, in_cluster
+from lucid_storage.kinds.backup.results import FINISHED, may_have_snapshots
 from lucid_storage.kinds.backup.snapshot_waits import snapshots_first
 from lucid_storage.kinds.contract import Notice
 from lucid_storage.kinds.oneshot import Said, Standing, Step
@@ -110,7 +110,8 @@ def _settled(resource: Resource, observed: BackupObserved, status: BackupStatus)
     """
     if status.phase is BackupPhase.EXPIRED and status.retained_because is None:
         return Step(status, None, (DropSnapshots(),), hold=resource.held)
-    if observed.owned and status.manifest_sha256 is not None and in_cluster(status):
+    data = status.manifest_sha256 is not None or status.phase is BackupPhase.CANCELLED
+    if observed.owned and data and may_have_snapshots(status):
         return Step(status, None, (KeepSnapshots(),), hold=resource.held)
     return None
 

@@ -51,6 +51,13 @@ def in_cluster(of: BackupStatus | BackupResult) -> bool:
     return any(engine.in_cluster for engine in of.engines or ())
 
 
+def may_have_snapshots(status: BackupStatus) -> bool:
+    """Whether snapshots may be a part of its data: of one that was cancelled, status knows only that data stay."""
+    return in_cluster(status) or (
+        status.phase is BackupPhase.CANCELLED and status.retained_because is not None
+    )
+
+
 def without_snapshots(result: BackupResult) -> BackupResult:
     """Of a backup that was found again (rule 1.10), and whose snapshots are not there any more: they were its data."""
     said = (

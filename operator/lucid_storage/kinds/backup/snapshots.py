@@ -94,7 +94,9 @@ def outlives(snapshot: Snapshot, owner: Resource | None) -> bool:
     """Whether a snapshot is to stay when its Backup is deleted: data outlive their resource. Pure."""
     if owner is None or owner.key.plural != "backups":
         return False
-    return snapshot.owned and owner.deleted is None and _in_manifest(owner)
+    cancelled = owner.status.get("phase") == BackupPhase.CANCELLED
+    stays = cancelled and owner.status.get("retainedBecause") is not None
+    return snapshot.owned and owner.deleted is None and (stays or _in_manifest(owner))
 
 
 def needless(owner: Resource | None) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from lucid_storage.errors import RefusedError
-from lucid_storage.kinds.backup.results import in_cluster
+from lucid_storage.kinds.backup.results import may_have_snapshots
 from lucid_storage.kinds.backupschedule import children as of
 from lucid_storage.kinds.backupschedule import revoking
 from lucid_storage.kinds.backupschedule.actions import (
@@ -183,7 +183,7 @@ def _removed(children: Sequence[Child], result: PruneResult) -> list[Action]:
 
 
 def _snapshots(child: Child) -> str | None:
-    return child.status.id if in_cluster(child.status) else None
+    return child.status.id if may_have_snapshots(child.status) else None
 
 
 def _explained(
