@@ -27,6 +27,7 @@ from lucid_storage.jobs.mongodb_restore_plan import (
     oplogs,
     refuse_missing,
 )
+from lucid_storage.jobs.mongodb_versions import hint
 from lucid_storage.stores.mongodb.restore import scratch
 from lucid_storage.stores.mongodb.restore.accounts import Accounts
 from lucid_storage.stores.mongodb.restore.catalog import Name
@@ -121,6 +122,9 @@ def stage(run: MongoRestoreRun) -> MongoStaged:
             # Who lost the right to write takes nothing back either: that is the operator's then.
             if error.reason is not Reason.WORKER_LOST:
                 _discard(run, staging)
+            mongodb = run.plan.path.full.manifest.mongodb
+            if error.reason is Reason.CONTENT_REFUSED and mongodb is not None:
+                error.message = f"{error.message}{hint(target, mongodb.version)}"
             if staging.touched:
                 error.message = f"{error.message} {incomplete(error.reason)}"
             raise

@@ -79,9 +79,3 @@ def crowded_elasticsearch(run: ElasticRestoreRun) -> str | None:
         f"The proof by a restore needs {for_people(needed)} free in Elasticsearch, which has {for_people(free)}"
         " until it blocks its indices; enlarge its volumes."
     )
-
-
-def older(version: str, than: str) -> bool:
-    """By release series, such as 6.0."""
-    one, other = (tuple(int(part) for part in v.split(".")[:2] if part.isdigit()) for v in (version, than))
-    return one < other

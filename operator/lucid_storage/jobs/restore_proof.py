@@ -33,8 +33,9 @@ from lucid_storage.jobs.mongodb_restore import MongoRestoreRun
 from lucid_storage.jobs.mongodb_restore import prove as prove_mongodb
 from lucid_storage.jobs.mongodb_restore_plan import make_plan
 from lucid_storage.jobs.mongodb_restore_targets import NoDatabaseError
+from lucid_storage.jobs.mongodb_versions import Versions
 from lucid_storage.jobs.notes import Note
-from lucid_storage.jobs.proof_servers import crowded, crowded_elasticsearch, older, too_large
+from lucid_storage.jobs.proof_servers import crowded, crowded_elasticsearch, too_large
 from lucid_storage.jobs.proving import with_this
 from lucid_storage.jobs.reporting import Reporter
 from lucid_storage.jobs.worker import Stop
@@ -42,6 +43,7 @@ from lucid_storage.models.orders import BackupOrder, RestoreOrder
 from lucid_storage.models.settings import SettingsError, StoreSettings
 from lucid_storage.stores.mongodb.dump.pinning import pin
 from lucid_storage.stores.mongodb.restore.scratch import scratch_name
+from lucid_storage.stores.mongodb.restore.target import Target
 
 VERIFY_VARIABLE = "BACKUP_VERIFY_URI"
 ENDING_SECONDS = 60
@@ -161,21 +163,28 @@ def _mongodb(
     try:
         prove_mongodb(run, order.deadline_seconds + ENDING_SECONDS)
     except LucidError as error:
-        if not _of_its_version(error.reason, version, record.version):
+        versions = _versions(error.reason, uri, version)
+        if versions is None or not _of_its_version(error.reason, versions, record.version):
             raise
         return Note(
             Reason.NO_VERIFY_SERVER,
-            f"BACKUP_VERIFY_URI is a MongoDB {version}, and a {record.version} was read, of which it does not take all"
-            f" ({error.message.rstrip('.')}); name one of the same version.",
+            f"BACKUP_VERIFY_URI is a MongoDB {versions}, and a {record.version} was read, of which it does not take all"
+            f" ({error.message.rstrip('.')}); name one of the same version and features.",
         )
     return None
 
 
-def _of_its_version(reason: Reason, version: str, read: str) -> bool:
-    """Whether a verify server may refuse what the one that was read takes: a newer one does so of some definitions."""
-    if reason is Reason.CONTENT_REFUSED:
-        return older(version, read) or older(read, version)
-    return reason is Reason.REPLAY_REFUSED and older(version, read)
+def _versions(reason: Reason, uri: str, program: str) -> Versions | None:
+    """Of the verify server; None where what went wrong has nothing to do with them."""
+    if reason not in (Reason.CONTENT_REFUSED, Reason.REPLAY_REFUSED):
+        return None
+    with Target(uri) as target:
+        return Versions(program, target.compatibility())
+
+
+def _of_its_version(reason: Reason, versions: Versions, read: str) -> bool:
+    """Whether a verify server of these may refuse what the one that was read takes."""
+    return versions.differ(read) if reason is Reason.CONTENT_REFUSED else versions.older(read)
 
 
 def _path(place: Place, manifest: Manifest) -> RestorePath:

@@ -14,10 +14,11 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from lucid_storage.errors import StoreUnavailableError
-from lucid_storage.stores.mongodb.connection import UUID, UUID_NOT_ENABLED
+from lucid_storage.stores.mongodb.connection import COMPATIBILITY, UUID, UUID_NOT_ENABLED
 from lucid_storage.stores.mongodb.errors import (
     NAMESPACE_NOT_FOUND,
     NO_PRIMARY,
+    UNAUTHORIZED,
     UUID_MISMATCH,
     Attempt,
     invalid_uri,
@@ -219,6 +220,13 @@ class Target:
     def turns_into_ttl(self) -> bool:
         """Whether collMod gives an expiry to an index that has none."""
         return self._wire_version() >= _WIRE_VERSION_5_1
+
+    def compatibility(self) -> str | None:
+        """Its featureCompatibilityVersion, such as 6.0; None where the login may not read it."""
+        command = {"getParameter": 1, COMPATIBILITY: 1}
+        answer = self.command("admin", command, "ask for its features", expected={UNAUTHORIZED})
+        found = answer.get(COMPATIBILITY)
+        return str(found["version"]) if isinstance(found, Mapping) else None
 
     def _compares_uuids(self) -> bool:
         """Servers before 6.0 refuse a command that names one."""
