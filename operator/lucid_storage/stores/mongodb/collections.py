@@ -17,6 +17,7 @@ from lucid_storage.stores.mongodb.errors import (
     NOT_SUPPORTED_ON_VIEW,
     UUID_MISMATCH,
 )
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.own import CREATE, MODIFY, Change, OwnChanges
 from lucid_storage.stores.mongodb.snapshots import Snapshots
 from lucid_storage.stores.mongodb.types import (
@@ -30,7 +31,6 @@ from lucid_storage.stores.mongodb.types import (
 )
 
 RESERVED_PREFIXES = ("system.", "lucid_stg_", "lucid_old_")
-BUCKETS_PREFIX = "system.buckets."
 SYSTEM_DATABASES = frozenset({"admin", "local", "config"})
 RESERVED_DATABASE_PREFIXES = ("lucid_stg_", "lucid_old_")
 

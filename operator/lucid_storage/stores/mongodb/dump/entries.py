@@ -16,9 +16,9 @@ import bson
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 
-from lucid_storage.stores.mongodb.dump.listing import BUCKETS
 from lucid_storage.stores.mongodb.dump.optimes import OpTime, optime
 from lucid_storage.stores.mongodb.dump.plain import plain
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX, VIEWS
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(
     document_class=RawBSONDocument, datetime_conversion=DatetimeConversion.DATETIME_MS
@@ -31,8 +31,6 @@ Earlier: TypeAlias = Callable[[OpTime], Sequence[Entry]]
 """The entries of a transaction up to this one, the oldest first, when they lie before what is read."""
 
 _WITHOUT_EFFECT = frozenset({"dbCheck"})
-VIEWS = "system.views"
-"""The list of views; entries on it are about a view each."""
 _VIEWS = f".{VIEWS}\0".encode()
 
 
@@ -221,13 +219,13 @@ def header(entry: Entry) -> Header:
             selector = entry.get("o2")
             key = (selector if isinstance(selector, Mapping) else body).get("_id")
             return Header(op, str(key))
-        return Header(op, f"{database}.{collection.removeprefix(BUCKETS)}")
+        return Header(op, f"{database}.{collection.removeprefix(BUCKETS_PREFIX)}")
     command = next(iter(body), "")
     value = body.get(command)
     if command == "renameCollection":
         return Header(op, str(value), command, str(body.get("to")))
     if isinstance(value, str):
-        return Header(op, f"{database}.{value.removeprefix(BUCKETS)}", command)
+        return Header(op, f"{database}.{value.removeprefix(BUCKETS_PREFIX)}", command)
     return Header(op, place, command, whole_database=True)
 
 

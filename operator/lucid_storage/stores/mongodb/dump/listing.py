@@ -10,8 +10,8 @@ from pymongo.errors import OperationFailure
 
 from lucid_storage.stores.mongodb.dump.member import Document, PinnedMember, suppress_denied
 from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 
-BUCKETS = "system.buckets."
 USERS = ("system.users", "system.roles", "system.version")
 """Of the database admin: what users and roles consist of."""
 
@@ -39,7 +39,7 @@ class FoundCollection:
     @property
     def place(self) -> str:
         """Name of the collection that holds the documents."""
-        return BUCKETS + self.name if self.type == "timeseries" else self.name
+        return BUCKETS_PREFIX + self.name if self.type == "timeseries" else self.name
 
     @property
     def namespace(self) -> str:

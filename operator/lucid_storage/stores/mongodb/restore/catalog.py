@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.restore.entries import Document, refused
 
 STAGED_PREFIX = "lucid_stg_"
 OLD_PREFIX = "lucid_old_"
-BUCKETS_PREFIX = "system.buckets."
-VIEWS = "system.views"
 FUNCTIONS = "system.js"
 
 DEFERRED = frozenset(

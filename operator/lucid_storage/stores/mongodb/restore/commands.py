@@ -10,6 +10,7 @@ from bson import Binary
 from lucid_storage.errors import LucidError
 from lucid_storage.stores.mongodb.connection import Connection, ExpectedAnswerError
 from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND, UUID_MISMATCH
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.restore.catalog import any_document
 from lucid_storage.stores.mongodb.restore.journal import JOURNALS
 
@@ -35,7 +36,7 @@ class Commands:
 
     async def count(self, database: str, name: str, kind: str) -> int:
         """The server's own figure; but 0 only where no document is found, since a crash can leave it wrong."""
-        counted = f"system.buckets.{name}" if kind == "timeseries" else name
+        counted = f"{BUCKETS_PREFIX}{name}" if kind == "timeseries" else name
         attempt = self.connection.attempt(f"count {database}.{name}", action="find")
         answer = await self.connection.read(database, {"count": counted}, attempt)
         found = answer.get("n")

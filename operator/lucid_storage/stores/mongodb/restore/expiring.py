@@ -14,8 +14,8 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
 from lucid_storage.stores.mongodb.errors import NAMESPACE_NOT_FOUND
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.restore.catalog import (
-    BUCKETS_PREFIX,
     Definition,
     Name,
     Place,

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from lucid_storage.errors import DuplicateKeysError, Reason
-from lucid_storage.stores.mongodb.restore.catalog import BUCKETS_PREFIX, Tracked, public_name
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
+from lucid_storage.stores.mongodb.restore.catalog import Tracked, public_name
 from lucid_storage.stores.mongodb.restore.target import Target
 
 _TTL = "expireAfterSeconds"

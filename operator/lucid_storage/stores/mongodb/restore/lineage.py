@@ -10,14 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lucid_storage.stores.mongodb.restore.catalog import (
-    BUCKETS_PREFIX,
-    VIEWS,
-    Name,
-    public_name,
-    restorable,
-    stageable,
-)
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX, VIEWS
+from lucid_storage.stores.mongodb.restore.catalog import Name, public_name, restorable, stageable
 from lucid_storage.stores.mongodb.restore.entries import Document, Moment, Operation, OperationKind
 from lucid_storage.stores.mongodb.restore.transactions import Unit
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from lucid_storage.stores.mongodb.restore.catalog import VIEWS, Name, public_name
+from lucid_storage.stores.mongodb.names import VIEWS
+from lucid_storage.stores.mongodb.restore.catalog import Name, public_name
 from lucid_storage.stores.mongodb.restore.lineage import Change, Lineage, NameEvent
 
 

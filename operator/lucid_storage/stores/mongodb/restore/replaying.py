@@ -155,14 +155,15 @@ class Replayer:
                 continue
             results = answer.get("results")
             done = results if isinstance(results, list) else []
+            judged = done
             if answer.get("code") not in (_FAILED, _UPDATE_OF_NOTHING):
                 _judge_refusal(part[max(len(done) - 1, 0)], answer.get("code"))
+                judged = done[:-1]
             elif all(done):
                 raise _not_applied(part[0])  # it names none that failed, so nothing is known of any
-            else:
-                for place, applied in enumerate(done, at):
-                    if not applied:
-                        _judge(batch, place, twice=bool(resent))
+            for place, applied in enumerate(judged, at):
+                if not applied:
+                    _judge(batch, place, twice=bool(resent))
             # By its version the server went on behind the failure, or stopped at it: then it may stop often.
             at, most = at + max(len(done), 1), AFTER_FAILURE
 

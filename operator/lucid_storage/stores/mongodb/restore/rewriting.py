@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX, VIEWS
 from lucid_storage.stores.mongodb.restore.catalog import (
-    BUCKETS_PREFIX,
-    VIEWS,
     Catalog,
     Name,
     Place,

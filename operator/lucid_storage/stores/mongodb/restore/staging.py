@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lucid_storage.errors import Reason, RefusedError
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.restore import comparing, finishing, journal, merging
 from lucid_storage.stores.mongodb.restore.accounts import Accounts, choose, look, put
 from lucid_storage.stores.mongodb.restore.catalog import (
-    BUCKETS_PREFIX,
     FUNCTIONS,
     Catalog,
     Definition,

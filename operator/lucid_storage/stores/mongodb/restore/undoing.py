@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lucid_storage.stores.mongodb.restore.catalog import BUCKETS_PREFIX
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.restore.commands import Commands
 from lucid_storage.stores.mongodb.restore.inserted import keys_in, next_keys, removals
 from lucid_storage.stores.mongodb.restore.journal import Direct

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.restore import journal_scope
 from lucid_storage.stores.mongodb.restore.accounts import forget
-from lucid_storage.stores.mongodb.restore.catalog import BUCKETS_PREFIX, STAGED_PREFIX
+from lucid_storage.stores.mongodb.restore.catalog import STAGED_PREFIX
 from lucid_storage.stores.mongodb.restore.inserted import take_back
 from lucid_storage.stores.mongodb.restore.journal import (
     JOURNALS,

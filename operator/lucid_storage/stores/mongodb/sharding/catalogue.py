@@ -9,8 +9,9 @@ from bson import Binary
 
 from lucid_storage.errors import NotShardedError
 from lucid_storage.stores.documents import to_json
-from lucid_storage.stores.mongodb.collections import BUCKETS_PREFIX, observed_collation
+from lucid_storage.stores.mongodb.collections import observed_collation
 from lucid_storage.stores.mongodb.connection import Connection, Document
+from lucid_storage.stores.mongodb.names import BUCKETS_PREFIX
 from lucid_storage.stores.mongodb.sharding.types import (
     KeyRange,
     ShardChunks,
