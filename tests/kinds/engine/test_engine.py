@@ -1,6 +1,7 @@
 """The engine: what counts as news, which resources a trigger concerns, and when the first look is over."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -35,6 +36,7 @@ class SlowKind:
 
     def __init__(self) -> None:
         self.seen: list[Resource] = []
+        self.ended = 0
         self.may_end = asyncio.Event()
         self.kind = self
 
@@ -44,6 +46,7 @@ class SlowKind:
     async def run(self, resource: Resource) -> Outcome:
         self.seen.append(resource)
         await self.may_end.wait()
+        self.ended += 1
         return Outcome()
 
     def forget(self, key: object) -> None: ...
@@ -63,8 +66,15 @@ class Bed:
         )
 
     async def until_seen(self, count: int) -> None:
-        async with asyncio.timeout(5):
-            while len(self.kind.seen) < count:  # noqa: ASYNC110 - bounded by the deadline above
+        await self._until(lambda: len(self.kind.seen) >= count)
+
+    async def until_ended(self, count: int) -> None:
+        await self._until(lambda: self.kind.ended >= count)
+
+    @staticmethod
+    async def _until(holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not holds():  # noqa: ASYNC110 - bounded by the deadline above
                 await asyncio.sleep(0.005)
 
 
@@ -91,8 +101,7 @@ async def test_a_storm_after_the_first_look_does_not_make_the_operator_unready(b
     bed.engine.seen(resource("a"))
     assert not bed.engine.settled
     bed.kind.may_end.set()
-    await bed.until_seen(1)
-    await asyncio.sleep(0)
+    await bed.until_ended(1)
     assert bed.engine.settled
     bed.kind.may_end.clear()
     bed.engine.seen(resource("b"))
@@ -105,7 +114,7 @@ async def test_a_resource_that_went_during_its_look_does_not_count_for_another(b
     await bed.until_seen(1)
     bed.engine.gone(resource("a").key)
     bed.kind.may_end.set()
-    await asyncio.sleep(0.01)
+    await bed.until_ended(1)
     bed.kind.may_end.clear()
     bed.engine.seen(resource("b"))
     await bed.until_seen(2)
@@ -156,13 +165,16 @@ async def test_what_an_index_made_is_no_news_for_its_collection(bed: Bed) -> Non
     await bed.until_seen(3)
     bed.kind.seen.clear()
     bed.engine.touch_dependents(index.key, "db.a")
+    await bed.until_seen(1)
     await asyncio.sleep(0.02)
     assert [r.key for r in bed.kind.seen] == [other.key]
     bed.engine.touch_dependents(collection.key, "db.a")
+    await bed.until_seen(3)
     await asyncio.sleep(0.02)
     assert {r.key for r in bed.kind.seen[1:]} == {index.key, other.key}
     bed.kind.seen.clear()
     bed.engine.touch_around(index.key)
+    await bed.until_seen(3)
     await asyncio.sleep(0.02)
     assert {r.key for r in bed.kind.seen} == {collection.key, index.key, other.key}
 
