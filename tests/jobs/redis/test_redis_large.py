@@ -87,12 +87,12 @@ def test_a_large_value_is_restored_skipped_replaced_and_left_dead_as_others_are(
 ) -> None:
     server = private_redis()
     with server.client() as client:
-        client.set("gone", large(1), px=300)
         client.set("there", large(2))
         client.set("absent", large(3), pxat=FAR)
         client.execute_command("SELECT", 2)
         client.set("elsewhere", large(4))
         client.execute_command("SELECT", 0)
+        client.set("gone", large(1), px=1000)
         backup = Backup.of(server)
         client.set("there", "mine", px=100_000)
         client.delete("absent")

@@ -32,10 +32,10 @@ def test_a_server_that_hangs_up_on_idle_clients_is_kept_in_touch_with(
 ) -> None:
     class Slow(Kept):
         def read(self, size: int | None = -1) -> bytes:
-            time.sleep(0.2)
+            time.sleep(0.32)
             return super().read(size)
 
-    backup, target = backup_of(private_redis()), private_redis(options={"timeout": "2"})
+    backup, target = backup_of(private_redis()), private_redis(options={"timeout": "5"})
     monkeypatch.setattr(loading, "IDLE_SECONDS", 0.3)
     for keys, count in ((["wanted"], 1), (["wanted", "large"], 2)):
         run = backup.run(target, keys=keys, drop_existing=True)
