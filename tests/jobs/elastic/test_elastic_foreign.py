@@ -34,29 +34,33 @@ def around(bed: Bed, index: str) -> Backup:
 
 @pytest.fixture(scope="module")
 def server(testbed_run: TestRun) -> Iterator[Elasticsearch]:
-    """One of its own: with such a block, no test that runs at the same time could look at all indices."""
+    """One of its own: with such a block, no test that runs at the same time could look at all indices, and a restore
+    that is over would be ended by others.
+    """
     for make in private(testbed_run, Elasticsearch, "elasticsearch"):
         yield make()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("closed", ["plain", "x-r-0123456789ab"])
-async def test_an_index_of_others_whose_metadata_are_blocked_is_passed_by(
-    server: Elasticsearch, index_prefix: str, closed: str
-) -> None:
+@pytest.fixture
+def own(server: Elasticsearch, index_prefix: str) -> Bed:
     if not server.running():
         server.start()
-    bed = Bed(server, index_prefix)
-    foreign = f"foreign-{bed.name(closed)}"
-    bed.call("PUT", f"/{foreign}", {"settings": {**SINGLE, "index.blocks.metadata": True}})
-    alias = bed.name("alias")
-    index = bed.index("kept", {"settings": SINGLE, "aliases": {alias: {"is_write_index": True}}})
-    bed.put(index, "1", "{}")
-    around(bed, index)
-    (after,) = bed.call("GET", f"/{index}/_alias").values()
+    return Bed(server, index_prefix)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", ["plain", "x-r-0123456789ab"])
+async def test_an_index_of_others_whose_metadata_are_blocked_is_passed_by(own: Bed, closed: str) -> None:
+    foreign = f"foreign-{own.name(closed)}"
+    own.call("PUT", f"/{foreign}", {"settings": {**SINGLE, "index.blocks.metadata": True}})
+    alias = own.name("alias")
+    index = own.index("kept", {"settings": SINGLE, "aliases": {alias: {"is_write_index": True}}})
+    own.put(index, "1", "{}")
+    around(own, index)
+    (after,) = own.call("GET", f"/{index}/_alias").values()
     assert after["aliases"] == {index: {}, alias: {"is_write_index": True}}
     with pytest.raises(LucidError) as failed:
-        bed.back_up(ElasticSelection(indices=[foreign]))
+        own.back_up(ElasticSelection(indices=[foreign]))
     assert "take the block away" in failed.value.message
 
 
@@ -122,32 +126,34 @@ def lost_restore(bed: Bed, index: str, monkeypatch: pytest.MonkeyPatch, step: st
     return f"{bed.name(index)}-r-{run.run}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["switch", "complete"])
 async def test_what_a_restore_of_others_left_and_its_owner_blocked_stops_nobody(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, step: str
+    own: Bed, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    left = lost_restore(bed, "foreign", monkeypatch, step)
-    bed.call("PUT", f"/{left}/_settings", {"index.blocks.read_only": True})
-    index = bed.index("kept", {"settings": SINGLE})
-    bed.put(index, "1", "{}")
+    left = lost_restore(own, "foreign", monkeypatch, step)
+    own.call("PUT", f"/{left}/_settings", {"index.blocks.read_only": True})
+    index = own.index("kept", {"settings": SINGLE})
+    own.put(index, "1", "{}")
     try:
-        around(bed, index)
-        assert bed.exists(left)
+        around(own, index)
+        assert own.exists(left)
     finally:
-        bed.call("PUT", f"/{left}/_settings", {"index.blocks.read_only": None})
-    around(bed, index)
-    assert bed.exists(left) == (step == "complete")
+        own.call("PUT", f"/{left}/_settings", {"index.blocks.read_only": None})
+    around(own, index)
+    assert own.exists(left) == (step == "complete")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["switch", "complete"])
 async def test_a_restore_says_nothing_of_what_others_left(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, step: str
+    own: Bed, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    index = bed.index("kept", {"settings": SINGLE})
-    bed.put(index, "1", "{}")
-    backup = bed.back_up()
-    lost_restore(bed, "foreign", monkeypatch, step)
-    assert restore(bed.restore_run(backup, drop_existing=True)).notes == ()
+    index = own.index("kept", {"settings": SINGLE})
+    own.put(index, "1", "{}")
+    backup = own.back_up()
+    lost_restore(own, "foreign", monkeypatch, step)
+    assert restore(own.restore_run(backup, drop_existing=True)).notes == ()
 
 
 @pytest.mark.parametrize(
