@@ -71,6 +71,18 @@ async def version(world: World, kind: str, name: str) -> str:
     return str((await world.get(kind, name))["metadata"]["resourceVersion"])
 
 
+async def noted(world: World, name: str, reason: str) -> dict[str, Any]:
+    """The Event about an object with this reason, as soon as it is there: Events are posted in the background."""
+    found: list[dict[str, Any]] = []
+
+    async def there() -> bool:
+        found[:] = [event for event in await world.events(name) if event["reason"] == reason]
+        return bool(found)
+
+    await world.until(there, 20, f"the event {reason} of {name}")
+    return found[0]
+
+
 def log_lines(operator: OperatorProcess) -> list[dict[str, Any]]:
     """All that the operator logged. Each line is as docs/monitoring.md says."""
     lines: list[dict[str, Any]] = [json.loads(line) for line in operator.log.splitlines()]

@@ -2,6 +2,7 @@
 
 import pytest
 from backup_bed import BackupBed, conditions, reason
+from operator_bed import noted
 
 from lucid_storage.kube.client import Json
 
@@ -26,18 +27,6 @@ async def quota(bed: BackupBed) -> str:
     return f"{place}/none"
 
 
-async def event(bed: BackupBed, name: str, why: str) -> str:
-    """The note of the first Event of a reason."""
-    found: list[str] = []
-
-    async def told() -> bool:
-        found[:] = [str(e["note"]) for e in await bed.world.events(name) if e["reason"] == why]
-        return bool(found)
-
-    await bed.world.until(told, 20, f"the event {why} of {name}")
-    return found[0]
-
-
 @pytest.mark.parametrize("how", ["cancel", "delete"])
 async def test_an_upload_that_cannot_be_removed_holds_up_nobody(bed: BackupBed, how: str) -> None:
     bed.world.start_operator()
@@ -51,7 +40,7 @@ async def test_an_upload_that_cannot_be_removed_holds_up_nobody(bed: BackupBed, 
     else:
         await bed.world.delete("Backup", "stuck")
     await bed.at_work("other")
-    said = await event(bed, "stuck", "NotCleanedUp")
+    said = (await noted(bed.world, "stuck", "NotCleanedUp"))["note"]
     assert "The bucket does not answer. A later prune of the chain removes" in said
     assert bed.stopped("stuck")
     assert bed.ran("stuck", "prune") == 1
@@ -72,7 +61,7 @@ async def test_a_backup_at_work_that_is_deleted_together_with_its_secret_goes(be
     await world.kube.request("DELETE", f"/api/v1/namespaces/{world.namespace}/secrets/own")
     await world.delete("Backup", "app")
     assert bed.stopped("app")
-    assert "A later prune" in await event(bed, "app", "NotCleanedUp")
+    assert "A later prune" in (await noted(bed.world, "app", "NotCleanedUp"))["note"]
     await bed.create("other")
     await bed.at_work("other")
 
@@ -86,7 +75,7 @@ async def test_a_deletion_that_waits_for_its_data_says_so_tries_seldom_and_can_b
     await bed.phase("gone", "Completed")
     bed.mark("away")
     await bed.world.kube.request("DELETE", path(bed, "gone"))
-    said = await event(bed, "gone", "DeletionWaits")
+    said = (await noted(bed.world, "gone", "DeletionWaits"))["note"]
     assert "The bucket does not answer. The deletion waits for that; with deletionPolicy: Retain" in said
     for n in range(5):
         looks = operator.metric("lucid_reconciles_total", kind="Backup")
@@ -119,7 +108,7 @@ async def test_a_job_deleted_at_work_runs_no_second_time_where_its_clean_up_is_r
     await bed.delete_jobs()
     status: Json = await bed.phase("once", "Failed")
     assert reason(status) == "WorkerLost"
-    assert "quota" in await event(bed, "once", "NotCleanedUp")
+    assert "quota" in (await noted(bed.world, "once", "NotCleanedUp"))["note"]
     await bed.let_go("once")
     await bed.world.kube.request("DELETE", in_the_way)
     await bed.create("next")

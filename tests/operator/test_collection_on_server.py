@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from operator_bed import CONFIRM, PAUSED, index_spec, indexes, looked_at
+from operator_bed import CONFIRM, PAUSED, index_spec, indexes, looked_at, noted
 from pymongo.database import Database
 
 from testbed.pytest_operator import World
@@ -96,11 +96,7 @@ async def test_a_changed_validator_is_put_right_at_once(mongo_world: World, db: 
 
     await mongo_world.until(restored, 10, "the validator to come back")
     assert operator.metric("lucid_drift_corrections_total", kind="Collection") == 1
-
-    async def told() -> bool:  # Events are posted in the background
-        return "DriftCorrected" in {e["reason"] for e in await mongo_world.events("users")}
-
-    await mongo_world.until(told, 10, "the Event")
+    await noted(mongo_world, "users", "DriftCorrected")
 
 
 async def test_report_tells_drift_and_does_not_touch_it(mongo_world: World, db: Database[Any]) -> None:

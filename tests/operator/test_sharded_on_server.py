@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from operator_bed import index_spec, indexes, said
+from operator_bed import index_spec, indexes, noted, said
 from pymongo.database import Database
-from sharded_bed import KIND, Cluster, entry, noted, spec
+from sharded_bed import KIND, Cluster, entry, spec
 
 from lucid_storage.models.meta import ACCEPT_SHARD_KEY, BACKED_UP_AT
 from testbed.cluster.controlplane import ControlPlane

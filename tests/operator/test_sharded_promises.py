@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from operator_bed import changed, index_spec, looked_at, said
+from operator_bed import changed, index_spec, looked_at, noted, said
 from pymongo.database import Database
-from sharded_bed import KIND, QUICK, Cluster, entry, noted, spec
+from sharded_bed import KIND, QUICK, Cluster, entry, spec
 
 from testbed.pytest_operator import OperatorProcess, World
 from testbed.stores.sharded import Sharded

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from operator_bed import noted
 from volume_node_bed import claims_path, condition, end_pod, node_world, shows, start_lasting
 
 from lucid_storage.kube.client import Json
@@ -46,7 +47,7 @@ async def test_a_volume_that_fills_up_is_told_and_grows_under_its_pod(
 
     await start_lasting(world, "logs", "logs", "dd if=/dev/zero of=/data/full bs=1M count=50")
     status = await shows(world, "logs", 60, size="128Mi")
-    assert [e for e in await world.events("logs") if e["reason"] == "AutoExpand"]
+    await noted(world, "logs", "AutoExpand")
     # The figures of the larger file system end the warning.
     await world.until(lambda: _calm(world), 60, "the end of the warning")
     status = (await world.get("Volume", "logs"))["status"]

