@@ -249,6 +249,16 @@ class World:
         assert found is not None
         return [e for e in found["items"] if e.get("regarding", {}).get("name") == name]
 
+    async def end(self, clean: Callable[[Kube, str], Awaitable[None]]) -> None:
+        """Stop the operators and clean the namespace up; connections and ports are given back whatever that raises."""
+        try:
+            for operator in self.operators:
+                operator.stop()
+            await clean(self.kube, self.namespace)
+        finally:
+            await self.kube.close()
+            ports.release_all(self.instance)
+
     async def secret(self, name: str, data: Mapping[str, str], *, allowed: bool = True) -> None:
         labels = {f"{GROUP}/allowed": "true"} if allowed else {}
         body: dict[str, Any] = {"metadata": {"name": name, "labels": labels}, "stringData": dict(data)}
@@ -272,11 +282,7 @@ async def world(kubernetes_api: Path, testbed_run: TestRun) -> AsyncIterator[Wor
     }
     made = World(kube, namespace, kubernetes_api, instance, environment)
     yield made
-    for operator in made.operators:
-        operator.stop()
-    await leftovers.clear(kube, namespace)
-    await kube.close()
-    ports.release_all(instance)
+    await made.end(leftovers.clear)
     shutil.rmtree(instance.root, ignore_errors=True)
 
 

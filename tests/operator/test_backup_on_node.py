@@ -72,11 +72,7 @@ async def on_node(
     }
     world = World(kube, namespace, node_cluster.kubeconfig, instance, environment)
     yield BackupBed(world, JobRunner(kube, [], tmp_path), tmp_path)
-    for operator in world.operators:
-        operator.stop()
-    await leftovers.remove(kube, namespace)
-    await kube.close()
-    ports.release_all(instance)
+    await world.end(leftovers.remove)
 
 
 async def create(bed: BackupBed, name: str, **spec: Any) -> None:

@@ -169,11 +169,7 @@ async def node_bed(
     }
     world = World(kube, namespace, node_cluster.kubeconfig, instance, environment)
     yield NodeBed(BackupBed(world, JobRunner(kube, [], tmp_path), tmp_path), node_cluster, s3)
-    for operator in world.operators:
-        operator.stop()
-    await leftovers.remove(kube, namespace)
-    await kube.close()
-    ports.release_all(instance)
+    await world.end(leftovers.remove)
 
 
 async def test_a_volume_in_use_is_archived_beside_its_pod_and_comes_back_into_a_new_claim(

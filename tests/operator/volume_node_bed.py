@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lucid_storage.kube.client import Json, Kube, load_configuration
-from testbed import leftovers, ports
+from testbed import leftovers
 from testbed.cluster.images import BUSYBOX
 from testbed.cluster.prepare import TEST_IMAGE
 from testbed.cluster.provider import OwnCluster
@@ -45,16 +45,16 @@ async def node_world(cluster: OwnCluster, run: TestRun, *, image: bool) -> Async
         **({"WORKER_IMAGE": worker} if worker is not None else {}),
     }
     made = World(kube, namespace, cluster.kubeconfig, instance, environment)
-    try:
-        yield made
-    finally:
-        for operator in made.operators:
-            operator.stop()
+
+    async def clean(kube: Kube, namespace: str) -> None:
         for path in rbac:
             await kube.request("DELETE", path)
         await leftovers.remove(kube, namespace)
-        await kube.close()
-        ports.release_all(instance)
+
+    try:
+        yield made
+    finally:
+        await made.end(clean)
 
 
 async def _may_read_statistics(kube: Kube, namespace: str) -> list[str]:

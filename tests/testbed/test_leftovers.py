@@ -1,8 +1,12 @@
 """What a test leaves behind costs the tests after it nothing."""
 
+from pathlib import Path
+
 import pytest
 
+from lucid_storage.kube.client import Kube, KubeApiError, load_configuration
 from testbed import leftovers
+from testbed.paths import Instance, cache_dir
 from testbed.pytest_operator import World
 
 pytestmark = pytest.mark.apiserver
@@ -11,6 +15,24 @@ CLAIM = {
     "metadata": {"name": "data", "finalizers": ["example.com/held"]},
     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
 }
+
+
+async def test_a_clean_up_that_fails_keeps_no_connection_and_no_port(
+    kubernetes_api: Path, tmp_path: Path
+) -> None:
+    kube = Kube(await load_configuration(str(kubernetes_api)))
+    instance = Instance("ended", tmp_path / "ended")
+    world = World(kube, "ended", kubernetes_api, instance, {})
+    port = world.operator().health_port
+
+    async def clean(kube: Kube, namespace: str) -> None:
+        await kube.request("GET", f"/api/v1/namespaces/{namespace}/nothing")
+
+    with pytest.raises(KubeApiError):
+        await world.end(clean)
+    with pytest.raises(RuntimeError, match="closed"):
+        await kube.request("GET", "/api/v1/namespaces")
+    assert not (cache_dir() / "ports" / str(port)).exists()
 
 
 async def test_what_waits_for_a_finalizer_goes_and_the_namespace_stays(world: World) -> None:
