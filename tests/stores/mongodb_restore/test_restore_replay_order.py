@@ -11,8 +11,10 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, WriteError
 
 from lucid_storage.errors import LucidError, Reason
+from lucid_storage.stores.mongodb.restore.catalog import Place
 from lucid_storage.stores.mongodb.restore.lineage import everything
-from lucid_storage.stores.mongodb.restore.replaying import AFTER_FAILURE
+from lucid_storage.stores.mongodb.restore.replaying import AFTER_FAILURE, Replayer
+from lucid_storage.stores.mongodb.restore.rewriting import Write
 from lucid_storage.stores.mongodb.restore.staging import Staging
 from lucid_storage.stores.mongodb.restore.target import Target
 from testbed.stores.mongodb import MongoDB
@@ -103,6 +105,31 @@ def test_a_server_that_stops_at_a_failure_gets_the_rest_in_order_and_in_small_pa
     wanted = {"jobs": sorted(raw_documents(client, database, "jobs"))}
     assert contents_of(client, staging) == wanted
     assert max(server.sizes[1:]) == AFTER_FAILURE
+
+
+def test_what_failed_before_an_operation_that_is_passed_over_is_judged_too() -> None:
+    """By its version the server goes on behind an update that finds nothing, and ends at what it refuses."""
+
+    class GoesOn(Target):
+        def write(
+            self, database: str, command: Mapping[str, object], task: str, **more: Any
+        ) -> dict[str, object]:
+            return {"ok": 0, "code": 13596, "results": [False, False]}
+
+        def wait_for_secondaries(self) -> None:
+            pass
+
+    key = {"_id": "bob"}
+    update: dict[str, object] = {"op": "u", "ns": "shop.lucid_stg_r_1", "o": {**key, "n": 1}, "o2": key}
+    writes = [
+        Write(Place("shop", "lucid_stg_r_1"), update, lenient, ("shop", "c")) for lenient in (False, True)
+    ]
+    with GoesOn("mongodb://127.0.0.1:1/") as server:
+        replayer = Replayer(server)
+        replayer.apply(writes)
+        with pytest.raises(LucidError) as refused:
+            replayer.flush()
+    assert refused.value.reason is Reason.REPLAY_REFUSED
 
 
 def write_something(collection: Collection[Any], chance: random.Random) -> None:
