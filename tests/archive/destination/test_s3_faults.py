@@ -219,7 +219,7 @@ def test_an_abort_ends_a_stalled_request_at_once(s3: S3Store, bucket: Bucket, fa
     begun = monotonic()
     writer.abort()
 
-    assert monotonic() - begun < 2
+    assert monotonic() - begun < 5, "the stall is given ten"
     assert_nothing_left(s3)
 
 

@@ -81,7 +81,7 @@ def test_a_hostile_key_does_not_make_matching_slow() -> None:
     matcher = PatternMatcher(["{a}-{b}-{c}-{d}-{e}-{f}-{g}-end"])
     begun = time.perf_counter()
     assert matcher.match(b"-" * 20_000) is None
-    assert time.perf_counter() - begun < 1
+    assert time.perf_counter() - begun < 10, "backtracking would take years"
 
 
 def test_the_scan_filter_is_the_common_literal_prefix_with_glob_signs_escaped() -> None:
