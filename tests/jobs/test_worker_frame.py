@@ -97,7 +97,11 @@ def worker(tmp_path: Path, body: str, deadline: int = 60) -> "subprocess.Popen[s
 
 
 def ended(process: "subprocess.Popen[str]", tmp_path: Path) -> tuple[int, BackupResult]:
-    process.communicate(timeout=60)
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     return process.returncode, BackupResult.model_validate_json((tmp_path / "termination").read_text())
 
 
@@ -123,6 +127,17 @@ def test_sigterm_ends_the_work_as_cancelled(tmp_path: Path) -> None:
     assert process.stdout.readline() == "at work\n"
     process.send_signal(signal.SIGTERM)
     code, result = ended(process, tmp_path)
+    assert (code, result.reason) == (0, Reason.CANCELLED)
+
+
+def test_sigterm_ends_the_work_wherever_it_comes(tmp_path: Path) -> None:
+    """The main thread holds the lock of the event that it is about to wait for, as `wait` does at its beginning."""
+    body = f"""
+    import os, signal
+    with stop.event._cond:
+        os.kill(os.getpid(), signal.SIGTERM)
+    {WAIT}"""
+    code, result = ended(worker(tmp_path, body), tmp_path)
     assert (code, result.reason) == (0, Reason.CANCELLED)
 
 

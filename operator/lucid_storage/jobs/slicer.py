@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import random
-import signal
 import sys
 import threading
 import uuid
@@ -35,6 +34,7 @@ from lucid_storage.jobs.destination import Place
 from lucid_storage.jobs.mongodb_looking import look
 from lucid_storage.jobs.mongodb_scope import scope
 from lucid_storage.jobs.mongodb_slices import SliceThereError, SliceWriter, Written
+from lucid_storage.jobs.signals import on_sigterm
 from lucid_storage.jobs.worker import trust_stores
 from lucid_storage.models.backup import BackupEngine, ReadPreference
 from lucid_storage.models.order_text import order_in
@@ -279,7 +279,7 @@ def run(environ: Mapping[str, str] | None = None) -> int:
     except (LucidError, SettingsError) as error:
         print(f"lucid-storage: {error}", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: slicer.stop.set())
+    on_sigterm(slicer.stop.set)
     slicer.run()
     return 0
 

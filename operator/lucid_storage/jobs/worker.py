@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.reporting import Reporter
+from lucid_storage.jobs.signals import on_sigterm
 from lucid_storage.models.order_text import order_in
 from lucid_storage.models.orders import ORDER_VARIABLE, Message, Task
 from lucid_storage.stores.trust import STORES_CA_VARIABLE, trust
@@ -63,7 +63,7 @@ def run_worker(
         print(f"lucid-storage: {ORDER_VARIABLE} holds no order: {error}", file=sys.stderr)
         return 2
     stop = Stop()
-    signal.signal(signal.SIGTERM, lambda *_: stop.ask(Reason.CANCELLED, "The worker was told to stop."))
+    on_sigterm(lambda: stop.ask(Reason.CANCELLED, "The worker was told to stop."))
     deadline = threading.Timer(
         order.deadline_seconds,
         stop.ask,
