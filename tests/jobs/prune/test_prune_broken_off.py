@@ -59,6 +59,15 @@ def stopping(stop: Stop, reason: Reason = Reason.CANCELLED) -> Callable[[], None
     return ask
 
 
+def stopped_amid_f2(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, marked: str) -> Stop:
+    """Of three nights, one of which was deleted before; the worker is told to stop while f2 goes."""
+    bucket.add(*(nightly(d) for d in (1, 2, 3)))
+    bucket.store.put(f"{FOLDER.backups}/{marked}/deleted.json", b"{}")
+    stop = Stop()
+    at_deletion(monkeypatch, "/f2/mongodb.archive", stopping(stop))
+    return stop
+
+
 @pytest.mark.parametrize("reason", [Reason.CANCELLED, Reason.DEADLINE_EXCEEDED])
 def test_a_deletion_that_did_succeed_is_not_failed_by_a_stop(
     alone: Bucket, monkeypatch: pytest.MonkeyPatch, reason: Reason
@@ -73,10 +82,7 @@ def test_a_deletion_whose_own_data_are_gone_when_it_is_stopped_did_succeed(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others of the chain go another time."""
-    bucket.add(*(nightly(d) for d in (1, 2, 3)))
-    bucket.store.put(f"{FOLDER.backups}/f3/deleted.json", b"{}")
-    stop = Stop()
-    at_deletion(monkeypatch, "/f2/mongodb.archive", stopping(stop))
+    stop = stopped_amid_f2(bucket, monkeypatch, marked="f3")
     result = bucket.prune(stop=stop, sweep=False, rules={}, remove=("f2",), known=("f2", "f1"))
     assert (result.ok, result.removed, result.more) == (True, ("f2",), True)
     assert bucket.there() == {"f1", "f3"}
@@ -85,10 +91,7 @@ def test_a_deletion_whose_own_data_are_gone_when_it_is_stopped_did_succeed(
 def test_a_deletion_that_is_stopped_before_its_own_data_went_waits(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bucket.add(*(nightly(d) for d in (1, 2, 3)))
-    bucket.store.put(f"{FOLDER.backups}/f2/deleted.json", b"{}")
-    stop = Stop()
-    at_deletion(monkeypatch, "/f2/mongodb.archive", stopping(stop))
+    stop = stopped_amid_f2(bucket, monkeypatch, marked="f2")
     with pytest.raises(LucidError, match="Not everything was removed") as told:
         bucket.prune(stop=stop, sweep=False, rules={}, remove=("f3",), known=("f3", "f1"))
     assert told.value.reason is Reason.CANCELLED

@@ -101,6 +101,14 @@ def live(client: Any) -> None:
         client.mset({f"live:{i}": "x" * 900 for i in part})
 
 
+def filled(source: Any, fill: Callable[[Any], None]) -> Backup:
+    with source.client() as client:
+        pipe = client.pipeline(transaction=False)
+        fill(pipe)
+        pipe.execute()
+    return Backup.of(source)
+
+
 @pytest.mark.parametrize(
     ("fill", "room"),
     [
@@ -117,12 +125,7 @@ def live(client: Any) -> None:
 def test_what_takes_more_memory_than_bytes_in_the_file_evicts_nothing(
     private_redis: Callable[..., Any], fill: Callable[[Any], None], room: int
 ) -> None:
-    source, target = private_redis(), private_redis(options=EVICTING)
-    with source.client() as client:
-        pipe = client.pipeline(transaction=False)
-        fill(pipe)
-        pipe.execute()
-    backup = Backup.of(source)
+    backup, target = filled(private_redis(), fill), private_redis(options=EVICTING)
     with target.client() as client:
         live(client)
         client.config_set("maxmemory", used(client) + room)
@@ -150,12 +153,7 @@ def test_what_takes_more_memory_than_bytes_in_the_file_evicts_nothing(
 def test_a_long_command_evicts_nothing_while_the_server_holds_it_and_a_buffer_for_the_next(
     private_redis: Callable[..., Any], fill: Callable[[Any], None], short: int, enough: int
 ) -> None:
-    source, target = private_redis(), private_redis(options=EVICTING)
-    with source.client() as client:
-        pipe = client.pipeline(transaction=False)
-        fill(pipe)
-        pipe.execute()
-    backup = Backup.of(source)
+    backup, target = filled(private_redis(), fill), private_redis(options=EVICTING)
     with target.client() as client:
         live(client)
         client.config_set("maxmemory", used(client) + short)
