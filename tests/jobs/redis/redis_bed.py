@@ -121,3 +121,9 @@ class Backup:
 
     def restore(self, server: Any, **options: Any) -> RedisRestored:
         return restore(self.run(server, **options))
+
+
+def used(client: Any) -> int:
+    """As maxmemory counts it: without what waits for the append-only file, megabytes where the disk is slow."""
+    memory = client.info("memory")
+    return int(memory["used_memory"]) - int(memory["mem_not_counted_for_evict"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobs.redis.redis_bed import Backup
+from jobs.redis.redis_bed import Backup, used
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.stores.redis.rdb.dataset import DataSet
 from lucid_storage.stores.redis.room import KEY_BYTES
@@ -21,10 +21,6 @@ from stores.redis_backup.redis_samples import OPTIONS, populate, until
 pytestmark = pytest.mark.redis
 EVICTING = {"maxmemory-policy": "allkeys-lru"}
 AT_ONCE = 1000
-
-
-def used(client: Any) -> int:
-    return int(client.info("memory")["used_memory"])
 
 
 def evicted(client: Any) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import anycrc
 import pytest
 
-from jobs.redis.redis_bed import Backup
+from jobs.redis.redis_bed import Backup, used
 from lucid_storage.archive.manifest import RedisRecord
 from lucid_storage.errors import (
     AccessDeniedError,
@@ -355,7 +355,7 @@ def test_a_full_target_says_how_far_it_came(private_redis: Callable[..., Any]) -
         client.mset({f"k:{i}": i for i in range(60_000)})  # need far more than can be told before
         backup = Backup.of(server)
         client.flushall()
-        client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + 3_500_000)
+        client.config_set("maxmemory", used(client) + 3_500_000)
         with pytest.raises(RefusedError, match=r"out of memory.*keys had been written") as raised:
             backup.restore(server)
         assert raised.value.reason is Reason.NOT_ENOUGH_SPACE

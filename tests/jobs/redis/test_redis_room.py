@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.redis.redis_bed import Backup
+from jobs.redis.redis_bed import Backup, used
 from lucid_storage.errors import LucidError, Reason
 from lucid_storage.jobs.redis_restore import restore
 from stores.redis_backup.redis_samples import until
@@ -29,10 +29,6 @@ def live(client: Any, count: int = 1000) -> set[bytes]:
     """The application's keys, which no backup holds."""
     client.mset({f"live:{i}": "x" * 900 for i in range(count)})
     return set(client.scan_iter("live:*", count=1000))
-
-
-def used(client: Any) -> int:
-    return int(client.info("memory")["used_memory"])
 
 
 def evicted(client: Any) -> int:
